@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! System calls that neither std nor rustix wraps. The only unsafe code of this crate.
+#![allow(unsafe_code, reason = "the crate's one system-call module")]
+
+use std::io;
+use std::time::Duration;
+
+/// How a child ended and what it cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reaped {
+    /// Raw wait status, as `ExitStatus::from_raw` takes it.
+    pub(crate) status: i32,
+    /// User and system time of the child and of the children it waited for.
+    pub(crate) cpu: Duration,
+}
+
+/// Waits for the child `pid`. With `block` false, `None` says that it still runs.
+pub(crate) fn wait(pid: u32, block: bool) -> io::Result<Option<Reaped>> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let options = if block { 0 } else { libc::WNOHANG };
+    loop {
+        let mut status = 0;
+        // SAFETY: rusage is plain data, for which all zeroes is a value.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: both pointers are to live locals of the type that wait4(2) writes.
+        let rc = unsafe { libc::wait4(pid, &raw mut status, options, &raw mut usage) };
+        match rc {
+            0 => return Ok(None),
+            -1 => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+            _ => {
+                return Ok(Some(Reaped { status, cpu: duration(usage.ru_utime) + duration(usage.ru_stime) }));
+            }
+        }
+    }
+}
+
+/// Kills the process group `group` (the group of a child that was started in one of its own).
+pub(crate) fn kill_group(group: u32) {
+    if let Ok(group) = libc::pid_t::try_from(group) {
+        // SAFETY: killpg takes no pointers; a group that is gone is answered with ESRCH.
+        unsafe { libc::killpg(group, libc::SIGKILL) };
+    }
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    let micros = u32::try_from(time.tv_usec).unwrap_or(0);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), micros.saturating_mul(1000))
+}

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Names, limits and ELF numbers of kernel live patching, as types with a stated invariant and one fallible
+//! constructor each.
+//!
+//! Source of the rules: `Documentation/livepatch/module-elf-format.rst`, `include/linux/livepatch.h`,
+//! `include/linux/moduleparam.h` and `kernel/livepatch/core.c` of the kernel.
+#![no_std]
+
+extern crate alloc;
+
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::fmt;
+use core::str::FromStr;
+
+/// Section index of a symbol that the livepatch core resolves (`SHN_LIVEPATCH`).
+pub const SHN_LIVEPATCH: u16 = 0xff20;
+/// Flag of a relocation section that the livepatch core applies (`SHF_RELA_LIVEPATCH`).
+pub const SHF_RELA_LIVEPATCH: u64 = 0x0010_0000;
+/// Prefix of the name of a symbol that the livepatch core resolves.
+pub const SYMBOL_PREFIX: &str = ".klp.sym.";
+/// Prefix of the name of a relocation section that the livepatch core applies.
+pub const RELA_PREFIX: &str = ".klp.rela.";
+/// The object that is the kernel itself.
+pub const VMLINUX: &str = "vmlinux";
+/// Longest module name, in bytes: `MODULE_NAME_LEN` (56 on 64-bit kernels) less the terminating zero.
+pub const MODULE_NAME_MAX: usize = 55;
+/// Longest symbol name, in bytes: `KSYM_NAME_LEN` less the terminating zero (512 from 6.1 on).
+pub const SYMBOL_NAME_MAX: usize = 511;
+
+/// Why a text is not the name it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing stands where a name should.
+    #[error("a {what} is missing in {text:?}")]
+    Empty {
+        /// What kind of name.
+        what: &'static str,
+        /// The text it should stand in.
+        text: String,
+    },
+    /// Longer than the kernel's field for it.
+    #[error("{what} {text:?} has {length} bytes, the kernel's limit is {limit}", length = text.len())]
+    TooLong {
+        /// What kind of name.
+        what: &'static str,
+        /// The name.
+        text: String,
+        /// The most it may have.
+        limit: usize,
+    },
+    /// A character that cannot stand in it.
+    #[error("{what} {text:?} has the character {character:?}, which cannot stand there")]
+    Character {
+        /// What kind of name.
+        what: &'static str,
+        /// The name.
+        text: String,
+        /// The first wrong character.
+        character: char,
+    },
+    /// Not of the form.
+    #[error("{text:?} is no {what}: it should look like {form}")]
+    Form {
+        /// What kind of name.
+        what: &'static str,
+        /// The text.
+        text: String,
+        /// An example.
+        form: &'static str,
+    },
+}
+
+fn checked(
+    what: &'static str,
+    text: &str,
+    limit: usize,
+    allowed: impl Fn(char) -> bool,
+) -> Result<String, NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty { what, text: String::new() });
+    }
+    if text.len() > limit {
+        return Err(NameError::TooLong { what, text: text.to_owned(), limit });
+    }
+    match text.chars().find(|&c| !allowed(c)) {
+        Some(character) => Err(NameError::Character { what, text: text.to_owned(), character }),
+        None => Ok(text.to_owned()),
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(String);
+
+        impl $type {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = NameError;
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+    };
+}
+
+name! {
+    /// Name of a kernel module, as `/sys/module` shows it.
+    ///
+    /// # Invariants
+    /// 1 to [`MODULE_NAME_MAX`] bytes of `[A-Za-z0-9_]`.
+    ModuleName
+}
+
+impl ModuleName {
+    /// Checks a module name.
+    ///
+    /// # Errors
+    /// It is empty, too long, or has a character other than letters, digits and underscores.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        checked("module name", text, MODULE_NAME_MAX, |c| c.is_ascii_alphanumeric() || c == '_').map(Self)
+    }
+
+    /// The name that every text maps to: characters other than `[A-Za-z0-9_]` become underscores, as the kpatch-patch
+    /// packages do it.
+    ///
+    /// # Errors
+    /// It is empty or too long.
+    pub fn sanitized(text: &str) -> Result<Self, NameError> {
+        let mapped: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        Self::new(&mapped)
+    }
+}
+
+name! {
+    /// What a live patch changes: `vmlinux`, or a module's name.
+    ///
+    /// # Invariants
+    /// Valid as a [`ModuleName`].
+    ObjectName
+}
+
+impl ObjectName {
+    /// Checks an object name.
+    ///
+    /// # Errors
+    /// As [`ModuleName::new`].
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        ModuleName::new(text).map(|name| Self(name.0))
+    }
+
+    /// Whether it is the kernel itself rather than a module.
+    pub fn is_vmlinux(&self) -> bool {
+        self.0 == VMLINUX
+    }
+}
+
+name! {
+    /// A kernel's release, as `uname -r` prints it.
+    ///
+    /// # Invariants
+    /// 1 to 64 bytes (`__NEW_UTS_LEN`), begins with a digit, no white space, no slash.
+    KernelRelease
+}
+
+impl KernelRelease {
+    /// Checks a release.
+    ///
+    /// # Errors
+    /// It is empty, too long, holds a space or a slash, or does not begin with a version.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        let release = checked("kernel release", text, 64, |c| c.is_ascii_graphic() && c != '/')?;
+        if release.starts_with(|c: char| c.is_ascii_digit()) && release != "." && release != ".." {
+            return Ok(Self(release));
+        }
+        Err(NameError::Form { what: "kernel release", text: release, form: "6.12.117+deb12-amd64" })
+    }
+
+    /// Major and minor number: 6 and 12 for `6.12.117+deb12-amd64`.
+    pub fn version(&self) -> (u32, u32) {
+        let mut numbers =
+            self.0.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+}
+
+/// Which of the symbols of one name in one object is meant: 0 says that there is only one, n is the n-th in the order of
+/// kallsyms, from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SymbolPosition(pub u32);
+
+impl fmt::Display for SymbolPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A symbol of an object: `object:symbol`, or `object:symbol,position` where the name stands more than once.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KlpSymbol {
+    /// The object that holds it.
+    pub object: ObjectName,
+    /// Its name in that object's symbol table.
+    pub symbol: String,
+    /// Which of several.
+    pub position: SymbolPosition,
+}
+
+impl KlpSymbol {
+    /// Checks the parts.
+    ///
+    /// # Errors
+    /// The symbol is empty, too long or has a space, colon, comma or control character.
+    pub fn new(object: ObjectName, symbol: &str, position: SymbolPosition) -> Result<Self, NameError> {
+        let allowed = |c: char| c.is_ascii_graphic() && c != ':' && c != ',';
+        let symbol = checked("symbol name", symbol, SYMBOL_NAME_MAX, allowed)?;
+        Ok(Self { object, symbol, position })
+    }
+
+    /// Reads the name that the symbol has in a livepatch module's symbol table: `.klp.sym.<object>.<symbol>,<position>`.
+    ///
+    /// # Errors
+    /// The text is not of that form.
+    pub fn from_elf_name(text: &str) -> Result<Self, NameError> {
+        let form = || NameError::Form {
+            what: "livepatch symbol",
+            text: text.to_owned(),
+            form: ".klp.sym.vmlinux.saved_command_line,0",
+        };
+        let rest = text.strip_prefix(SYMBOL_PREFIX).ok_or_else(form)?;
+        let (object, rest) = rest.split_once('.').ok_or_else(form)?;
+        let (symbol, position) = rest.rsplit_once(',').ok_or_else(form)?;
+        let position = position.parse().map(SymbolPosition).map_err(|_| form())?;
+        Self::new(ObjectName::new(object)?, symbol, position)
+    }
+
+    /// The name that the symbol has in a livepatch module's symbol table.
+    pub fn elf_name(&self) -> String {
+        format!("{SYMBOL_PREFIX}{}.{},{}", self.object, self.symbol, self.position)
+    }
+}
+
+impl fmt::Display for KlpSymbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.object, self.symbol)?;
+        if self.position.0 == 0 { Ok(()) } else { write!(f, ",{}", self.position) }
+    }
+}
+
+impl FromStr for KlpSymbol {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let form = || NameError::Form {
+            what: "symbol of an object",
+            text: text.to_owned(),
+            form: "vmlinux:cmdline_proc_show, or vmlinux:show,2 for the second of that name",
+        };
+        let (object, rest) = text.split_once(':').ok_or_else(form)?;
+        let (symbol, position) = match rest.rsplit_once(',') {
+            Some((symbol, position)) => (symbol, position.parse().map_err(|_| form())?),
+            None => (rest, 0),
+        };
+        Self::new(ObjectName::new(object)?, symbol, SymbolPosition(position))
+    }
+}
+
+/// Name of the section that holds an object's livepatch relocations against one section of the module.
+pub fn rela_section_name(object: &ObjectName, target_section: &str) -> String {
+    format!("{RELA_PREFIX}{object}.{target_section}")
+}
+
+/// Reads [`rela_section_name`] back: object and target section.
+///
+/// # Errors
+/// The text is not of that form.
+pub fn parse_rela_section_name(text: &str) -> Result<(ObjectName, &str), NameError> {
+    let form = || NameError::Form {
+        what: "livepatch relocation section",
+        text: text.to_string(),
+        form: ".klp.rela.vmlinux..text",
+    };
+    let (object, section) =
+        text.strip_prefix(RELA_PREFIX).and_then(|rest| rest.split_once('.')).ok_or_else(form)?;
+    if section.is_empty() {
+        return Err(form());
+    }
+    Ok((ObjectName::new(object)?, section))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_what_they_write() {
+        for text in ["vmlinux:cmdline_proc_show", "ext4:show,2"] {
+            let symbol: KlpSymbol = text.parse().unwrap();
+            assert_eq!(symbol.to_string(), text);
+            assert_eq!(KlpSymbol::from_elf_name(&symbol.elf_name()).unwrap(), symbol);
+        }
+        let object = ObjectName::new("vmlinux").unwrap();
+        assert_eq!(rela_section_name(&object, ".text"), ".klp.rela.vmlinux..text");
+        assert_eq!(parse_rela_section_name(".klp.rela.vmlinux..text").unwrap(), (object, ".text"));
+    }
+
+    #[test]
+    fn compiler_made_names_keep_their_dots() {
+        let symbol = KlpSymbol::from_elf_name(".klp.sym.vmlinux.foo.isra.0,3").unwrap();
+        assert_eq!((symbol.symbol.as_str(), symbol.position.0), ("foo.isra.0", 3));
+    }
+
+    #[test]
+    fn wrong_names_are_refused() {
+        for text in ["", "vmlinux", "vmlinux:", ":x", "a-b:x", "vmlinux:x,y", "vmlinux:x,-1"] {
+            assert!(text.parse::<KlpSymbol>().is_err(), "{text:?}");
+        }
+        for text in ["", "klp.sym.vmlinux.x,0", ".klp.sym.vmlinux.x", ".klp.sym.vmlinux", ".klp.sym..x,0"] {
+            assert!(KlpSymbol::from_elf_name(text).is_err(), "{text:?}");
+        }
+        assert!(parse_rela_section_name(".klp.rela.vmlinux.").is_err());
+        assert!(ModuleName::new(&"a".repeat(56)).is_err());
+        assert!(KernelRelease::new("../etc").is_err());
+    }
+
+    #[test]
+    fn module_names_follow_the_package_convention() {
+        let name = ModuleName::sanitized("kpatch_6.12.117+deb12-amd64_1_1").unwrap();
+        assert_eq!(name.as_str(), "kpatch_6_12_117_deb12_amd64_1_1");
+        assert_eq!(KernelRelease::new("6.12.117+deb12-amd64").unwrap().version(), (6, 12));
+    }
+}
