@@ -20,6 +20,10 @@ pub const SHN_LIVEPATCH: u16 = 0xff20;
 pub const SHF_RELA_LIVEPATCH: u64 = 0x0010_0000;
 /// Prefix of the name of a symbol that the livepatch core resolves.
 pub const SYMBOL_PREFIX: &str = ".klp.sym.";
+/// Prefix of the short name that stands for such a symbol from compilation to conversion: modpost refuses link names of 56
+/// characters and more under MODVERSIONS, and [`SYMBOL_PREFIX`] with the object takes 17 of them. An undefined symbol of
+/// this prefix in a finished module was not converted.
+pub const ALIAS_PREFIX: &str = "__klp_sym_";
 /// Prefix of the name of a relocation section that the livepatch core applies.
 pub const RELA_PREFIX: &str = ".klp.rela.";
 /// The object that is the kernel itself.

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The tables of a live patch (`struct klp_patch`, `klp_object`, `klp_func` of `include/linux/livepatch.h`), read out of
+//! section data and relocations as the kernel's `klp_for_each_object_static` and `klp_for_each_func_static` walk them.
+
+use std::collections::BTreeMap;
+
+use klp_format::SymbolPosition;
+
+use crate::{Module, Relocation, Section, SymbolKind, SymbolSection, TableError};
+
+/// Most entries of one patch, all objects together.
+const ENTRIES_MAX: usize = 10_000;
+/// Longest text that a table points to: the kernel's `KSYM_NAME_LEN`, with the terminating zero.
+const TEXT_MAX: usize = 512;
+const POINTER_SIZE: u64 = 8;
+
+/// Sizes and member offsets, in bytes, of the structures of one kernel. They differ between kernels, so they come from that
+/// kernel's BTF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KlpLayout {
+    /// Size of `struct klp_func`.
+    pub func_size: u64,
+    /// `klp_func.old_name`
+    pub func_old_name: u64,
+    /// `klp_func.new_func`
+    pub func_new_func: u64,
+    /// `klp_func.old_sympos`
+    pub func_old_sympos: u64,
+    /// Size of `struct klp_object`.
+    pub object_size: u64,
+    /// `klp_object.name`
+    pub object_name: u64,
+    /// `klp_object.funcs`
+    pub object_funcs: u64,
+    /// Size of `struct klp_patch`.
+    pub patch_size: u64,
+    /// `klp_patch.mod`
+    pub patch_mod: u64,
+    /// `klp_patch.objs`
+    pub patch_objs: u64,
+    /// `klp_patch.replace`
+    pub patch_replace: u64,
+}
+
+/// What a live patch says it replaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatchTable {
+    /// Whether it takes the place of every patch loaded before (atomic replace).
+    pub replace: bool,
+    /// What it changes, in the table's order.
+    pub objects: Vec<PatchedObject>,
+}
+
+/// One object that a live patch changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatchedObject {
+    /// The module's name as the table has it; `None` is the kernel itself.
+    pub name: Option<String>,
+    /// The functions that are replaced in it, in the table's order.
+    pub functions: Vec<PatchedFunction>,
+}
+
+/// One replaced function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatchedFunction {
+    /// The name of what is replaced, in its object's symbol table.
+    pub old_name: String,
+    /// Which of several of that name.
+    pub position: SymbolPosition,
+    /// Where the replacement stands in this module.
+    pub new_function: Place,
+    /// The function symbol that covers the replacement: without one the kernel answers ENOENT.
+    pub symbol: Option<String>,
+}
+
+/// A place in the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Index of the section.
+    pub section: usize,
+    /// From its start, in bytes.
+    pub offset: u64,
+}
+
+impl Place {
+    fn plus(self, bytes: u64) -> Self {
+        Self { offset: self.offset.saturating_add(bytes), ..self }
+    }
+}
+
+pub(crate) fn read(module: &Module<'_>, layout: &KlpLayout, patch: &str) -> Result<PatchTable, TableError> {
+    layout.check()?;
+    let name = || patch.to_owned();
+    let defined = |symbol: &&crate::Symbol<'_>| {
+        symbol.name == patch && !matches!(symbol.kind, SymbolKind::Section | SymbolKind::File)
+    };
+    let symbol =
+        module.symbols().iter().find(defined).ok_or_else(|| TableError::NoSymbol { name: name() })?;
+    let SymbolSection::Section(section) = symbol.section else {
+        return Err(TableError::NotDefined { name: name() });
+    };
+    let mut walk = Walk { module, layout, relocations: BTreeMap::new(), entries: 0 };
+    walk.patch(Place { section, offset: symbol.value })
+}
+
+impl KlpLayout {
+    fn check(&self) -> Result<(), TableError> {
+        let members = [
+            ("klp_func", self.func_size, self.func_old_name, POINTER_SIZE),
+            ("klp_func", self.func_size, self.func_new_func, POINTER_SIZE),
+            ("klp_func", self.func_size, self.func_old_sympos, POINTER_SIZE),
+            ("klp_object", self.object_size, self.object_name, POINTER_SIZE),
+            ("klp_object", self.object_size, self.object_funcs, POINTER_SIZE),
+            ("klp_patch", self.patch_size, self.patch_mod, POINTER_SIZE),
+            ("klp_patch", self.patch_size, self.patch_objs, POINTER_SIZE),
+            ("klp_patch", self.patch_size, self.patch_replace, 1),
+        ];
+        let too_far = |&&(_, size, member, width): &&(&'static str, u64, u64, u64)| {
+            member.checked_add(width).is_none_or(|end| end > size)
+        };
+        match members.iter().find(too_far) {
+            Some(&(structure, size, member, _)) => Err(TableError::Layout { structure, member, size }),
+            None => Ok(()),
+        }
+    }
+}
+
+struct Walk<'m, 'a> {
+    module: &'m Module<'a>,
+    layout: &'m KlpLayout,
+    /// Per section that was looked into: its relocations by offset.
+    relocations: BTreeMap<usize, BTreeMap<u64, Relocation>>,
+    entries: usize,
+}
+
+impl<'a> Walk<'_, 'a> {
+    fn patch(&mut self, at: Place) -> Result<PatchTable, TableError> {
+        let layout = self.layout;
+        self.bytes(at, layout.patch_size, "struct klp_patch")?;
+        self.required(at.plus(layout.patch_mod), "klp_patch.mod")?;
+        let mut object = self.required_place(at.plus(layout.patch_objs), "klp_patch.objs")?;
+        let replace = self.bytes(at.plus(layout.patch_replace), 1, "klp_patch.replace")? != [0];
+        let mut objects = Vec::new();
+        while let Some(found) = self.object(object)? {
+            objects.push(found);
+            self.count()?;
+            object = object.plus(layout.object_size);
+        }
+        Ok(PatchTable { replace, objects })
+    }
+
+    /// `None` is the end of the table.
+    fn object(&mut self, at: Place) -> Result<Option<PatchedObject>, TableError> {
+        let layout = self.layout;
+        self.bytes(at, layout.object_size, "struct klp_object")?;
+        let name = self.text(at.plus(layout.object_name), "klp_object.name")?;
+        let funcs = self.pointer(at.plus(layout.object_funcs), "klp_object.funcs")?;
+        if name.is_none() && funcs.is_none() {
+            return Ok(None);
+        }
+        let mut function = self.required_place(at.plus(layout.object_funcs), "klp_object.funcs")?;
+        let mut functions = Vec::new();
+        while let Some(found) = self.function(function)? {
+            functions.push(found);
+            self.count()?;
+            function = function.plus(layout.func_size);
+        }
+        Ok(Some(PatchedObject { name, functions }))
+    }
+
+    /// `None` is the end of the table.
+    fn function(&mut self, at: Place) -> Result<Option<PatchedFunction>, TableError> {
+        let layout = self.layout;
+        self.bytes(at, layout.func_size, "struct klp_func")?;
+        let old_name = self.text(at.plus(layout.func_old_name), "klp_func.old_name")?;
+        let new_func = self.pointer(at.plus(layout.func_new_func), "klp_func.new_func")?;
+        let position = self.number(at.plus(layout.func_old_sympos), "klp_func.old_sympos")?;
+        if old_name.is_none() && new_func.is_none() && position == 0 {
+            return Ok(None);
+        }
+        let null = |what, member| TableError::Null {
+            what,
+            section: self.section_name(at.section),
+            offset: at.plus(member).offset,
+        };
+        let old_name = old_name.ok_or_else(|| null("klp_func.old_name", layout.func_old_name))?;
+        let new_function = self.required_place(at.plus(layout.func_new_func), "klp_func.new_func")?;
+        let position = u32::try_from(position)
+            .map(SymbolPosition)
+            .map_err(|_| TableError::Position { function: old_name.clone(), position })?;
+        let covering = self.module.function_at(new_function.section, new_function.offset);
+        let symbol = covering.map(|symbol| symbol.name.to_owned());
+        Ok(Some(PatchedFunction { old_name, position, new_function, symbol }))
+    }
+
+    fn count(&mut self) -> Result<(), TableError> {
+        self.entries += 1;
+        if self.entries > ENTRIES_MAX { Err(TableError::Endless { limit: ENTRIES_MAX }) } else { Ok(()) }
+    }
+
+    /// The text that a pointer leads to; `None` for a null pointer.
+    fn text(&mut self, at: Place, what: &'static str) -> Result<Option<String>, TableError> {
+        if self.pointer(at, what)?.is_none() {
+            return Ok(None);
+        }
+        let place = self.required_place(at, what)?;
+        let section = self.section(place.section);
+        let error = || TableError::NoText { what, section: section.name.to_owned(), offset: place.offset };
+        let start = usize::try_from(place.offset).map_err(|_| error())?;
+        let rest = section.data.get(start..).ok_or_else(error)?;
+        let window = &rest[..rest.len().min(TEXT_MAX)];
+        let end = window.iter().position(|&byte| byte == 0).ok_or_else(error)?;
+        String::from_utf8(window[..end].to_vec()).map(Some).map_err(|_| error())
+    }
+
+    /// The relocation that fills a pointer; `None` for a null pointer.
+    fn pointer(&mut self, at: Place, what: &'static str) -> Result<Option<Relocation>, TableError> {
+        let module = self.module;
+        let in_section = self.relocations.entry(at.section).or_insert_with(|| {
+            module.relocations_of(at.section).map(|relocation| (relocation.offset, relocation)).collect()
+        });
+        let found = in_section.get(&at.offset).copied();
+        let value = self.number(at, what)?;
+        let place = || (self.section_name(at.section), at.offset);
+        match found {
+            Some(relocation) if relocation.kind == module.machine().address_relocation() => {
+                Ok(Some(relocation))
+            }
+            Some(Relocation { kind, .. }) => {
+                let (section, offset) = place();
+                Err(TableError::RelocationKind { what, section, offset, kind })
+            }
+            None if value == 0 => Ok(None),
+            None => {
+                let (section, offset) = place();
+                Err(TableError::NoRelocation { what, section, offset })
+            }
+        }
+    }
+
+    fn required(&mut self, at: Place, what: &'static str) -> Result<Relocation, TableError> {
+        let null = TableError::Null { what, section: self.section_name(at.section), offset: at.offset };
+        self.pointer(at, what)?.ok_or(null)
+    }
+
+    /// Where a pointer that must be there leads to.
+    fn required_place(&mut self, at: Place, what: &'static str) -> Result<Place, TableError> {
+        let relocation = self.required(at, what)?;
+        let symbol = &self.module.symbols()[relocation.symbol];
+        match symbol.section {
+            SymbolSection::Section(section) => {
+                Ok(Place { section, offset: symbol.value.wrapping_add_signed(relocation.addend) })
+            }
+            _ => Err(TableError::Elsewhere {
+                what,
+                section: self.section_name(at.section),
+                offset: at.offset,
+                symbol: symbol.name.to_owned(),
+            }),
+        }
+    }
+
+    fn number(&self, at: Place, what: &'static str) -> Result<u64, TableError> {
+        let bytes = self.bytes(at, POINTER_SIZE, what)?;
+        Ok(bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
+    }
+
+    /// Bytes of a section. A section that takes only memory (`.bss`) has none: a table in it is an error too.
+    fn bytes(&self, at: Place, length: u64, what: &'static str) -> Result<&'a [u8], TableError> {
+        let section = self.section(at.section);
+        let range = || {
+            let start = usize::try_from(at.offset).ok()?;
+            section.data.get(start..start.checked_add(usize::try_from(length).ok()?)?)
+        };
+        range().ok_or_else(|| TableError::OutOfSection {
+            what,
+            section: section.name.to_owned(),
+            offset: at.offset,
+        })
+    }
+
+    fn section(&self, index: usize) -> &Section<'a> {
+        // `Module` keeps the section of every symbol and relocation inside the table.
+        &self.module.sections()[index]
+    }
+
+    fn section_name(&self, index: usize) -> String {
+        self.section(index).name.to_owned()
+    }
+}
