@@ -1,2 +1,142 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Placeholder until the crate is written.
+//! What host and guest say to each other over a virtio-serial port.
+//!
+//! The guest speaks first ([`Reply::Hello`]); after that the host asks and the guest answers, one request at a time.
+//! How messages become bytes stands in [`wire`]. The protocol is the same whether the guest program is PID 1 of an
+//! initramfs or a service of a full system.
+
+pub mod wire;
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the virtio-serial port, as `/sys/class/virtio-ports/*/name` shows it.
+pub const PORT: &str = "org.ferrograft.guest";
+/// Version of the protocol. Both sides come from one build; a difference means that a stale guest program was used.
+pub const PROTOCOL: u32 = 1;
+/// Word on the kernel's command line that asks PID 1 for a shell on the console instead of the protocol.
+pub const SHELL_WORD: &str = "ferrograft.shell";
+
+/// What the host asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// Write the frame's body to a file, making its directories. Answered with [`Reply::Done`].
+    Put {
+        /// Absolute path.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+        /// Add to what is there instead of replacing it: larger files come in several frames.
+        append: bool,
+    },
+    /// Run a program. Answered with any number of [`Reply::Output`] and one [`Reply::Exited`].
+    Run(Run),
+    /// Send files. Answered with [`Reply::File`] and [`Reply::NoFile`] for each, then [`Reply::Done`].
+    Get {
+        /// Absolute paths; `*` stands for any part of one name, a last component `**` for everything below.
+        patterns: Vec<String>,
+    },
+    /// Tell the kernel's state. Answered with [`Reply::State`].
+    State,
+    /// End the machine. Answered with [`Reply::Bye`], after which the guest resets.
+    PowerOff,
+}
+
+/// A program to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Program (a path, or a name in the guest's PATH) and arguments.
+    pub argv: Vec<String>,
+    /// Its whole environment, PATH and HOME aside.
+    pub env: Vec<(String, String)>,
+    /// Where it runs.
+    pub cwd: String,
+    /// After this time it is killed with its process group.
+    pub timeout_ms: u64,
+}
+
+/// What the guest answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// The first words, once per start of the guest program.
+    Hello(Hello),
+    /// The frame's body is output of the running program.
+    Output {
+        /// Which of its streams.
+        stream: Stream,
+    },
+    /// The program ended and nothing of its process group is left.
+    Exited(Exit),
+    /// The frame's body is a file or a part of one.
+    File {
+        /// Absolute path.
+        path: String,
+        /// Whether the file ends with this part.
+        last: bool,
+    },
+    /// A file that cannot be read.
+    NoFile {
+        /// Absolute path.
+        path: String,
+        /// What the system said.
+        error: String,
+    },
+    /// The kernel's state. The frame's body is what the kernel logged since the last request for it (or since the
+    /// Hello): lines `<level> <microseconds> <text>`.
+    State(State),
+    /// The request was carried out.
+    Done,
+    /// The request could not be carried out.
+    Failed {
+        /// What failed, on what, and why.
+        error: String,
+    },
+    /// The guest resets now.
+    Bye,
+}
+
+/// Who answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL`] of the guest program.
+    pub protocol: u32,
+    /// The kernel's `boot_id`: another one means that the machine was reset.
+    pub boot_id: String,
+    /// Milliseconds since the kernel started.
+    pub uptime_ms: u64,
+    /// `uname -r`.
+    pub release: String,
+}
+
+/// A standard stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Exit status, where it exited.
+    pub code: Option<i32>,
+    /// The signal that ended it, where one did.
+    pub signal: Option<i32>,
+    /// It was killed because its time was over; `signal` is `None` where even that could not end it.
+    pub timed_out: bool,
+}
+
+/// What must be the same before and after a well-behaved program.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Names of the loaded modules, sorted.
+    pub modules: Vec<String>,
+    /// The taint mask (`/proc/sys/kernel/tainted`).
+    pub taint: u64,
+    /// Whether the kernel's log wrapped and lines were lost.
+    pub lost: bool,
+}

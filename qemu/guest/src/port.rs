@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The guest's end of the virtio-serial port.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use klp_guest::wire::{Decoder, encode};
+use klp_guest::{PORT, Reply, Request};
+
+use crate::setup::Error;
+
+/// How long the driver may take to show the port.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An open port.
+pub(crate) struct Port {
+    file: File,
+    decoder: Decoder,
+}
+
+impl Port {
+    /// Finds and opens the port that is named [`PORT`].
+    pub(crate) fn open() -> Result<Self, Error> {
+        let path = find()?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|error| Error::new(format!("open {}", path.display()), error))?;
+        Ok(Self { file, decoder: Decoder::default() })
+    }
+
+    /// The next request; `None` when the host has gone.
+    pub(crate) fn receive(&mut self) -> io::Result<Option<(Request, Vec<u8>)>> {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            if let Some(frame) = self.decoder.take().map_err(io::Error::other)? {
+                return Ok(Some(frame));
+            }
+            match self.file.read(&mut buffer) {
+                Ok(0) => return Ok(None),
+                Ok(length) => self.decoder.push(buffer.get(..length).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends one reply.
+    pub(crate) fn send(&mut self, reply: &Reply, body: &[u8]) -> io::Result<()> {
+        self.file.write_all(&encode(reply, body).map_err(io::Error::other)?)
+    }
+
+    /// For poll(2): a hang-up says that the host has gone.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+fn find() -> Result<PathBuf, Error> {
+    let ports = "/sys/class/virtio-ports";
+    let started = Instant::now();
+    loop {
+        for entry in fs::read_dir(ports).into_iter().flatten().flatten() {
+            let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
+            if name.trim_end() == PORT {
+                return Ok(PathBuf::from("/dev").join(entry.file_name()));
+            }
+        }
+        if started.elapsed() > PATIENCE {
+            let what = format!(
+                "find the port {PORT} in {ports} (the kernel needs CONFIG_VIRTIO_PCI=y and CONFIG_VIRTIO_CONSOLE=y)"
+            );
+            return Err(Error::new(what, io::Error::from(io::ErrorKind::NotFound)));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

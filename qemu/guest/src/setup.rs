@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What PID 1 of an initramfs owes the programs it starts: file systems, applets, a reset at the end.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use klp_guest::SHELL_WORD;
+use rustix::mount::{MountFlags, mount};
+use rustix::system::{RebootCommand, reboot};
+
+use crate::process;
+
+/// What failed, on what.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {what}: {source}")]
+pub(crate) struct Error {
+    what: String,
+    source: io::Error,
+}
+
+impl Error {
+    pub(crate) fn new(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self { what: what.into(), source: source.into() }
+    }
+}
+
+const MOUNTS: [(&str, &str); 5] =
+    [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/tmp"), ("tmpfs", "/run")];
+/// Not in every kernel; a case that needs one sees that it is missing.
+const OPTIONAL_MOUNTS: [(&str, &str); 2] =
+    [("tracefs", "/sys/kernel/tracing"), ("debugfs", "/sys/kernel/debug")];
+
+/// Mounts what a program expects to find and puts busybox's applets into /bin.
+pub(crate) fn prepare() -> Result<(), Error> {
+    for (kind, target) in MOUNTS {
+        fs::create_dir_all(target).map_err(|error| Error::new(format!("make {target}"), error))?;
+        mount_one(kind, target).map_err(|error| Error::new(format!("mount {kind} on {target}"), error))?;
+    }
+    for (kind, target) in OPTIONAL_MOUNTS {
+        if Path::new(target).is_dir() {
+            mount_one(kind, target)
+                .map_err(|error| Error::new(format!("mount {kind} on {target}"), error))?;
+        }
+    }
+    process::foreground(&["/bin/busybox", "--install", "-s", "/bin"])
+        .map_err(|error| Error::new("run /bin/busybox --install (it must be a static program)", error))
+}
+
+fn mount_one(kind: &str, target: &str) -> io::Result<()> {
+    mount(kind, target, kind, MountFlags::NOSUID, None).map_err(Into::into)
+}
+
+/// Whether the kernel's command line asks for a shell on the console.
+pub(crate) fn shell_wanted() -> bool {
+    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    line.split_whitespace().any(|word| word == SHELL_WORD)
+}
+
+/// A shell on the console, with job control, until it ends.
+pub(crate) fn shell() -> Result<(), Error> {
+    process::foreground(&["/bin/busybox", "setsid", "/bin/busybox", "cttyhack", "/bin/busybox", "sh", "-l"])
+        .map_err(|error| Error::new("run the shell", error))
+}
+
+/// Resets the machine; QEMU, started with `-no-reboot`, ends. A reset works on machines without ACPI too, where
+/// powering off only halts.
+pub(crate) fn reset() -> ! {
+    loop {
+        if let Err(error) = reboot(RebootCommand::Restart) {
+            eprintln!("klp-guest: could not reset the machine: {error}");
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
