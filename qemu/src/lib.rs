@@ -1,2 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Placeholder until the crate is written.
+//! Boots kernels in QEMU, runs cases in them and judges what came of it. Knows nothing of live patching: artifacts are
+//! files that a [`Provider`] gives for names that mean something to it alone.
+//!
+//! ```no_run
+//! # use klp_base::events::{Terminal, Verdict};
+//! # use klp_vm::{Kernel, Options, Provider, Suite, Target, case};
+//! # fn run(targets: Vec<Target>, provider: &dyn Provider) -> Result<Verdict, klp_vm::Error> {
+//! let cases = case::select(&case::load_all("tests/cases".as_ref())?, &["cmdline".to_owned()])?;
+//! let options = Options::new("target/evidence", "target/state")?;
+//! let summary = Suite { targets, cases, provider, options }.run(&Terminal::new())?;
+//! klp_vm::junit::write("junit.xml".as_ref(), &summary)?;
+//! print!("{}", klp_vm::ktap::render(&summary));
+//! # Ok(
+//! summary.verdict()
+//! # )
+//! # }
+//! ```
+//!
+//! How a run goes: [`Suite::run`] asks the provider for every artifact and groups the cases by kernel, number of CPUs
+//! and command line. Each group gets a boot: our initramfs with the guest program (`klp-guest`) as PID 1, which greets
+//! over a virtio-serial port and then serves requests. After each case the kernel must be as clean as before; after one
+//! that is not, and after a panic or a hang, the remaining cases get a fresh boot.
+
+mod accel;
+pub mod bench;
+mod boot;
+pub mod case;
+mod console;
+mod deadline;
+mod error;
+mod initramfs;
+mod judge;
+pub mod junit;
+pub mod ktap;
+mod link;
+mod machine;
+mod plan;
+mod session;
+mod suite;
+mod target;
+mod transcript;
+
+pub use accel::{AccelChoice, UnknownAccel};
+pub use deadline::{Deadlines, SCALE_VARIABLE};
+pub use error::Error;
+pub use plan::{Provider, Unprovided};
+pub use suite::{BootRun, CaseRun, Options, Suite, Summary};
+pub use target::{Arch, GuestFiles, Kernel, Target, UnknownArch};
+pub use transcript::Phase;

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Acceleration. A host whose `/dev/kvm` opens and then fails is common, so KVM counts only after it has run a guest.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::Path;
+use std::str::FromStr;
+
+use klp_base::cache::{sha256_file, write_durable};
+use klp_base::events::Verdict;
+use serde::{Deserialize, Serialize};
+
+use crate::deadline::Deadlines;
+use crate::error::Error;
+use crate::initramfs::Initramfs;
+use crate::machine::{Death, Machine, NoVm, Vm};
+use crate::target::Target;
+
+/// What the caller asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccelChoice {
+    /// KVM where it has proven itself, else TCG.
+    #[default]
+    Auto,
+    /// KVM or nothing.
+    Kvm,
+    /// QEMU's own translation.
+    Tcg,
+}
+
+impl FromStr for AccelChoice {
+    type Err = UnknownAccel;
+
+    fn from_str(text: &str) -> Result<Self, UnknownAccel> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "kvm" => Ok(Self::Kvm),
+            "tcg" => Ok(Self::Tcg),
+            _ => Err(UnknownAccel(text.to_owned())),
+        }
+    }
+}
+
+/// A word that is no acceleration.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no acceleration; there is: auto, kvm, tcg")]
+pub struct UnknownAccel(pub String);
+
+/// What runs a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Kvm,
+    Tcg,
+}
+
+impl Backend {
+    pub(crate) fn argument(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg,thread=multi",
+        }
+    }
+}
+
+/// What was decided, and in words why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Accel {
+    pub(crate) backend: Backend,
+    pub(crate) text: String,
+}
+
+impl Accel {
+    fn tcg(why: &str) -> Self {
+        Self { backend: Backend::Tcg, text: format!("tcg ({why})") }
+    }
+
+    fn kvm() -> Self {
+        Self { backend: Backend::Kvm, text: "kvm (proved)".to_owned() }
+    }
+}
+
+/// Decides for one kernel. What a proof showed is remembered in `state` until the host boots again.
+pub(crate) fn decide(
+    choice: AccelChoice,
+    target: &Target,
+    deadlines: Deadlines,
+    state: &Path,
+) -> Result<Accel, Error> {
+    if choice == AccelChoice::Tcg {
+        return Ok(Accel { backend: Backend::Tcg, text: "tcg".to_owned() });
+    }
+    let decided = match obstacle(target) {
+        Some(why) => Accel::tcg(&why),
+        None => match remembered(target, deadlines, state)? {
+            None => Accel::kvm(),
+            Some(why) => Accel::tcg(&format!("kvm tried: {why}")),
+        },
+    };
+    if choice == AccelChoice::Kvm && decided.backend != Backend::Kvm {
+        return Err(Error::NoKvm { why: decided.text });
+    }
+    Ok(decided)
+}
+
+/// Why KVM need not even be tried.
+fn obstacle(target: &Target) -> Option<String> {
+    let arch = target.kernel.arch;
+    if arch.table().host != std::env::consts::ARCH {
+        return Some(format!("{arch} on {}", std::env::consts::ARCH));
+    }
+    let opened = File::options().read(true).write(true).open("/dev/kvm");
+    opened.err().map(|error| format!("/dev/kvm: {error}"))
+}
+
+/// What is known of KVM on this boot of the host: per kernel image `null` when it works, else why not.
+#[derive(Default, Serialize, Deserialize)]
+struct Memory {
+    boot_id: String,
+    failures: BTreeMap<String, Option<String>>,
+}
+
+fn remembered(target: &Target, deadlines: Deadlines, state: &Path) -> Result<Option<String>, Error> {
+    let file = state.join("kvm.json");
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+    // A file that is missing or damaged only costs another proof.
+    let mut memory: Memory =
+        fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    if memory.boot_id != boot_id {
+        memory = Memory { boot_id, ..Memory::default() };
+    }
+    let image = sha256_file(&target.kernel.image)?;
+    if let Some(known) = memory.failures.get(&image) {
+        return Ok(known.clone());
+    }
+    let found = prove(target, deadlines)?;
+    memory.failures.insert(image, found.clone());
+    fs::create_dir_all(state).map_err(Error::io("make the directory", state))?;
+    let text = serde_json::to_vec_pretty(&memory).map_err(|error| Error::io("write", &file)(error.into()))?;
+    write_durable(&file, &text)?;
+    Ok(found)
+}
+
+/// Runs a guest to its Hello; why that did not work, if it did not.
+fn prove(target: &Target, deadlines: Deadlines) -> Result<Option<String>, Error> {
+    let machine = Machine {
+        kernel: &target.kernel,
+        backend: Backend::Kvm,
+        cpus: 1,
+        memory_mib: 512,
+        append: "",
+        gdb: false,
+    };
+    match Vm::boot(&machine, &Initramfs::guest(&target.files)?, deadlines, deadlines.proof) {
+        Ok(vm) => {
+            vm.kill();
+            Ok(None)
+        }
+        Err(NoVm::Host(error)) => Err(error),
+        Err(NoVm::Died(death)) => Ok(Some(in_short(&death, deadlines))),
+    }
+}
+
+fn in_short(death: &Death, deadlines: Deadlines) -> String {
+    if death.verdict == Verdict::Hung {
+        return format!("no Hello in {:.0} s", deadlines.proof.as_secs_f64());
+    }
+    let said = death.end.stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or(&death.reason);
+    said.trim_start_matches("qemu-system-x86_64: ").chars().take(100).collect()
+}

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The boots that a group of cases takes: one where all goes well, a fresh one after each case that leaves the kernel
+//! unclean, panicked or silent.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use klp_base::events::{CaseEnd, Check, Event, Sink, StageEnd, Verdict};
+
+use crate::accel::Accel;
+use crate::console;
+use crate::error::Error;
+use crate::machine::{Death, End, Machine, NoVm, Vm};
+use crate::plan::{Group, Planned, initramfs};
+use crate::session::{self, Broken, Ended, NoEnd};
+use crate::suite::{BootRun, CaseRun, Options, Summary, locked};
+use crate::target::Target;
+use crate::transcript::Phase;
+
+/// Boots one kernel for groups of cases.
+pub(crate) struct Booter<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) target: &'a Target,
+    pub(crate) accel: &'a Accel,
+    pub(crate) sink: &'a dyn Sink,
+    pub(crate) results: &'a Mutex<Summary>,
+}
+
+/// What is known of a case when it ended.
+#[derive(Default)]
+struct Facts {
+    checks: Vec<Check>,
+    phases: Vec<Phase>,
+    taint: u64,
+    wall: Duration,
+    cpu: Duration,
+}
+
+impl Booter<'_> {
+    /// Runs every case of the group.
+    pub(crate) fn run(&self, group: &Group) {
+        let mut rest = group.cases.as_slice();
+        while !rest.is_empty() {
+            let done = self.run_boot(group, rest).max(1);
+            rest = rest.get(done..).unwrap_or_default();
+        }
+    }
+
+    /// Boots once and runs cases until one leaves the machine unusable; how many have their verdict now.
+    fn run_boot(&self, group: &Group, cases: &[Planned]) -> usize {
+        let mut vm = match self.boot(group, cases) {
+            Ok(vm) => vm,
+            Err(NoVm::Host(error)) => {
+                for planned in cases {
+                    self.not_able(group, planned, &error);
+                }
+                return cases.len();
+            }
+            Err(NoVm::Died(death)) => {
+                self.record_boot(None, &[], &death.end);
+                for planned in cases {
+                    self.died(group, planned, Facts::default(), &death);
+                }
+                return cases.len();
+            }
+        };
+        let hello = Some(vm.boot);
+        let mut before = match session::state(&mut vm) {
+            Ok((state, _)) => state,
+            Err(error) => {
+                let death = vm.autopsy(&error);
+                self.record_boot(hello, &[], &death.end);
+                for planned in cases {
+                    self.died(group, planned, Facts::default(), &death);
+                }
+                return cases.len();
+            }
+        };
+        for (index, planned) in cases.iter().enumerate() {
+            let through = cases.get(..=index).unwrap_or_default();
+            let evidence = self.evidence(group, planned);
+            let ran = fresh(&evidence).map_err(NoEnd::Host).and_then(|()| {
+                session::run_case(&mut vm, planned, &before, &self.options.deadlines(), &evidence)
+            });
+            match ran {
+                Ok(ended) => {
+                    let (clean, after) = (ended.clean, ended.after.clone());
+                    self.ended(group, planned, ended, before.taint, &vm.console());
+                    before = after;
+                    if !clean {
+                        self.record_boot(hello, through, &vm.kill());
+                        return index + 1;
+                    }
+                }
+                Err(NoEnd::Broken(Broken { error, checks, phases, wall })) => {
+                    let death = vm.autopsy(&error);
+                    self.record_boot(hello, through, &death.end);
+                    self.died(group, planned, Facts { checks, phases, wall, ..Facts::default() }, &death);
+                    return index + 1;
+                }
+                Err(NoEnd::Host(error)) => {
+                    self.record_boot(hello, through, &vm.kill());
+                    self.not_able(group, planned, &error);
+                    return index + 1;
+                }
+            }
+        }
+        self.power_off(group, cases, vm);
+        cases.len()
+    }
+
+    fn boot(&self, group: &Group, cases: &[Planned]) -> Result<Vm, NoVm> {
+        let names: Vec<&str> = cases.iter().map(|planned| planned.case.name.as_str()).collect();
+        let (stage, subject) =
+            ("boot".to_owned(), format!("{}: {}", self.target.kernel.id, names.join(", ")));
+        self.sink.event(&Event::StageStarted { stage: stage.clone(), subject: subject.clone() });
+        let started = Instant::now();
+        let machine = Machine {
+            kernel: &self.target.kernel,
+            backend: self.accel.backend,
+            cpus: group.cpus,
+            memory_mib: self.options.memory_mib,
+            append: &self.append(group),
+            gdb: self.options.gdb,
+        };
+        let deadlines = self.options.deadlines();
+        let booted = initramfs(self.target, cases)
+            .map_err(NoVm::Host)
+            .and_then(|root| Vm::boot(&machine, &root, deadlines, deadlines.boot));
+        let end = if booted.is_ok() { StageEnd::Done } else { StageEnd::Failed };
+        self.sink.event(&Event::StageEnded { stage, subject, end, wall: started.elapsed() });
+        booted
+    }
+
+    /// A debugger needs the addresses that the image's symbols have.
+    fn append(&self, group: &Group) -> String {
+        if self.options.gdb { format!("{} nokaslr", group.append) } else { group.append.clone() }
+    }
+
+    fn power_off(&self, group: &Group, cases: &[Planned], vm: Vm) {
+        let hello = Some(vm.boot);
+        match vm.power_off() {
+            Ok(end) => self.record_boot(hello, cases, &end),
+            Err(death) => {
+                self.record_boot(hello, cases, &death.end);
+                // Every case passed judgement, yet the machine did not end well: that belongs to the last of them.
+                if let Some(last) = cases.last() {
+                    let names: Vec<&str> = cases.iter().map(|planned| planned.case.name.as_str()).collect();
+                    let reason =
+                        format!("{}, when it was switched off after {}", death.reason, names.join(", "));
+                    self.died(group, last, Facts::default(), &Death { reason, ..death });
+                }
+            }
+        }
+    }
+
+    fn evidence(&self, group: &Group, planned: &Planned) -> PathBuf {
+        let name = &planned.case.name;
+        let name = if group.iteration == 1 { name.clone() } else { format!("{name}.{}", group.iteration) };
+        self.options.evidence.join(&self.target.kernel.id).join(name)
+    }
+
+    fn ended(&self, group: &Group, planned: &Planned, ended: Ended, taint: u64, console: &str) {
+        let evidence = self.evidence(group, planned);
+        if let Err(error) = session::write(&evidence, "console.log", console.as_bytes()) {
+            self.sink.warn(error.to_string());
+        }
+        let Ended { verdict, reason, checks, phases, after, wall, cpu, .. } = ended;
+        let facts = Facts { checks, phases, taint: after.taint & !taint, wall, cpu };
+        let tail = if verdict == Verdict::Passed { String::new() } else { console::tail(console) };
+        self.finish(group, planned, verdict, reason, facts, tail);
+    }
+
+    fn died(&self, group: &Group, planned: &Planned, facts: Facts, death: &Death) {
+        let evidence = self.evidence(group, planned);
+        let mut kept = session::write(&evidence, "console.log", death.end.console.as_bytes());
+        if !death.end.stderr.is_empty() {
+            kept = kept.and(session::write(&evidence, "qemu.log", death.end.stderr.as_bytes()));
+        }
+        if let Err(error) = kept {
+            self.sink.warn(error.to_string());
+        }
+        let tail = console::tail(&death.end.console);
+        self.finish(group, planned, death.verdict, Some(death.reason.clone()), facts, tail);
+    }
+
+    fn not_able(&self, group: &Group, planned: &Planned, error: &Error) {
+        let reason = Some(klp_base::chain(error));
+        self.finish(group, planned, Verdict::NotAble, reason, Facts::default(), String::new());
+    }
+
+    fn finish(
+        &self,
+        group: &Group,
+        planned: &Planned,
+        verdict: Verdict,
+        reason: Option<String>,
+        facts: Facts,
+        console: String,
+    ) {
+        let (case, kernel) = (planned.case.name.clone(), self.target.kernel.id.clone());
+        let end = CaseEnd {
+            repeat: self.options.repeat_line(&case, &kernel),
+            evidence: Some(self.evidence(group, planned)).filter(|dir| dir.is_dir()),
+            case,
+            kernel,
+            verdict,
+            checks: facts.checks,
+            reason,
+            console,
+            accel: self.accel.text.clone(),
+            wall: facts.wall,
+        };
+        self.sink.event(&Event::Case(Box::new(end.clone())));
+        locked(self.results).cases.push(CaseRun {
+            end,
+            iteration: group.iteration,
+            cpu: facts.cpu,
+            phases: facts.phases,
+            taint: facts.taint,
+        });
+    }
+
+    fn record_boot(&self, hello: Option<Duration>, cases: &[Planned], end: &End) {
+        locked(self.results).boots.push(BootRun {
+            kernel: self.target.kernel.id.clone(),
+            cases: cases.iter().map(|planned| planned.case.name.clone()).collect(),
+            accel: self.accel.text.clone(),
+            hello,
+            wall: end.wall,
+            cpu: end.cpu,
+        });
+    }
+}
+
+/// Makes an empty directory for a case's evidence: nothing of an earlier run may be taken for this one's.
+fn fresh(evidence: &PathBuf) -> Result<(), Error> {
+    if evidence.exists() {
+        fs::remove_dir_all(evidence).map_err(Error::io("empty", evidence))?;
+    }
+    fs::create_dir_all(evidence).map_err(Error::io("make the directory", evidence))
+}

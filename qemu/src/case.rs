@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Cases: directories with `case.toml`, `run.sh` and where it matters `dmesg.expected`. `tests/README.md` describes
+//! them to those who write them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Why cases cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or directory of a case cannot be read.
+    #[error("could not read {}: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// `case.toml` is not what it should be; the parser's text names line and key.
+    #[error("{}: {source}", path.display())]
+    Toml {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        source: Box<toml::de::Error>,
+    },
+    /// A value that cannot be used.
+    #[error("{}: key `{key}`: {what}", path.display())]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// Which key, or which part of the case.
+        key: &'static str,
+        /// What is wrong and what to do.
+        what: String,
+    },
+    /// The filters leave nothing to run.
+    #[error("nothing is selected by {}; there is: {}", quoted(filters), available.join(", "))]
+    NothingSelected {
+        /// Filters that select nothing.
+        filters: Vec<String>,
+        /// What could be selected.
+        available: Vec<String>,
+    },
+}
+
+fn quoted(filters: &[String]) -> String {
+    if filters.is_empty() { "no filter".to_owned() } else { format!("`{}`", filters.join("`, `")) }
+}
+
+/// One case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// Name: that of its directory.
+    pub name: String,
+    /// Where it stands.
+    pub dir: PathBuf,
+    /// What it shows, in one line.
+    pub description: String,
+    /// What the provider must resolve to files.
+    pub artifacts: Vec<String>,
+    /// Ids of the kernels that it is for; `None` for all.
+    pub kernels: Option<Vec<String>>,
+    /// Why it is not run on a kernel, by kernel id.
+    pub skip: BTreeMap<String, String>,
+    /// Number of CPUs.
+    pub cpus: u32,
+    /// Whether it shares its boot with no other case.
+    pub own_boot: bool,
+    /// More words for the kernel's command line.
+    pub append: String,
+    /// Files that each phase keeps as evidence; may hold `*`.
+    pub collect: Vec<String>,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// Prefixes of the kernel-log lines that `dmesg.expected` is about.
+    pub dmesg: Vec<String>,
+    /// What `dmesg.expected` holds.
+    pub dmesg_expected: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseToml {
+    description: String,
+    #[serde(default)]
+    artifacts: Vec<String>,
+    kernels: Option<Vec<String>>,
+    #[serde(default)]
+    skip: BTreeMap<String, String>,
+    #[serde(default = "one")]
+    cpus: u32,
+    #[serde(default)]
+    own_boot: bool,
+    #[serde(default)]
+    append: String,
+    #[serde(default)]
+    collect: Vec<String>,
+    #[serde(default = "minute")]
+    timeout: u64,
+    #[serde(default)]
+    dmesg: Vec<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn minute() -> u64 {
+    60
+}
+
+/// All cases that stand in `dir`, by name.
+///
+/// # Errors
+/// A case is not what it should be; or there is none.
+pub fn load_all(dir: &Path) -> Result<Vec<Case>, Error> {
+    let read = |source| Error::Read { path: dir.to_owned(), source };
+    let mut cases = Vec::new();
+    for entry in fs::read_dir(dir).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        if path.is_dir() {
+            cases.push(load(&path)?);
+        }
+    }
+    if cases.is_empty() {
+        return Err(Error::NothingSelected {
+            filters: Vec::new(),
+            available: vec![format!("no case in {}", dir.display())],
+        });
+    }
+    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(cases)
+}
+
+/// The case in the directory `dir`.
+///
+/// # Errors
+/// It is not what a case should be.
+pub fn load(dir: &Path) -> Result<Case, Error> {
+    let path = dir.join("case.toml");
+    let text = read(&path)?;
+    let run = dir.join("run.sh");
+    if !run.is_file() {
+        return Err(Error::Read { path: run, source: io::Error::from(io::ErrorKind::NotFound) });
+    }
+    let expected = dir.join("dmesg.expected");
+    let expected = if expected.exists() { Some(read(&expected)?) } else { None };
+    let case = parse(dir, &text, expected.as_deref())?;
+    Ok(case)
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+/// A case from the texts of its files.
+fn parse(dir: &Path, text: &str, expected: Option<&str>) -> Result<Case, Error> {
+    let path = dir.join("case.toml");
+    let toml: CaseToml = toml::from_str(text)
+        .map_err(|source| Error::Toml { path: path.clone(), source: Box::new(source) })?;
+    let value = |key, what: String| Err(Error::Value { path: path.clone(), key, what });
+    let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        return value(
+            "(directory)",
+            format!("{name:?} is no name of a case: only a-z, 0-9 and - may stand in it"),
+        );
+    }
+    if toml.description.trim().is_empty() {
+        return value("description", "say in one line what the case shows".to_owned());
+    }
+    if !(1..=8).contains(&toml.cpus) {
+        return value("cpus", format!("{} is not between 1 and 8", toml.cpus));
+    }
+    if !(1..=3600).contains(&toml.timeout) {
+        return value("timeout", format!("{} is not between 1 and 3600 seconds", toml.timeout));
+    }
+    for artifact in &toml.artifacts {
+        if artifact.is_empty() || artifact.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return value("artifacts", format!("{artifact:?} is empty or has blanks"));
+        }
+    }
+    for file in &toml.collect {
+        if !file.starts_with('/') || file.contains(|c: char| c.is_whitespace() || "'\"$`\\".contains(c)) {
+            return value("collect", format!("{file:?} must be an absolute path without blanks and quotes"));
+        }
+    }
+    if toml.kernels.as_ref().is_some_and(Vec::is_empty) {
+        return value(
+            "kernels",
+            "the list is empty, so the case would never run; leave the key out for all".to_owned(),
+        );
+    }
+    if let Some((kernel, _)) = toml.skip.iter().find(|(_, reason)| reason.trim().is_empty()) {
+        return value("skip", format!("the reason for {kernel} is missing"));
+    }
+    if toml.dmesg.is_empty() != expected.is_none() {
+        return value("dmesg", "the prefixes and the file dmesg.expected need each other".to_owned());
+    }
+    Ok(Case {
+        name,
+        dir: dir.to_owned(),
+        description: toml.description,
+        artifacts: toml.artifacts,
+        kernels: toml.kernels,
+        skip: toml.skip,
+        cpus: toml.cpus,
+        own_boot: toml.own_boot,
+        append: toml.append,
+        collect: toml.collect,
+        timeout: Duration::from_secs(toml.timeout),
+        dmesg: toml.dmesg,
+        dmesg_expected: expected.map(expected_lines),
+    })
+}
+
+/// Lines of `dmesg.expected`; empty lines and those that begin with `#` are for people.
+fn expected_lines(text: &str) -> Vec<String> {
+    let for_people = |line: &&str| line.trim().is_empty() || line.starts_with('#');
+    text.lines().filter(|line| !for_people(line)).map(|line| line.trim_end().to_owned()).collect()
+}
+
+impl Case {
+    /// Whether it is for this kernel at all. (It may still be skipped there, with a reason.)
+    pub fn is_for(&self, kernel: &str) -> bool {
+        self.kernels.as_ref().is_none_or(|kernels| kernels.iter().any(|id| id == kernel))
+    }
+}
+
+/// The cases that the filters name: each filter takes the case of that name, or where there is none every case whose
+/// name holds it. No filter takes all.
+///
+/// # Errors
+/// [`Error::NothingSelected`] with every filter that selects nothing.
+pub fn select(cases: &[Case], filters: &[String]) -> Result<Vec<Case>, Error> {
+    if filters.is_empty() && !cases.is_empty() {
+        return Ok(cases.to_vec());
+    }
+    let matches = |filter: &String, case: &Case| {
+        let exact = cases.iter().any(|case| case.name == *filter);
+        if exact { case.name == *filter } else { case.name.contains(filter.as_str()) }
+    };
+    let idle: Vec<String> =
+        filters.iter().filter(|filter| !cases.iter().any(|case| matches(filter, case))).cloned().collect();
+    if !idle.is_empty() || cases.is_empty() {
+        let available = cases.iter().map(|case| case.name.clone()).collect();
+        return Err(Error::NothingSelected { filters: idle, available });
+    }
+    Ok(cases.iter().filter(|case| filters.iter().any(|filter| matches(filter, case))).cloned().collect())
+}
+
+/// Checks that every kernel that a case names is one of `known`: a misspelt id would silently run nothing.
+///
+/// # Errors
+/// [`Error::Value`] for the first one that is not.
+pub fn check_kernels(cases: &[Case], known: &[&str]) -> Result<(), Error> {
+    for case in cases {
+        let allowed = case.kernels.iter().flatten().map(|id| ("kernels", id));
+        let skipped = case.skip.keys().map(|id| ("skip", id));
+        for (key, id) in allowed.chain(skipped) {
+            if !known.contains(&id.as_str()) {
+                let what = format!("there is no kernel {id:?}; there is: {}", known.join(", "));
+                return Err(Error::Value { path: case.dir.join("case.toml"), key, what });
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Case, Error> {
+        parse(Path::new("cases/some"), text, None)
+    }
+
+    fn named(name: &str) -> Case {
+        parse(&Path::new("cases").join(name), "description = 'x'", None).unwrap()
+    }
+
+    #[test]
+    fn defaults() {
+        let case = parsed("description = 'x'").unwrap();
+        assert_eq!((case.cpus, case.timeout.as_secs(), case.own_boot), (1, 60, false));
+        assert!(case.is_for("any"));
+    }
+
+    #[test]
+    fn wrong_values_name_file_and_key() {
+        for (text, key) in [
+            ("", "description"),
+            ("description = ' '", "description"),
+            ("description = 'x'\ncpu = 2", "cpu"),
+            ("description = 'x'\ncpus = 0", "cpus"),
+            ("description = 'x'\ntimeout = 0", "timeout"),
+            ("description = 'x'\nartifacts = ['a b']", "artifacts"),
+            ("description = 'x'\ncollect = ['proc/version']", "collect"),
+            ("description = 'x'\ncollect = ['/a;$(b)']", "collect"),
+            ("description = 'x'\nkernels = []", "kernels"),
+            ("description = 'x'\nskip = { k = '' }", "skip"),
+            ("description = 'x'\ndmesg = ['livepatch: ']", "dmesg"),
+        ] {
+            let error = parsed(text).unwrap_err().to_string();
+            assert!(error.contains("cases/some/case.toml") && error.contains(key), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn expected_lines_leave_out_those_for_people() {
+        let case = parse(Path::new("a"), "description='x'\ndmesg=['l: ']", Some("# why\n\nl: one \nl: *\n"))
+            .unwrap();
+        assert_eq!(case.dmesg_expected.unwrap(), ["l: one", "l: *"]);
+    }
+
+    #[test]
+    fn a_filter_is_a_name_or_else_a_part_of_one() {
+        let cases = [named("peek"), named("peek-late"), named("upgrade")];
+        let names = |filters: &[&str]| {
+            let filters: Vec<String> = filters.iter().map(|&filter| filter.to_owned()).collect();
+            select(&cases, &filters).map(|cases| cases.into_iter().map(|case| case.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&["peek"]).unwrap(), ["peek"]);
+        assert_eq!(names(&["pe"]).unwrap(), ["peek", "peek-late"]);
+        assert_eq!(names(&[]).unwrap().len(), 3);
+        let error = names(&["peek", "nonesuch"]).unwrap_err().to_string();
+        assert!(
+            error.contains("`nonesuch`") && error.contains("upgrade") && !error.contains("`peek`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_misspelt_kernel_is_an_error() {
+        let case = parsed("description='x'\nkernels=['debian-6.21']").unwrap();
+        let error = check_kernels(&[case], &["debian-6.12"]).unwrap_err().to_string();
+        assert!(error.contains("debian-6.21") && error.contains("debian-6.12"), "{error}");
+    }
+}

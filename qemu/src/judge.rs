@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! From what was seen of a case to its verdict. No I/O.
+
+use std::time::Duration;
+
+use klp_base::events::{Check, Verdict};
+use klp_guest::{Exit, State};
+
+use crate::case::Case;
+use crate::transcript::Transcript;
+
+/// Words in the kernel's log that no well-behaved case leaves behind.
+const COMPLAINTS: [&str; 7] = [
+    "WARNING:",
+    "BUG:",
+    "Oops",
+    "general protection",
+    "INFO: task ",
+    "detected stall",
+    "Unable to handle kernel",
+];
+/// Lines of a difference that a report shows.
+const SHOWN: usize = 6;
+
+/// Lines `<level> <microseconds> <text>` of the guest program as texts.
+pub(crate) fn log_texts(log: &str) -> Vec<&str> {
+    log.lines().filter_map(|line| line.splitn(3, ' ').nth(2)).collect()
+}
+
+/// The same as people know it from dmesg.
+pub(crate) fn log_for_people(log: &str) -> String {
+    let line = |line: &str| {
+        let mut fields = line.splitn(3, ' ').skip(1);
+        let micros: u64 = fields.next()?.parse().ok()?;
+        Some(format!("[{:5}.{:06}] {}\n", micros / 1_000_000, micros % 1_000_000, fields.next()?))
+    };
+    log.lines().filter_map(line).collect()
+}
+
+/// The lines that `dmesg.expected` is about.
+pub(crate) fn filtered<'a>(log: &'a str, prefixes: &[String]) -> Vec<&'a str> {
+    let wanted = |text: &&str| prefixes.iter().any(|prefix| text.starts_with(prefix.as_str()));
+    log_texts(log).into_iter().filter(wanted).collect()
+}
+
+/// Compares the kernel's words with what was expected of them, line by line; `*` stands for any characters.
+pub(crate) fn dmesg_check(case: &Case, log: &str) -> Option<Check> {
+    let expected = case.dmesg_expected.as_ref()?;
+    let seen = filtered(log, &case.dmesg);
+    let differs = |at: &usize| match (expected.get(*at), seen.get(*at)) {
+        (Some(pattern), Some(line)) => !wildcard(pattern, line),
+        _ => true,
+    };
+    let first = (0..expected.len().max(seen.len())).find(differs);
+    let detail = first.map(|at| {
+        let shown = |line: Option<&str>| line.map_or_else(|| "(nothing more)".to_owned(), |line| format!("`{line}`"));
+        format!(
+            "line {}: expected {}, the kernel said {}\nif the kernel is right: copy dmesg.seen from the evidence to {}",
+            at + 1,
+            shown(expected.get(at).map(String::as_str)),
+            shown(seen.get(at).copied()),
+            case.dir.join("dmesg.expected").display()
+        )
+    });
+    Some(Check {
+        name: "the kernel's log is as dmesg.expected says".to_owned(),
+        ok: detail.is_none(),
+        detail,
+    })
+}
+
+fn wildcard(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((start, rest)) => text.strip_prefix(start).is_some_and(|tail| {
+            tail.char_indices().map(|(at, _)| at).chain([tail.len()]).any(|at| wildcard(rest, &tail[at..]))
+        }),
+    }
+}
+
+/// What a case left behind in the kernel, in words; empty when it is clean.
+pub(crate) fn uncleanness(before: &State, after: &State, log: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let list = |title: &str, names: Vec<&String>| {
+        (!names.is_empty()).then(|| {
+            let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+            format!("{title} {}", names.join(", "))
+        })
+    };
+    found.extend(list(
+        "still loaded:",
+        after.modules.iter().filter(|name| !before.modules.contains(name)).collect(),
+    ));
+    found.extend(list(
+        "no longer loaded:",
+        before.modules.iter().filter(|name| !after.modules.contains(name)).collect(),
+    ));
+    if after.lost {
+        found.push("its log wrapped, so that not all of it could be checked".to_owned());
+    }
+    let texts = log_texts(log);
+    let complains = |text: &&&str| COMPLAINTS.iter().any(|words| text.contains(words));
+    found.extend(texts.iter().filter(complains).take(SHOWN).map(|text| format!("`{text}`")));
+    found
+}
+
+/// How the script came out, given that the machine lived on: verdict and reasons.
+pub(crate) fn judge(
+    case: &Case,
+    within: Duration,
+    exit: &Exit,
+    seen: &Transcript,
+    unclean: &[String],
+) -> (Verdict, Option<String>) {
+    let mut reasons = Vec::new();
+    if exit.timed_out {
+        reasons.push(format!("run.sh did not end within {:.0} s", within.as_secs_f64()));
+    } else {
+        match (exit.code, exit.signal) {
+            (Some(0), _) => {}
+            (Some(code), _) => reasons.push(format!("run.sh ended with exit status {code}")),
+            (None, signal) => {
+                reasons.push(format!("run.sh was ended by signal {}", signal.unwrap_or_default()));
+            }
+        }
+        if seen.checks.is_empty() {
+            reasons.push("run.sh made no check".to_owned());
+        }
+    }
+    if seen.overflow {
+        reasons.push("it printed more than is kept".to_owned());
+    }
+    let not_ok = seen.checks.iter().filter(|check| !check.ok).count();
+    if not_ok > 0 {
+        reasons.push(format!("{not_ok} of {} checks not ok", seen.checks.len()));
+    }
+    if !unclean.is_empty() {
+        reasons.push(format!("left the kernel unclean: {}", unclean.join("; ")));
+    }
+    let verdict = match (exit.timed_out, reasons.is_empty()) {
+        (true, _) => Verdict::Hung,
+        (false, true) => Verdict::Passed,
+        (false, false) => Verdict::Failed,
+    };
+    let reason = (!reasons.is_empty()).then(|| format!("{}: {}", case.name, reasons.join("; ")));
+    (verdict, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "6 1500000 livepatch: enabling patch 'a_1'\n4 1 other\n6 2 livepatch: 'a_1': done\n";
+
+    fn case(expected: &str) -> Case {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("some");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("case.toml"), "description = 'x'\ndmesg = ['livepatch: ']").unwrap();
+        std::fs::write(path.join("run.sh"), "").unwrap();
+        std::fs::write(path.join("dmesg.expected"), expected).unwrap();
+        crate::case::load(&path).unwrap()
+    }
+
+    fn state(modules: &[&str]) -> State {
+        State { modules: modules.iter().map(|&name| name.to_owned()).collect(), ..State::default() }
+    }
+
+    #[test]
+    fn expected_words_with_wildcards() {
+        let good = "livepatch: enabling patch '*'\nlivepatch: '*': done\n";
+        assert!(dmesg_check(&case(good), LOG).unwrap().ok);
+        for (wrong, line) in
+            [("livepatch: other\n", "line 1"), ("livepatch: enabling*\n", "line 2"), ("", "line 1")]
+        {
+            let check = dmesg_check(&case(wrong), LOG).unwrap();
+            assert!(!check.ok && check.detail.as_ref().unwrap().contains(line), "{check:?}");
+        }
+        let more = format!("{good}livepatch: more\n");
+        assert!(dmesg_check(&case(&more), LOG).unwrap().detail.unwrap().contains("(nothing more)"));
+    }
+
+    #[test]
+    fn each_kind_of_uncleanness_is_named() {
+        assert!(uncleanness(&state(&["a"]), &state(&["a"]), LOG).is_empty());
+        let found = uncleanness(&state(&["a"]), &state(&["b"]), "4 1 WARNING: CPU: 0 PID: 1 at x\n");
+        assert_eq!(found, ["still loaded: b", "no longer loaded: a", "`WARNING: CPU: 0 PID: 1 at x`"]);
+        let lost = State { lost: true, ..State::default() };
+        assert_eq!(uncleanness(&State::default(), &lost, "").len(), 1);
+    }
+
+    #[test]
+    fn verdicts() {
+        let case = case("");
+        let passed = Exit { code: Some(0), signal: None, timed_out: false };
+        let check = |ok| Check { name: "a".to_owned(), ok, detail: None };
+        let seen = |checks: Vec<Check>| {
+            let mut transcript = Transcript::default();
+            transcript.checks = checks;
+            transcript
+        };
+        let minute = Duration::from_secs(60);
+        let judged =
+            |exit: &Exit, seen: &Transcript, unclean: &[String]| judge(&case, minute, exit, seen, unclean);
+        assert_eq!(judged(&passed, &seen(vec![check(true)]), &[]), (Verdict::Passed, None));
+        for (exit, checks, unclean, verdict, words) in [
+            (passed, vec![], vec![], Verdict::Failed, "no check"),
+            (passed, vec![check(true), check(false)], vec![], Verdict::Failed, "1 of 2 checks not ok"),
+            (Exit { code: Some(3), ..passed }, vec![check(true)], vec![], Verdict::Failed, "exit status 3"),
+            (
+                Exit { code: None, signal: Some(9), ..passed },
+                vec![check(true)],
+                vec![],
+                Verdict::Failed,
+                "signal 9",
+            ),
+            (Exit { timed_out: true, ..passed }, vec![], vec![], Verdict::Hung, "did not end within 60 s"),
+            (passed, vec![check(true)], vec!["x".to_owned()], Verdict::Failed, "left the kernel unclean: x"),
+        ] {
+            let (found, reason) = judged(&exit, &seen(checks), &unclean);
+            assert_eq!(found, verdict);
+            assert!(reason.unwrap().contains(words), "{words}");
+        }
+    }
+
+    #[test]
+    fn log_for_people_looks_like_dmesg() {
+        assert!(log_for_people(LOG).starts_with("[    1.500000] livepatch: enabling patch 'a_1'\n"));
+    }
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The host's end of the virtio-serial port.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use klp_guest::wire::{Decoder, WireError, encode};
+use klp_guest::{Reply, Request};
+
+/// Why the guest gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    /// It is silent.
+    #[error("no answer within {:.0} s", .0.as_secs_f64())]
+    Deadline(Duration),
+    /// QEMU has gone.
+    #[error("the machine ended")]
+    Closed,
+    /// What came is no answer.
+    #[error("the guest program does not speak our protocol: {0}")]
+    Wire(#[from] WireError),
+    /// An answer that does not fit the question.
+    #[error("the guest program answered {0}")]
+    Unexpected(String),
+    /// The socket.
+    #[error("the connection to QEMU failed: {0}")]
+    Io(io::Error),
+}
+
+impl From<io::Error> for LinkError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof => Self::Closed,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// A connection to the guest program.
+pub(crate) struct Link {
+    stream: UnixStream,
+    decoder: Decoder,
+}
+
+impl Link {
+    pub(crate) fn new(stream: UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(false)?;
+        Ok(Self { stream, decoder: Decoder::default() })
+    }
+
+    /// Sends a request.
+    pub(crate) fn send(&mut self, request: &Request, body: &[u8], within: Duration) -> Result<(), LinkError> {
+        self.stream.set_write_timeout(Some(within))?;
+        match self.stream.write_all(&encode(request, body)?) {
+            Err(error) if is_timeout(&error) => Err(LinkError::Deadline(within)),
+            other => Ok(other?),
+        }
+    }
+
+    /// The next reply, waiting for it no longer than `within`.
+    pub(crate) fn receive(&mut self, within: Duration) -> Result<(Reply, Vec<u8>), LinkError> {
+        let deadline = Instant::now() + within;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            if let Some(frame) = self.decoder.take()? {
+                return Ok(frame);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(LinkError::Deadline(within));
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(LinkError::Closed),
+                Ok(length) => self.decoder.push(buffer.get(..length).unwrap_or_default()),
+                Err(error) if is_timeout(&error) || error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_end_and_noise_are_told_apart() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut link = Link::new(ours).unwrap();
+        let short = Duration::from_millis(20);
+        assert!(matches!(link.receive(short), Err(LinkError::Deadline(_))));
+        (&theirs).write_all(&encode(&Reply::Done, b"").unwrap()).unwrap();
+        assert_eq!(link.receive(short).unwrap().0, Reply::Done);
+        drop(theirs);
+        assert!(matches!(link.receive(short), Err(LinkError::Closed)));
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (&theirs).write_all(&[255; 64]).unwrap();
+        assert!(matches!(Link::new(ours).unwrap().receive(short), Err(LinkError::Wire(_))));
+    }
+}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Which cases share a boot, and what stands in that boot's initramfs.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use klp_base::events::Verdict;
+use klp_base::process::shell_quote;
+
+use crate::case::Case;
+use crate::error::Error;
+use crate::initramfs::Initramfs;
+use crate::session::guest_evidence;
+use crate::target::{Kernel, Target};
+
+/// Why an artifact is not there.
+#[derive(Clone, Debug)]
+pub enum Unprovided {
+    /// It could not be made: the case fails.
+    Failed(String),
+    /// This host cannot make it: the case is not able.
+    NotAble(String),
+}
+
+/// Gives files for the artifacts that cases name. What the names mean is the provider's affair.
+pub trait Provider: Sync {
+    /// The host's file for `artifact` on `kernel`.
+    ///
+    /// # Errors
+    /// Why there is none; the case gets the verdict that fits.
+    fn artifact(&self, kernel: &Kernel, artifact: &str) -> Result<PathBuf, Unprovided>;
+}
+
+impl<F: Fn(&Kernel, &str) -> Result<PathBuf, Unprovided> + Sync> Provider for F {
+    fn artifact(&self, kernel: &Kernel, artifact: &str) -> Result<PathBuf, Unprovided> {
+        self(kernel, artifact)
+    }
+}
+
+/// A case with its files, for one kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    pub(crate) case: Case,
+    /// Artifacts: name, file of the host, path in the guest.
+    artifacts: Vec<(String, PathBuf, String)>,
+}
+
+/// Cases that share a boot.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    /// Index of the target.
+    pub(crate) target: usize,
+    pub(crate) cpus: u32,
+    pub(crate) append: String,
+    pub(crate) iteration: u32,
+    pub(crate) cases: Vec<Planned>,
+}
+
+/// A case that is not run, and why.
+pub(crate) struct NotRun {
+    pub(crate) case: String,
+    pub(crate) kernel: String,
+    pub(crate) verdict: Verdict,
+    pub(crate) reason: String,
+}
+
+/// What will be done.
+#[derive(Default)]
+pub(crate) struct Plan {
+    pub(crate) groups: Vec<Group>,
+    pub(crate) not_run: Vec<NotRun>,
+}
+
+impl Plan {
+    /// Resolves artifacts and groups the cases by kernel, CPUs and command line, in the order given.
+    pub(crate) fn new(
+        targets: &[Target],
+        cases: &[Case],
+        provider: &dyn Provider,
+        repeat: u32,
+    ) -> Result<Self, Error> {
+        let mut plan = Self::default();
+        for (index, target) in targets.iter().enumerate() {
+            for case in cases.iter().filter(|case| case.is_for(&target.kernel.id)) {
+                match plan_case(&target.kernel, case, provider) {
+                    Ok(planned) => plan.place(index, planned),
+                    Err((verdict, reason)) => plan.not_run.push(NotRun {
+                        case: case.name.clone(),
+                        kernel: target.kernel.id.clone(),
+                        verdict,
+                        reason,
+                    }),
+                }
+            }
+        }
+        if plan.groups.is_empty() && plan.not_run.is_empty() {
+            return Err(Error::NothingSelected {
+                cases: cases.iter().map(|case| case.name.clone()).collect(),
+                kernels: targets.iter().map(|target| target.kernel.id.clone()).collect(),
+            });
+        }
+        let once = plan.groups.clone();
+        plan.groups.extend(
+            (2..=repeat)
+                .flat_map(|iteration| once.iter().map(move |group| Group { iteration, ..group.clone() })),
+        );
+        Ok(plan)
+    }
+
+    fn place(&mut self, target: usize, planned: Planned) {
+        let (cpus, append) = (planned.case.cpus, planned.case.append.clone());
+        let fits =
+            |group: &&mut Group| group.target == target && group.cpus == cpus && group.append == append;
+        let shares = |group: &Group| !group.cases.iter().any(|planned| planned.case.own_boot);
+        match self.groups.iter_mut().find(|group| fits(group) && shares(group) && !planned.case.own_boot) {
+            Some(group) => group.cases.push(planned),
+            None => self.groups.push(Group { target, cpus, append, iteration: 1, cases: vec![planned] }),
+        }
+    }
+}
+
+fn plan_case(kernel: &Kernel, case: &Case, provider: &dyn Provider) -> Result<Planned, (Verdict, String)> {
+    if let Some(reason) = case.skip.get(&kernel.id) {
+        return Err((Verdict::Skipped, reason.clone()));
+    }
+    let mut artifacts: Vec<(String, PathBuf, String)> = Vec::new();
+    for artifact in &case.artifacts {
+        let file = provider.artifact(kernel, artifact).map_err(|error| match error {
+            Unprovided::Failed(why) => (Verdict::Failed, format!("artifact `{artifact}`: {why}")),
+            Unprovided::NotAble(why) => (Verdict::NotAble, format!("artifact `{artifact}`: {why}")),
+        })?;
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let path = format!("/artifacts/{}/{name}", case.name);
+        if let Some((other, ..)) = artifacts.iter().find(|(.., taken)| *taken == path) {
+            let reason = format!("artifacts `{other}` and `{artifact}` are both named {name}; rename one");
+            return Err((Verdict::Failed, reason));
+        }
+        artifacts.push((artifact.clone(), file, path));
+    }
+    Ok(Planned { case: case.clone(), artifacts })
+}
+
+/// The variable that holds an artifact's path in the guest.
+fn variable(artifact: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    format!("KO_{}", artifact.chars().map(plain).collect::<String>())
+}
+
+impl Planned {
+    /// Adds the case's files to an initramfs: its directory, its artifacts, and its variables in `env`.
+    fn add_to(&self, root: &mut Initramfs, kernel: &Kernel) -> Result<(), Error> {
+        let dir = format!("/cases/{}", self.case.name);
+        root.add_dir(&dir, &self.case.dir)?;
+        for (_, file, path) in &self.artifacts {
+            root.add_file(path, 0o644, file)?;
+        }
+        root.add(&format!("{dir}/env"), 0o644, self.environment(kernel).into_bytes());
+        Ok(())
+    }
+
+    fn environment(&self, kernel: &Kernel) -> String {
+        let mut variables = BTreeMap::from([
+            ("ARCH".to_owned(), kernel.arch.name().to_owned()),
+            ("CASE".to_owned(), self.case.name.clone()),
+            ("COLLECT".to_owned(), self.case.collect.join(" ")),
+            ("EVIDENCE".to_owned(), guest_evidence(&self.case.name)),
+            ("KERNEL".to_owned(), kernel.id.clone()),
+            ("RELEASE".to_owned(), kernel.release.clone()),
+        ]);
+        variables.extend(self.artifacts.iter().map(|(name, _, path)| (variable(name), path.clone())));
+        variables
+            .iter()
+            .map(|(name, value)| format!("export {name}={}\n", shell_quote(OsStr::new(value))))
+            .collect()
+    }
+}
+
+/// The initramfs for cases that share a boot.
+pub(crate) fn initramfs(target: &Target, cases: &[Planned]) -> Result<Initramfs, Error> {
+    let mut root = Initramfs::guest(&target.files)?;
+    for planned in cases {
+        planned.add_to(&mut root, &target.kernel)?;
+    }
+    Ok(root)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::{Arch, GuestFiles};
+
+    fn target(id: &str) -> Target {
+        Target {
+            kernel: Kernel {
+                id: id.to_owned(),
+                arch: Arch::X86_64,
+                image: PathBuf::from("vmlinuz"),
+                release: "6.12".to_owned(),
+            },
+            files: GuestFiles {
+                program: PathBuf::from("guest"),
+                busybox: PathBuf::from("busybox"),
+                lib: PathBuf::from("lib"),
+                extra: BTreeMap::new(),
+            },
+        }
+    }
+
+    fn case(name: &str, more: &str) -> Case {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("case.toml"), format!("description = 'x'\n{more}")).unwrap();
+        std::fs::write(path.join("run.sh"), "").unwrap();
+        crate::case::load(&path).unwrap()
+    }
+
+    fn provide(_: &Kernel, name: &str) -> Result<PathBuf, Unprovided> {
+        match name {
+            "broken" => Err(Unprovided::Failed("no compiler".to_owned())),
+            "absent" => Err(Unprovided::NotAble("no network".to_owned())),
+            _ => Ok(PathBuf::from(format!("/host/{}.ko", name.split('@').next().unwrap_or_default()))),
+        }
+    }
+
+    #[test]
+    fn cases_share_a_boot_where_they_may() {
+        let cases = [
+            case("a", ""),
+            case("b", "own_boot = true"),
+            case("c", ""),
+            case("d", "cpus = 2"),
+            case("e", "append = 'nopti'"),
+            case("f", "kernels = ['other']"),
+        ];
+        let plan = Plan::new(&[target("k")], &cases, &provide, 2).unwrap();
+        let names: Vec<(u32, String)> = plan
+            .groups
+            .iter()
+            .map(|group| {
+                (group.iteration, group.cases.iter().map(|planned| planned.case.name.as_str()).collect())
+            })
+            .collect();
+        let once = ["ac", "b", "d", "e"];
+        let expected: Vec<(u32, String)> =
+            [1, 2].iter().flat_map(|&iteration| once.map(|names| (iteration, names.to_owned()))).collect();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn what_is_not_run_has_a_verdict_and_a_reason() {
+        let cases = [
+            case("a", "artifacts = ['broken']"),
+            case("b", "artifacts = ['absent']"),
+            case("c", "skip = { k = 'too old' }"),
+            case("d", "artifacts = ['peek', 'peek@kbuild']"),
+        ];
+        let plan = Plan::new(&[target("k")], &cases, &provide, 1).unwrap();
+        let verdicts: Vec<Verdict> = plan.not_run.iter().map(|not_run| not_run.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Failed, Verdict::NotAble, Verdict::Skipped, Verdict::Failed]);
+        assert!(plan.groups.is_empty());
+        assert!(plan.not_run[3].reason.contains("peek.ko"), "{}", plan.not_run[3].reason);
+    }
+
+    #[test]
+    fn nothing_for_a_kernel_is_an_error() {
+        let error =
+            Plan::new(&[target("k")], &[case("f", "kernels = ['other']")], &provide, 1).err().unwrap();
+        assert!(matches!(error, Error::NothingSelected { .. }), "{error}");
+    }
+
+    #[test]
+    fn variables_of_a_case() {
+        let plan =
+            Plan::new(&[target("k")], &[case("a", "artifacts = ['peek@kbuild']")], &provide, 1).unwrap();
+        let text = plan.groups[0].cases[0].environment(&target("k").kernel);
+        assert!(text.contains("export KO_peek_kbuild=/artifacts/a/peek.ko\n"), "{text}");
+        assert!(text.contains("export EVIDENCE=/run/evidence/a\n"), "{text}");
+    }
+}

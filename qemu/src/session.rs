@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! One case in a machine that runs: the questions asked, the evidence kept, the verdict.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use klp_base::events::{Check, Verdict};
+use klp_guest::{Exit, Reply, Request, Run, State};
+
+use crate::deadline::Deadlines;
+use crate::error::Error;
+use crate::judge;
+use crate::link::LinkError;
+use crate::machine::Vm;
+use crate::plan::Planned;
+use crate::transcript::{Phase, Transcript};
+
+/// Where a case of this name keeps evidence in the guest.
+pub(crate) fn guest_evidence(case: &str) -> String {
+    format!("/run/evidence/{case}")
+}
+
+/// A case that came to its end in a machine that lived on.
+pub(crate) struct Ended {
+    pub(crate) verdict: Verdict,
+    pub(crate) reason: Option<String>,
+    pub(crate) checks: Vec<Check>,
+    pub(crate) phases: Vec<Phase>,
+    /// Whether the next case may use the same machine.
+    pub(crate) clean: bool,
+    /// The state that it left.
+    pub(crate) after: State,
+    pub(crate) wall: Duration,
+    pub(crate) cpu: Duration,
+}
+
+/// A case that its machine did not outlive, or during which the guest program fell silent.
+pub(crate) struct Broken {
+    pub(crate) error: LinkError,
+    pub(crate) checks: Vec<Check>,
+    pub(crate) phases: Vec<Phase>,
+    pub(crate) wall: Duration,
+}
+
+/// Why a case has no verdict of its own.
+pub(crate) enum NoEnd {
+    Broken(Broken),
+    Host(Error),
+}
+
+impl From<Error> for NoEnd {
+    fn from(error: Error) -> Self {
+        Self::Host(error)
+    }
+}
+
+/// The kernel's state and its log since the last question.
+pub(crate) fn state(vm: &mut Vm) -> Result<(State, String), LinkError> {
+    vm.send(&Request::State)?;
+    match vm.answer()? {
+        (Reply::State(state), log) => Ok((state, String::from_utf8_lossy(&log).into_owned())),
+        (other, _) => Err(LinkError::Unexpected(format!("{other:?} when asked for the state"))),
+    }
+}
+
+/// Runs one case. `before` is the state that it finds.
+pub(crate) fn run_case(
+    vm: &mut Vm,
+    planned: &Planned,
+    before: &State,
+    deadlines: &Deadlines,
+    evidence: &Path,
+) -> Result<Ended, NoEnd> {
+    let case = &planned.case;
+    let within = deadlines.case(case.timeout);
+    let (started, cpu) = (Instant::now(), vm.cpu());
+    let mut transcript = Transcript::default();
+    let told = tell(vm, &mut transcript, planned, (started, cpu), within, deadlines);
+    let (wall, cpu) = (started.elapsed(), vm.cpu().saturating_sub(cpu));
+    write(evidence, "output.log", &transcript.bytes)?;
+    let (exit, after, log, files) = match told {
+        Ok(told) => told,
+        Err(error) => {
+            let Transcript { checks, phases, .. } = transcript;
+            return Err(NoEnd::Broken(Broken { error, checks, phases, wall }));
+        }
+    };
+    for (path, content) in &files {
+        if let Some(path) = inside(&guest_evidence(&case.name), path) {
+            write(evidence, &path, content)?;
+        }
+    }
+    write(evidence, "kernel.log", judge::log_for_people(&log).as_bytes())?;
+    if !case.dmesg.is_empty() {
+        let seen: String =
+            judge::filtered(&log, &case.dmesg).iter().map(|line| format!("{line}\n")).collect();
+        write(evidence, "dmesg.seen", seen.as_bytes())?;
+    }
+    transcript.checks.extend(judge::dmesg_check(case, &log));
+    let unclean = judge::uncleanness(before, &after, &log);
+    let (verdict, reason) = judge::judge(case, within, &exit, &transcript, &unclean);
+    Ok(Ended {
+        verdict,
+        reason,
+        checks: transcript.checks,
+        phases: transcript.phases,
+        clean: unclean.is_empty() && !exit.timed_out,
+        after,
+        wall,
+        cpu,
+    })
+}
+
+type Told = (Exit, State, String, BTreeMap<String, Vec<u8>>);
+
+fn tell(
+    vm: &mut Vm,
+    transcript: &mut Transcript,
+    planned: &Planned,
+    (started, cpu): (Instant, Duration),
+    within: Duration,
+    deadlines: &Deadlines,
+) -> Result<Told, LinkError> {
+    vm.send(&Request::Run(Run {
+        argv: vec!["/bin/sh".to_owned(), "/lib/run-case".to_owned(), planned.case.name.clone()],
+        env: Vec::new(),
+        cwd: "/".to_owned(),
+        timeout_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
+    }))?;
+    let deadline = started + within + deadlines.grace;
+    let exit = loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match vm.receive(left) {
+            Ok((Reply::Output { .. }, bytes)) => {
+                transcript.push(&bytes, || (started.elapsed(), vm.cpu().saturating_sub(cpu)));
+            }
+            Ok((Reply::Exited(exit), _)) => break exit,
+            Ok((other, _)) => {
+                return Err(LinkError::Unexpected(format!("{other:?} when asked to run a case")));
+            }
+            Err(LinkError::Deadline(_)) => return Err(LinkError::Deadline(within + deadlines.grace)),
+            Err(error) => return Err(error),
+        }
+    };
+    let (after, log) = state(vm)?;
+    let files = fetch(vm, &format!("{}/**", guest_evidence(&planned.case.name)))?;
+    Ok((exit, after, log, files))
+}
+
+fn fetch(vm: &mut Vm, pattern: &str) -> Result<BTreeMap<String, Vec<u8>>, LinkError> {
+    vm.send(&Request::Get { patterns: vec![pattern.to_owned()] })?;
+    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    loop {
+        match vm.answer()? {
+            (Reply::File { path, .. }, piece) => files.entry(path).or_default().extend(piece),
+            (Reply::NoFile { path, error }, _) => {
+                files.insert(path, format!("(could not be read: {error})\n").into_bytes());
+            }
+            (Reply::Done, _) => return Ok(files),
+            (other, _) => return Err(LinkError::Unexpected(format!("{other:?} when asked for files"))),
+        }
+    }
+}
+
+/// The path of a guest's file relative to `root`; `None` when it would lead elsewhere.
+fn inside(root: &str, path: &str) -> Option<String> {
+    let relative = path.strip_prefix(root)?.trim_start_matches('/');
+    let plain = Path::new(relative).components().all(|part| matches!(part, Component::Normal(_)));
+    (plain && !relative.is_empty()).then(|| relative.to_owned())
+}
+
+/// Writes one file of evidence.
+pub(crate) fn write(evidence: &Path, name: &str, content: &[u8]) -> Result<PathBuf, Error> {
+    let path = evidence.join(name);
+    let parent = path.parent().unwrap_or(evidence);
+    fs::create_dir_all(parent).map_err(Error::io("make the directory", parent))?;
+    fs::write(&path, content).map_err(Error::io("write", &path))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::inside;
+
+    #[test]
+    fn evidence_stays_in_its_directory() {
+        assert_eq!(
+            inside("/run/evidence/a", "/run/evidence/a/p/proc/version").as_deref(),
+            Some("p/proc/version")
+        );
+        for path in ["/etc/passwd", "/run/evidence/a/../../../etc/x", "/run/evidence/a"] {
+            assert_eq!(inside("/run/evidence/a", path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What `run.sh` prints, read while it comes: `ok - <claim>`, `not ok - <claim>` followed by `# ` lines that say what
+//! was seen instead, and `# phase <name>`. Everything else is for people.
+
+use std::time::Duration;
+
+use klp_base::events::Check;
+
+/// More output than this is not kept, and fails the case.
+const LIMIT: usize = 8 << 20;
+/// Lines of detail that a check keeps.
+const DETAIL_LINES: usize = 30;
+
+/// A part of a case, as its script names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// What the script calls it.
+    pub name: String,
+    /// From the case's start to the phase's.
+    pub at: Duration,
+    /// CPU time of QEMU from the case's start to the phase's.
+    pub cpu: Duration,
+}
+
+/// The output of one case.
+#[derive(Debug, Default)]
+pub(crate) struct Transcript {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) checks: Vec<Check>,
+    pub(crate) phases: Vec<Phase>,
+    pub(crate) overflow: bool,
+    /// Start of the line that is not complete yet.
+    line: usize,
+    in_detail: bool,
+}
+
+impl Transcript {
+    /// Takes output; `now` gives the wall and CPU time since the case's start.
+    pub(crate) fn push(&mut self, bytes: &[u8], now: impl Fn() -> (Duration, Duration)) {
+        if self.bytes.len() + bytes.len() > LIMIT {
+            self.overflow = true;
+            return;
+        }
+        self.bytes.extend_from_slice(bytes);
+        while let Some(length) =
+            self.bytes.get(self.line..).and_then(|rest| rest.iter().position(|&b| b == b'\n'))
+        {
+            let end = self.line + length;
+            let line =
+                String::from_utf8_lossy(self.bytes.get(self.line..end).unwrap_or_default()).into_owned();
+            self.line = end + 1;
+            self.take_line(line.trim_end(), &now);
+        }
+    }
+
+    fn take_line(&mut self, line: &str, now: impl Fn() -> (Duration, Duration)) {
+        let detail = std::mem::replace(&mut self.in_detail, false);
+        if let Some(name) = line.strip_prefix("ok - ") {
+            self.checks.push(Check { name: name.to_owned(), ok: true, detail: None });
+        } else if let Some(name) = line.strip_prefix("not ok - ") {
+            self.checks.push(Check { name: name.to_owned(), ok: false, detail: None });
+            self.in_detail = true;
+        } else if let Some(name) = line.strip_prefix("# phase ") {
+            let (at, cpu) = now();
+            self.phases.push(Phase { name: name.to_owned(), at, cpu });
+        } else if let (true, Some(text), Some(check)) =
+            (detail, line.strip_prefix("# "), self.checks.last_mut())
+        {
+            let known = check.detail.get_or_insert_default();
+            if known.lines().count() < DETAIL_LINES {
+                if !known.is_empty() {
+                    known.push('\n');
+                }
+                known.push_str(text);
+            }
+            self.in_detail = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_details_and_phases_from_single_bytes() {
+        let text = "# phase before\nok - a\nnoise\nnot ok - b\n# one\n# two\nnoise\n# not detail\nok - c";
+        let mut transcript = Transcript::default();
+        for byte in text.as_bytes() {
+            transcript.push(&[*byte], || (Duration::from_secs(1), Duration::ZERO));
+        }
+        let check = |name: &str, ok, detail: Option<&str>| Check {
+            name: name.to_owned(),
+            ok,
+            detail: detail.map(ToOwned::to_owned),
+        };
+        assert_eq!(transcript.checks, [check("a", true, None), check("b", false, Some("one\ntwo"))]);
+        assert_eq!(transcript.phases.len(), 1);
+    }
+
+    #[test]
+    fn endless_output_is_cut_and_noted() {
+        let mut transcript = Transcript::default();
+        for _ in 0..10 {
+            transcript.push(&vec![b'y'; 1 << 20], Default::default);
+        }
+        assert!(transcript.overflow && transcript.bytes.len() <= LIMIT);
+        transcript.push(&[255, 0, b'\n'], Default::default);
+    }
+}
