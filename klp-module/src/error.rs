@@ -7,7 +7,10 @@ use klp_format::NameError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not an ELF file at all.
-    #[error("this is no ELF file: it begins with {found:02x?}, not with 7f 45 4c 46")]
+    #[error(
+        "this is no ELF file: it begins with {:?}, not with \"\\x7fELF\"",
+        String::from_utf8_lossy(found)
+    )]
     NotElf {
         /// The first bytes, at most four.
         found: Vec<u8>,

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What can go wrong, as the operator reads it.
+
+use std::fmt::{self, Write};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use klp_format::{ModuleName, NameError};
+use rustix::io::Errno;
+
+use crate::Refusal;
+use crate::explain::{self, ErrnoText};
+
+/// Why a command failed. Its text may have several lines; those that explain begin with spaces.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The arguments are wrong.
+    #[error("{}", message.as_deref().unwrap_or("wrong usage"))]
+    Usage {
+        /// What is wrong with them, where the usage does not say it all.
+        message: Option<String>,
+    },
+    /// No file and no installed module.
+    #[error("can't find {}", module.display())]
+    NotFound {
+        /// The argument.
+        module: PathBuf,
+    },
+    /// No module of that name is loaded.
+    #[error("patch module {module} is not loaded\nfailed to disable module {module}")]
+    NotLoaded {
+        /// Its name.
+        module: ModuleName,
+    },
+    /// The argument cannot be a module's name.
+    #[error("{reason}")]
+    Name {
+        /// Why.
+        reason: NameError,
+    },
+    /// The kernel's release is none.
+    #[error("the running kernel's release cannot be read: {reason}")]
+    Release {
+        /// Why.
+        reason: NameError,
+    },
+    /// A file could not be used.
+    #[error("cannot {action} {}: {source}{}", path.display(), explain::file_advice(source))]
+    File {
+        /// What was being done.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file beyond all reason.
+    #[error("{} has {length} bytes, more than a kernel module can have ({limit})", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size, in bytes.
+        length: u64,
+        /// The most that is read, in bytes.
+        limit: u64,
+    },
+    /// The module cannot be loaded into this kernel, and the kernel was not asked.
+    #[error("{} cannot be loaded:{}", path.display(), Points(refusals))]
+    Refused {
+        /// Its file.
+        path: PathBuf,
+        /// All that speaks against it.
+        refusals: Vec<Refusal>,
+    },
+    /// The kernel refused the module.
+    #[error("failed to load module {}: the kernel refused it with {}{}", path.display(), ErrnoText(*errno), explain::Insertion { errno: *errno, log })]
+    Insert {
+        /// Its file.
+        path: PathBuf,
+        /// The kernel's answer.
+        errno: Errno,
+        /// What the kernel wrote into its log meanwhile, or why that is not known.
+        log: Result<Vec<String>, String>,
+    },
+    /// A module of that name is loaded that is no live patch.
+    #[error(
+        "cannot {action} {module}: a module of that name is loaded that is not a live patch\n  rmmod {module} removes it, if that is meant"
+    )]
+    LoadedOther {
+        /// Its name.
+        module: ModuleName,
+        /// What was to be done.
+        action: &'static str,
+    },
+    /// The patch that is being disabled is not the one in the file.
+    #[error("cannot re-enable {module}: the loaded module is another build than {}\n  wait until it is disabled (kpatch list), then load again", path.display())]
+    OtherBuild {
+        /// Its name.
+        module: ModuleName,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The kernel took the module but nothing was patched.
+    #[error(
+        "module {module} is loaded but patches nothing: it has no directory in /sys/kernel/livepatch\n  its init function does not enable a patch; rmmod {module} removes it"
+    )]
+    PatchedNothing {
+        /// Its name.
+        module: ModuleName,
+    },
+    /// The transition of a load stalled.
+    #[error("error: failed to load module {module} (transition stalled){}", Undone(undone))]
+    LoadStalled {
+        /// The module.
+        module: ModuleName,
+        /// Whether it could be taken out again.
+        undone: Result<(), Box<Error>>,
+    },
+    /// The transition of an unload stalled.
+    #[error(
+        "transition stalled for {module}\nfailed to disable module {module}\n  the kernel goes on with the transition: it ends when the tasks named above leave the patched code, then\n  run kpatch unload {module} again; kpatch load {module} turns it round"
+    )]
+    UnloadStalled {
+        /// The module.
+        module: ModuleName,
+    },
+    /// The kernel refused to enable a patch.
+    #[error("failed to re-enable module {module}: the kernel answered {}", ErrnoText(*errno))]
+    Enable {
+        /// The module.
+        module: ModuleName,
+        /// Its answer.
+        errno: Errno,
+    },
+    /// The kernel refused to disable a patch.
+    #[error("failed to disable module {module}: the kernel answered {}{}", ErrnoText(*errno), explain::disable_advice(*errno))]
+    Disable {
+        /// The module.
+        module: ModuleName,
+        /// Its answer.
+        errno: Errno,
+    },
+    /// A module is still in use.
+    #[error(
+        "module {module} is no longer patching but stays in use ({count} references): it is not removed\n  a patch whose transition was forced can never be removed; otherwise try again later"
+    )]
+    InUse {
+        /// The module.
+        module: ModuleName,
+        /// How many use it.
+        count: i64,
+    },
+    /// The kernel refused to remove a module.
+    #[error("failed to unload module {module}: the kernel answered {}{}", ErrnoText(*errno), explain::remove_advice(*errno))]
+    Remove {
+        /// The module.
+        module: ModuleName,
+        /// Its answer.
+        errno: Errno,
+    },
+    /// Some modules of `--all`; their own errors were shown before.
+    #[error("{failed} of {total} patch modules could not be {action}")]
+    SomeFailed {
+        /// What could not be done with them.
+        action: &'static str,
+        /// How many failed.
+        failed: usize,
+        /// How many there are.
+        total: usize,
+    },
+    /// The standard output failed; what was to be done is done.
+    #[error("cannot write the output: {source}")]
+    Output {
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn file(action: &'static str, path: impl AsRef<Path>, source: io::Error) -> Self {
+        Self::File { action, path: path.as_ref().to_owned(), source }
+    }
+
+    /// The exit code of the failure's class; the crate's documentation lists them.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage { .. } => 2,
+            Self::NotFound { .. } | Self::NotLoaded { .. } | Self::Name { .. } => 3,
+            Self::Refused { .. }
+            | Self::TooLarge { .. }
+            | Self::LoadedOther { .. }
+            | Self::OtherBuild { .. } => 4,
+            Self::Insert { .. } | Self::Enable { .. } | Self::Disable { .. } | Self::Remove { .. } => 5,
+            Self::LoadStalled { .. } | Self::UnloadStalled { .. } => 6,
+            Self::InUse { .. } => 7,
+            Self::Release { .. }
+            | Self::File { .. }
+            | Self::PatchedNothing { .. }
+            | Self::SomeFailed { .. }
+            | Self::Output { .. } => 1,
+        }
+    }
+}
+
+/// One refusal on the same line, several on lines of their own.
+struct Points<'a>(&'a [Refusal]);
+
+impl fmt::Display for Points<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [only] => write!(f, " {only}"),
+            many => many.iter().try_for_each(|refusal| write!(f, "\n  - {refusal}")),
+        }
+    }
+}
+
+struct Undone<'a>(&'a Result<(), Box<Error>>);
+
+impl fmt::Display for Undone<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Err(error) = self.0 else {
+            return Ok(());
+        };
+        f.write_str("\n  it could not be taken out again:")?;
+        for line in error.to_string().lines() {
+            f.write_str("\n  ")?;
+            f.write_str(line)?;
+        }
+        f.write_char('\n')?;
+        f.write_str("  kpatch list shows its state")
+    }
+}

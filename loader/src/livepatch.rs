@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What the kernel shows of its live patches: `/sys/kernel/livepatch` and the tasks' states
+//! (`Documentation/ABI/testing/sysfs-kernel-livepatch`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use klp_format::ModuleName;
+use rustix::io::Errno;
+
+use crate::system::is_gone;
+use crate::{Error, System};
+
+/// The livepatch core's directory: one directory for each patch that is enabled or changing.
+pub(crate) const DIRECTORY: &str = "/sys/kernel/livepatch";
+
+/// What a patch is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Enabled,
+    Disabled,
+    Enabling,
+    Disabling,
+}
+
+impl State {
+    /// Whether it is enabled, or on its way there.
+    pub(crate) fn is_on(self) -> bool {
+        matches!(self, Self::Enabled | Self::Enabling)
+    }
+
+    fn is_changing(self) -> bool {
+        matches!(self, Self::Enabling | Self::Disabling)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+            Self::Enabling => "enabling...",
+            Self::Disabling => "disabling...",
+        })
+    }
+}
+
+/// The patches that the livepatch core knows, in order.
+pub(crate) fn patches(system: &System) -> Result<Vec<String>, Error> {
+    system.names(DIRECTORY)
+}
+
+/// A patch's state; `None` when the livepatch core does not know it (any more).
+pub(crate) fn state(system: &System, patch: &str) -> Result<Option<State>, Error> {
+    let Some(enabled) = flag(system, patch, "enabled")? else {
+        return Ok(None);
+    };
+    Ok(Some(match (enabled, in_transition(system, patch)?) {
+        (true, false) => State::Enabled,
+        (true, true) => State::Enabling,
+        (false, false) => State::Disabled,
+        (false, true) => State::Disabling,
+    }))
+}
+
+/// Whether tasks are still on their way into or out of a patch.
+pub(crate) fn in_transition(system: &System, patch: &str) -> Result<bool, Error> {
+    Ok(flag(system, patch, "transition")?.unwrap_or(false))
+}
+
+/// Asks for the patch to be enabled or disabled. `None`: the livepatch core does not know it (any more).
+pub(crate) fn set_enabled(system: &System, patch: &ModuleName, on: bool) -> Option<Result<(), Errno>> {
+    let answer = system.write(&format!("{DIRECTORY}/{patch}/enabled"), if on { "1" } else { "0" });
+    match answer {
+        Ok(()) => Some(Ok(())),
+        Err(error) if is_gone(&error) => None,
+        Err(error) => Some(Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))),
+    }
+}
+
+/// Asks the kernel to poke the tasks that hold a transition up; `false` where it has no file for that because it does so
+/// by itself (5.10 and later).
+pub(crate) fn signal(system: &System, patch: &str) -> Result<bool, Error> {
+    let path = format!("{DIRECTORY}/{patch}/signal");
+    if !system.exists(&path) {
+        return Ok(false);
+    }
+    match system.write(&path, "1") {
+        Ok(()) => Ok(true),
+        Err(error) if is_gone(&error) => Ok(true),
+        Err(source) => Err(Error::file("write", &path, source)),
+    }
+}
+
+/// Whether a loaded module is a live patch: the kernel marks those with the taint `K`. `None`: no such module is loaded.
+pub(crate) fn is_loaded_livepatch(system: &System, module: &ModuleName) -> Result<Option<bool>, Error> {
+    if !system.exists(&format!("/sys/module/{module}")) {
+        return Ok(None);
+    }
+    let taint = system.read(&format!("/sys/module/{module}/taint"))?;
+    Ok(Some(taint.is_some_and(|taint| taint.contains('K'))))
+}
+
+/// How many use a loaded module; `None` when it is gone.
+pub(crate) fn reference_count(system: &System, module: &ModuleName) -> Result<Option<i64>, Error> {
+    let text = system.read(&format!("/sys/module/{module}/refcnt"))?;
+    Ok(text.and_then(|text| text.trim().parse().ok()))
+}
+
+/// A task that holds a transition up.
+pub(crate) struct Task {
+    tid: String,
+    name: String,
+    stack: String,
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}\nstack:\n{}", self.tid, self.name.trim_end(), self.stack.trim_end())
+    }
+}
+
+/// The tasks that hold a transition up.
+#[derive(Default)]
+pub(crate) struct Stalled {
+    pub(crate) tasks: Vec<Task>,
+    /// Tasks whose state only root may read.
+    pub(crate) hidden: usize,
+}
+
+/// The tasks that hold the transition of `patch` up: those whose `patch_state` is neither -1 (no transition) nor the
+/// patch's `enabled`.
+pub(crate) fn stalled(system: &System, patch: &str) -> Result<Stalled, Error> {
+    let mut stalled = Stalled::default();
+    let Some(enabled) = flag(system, patch, "enabled")? else {
+        return Ok(stalled);
+    };
+    let goal = i32::from(enabled);
+    let mut processes: Vec<u32> =
+        system.names("/proc")?.iter().filter_map(|name| name.parse().ok()).collect();
+    processes.sort_unstable();
+    for process in processes {
+        for tid in system.names(&format!("/proc/{process}/task"))? {
+            let directory = format!("/proc/{process}/task/{tid}");
+            match task_state(system, &directory) {
+                Ok(Some(state)) if state != -1 && state != goal => {}
+                Ok(_) => continue,
+                Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                    stalled.hidden += 1;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            // Without the name the task has gone meanwhile.
+            if let Some(name) = system.read(&format!("{directory}/comm"))? {
+                let stack = system.read(&format!("{directory}/stack"))?.unwrap_or_default();
+                stalled.tasks.push(Task { tid, name, stack });
+            }
+        }
+    }
+    Ok(stalled)
+}
+
+fn task_state(system: &System, directory: &str) -> Result<Option<i32>, Error> {
+    let text = system.read(&format!("{directory}/patch_state"))?;
+    Ok(text.and_then(|text| text.trim().parse().ok()))
+}
+
+/// The patch that is changing, of which there is at most one.
+pub(crate) fn changing(system: &System) -> Result<Option<String>, Error> {
+    for patch in patches(system)? {
+        if state(system, &patch)?.is_some_and(State::is_changing) {
+            return Ok(Some(patch));
+        }
+    }
+    Ok(None)
+}
+
+/// A patched function and the patch whose code it runs.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Function {
+    pub(crate) patch: String,
+    pub(crate) object: String,
+    /// Name and occurrence, as sysfs shows them: `cmdline_proc_show,1`.
+    pub(crate) function: String,
+}
+
+/// The functions that are patched now, each once, with the patch that is on top; ordered by object and function. `None`
+/// where the kernel does not say which patch is on top (`stack_order` came with 6.13).
+pub(crate) fn functions(system: &System) -> Result<Option<Vec<Function>>, Error> {
+    let mut known = false;
+    let mut top: BTreeMap<(String, String), (u64, String)> = BTreeMap::new();
+    for patch in patches(system)? {
+        let order = system.read(&format!("{DIRECTORY}/{patch}/stack_order"))?;
+        let Some(order) = order.and_then(|text| text.trim().parse::<u64>().ok()) else {
+            continue;
+        };
+        known = true;
+        if state(system, &patch)?.is_some_and(State::is_on) {
+            for (object, function) in functions_of(system, &patch)? {
+                let entry = top.entry((object, function)).or_default();
+                *entry = std::mem::take(entry).max((order, patch.clone()));
+            }
+        }
+    }
+    let row = |((object, function), (_, patch))| Function { patch, object, function };
+    Ok(known.then(|| top.into_iter().map(row).collect()))
+}
+
+fn functions_of(system: &System, patch: &str) -> Result<Vec<(String, String)>, Error> {
+    let mut found = Vec::new();
+    for object in system.names(&format!("{DIRECTORY}/{patch}"))? {
+        let directory = format!("{DIRECTORY}/{patch}/{object}");
+        // An object that is not loaded, or is not patched yet, has no function on top of anything.
+        if flag(system, patch, &format!("{object}/patched"))?.unwrap_or(false) {
+            let functions = system.names(&directory)?;
+            let functions = functions.into_iter().filter(|name| name.contains(','));
+            found.extend(functions.map(|function| (object.clone(), function)));
+        }
+    }
+    Ok(found)
+}
+
+fn flag(system: &System, patch: &str, file: &str) -> Result<Option<bool>, Error> {
+    let path = format!("{DIRECTORY}/{patch}/{file}");
+    match system.read(&path) {
+        Ok(text) => Ok(text.map(|text| text.trim() == "1")),
+        // `enabled` is a file beside the objects' directories: `<patch>/enabled/patched` is none.
+        Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotADirectory => Ok(None),
+        Err(error) => Err(error),
+    }
+}

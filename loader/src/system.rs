@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The machine: its files below one root directory, and the calls that are no files. Tests put another root and other
+//! calls in their place.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use klp_format::{KernelRelease, ModuleName};
+use rustix::io::Errno;
+
+use crate::Error;
+
+/// What cannot be done through files: insertion, removal and time.
+pub trait Kernel {
+    /// Inserts the module in a file that is open for reading (`finit_module(2)`), without parameters.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    fn insert(&self, module: &File) -> Result<(), Errno>;
+
+    /// Removes a module without waiting (`delete_module(2)` with `O_NONBLOCK`).
+    ///
+    /// # Errors
+    /// What the kernel answers; `EAGAIN` when the module is in use.
+    fn remove(&self, module: &ModuleName) -> Result<(), Errno>;
+
+    /// Time since some fixed moment; it never goes back.
+    fn now(&self) -> Duration;
+
+    /// Waits.
+    fn sleep(&self, time: Duration);
+}
+
+/// The running kernel.
+#[derive(Debug)]
+pub struct Linux {
+    start: Instant,
+}
+
+impl Kernel for Linux {
+    fn insert(&self, module: &File) -> Result<(), Errno> {
+        rustix::system::finit_module(module, c"", 0)
+    }
+
+    fn remove(&self, module: &ModuleName) -> Result<(), Errno> {
+        // A ModuleName has no byte that a C string could not hold.
+        let name = std::ffi::CString::new(module.as_str()).map_err(|_| Errno::INVAL)?;
+        let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).map_err(|_| Errno::INVAL)?;
+        rustix::system::delete_module(&name, flags)
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}
+
+/// The machine that is worked on.
+pub struct System {
+    root: PathBuf,
+    kernel: Box<dyn Kernel>,
+}
+
+impl System {
+    /// The one that this program runs on.
+    pub fn running() -> Self {
+        Self::new(PathBuf::from("/"), Box::new(Linux { start: Instant::now() }))
+    }
+
+    /// One whose files (`/sys`, `/proc`, `/dev`, `/var/lib/kpatch`) lie below `root`.
+    pub fn new(root: PathBuf, kernel: Box<dyn Kernel>) -> Self {
+        Self { root, kernel }
+    }
+
+    pub(crate) fn kernel(&self) -> &dyn Kernel {
+        &*self.kernel
+    }
+
+    /// Where an absolute path of the machine really is.
+    pub(crate) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = path.as_ref();
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// The release of its kernel.
+    pub(crate) fn release(&self) -> Result<KernelRelease, Error> {
+        let path = "/proc/sys/kernel/osrelease";
+        let text = self.read(path)?.ok_or_else(|| Error::file("read", path, Errno::NOENT.into()))?;
+        KernelRelease::new(text.trim_end()).map_err(|reason| Error::Release { reason })
+    }
+
+    /// A small text file, such as those of sysfs and procfs; `None` when there is none, or when what it is about has
+    /// gone. Bytes that are no UTF-8 are replaced.
+    pub(crate) fn read(&self, path: &str) -> Result<Option<String>, Error> {
+        match fs::read(self.path(path)) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(source) => Err(Error::file("read", path, source)),
+        }
+    }
+
+    /// As [`System::read`], the bytes as they are.
+    pub(crate) fn read_bytes(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
+        match fs::read(self.path(path)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(source) => Err(Error::file("read", path, source)),
+        }
+    }
+
+    /// Writes to a file that is there, as those of sysfs are.
+    pub(crate) fn write(&self, path: &str, text: &str) -> io::Result<()> {
+        let mut file = fs::OpenOptions::new().write(true).open(self.path(path))?;
+        io::Write::write_all(&mut file, text.as_bytes())
+    }
+
+    pub(crate) fn exists(&self, path: &str) -> bool {
+        self.path(path).exists()
+    }
+
+    /// The names in a directory, hidden ones left out, in order; none when there is no such directory.
+    pub(crate) fn names(&self, directory: &str) -> Result<Vec<String>, Error> {
+        let error = |source| Error::file("list", directory, source);
+        let entries = match fs::read_dir(self.path(directory)) {
+            Ok(entries) => entries,
+            Err(source) if is_gone(&source) => return Ok(Vec::new()),
+            Err(source) => return Err(error(source)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            match entry {
+                Ok(entry) => names.push(entry.file_name().to_string_lossy().into_owned()),
+                Err(source) if is_gone(&source) => break,
+                Err(source) => return Err(error(source)),
+            }
+        }
+        names.retain(|name| !name.starts_with('.'));
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+/// Whether a file of sysfs or procfs is no longer there: sysfs answers ENODEV to who has it open, procfs ESRCH.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    [Errno::NOENT, Errno::NODEV, Errno::SRCH].iter().any(|&gone| errno == Some(gone))
+}
+
+/// Waiting in steps that begin at a millisecond and double up to a tenth of a second.
+pub(crate) struct Backoff<'a> {
+    kernel: &'a dyn Kernel,
+    start: Duration,
+    limit: Duration,
+    step: Duration,
+}
+
+impl<'a> Backoff<'a> {
+    const FIRST: Duration = Duration::from_millis(1);
+    const LONGEST: Duration = Duration::from_millis(100);
+
+    pub(crate) fn new(system: &'a System, limit: Duration) -> Self {
+        let kernel = system.kernel();
+        Self { kernel, start: kernel.now(), limit, step: Self::FIRST }
+    }
+
+    /// Time since the waiting began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.kernel.now().saturating_sub(self.start)
+    }
+
+    /// Waits one step. `false`: the time is over, and nothing was waited.
+    pub(crate) fn step(&mut self) -> bool {
+        let left = self.limit.saturating_sub(self.elapsed());
+        if left.is_zero() {
+            return false;
+        }
+        self.kernel.sleep(self.step.min(left));
+        self.step = (self.step * 2).min(Self::LONGEST);
+        true
+    }
+}
