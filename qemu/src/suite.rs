@@ -211,7 +211,7 @@ impl Suite<'_> {
     }
 
     /// Boots the first kernel with the files of all cases that would share its first boot, and gives the terminal a
-    /// shell in it until that ends. `run-case <name>` runs a case there.
+    /// shell in it until that ends. `sh /lib/run-case <name>` runs a case there.
     ///
     /// # Errors
     /// Nothing was selected, or QEMU failed.
@@ -226,7 +226,7 @@ impl Suite<'_> {
         let accel = accel::decide(self.options.accel, target, self.options.deadlines, &self.options.state)?;
         let names: Vec<&str> = group.cases.iter().map(|planned| planned.case.name.as_str()).collect();
         sink.note(format!(
-            "{} on {}; in the guest: `run-case <name>` for {}; `exit` ends it",
+            "{} on {}; in the guest: `sh /lib/run-case <name>` for {}; `exit` ends it",
             target.kernel.id,
             accel.text,
             names.join(", ")

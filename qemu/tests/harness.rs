@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The harness judged from outside: real boots of cases that fail, panic, hang and so on (`tests/harness/`).
+//!
+//! They need a kernel image in `FERROGRAFT_TEST_KERNEL`, the guest program in `FERROGRAFT_TEST_GUEST`, QEMU and a
+//! static busybox. `cargo xtask test` sets them and runs the tests with `--ignored`; by itself `cargo test` shows them
+//! as ignored.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use klp_base::events::{CaseEnd, Event, Recorder, Silent, Verdict};
+use klp_base::process::{Cmd, find_program};
+use klp_vm::{
+    AccelChoice, Arch, Error, GuestFiles, Kernel, Options, Suite, Summary, Target, Unprovided, case,
+};
+
+fn variable(name: &str) -> PathBuf {
+    std::env::var_os(name)
+        .map(PathBuf::from)
+        .unwrap_or_else(|| panic!("{name} is not set; run `cargo xtask test`"))
+}
+
+fn tests_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests")
+}
+
+/// The release that an x86 image names in its header (Documentation/arch/x86/boot.rst, `kernel_version`).
+fn release_of(image: &Path) -> String {
+    let bytes = fs::read(image).unwrap();
+    let at = usize::from(u16::from_le_bytes([bytes[0x20e], bytes[0x20f]])) + 0x200;
+    let text: Vec<u8> = bytes[at..].iter().copied().take_while(|&byte| byte != b' ' && byte != 0).collect();
+    String::from_utf8(text).unwrap()
+}
+
+fn target() -> Target {
+    let image = variable("FERROGRAFT_TEST_KERNEL");
+    Target {
+        kernel: Kernel { id: "test".to_owned(), arch: Arch::X86_64, release: release_of(&image), image },
+        files: GuestFiles {
+            program: variable("FERROGRAFT_TEST_GUEST"),
+            busybox: find_program("busybox").expect("busybox-static is needed"),
+            lib: tests_dir().join("lib"),
+            extra: BTreeMap::new(),
+        },
+    }
+}
+
+fn provide(_: &Kernel, artifact: &str) -> Result<PathBuf, Unprovided> {
+    match artifact {
+        "note@some.txt" => Ok(tests_dir().join("harness/passes/artifact.txt")),
+        other => Err(Unprovided::Failed(format!("nobody makes {other}"))),
+    }
+}
+
+/// Runs the named cases of `tests/harness` in a scratch directory, which comes back with the result.
+fn run(names: &[&str], change: impl FnOnce(&mut Options)) -> (Summary, Vec<Event>, tempfile::TempDir) {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut options = Options::new(scratch.path().join("evidence"), scratch.path().join("state")).unwrap();
+    options.accel = AccelChoice::Tcg;
+    options.repeat_command = "again {case} on {kernel}".to_owned();
+    change(&mut options);
+    let all = case::load_all(&tests_dir().join("harness")).unwrap();
+    let cases = names.iter().flat_map(|name| case::select(&all, &[(*name).to_owned()]).unwrap()).collect();
+    let recorder = Recorder::default();
+    let summary =
+        Suite { targets: vec![target()], cases, provider: &provide, options }.run(&recorder).unwrap();
+    (summary, recorder.events(), scratch)
+}
+
+fn end<'a>(summary: &'a Summary, case: &str) -> &'a CaseEnd {
+    &summary.cases.iter().find(|run| run.end.case == case).unwrap().end
+}
+
+fn reason(end: &CaseEnd) -> &str {
+    end.reason.as_deref().unwrap_or_default()
+}
+
+#[test]
+#[ignore = "boots a kernel; run by cargo xtask test"]
+fn good_cases_share_a_boot_and_leave_evidence() {
+    let (summary, events, scratch) = run(&["passes", "passes"], |_| {});
+    assert_eq!(summary.verdict(), Verdict::Passed, "{summary:#?}");
+    assert_eq!(summary.verdict().exit_code(), 0);
+    assert_eq!((summary.cases.len(), summary.boots.len()), (2, 1));
+    assert!(summary.boots[0].cpu > Duration::ZERO && summary.cases[0].phases[0].name == "first");
+    assert!(summary.cases[0].end.checks.len() >= 6);
+    let evidence = scratch.path().join("evidence/test/passes");
+    for (file, words) in [
+        ("console.log", "Linux version"),
+        ("output.log", "ok - the artifact is there"),
+        ("kernel.log", "words for the log"),
+        ("first/proc/version", "Linux version"),
+    ] {
+        let text = fs::read_to_string(evidence.join(file)).unwrap();
+        assert!(text.contains(words), "{file}: {text}");
+    }
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::Case(_))).count(), 2);
+}
+
+#[test]
+#[ignore = "boots a kernel; run by cargo xtask test"]
+fn each_way_to_fail_is_failed_with_its_reason() {
+    let (summary, ..) = run(&["fails", "no-checks", "exits", "words"], |_| {});
+    assert_eq!(summary.verdict().exit_code(), 1);
+    assert_eq!(summary.boots.len(), 1, "all of them leave the kernel clean");
+    for (case, words) in [
+        ("fails", "1 of 2 checks not ok"),
+        ("no-checks", "no check"),
+        ("exits", "exit status 3"),
+        ("words", "1 of 2 checks not ok"),
+    ] {
+        let end = end(&summary, case);
+        assert_eq!(end.verdict, Verdict::Failed, "{case}");
+        assert!(reason(end).contains(words), "{case}: {}", reason(end));
+        assert_eq!(end.repeat, format!("again {case} on test"));
+        assert!(end.console.lines().count() > 5, "{case}: the console's end is shown");
+    }
+    let not_ok =
+        |case: &str| end(&summary, case).checks.iter().find(|check| !check.ok).unwrap().detail.clone();
+    assert!(not_ok("fails").unwrap().contains("expected `left`, seen `right`"));
+    assert!(not_ok("words").unwrap().contains("expected `words: good`, the kernel said `words: bad`"));
+}
+
+#[test]
+#[ignore = "boots a kernel; run by cargo xtask test"]
+fn an_unclean_case_fails_and_the_rest_gets_a_fresh_boot() {
+    let (summary, ..) = run(&["unclean", "passes"], |_| {});
+    assert_eq!(end(&summary, "unclean").verdict, Verdict::Failed);
+    assert!(reason(end(&summary, "unclean")).contains("left the kernel unclean: `WARNING:"));
+    assert_eq!(end(&summary, "passes").verdict, Verdict::Passed);
+    assert_eq!(summary.boots.len(), 2);
+}
+
+#[test]
+#[ignore = "boots a kernel; run by cargo xtask test"]
+fn a_panic_is_told_with_the_kernels_words_and_the_rest_still_runs() {
+    let (summary, _, scratch) = run(&["panics", "passes"], |_| {});
+    let panicked = end(&summary, "panics");
+    assert_eq!(panicked.verdict, Verdict::Panicked);
+    assert_eq!(summary.verdict().exit_code(), 5);
+    assert!(reason(panicked).contains("Kernel panic - not syncing: sysrq triggered crash"));
+    assert!(panicked.console.contains("sysrq triggered crash"), "{}", panicked.console);
+    assert_eq!(panicked.checks.len(), 1, "what was seen before is kept");
+    assert!(scratch.path().join("evidence/test/panics/console.log").is_file());
+    assert_eq!(end(&summary, "passes").verdict, Verdict::Passed);
+    assert_eq!(summary.boots.len(), 2);
+}
+
+#[test]
+#[ignore = "boots a kernel; run by cargo xtask test"]
+fn a_script_that_never_ends_and_a_guest_that_falls_silent_are_hung() {
+    let (summary, _, scratch) = run(&["hangs", "freezes", "passes"], |options| {
+        options.deadlines.grace = Duration::from_secs(2);
+    });
+    assert_eq!(end(&summary, "hangs").verdict, Verdict::Hung);
+    assert!(reason(end(&summary, "hangs")).contains("did not end within 2 s"));
+    let output = fs::read_to_string(scratch.path().join("evidence/test/hangs/output.log")).unwrap();
+    assert!(output.contains("sleep 1000"), "what still ran is named: {output}");
+    assert_eq!(end(&summary, "freezes").verdict, Verdict::Hung);
+    assert!(reason(end(&summary, "freezes")).contains("no answer within 3 s"));
+    assert_eq!(end(&summary, "passes").verdict, Verdict::Passed);
+    assert_eq!((summary.verdict().exit_code(), summary.boots.len()), (6, 3));
+}
+
+#[test]
+#[ignore = "boots a kernel; run by cargo xtask test"]
+fn a_kernel_that_does_not_come_up_is_told_apart() {
+    let (summary, ..) = run(&["passes"], |options| options.memory_mib = 40);
+    let verdict = summary.verdict();
+    assert!(matches!(verdict, Verdict::Panicked | Verdict::NotAble | Verdict::Hung), "{summary:#?}");
+    let (summary, ..) = run(&["passes"], |options| options.deadlines.boot = Duration::from_millis(300));
+    assert_eq!(summary.verdict(), Verdict::Hung);
+    assert!(reason(end(&summary, "passes")).contains("while booting"));
+    let (summary, ..) = run(&["resets"], |_| {});
+    assert_eq!(summary.verdict(), Verdict::Failed);
+    assert!(reason(end(&summary, "resets")).contains("reset from inside"));
+}
+
+#[test]
+#[ignore = "boots a kernel; run by cargo xtask test"]
+fn what_qemu_says_when_it_cannot_start_is_shown() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut target = target();
+    let image = scratch.path().join("vmlinuz");
+    fs::write(&image, b"no kernel").unwrap();
+    target.kernel.image = image;
+    let mut options = Options::new(scratch.path().join("evidence"), scratch.path()).unwrap();
+    options.accel = AccelChoice::Tcg;
+    let cases = vec![case::load(&tests_dir().join("harness/fails")).unwrap()];
+    let suite = Suite { targets: vec![target], cases, provider: &provide, options };
+    let summary = suite.run(&Silent).unwrap();
+    assert_eq!(summary.verdict().exit_code(), 69);
+    assert!(reason(end(&summary, "fails")).contains("qemu"), "{summary:#?}");
+}
+
+#[test]
+#[ignore = "boots a kernel; run by cargo xtask test"]
+fn acceleration_is_proved_named_and_remembered() {
+    let (first, _, scratch) = run(&["passes"], |options| options.accel = AccelChoice::Auto);
+    assert_eq!(first.verdict(), Verdict::Passed);
+    let accel = &end(&first, "passes").accel;
+    assert!(accel == "kvm (proved)" || (accel.starts_with("tcg (") && accel.len() > 8), "{accel}");
+    if Path::new("/dev/kvm").exists() {
+        let memory = scratch.path().join("state/kvm.json");
+        let text = fs::read_to_string(&memory).unwrap();
+        // What is remembered decides: a proof that says otherwise is believed without another try.
+        let (key, _) =
+            text.split_once("failures").unwrap().1.split_once("\":").unwrap().1.split_once("\":").unwrap();
+        let image = key.rsplit('"').next().unwrap();
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let forged = format!(r#"{{"boot_id":"{}","failures":{{"{image}":"made up"}}}}"#, boot_id.trim());
+        let (second, ..) = run(&["passes"], |options| {
+            fs::create_dir_all(&options.state).unwrap();
+            fs::write(options.state.join("kvm.json"), forged).unwrap();
+            options.accel = AccelChoice::Auto;
+        });
+        assert_eq!(end(&second, "passes").accel, "tcg (kvm tried: made up)");
+    }
+}
+
+#[test]
+#[ignore = "boots a kernel; run by cargo xtask test"]
+fn a_bare_boot_has_its_cost() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut options = Options::new(scratch.path(), scratch.path()).unwrap();
+    options.accel = AccelChoice::Tcg;
+    let cost = klp_vm::bench::bare_boot(&target(), &options).unwrap();
+    assert!(cost.cpu > Duration::from_millis(100) && cost.wall > Duration::ZERO, "{cost:?}");
+}
+
+/// The other half of `a_killed_run_leaves_no_qemu`: runs a case that hangs, until it is killed.
+#[test]
+#[ignore = "started by a_killed_run_leaves_no_qemu"]
+fn helper_that_is_killed() {
+    if let Some(marker) = std::env::var_os("FERROGRAFT_TEST_MARKER") {
+        let marker = marker.to_string_lossy().into_owned();
+        let (scratch, all) =
+            (tempfile::tempdir().unwrap(), case::load(&tests_dir().join("harness/hangs")).unwrap());
+        let mut options = Options::new(scratch.path(), scratch.path()).unwrap();
+        options.accel = AccelChoice::Tcg;
+        let cases = vec![case::Case { append: marker, timeout: Duration::from_secs(600), ..all }];
+        let _ = Suite { targets: vec![target()], cases, provider: &provide, options }.run(&Silent);
+    }
+}
+
+/// Processes whose command line holds `marker`, the helper itself aside.
+fn emulators(marker: &str) -> Vec<PathBuf> {
+    let holds = |path: &PathBuf| {
+        let words = fs::read(path.join("cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).into_owned();
+        words.contains("qemu-system") && words.contains(marker)
+    };
+    fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()).filter(holds).collect()
+}
+
+fn within(limit: Duration, what: impl Fn() -> bool) -> bool {
+    let started = Instant::now();
+    while started.elapsed() < limit {
+        if what() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    false
+}
+
+#[test]
+#[ignore = "boots a kernel; run by cargo xtask test"]
+fn a_killed_run_leaves_no_qemu() {
+    let marker = format!("marker{}", std::process::id());
+    let helper = Cmd::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "helper_that_is_killed"])
+        .env("FERROGRAFT_TEST_MARKER", &marker)
+        .spawn()
+        .unwrap();
+    assert!(within(Duration::from_secs(60), || !emulators(&marker).is_empty()), "QEMU runs");
+    // Killed without a chance to clean up: only the kernel can end QEMU now, which is in another process group.
+    Cmd::new("kill").args(["-KILL", &helper.pid().to_string()]).run().unwrap();
+    assert!(within(Duration::from_secs(10), || emulators(&marker).is_empty()), "QEMU ends with its parent");
+    drop(helper);
+}
+
+#[test]
+fn filters_and_kernels_that_select_nothing_are_errors() {
+    let all = case::load_all(&tests_dir().join("harness")).unwrap();
+    let error = case::select(&all, &["nonesuch".to_owned()]).unwrap_err();
+    assert!(
+        matches!(error, case::Error::NothingSelected { .. }) && error.to_string().contains("panics"),
+        "{error}"
+    );
+    assert_eq!(Error::from(error).exit_code(), 2);
+}
+
+#[test]
+fn every_case_can_be_read() {
+    for dir in ["cases", "harness"] {
+        assert!(case::load_all(&tests_dir().join(dir)).unwrap().len() > 5);
+    }
+}

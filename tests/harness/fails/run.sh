@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+. /lib/case.sh
+check "this holds" true
+check "this does not hold" equals left right

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+. /lib/case.sh
+check "something before" true
+mkdir /tmp/groups
+mount -t cgroup2 none /tmp/groups && mkdir /tmp/groups/ice || exit
+echo 1 >/tmp/groups/ice/cgroup.procs
+echo 1 >/tmp/groups/ice/cgroup.freeze
+while :; do sleep 1000; done

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# What every run.sh sources. busybox sh, in the guest. Variables of a case: ARCH, CASE, KERNEL (its id), RELEASE,
+# EVIDENCE (directory that goes to the host), COLLECT, and KO_<artifact> for each artifact.
+#
+# The host reads these lines of a case's output: `ok - <claim>`, `not ok - <claim>` and the `# ` lines after it, and
+# `# phase <name>`. The rest of the output is for people.
+set -u
+
+_seen=/tmp/seen.$$
+PHASE=start
+
+# check "<claim>" <command...>: the claim holds when the command succeeds. What it printed is shown when it does not.
+# Returns as the command did, so that `check ... || exit` ends a case that has nothing left to show.
+check() {
+	_claim=$1
+	shift
+	"$@" >"$_seen" 2>&1
+	_status=$?
+	if [ $_status = 0 ]; then
+		echo "ok - $_claim"
+	else
+		echo "not ok - $_claim"
+		echo "# \`$*\` ended with $_status"
+		head -c 4000 "$_seen" | sed 's/^/# /'
+	fi
+	return $_status
+}
+
+# phase <name>: a new part of the case begins. Each file that case.toml's `collect` names is copied once, to be looked
+# at from then on: files of tracefs are expensive to read.
+phase() {
+	PHASE=$1
+	echo "# phase $PHASE"
+	for _file in $COLLECT; do
+		[ -e "$_file" ] || continue
+		mkdir -p "$EVIDENCE/$PHASE${_file%/*}"
+		cat "$_file" >"$EVIDENCE/$PHASE$_file"
+	done
+}
+
+# collected <file>: where this phase's copy of a collected file stands.
+collected() {
+	echo "$EVIDENCE/$PHASE$1"
+}
+
+# keep <name> <file>: copies a file to the evidence.
+keep() {
+	mkdir -p "$EVIDENCE"
+	cat "$2" >"$EVIDENCE/$1"
+}
+
+# contains <text> <file>: the file holds the text.
+contains() {
+	grep -qF -e "$1" "$2" && return
+	echo "no \`$1\` in $2, which holds:"
+	cat "$2"
+	return 1
+}
+
+# lacks <text> <file>: the file can be read and does not hold the text.
+lacks() {
+	grep -F -e "$1" "$2"
+	case $? in
+	0) return 1 ;;
+	1) return 0 ;;
+	*) return 2 ;;
+	esac
+}
+
+# equals <expected> <actual>: two texts are the same.
+equals() {
+	[ "$1" = "$2" ] && return
+	echo "expected \`$1\`, seen \`$2\`"
+	return 1
+}
+
+# reads <text> <file>: the file holds this text and a line break, byte for byte, and nothing else.
+reads() {
+	echo "$1" >"$_seen.expected"
+	same "$_seen.expected" "$2"
+}
+
+# same <file> <file>: the same bytes. Each is read once: files of /proc may change between two looks.
+same() {
+	cat "$1" >"$_seen.one" && cat "$2" >"$_seen.two" || return
+	cmp -s "$_seen.one" "$_seen.two" && return
+	echo "$1 holds:"
+	cat "$_seen.one"
+	echo "$2 holds:"
+	cat "$_seen.two"
+	return 1
+}
+
+# fails <command...>: the command runs and does not succeed.
+fails() {
+	"$@"
+	case $? in
+	0) echo "\`$*\` succeeded"; return 1 ;;
+	126 | 127) echo "\`$*\` could not be run"; return 1 ;;
+	*) return 0 ;;
+	esac
+}
+
+# absent <path>: there is no such file or directory.
+absent() {
+	[ ! -e "$1" ] && return
+	echo "$1 is there"
+	return 1
+}
+
+# wait_until <seconds> <command...>: asks again every 20 ms until the command succeeds; its last words when it does not.
+wait_until() {
+	_left=$(($1 * 50))
+	shift
+	until "$@" >"$_seen.wait" 2>&1; do
+		if [ $_left = 0 ]; then
+			cat "$_seen.wait"
+			return 1
+		fi
+		_left=$((_left - 1))
+		usleep 20000
+	done
+}
+
+# gone <pid>: the process has ended.
+gone() {
+	[ ! -d "/proc/$1" ]
+}
+
+# module_of <file>: the name that the kernel will give to a module file.
+module_of() {
+	_name=${1##*/}
+	_name=${_name%.ko}
+	echo "${_name//-/_}"
+}
+
+# kernel_log_mark: what the kernel logs from now on is what kernel_log_since prints.
+_mark=0
+kernel_log_mark() {
+	_mark=$((_mark + 1))
+	echo "case $CASE mark $_mark" >/dev/kmsg
+}
+kernel_log_since() {
+	dmesg | sed "1,/case $CASE mark $_mark\$/d"
+}
