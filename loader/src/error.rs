@@ -73,12 +73,14 @@ pub enum Error {
         refusals: Vec<Refusal>,
     },
     /// The kernel refused the module.
-    #[error("failed to load module {}: the kernel refused it with {}{}", path.display(), ErrnoText(*errno), explain::Insertion { errno: *errno, log })]
+    #[error("failed to load module {}: the kernel refused it with {}{}", path.display(), ErrnoText(*errno), explain::Insertion { errno: *errno, changing: changing.as_deref(), log })]
     Insert {
         /// Its file.
         path: PathBuf,
         /// The kernel's answer.
         errno: Errno,
+        /// The patch that was in transition meanwhile, which makes the kernel busy.
+        changing: Option<String>,
         /// What the kernel wrote into its log meanwhile, or why that is not known.
         log: Result<Vec<String>, String>,
     },

@@ -145,6 +145,7 @@ fn causes(errno: Errno) -> &'static [&'static str] {
 /// Causes and log lines below the message that the kernel refused a module.
 pub(crate) struct Insertion<'a> {
     pub(crate) errno: Errno,
+    pub(crate) changing: Option<&'a str>,
     pub(crate) log: &'a Result<Vec<String>, String>,
 }
 
@@ -154,6 +155,11 @@ impl fmt::Display for Insertion<'_> {
         let known = |phrase: &str| lines.iter().any(|line| line.contains(phrase));
         if let Some((_, cause)) = PHRASES.iter().find(|(phrase, _)| known(phrase)) {
             write!(f, "\n  cause: {cause}")?;
+        } else if let Some(patch) = self.changing {
+            write!(
+                f,
+                "\n  cause: patch {patch} is in transition, and there can be only one: kpatch list shows what holds it up"
+            )?;
         } else {
             let causes = causes(self.errno);
             if !causes.is_empty() {

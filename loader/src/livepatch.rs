@@ -116,7 +116,8 @@ pub(crate) struct Task {
 
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}\nstack:\n{}", self.tid, self.name.trim_end(), self.stack.trim_end())
+        write!(f, "{} {}\nstack:", self.tid, self.name.trim_end())?;
+        self.stack.lines().try_for_each(|line| write!(f, "\n{line}"))
     }
 }
 

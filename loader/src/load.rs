@@ -137,11 +137,15 @@ fn insert(system: &System, console: &mut Console<'_>, source: &Source, file: &Fi
         let Err(errno) = system.kernel().insert(file) else {
             return Ok(());
         };
-        let error = Error::Insert { path: source.shown.clone(), errno, log: log.kernel_lines() };
+        let changing = if errno == Errno::BUSY { livepatch::changing(system)? } else { None };
         if errno != Errno::BUSY || attempt == BUSY_ATTEMPTS {
-            return Err(error);
+            let log = log.kernel_lines();
+            return Err(Error::Insert { path: source.shown.clone(), errno, changing, log });
         }
-        console.error(&error);
+        match changing {
+            Some(patch) => console.warn(format_args!("the kernel is busy: patch {patch} is in transition")),
+            None => console.warn("the kernel is busy"),
+        }
         console.warn("retrying...");
         attempt += 1;
         system.kernel().sleep(BUSY_INTERVAL);

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A machine in a temporary directory: its files, a clock that only goes on when the loader waits, and a kernel that does
+//! what the test says.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use klp_format::ModuleName;
+use kpatch::{Kernel, System};
+use rustix::io::Errno;
+
+pub const RELEASE: &str = "6.12.117+deb12-amd64";
+/// A real module, named `cmdline_c` inside.
+pub const MODULE: &[u8] = include_bytes!("../../../klp-module/tests/data/cmdline_c.ko");
+
+/// What the kernel does when it is called, on the machine's files.
+type Answer = Box<dyn FnMut(&Files) -> Result<(), Errno>>;
+/// What the kernel does as time goes by.
+type Event = (Duration, Box<dyn FnOnce(&Files)>);
+
+/// What a command did.
+pub struct Ran {
+    pub code: u8,
+    pub out: String,
+    pub err: String,
+}
+
+/// The machine's files, below its root.
+#[derive(Clone)]
+pub struct Files(PathBuf);
+
+impl Files {
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.0.join(path.trim_start_matches('/'))
+    }
+
+    pub fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// A file's text. What was written over a longer text, as into sysfs, counts up to the end of its line.
+    pub fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap().trim_end().to_owned()
+    }
+
+    pub fn remove(&self, path: &str) {
+        fs::remove_dir_all(self.path(path)).unwrap();
+    }
+
+    pub fn exists(&self, path: &str) -> bool {
+        self.path(path).exists()
+    }
+
+    /// A patch, as the livepatch core shows it, and its module.
+    pub fn patch(&self, name: &str, enabled: bool, transition: bool) {
+        let directory = format!("/sys/kernel/livepatch/{name}");
+        self.write(&format!("{directory}/enabled"), if enabled { "1\n" } else { "0\n" });
+        self.write(&format!("{directory}/transition"), if transition { "1\n" } else { "0\n" });
+        self.module(name, "1");
+    }
+
+    /// A loaded livepatch module.
+    pub fn module(&self, name: &str, references: &str) {
+        self.write(&format!("/sys/module/{name}/refcnt"), format!("{references}\n"));
+        self.write(&format!("/sys/module/{name}/taint"), "OEK\n");
+    }
+
+    /// What the kernel does when a patch has been disabled.
+    pub fn disabled(&self, name: &str) {
+        self.remove(&format!("/sys/kernel/livepatch/{name}"));
+        self.write(&format!("/sys/module/{name}/refcnt"), "0\n");
+    }
+
+    pub fn task(&self, process: u32, tid: u32, name: &str, state: &str, stack: &str) {
+        let directory = format!("/proc/{process}/task/{tid}");
+        self.write(&format!("{directory}/comm"), format!("{name}\n"));
+        self.write(&format!("{directory}/patch_state"), format!("{state}\n"));
+        self.write(&format!("{directory}/stack"), stack);
+    }
+
+    /// A line of the kernel's log.
+    pub fn log(&self, line: &str) {
+        use std::io::Write;
+        let mut file = File::options().append(true).open(self.path("/dev/kmsg")).unwrap();
+        writeln!(file, "6,100,12345,-;{line}").unwrap();
+    }
+}
+
+struct State {
+    files: Files,
+    time: Cell<Duration>,
+    events: RefCell<Vec<Event>>,
+    insert: RefCell<Answer>,
+    remove: RefCell<Answer>,
+    calls: RefCell<Vec<String>>,
+}
+
+struct Fake(Rc<State>);
+
+impl Kernel for Fake {
+    fn insert(&self, module: &File) -> Result<(), Errno> {
+        self.0.calls.borrow_mut().push("insert".to_owned());
+        assert!(module.metadata().unwrap().is_file());
+        (self.0.insert.borrow_mut())(&self.0.files)
+    }
+
+    fn remove(&self, module: &ModuleName) -> Result<(), Errno> {
+        self.0.calls.borrow_mut().push(format!("remove {module}"));
+        let answer = (self.0.remove.borrow_mut())(&self.0.files);
+        if answer.is_ok() {
+            self.0.files.remove(&format!("/sys/module/{module}"));
+        }
+        answer
+    }
+
+    fn now(&self) -> Duration {
+        self.0.time.get()
+    }
+
+    fn sleep(&self, time: Duration) {
+        assert!(time <= Duration::from_secs(2), "no wait may be longer than the busy interval");
+        let now = self.0.time.get() + time;
+        self.0.time.set(now);
+        let (due, later) = self.0.events.take().into_iter().partition(|(at, _)| *at <= now);
+        self.0.events.replace(later);
+        let due: Vec<Event> = due;
+        due.into_iter().for_each(|(_, event)| event(&self.0.files));
+    }
+}
+
+pub struct Machine {
+    _root: tempfile::TempDir,
+    pub files: Files,
+    state: Rc<State>,
+    system: System,
+}
+
+impl Machine {
+    /// One with live patching, nothing loaded, nothing installed. Its kernel takes every module and enables the patch
+    /// `cmdline_c` at once.
+    pub fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let files = Files(root.path().to_owned());
+        fs::create_dir_all(files.path("/sys/kernel/livepatch")).unwrap();
+        files.write("/proc/sys/kernel/osrelease", format!("{RELEASE}\n"));
+        files.write("/dev/kmsg", "");
+        let state = Rc::new(State {
+            files: files.clone(),
+            time: Cell::default(),
+            events: RefCell::default(),
+            insert: RefCell::new(Box::new(|files| {
+                files.patch("cmdline_c", true, false);
+                Ok(())
+            })),
+            remove: RefCell::new(Box::new(|_| Ok(()))),
+            calls: RefCell::default(),
+        });
+        let system = System::new(root.path().to_owned(), Box::new(Fake(state.clone())));
+        Self { _root: root, files, state, system }
+    }
+
+    pub fn on_insert(&self, answer: impl FnMut(&Files) -> Result<(), Errno> + 'static) {
+        *self.state.insert.borrow_mut() = Box::new(answer);
+    }
+
+    pub fn on_remove(&self, answer: impl FnMut(&Files) -> Result<(), Errno> + 'static) {
+        *self.state.remove.borrow_mut() = Box::new(answer);
+    }
+
+    /// Something that happens when the loader has waited so long in all.
+    pub fn after(&self, time: Duration, event: impl FnOnce(&Files) + 'static) {
+        self.state.events.borrow_mut().push((time, Box::new(event)));
+    }
+
+    /// A module file outside of the store; its path as an argument.
+    pub fn file(&self, name: &str, bytes: &[u8]) -> String {
+        self.files.write(&format!("/tmp/{name}"), bytes);
+        self.files.path(&format!("/tmp/{name}")).to_str().unwrap().to_owned()
+    }
+
+    pub fn install(&self, release: &str, file: &str) {
+        self.files.write(&format!("/var/lib/kpatch/{release}/{file}"), MODULE);
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        let arguments = std::iter::once("kpatch").chain(arguments.iter().copied()).map(OsString::from);
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = kpatch::main(arguments, &self.system, &mut out, &mut err);
+        let text = |bytes| String::from_utf8(bytes).unwrap().replace(self.root(), "");
+        Ran { code, out: text(out), err: text(err) }
+    }
+
+    /// Runs a command whose output is closed.
+    pub fn run_closed(&self, arguments: &[&str]) -> (u8, String) {
+        struct Closed;
+        impl io::Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let arguments = std::iter::once("kpatch").chain(arguments.iter().copied()).map(OsString::from);
+        let mut err = Vec::new();
+        let code = kpatch::main(arguments, &self.system, &mut Closed, &mut err);
+        (code, String::from_utf8(err).unwrap())
+    }
+
+    /// The insertions and removals so far.
+    pub fn calls(&self) -> Vec<String> {
+        self.state.calls.borrow().clone()
+    }
+
+    /// How long the loader has waited in all.
+    pub fn waited(&self) -> Duration {
+        self.state.time.get()
+    }
+
+    fn root(&self) -> &str {
+        Path::to_str(&self.files.0).unwrap()
+    }
+}
+
+/// The real module with one text in it replaced by another of the same length.
+pub fn module_with(old: &str, new: &str) -> Vec<u8> {
+    assert_eq!(old.len(), new.len());
+    let mut bytes = MODULE.to_vec();
+    let at = bytes.windows(old.len()).rposition(|window| window == old.as_bytes()).unwrap();
+    bytes[at..at + old.len()].copy_from_slice(new.as_bytes());
+    bytes
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `unload`: what it says, what it asks of the kernel, and how it fails.
+#![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
+
+mod support;
+
+use std::time::Duration;
+
+use rustix::io::Errno;
+use support::Machine;
+
+const WAITING: &str = "waiting (up to 15 seconds) for patch transition to complete...\n";
+
+#[test]
+fn a_patch_is_disabled_and_its_module_removed() {
+    for argument in ["a_fix", "a-fix", "a-fix.ko", "/somewhere/a-fix.ko"] {
+        let machine = Machine::new();
+        machine.files.patch("a_fix", true, false);
+        machine.after(Duration::from_millis(3), |files| {
+            assert_eq!(files.read("/sys/kernel/livepatch/a_fix/enabled"), "0");
+            files.disabled("a_fix");
+        });
+        let ran = machine.run(&["unload", argument]);
+        assert_eq!(ran.out, "disabling patch module: a_fix\nunloading patch module: a_fix\n");
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+        assert_eq!(machine.calls(), ["remove a_fix"]);
+        assert!(machine.waited() < Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_transition_is_waited_for() {
+    let machine = Machine::new();
+    machine.files.patch("fix", true, true);
+    machine.after(Duration::from_millis(2500), |files| files.disabled("fix"));
+    let ran = machine.run(&["unload", "fix"]);
+    let expected = format!(
+        "disabling patch module: fix\n{WAITING}transition complete (2 seconds)\nunloading patch module: fix\n"
+    );
+    assert_eq!((ran.code, ran.out), (0, expected));
+}
+
+#[test]
+fn a_patch_on_its_way_out_is_only_waited_for() {
+    let machine = Machine::new();
+    machine.files.patch("fix", false, true);
+    machine.after(Duration::from_millis(10), |files| files.disabled("fix"));
+    let ran = machine.run(&["unload", "fix"]);
+    assert_eq!(ran.out, format!("{WAITING}transition complete (0 seconds)\nunloading patch module: fix\n"));
+}
+
+#[test]
+fn a_replaced_patch_is_only_removed() {
+    let machine = Machine::new();
+    machine.files.module("old_fix", "0");
+    let ran = machine.run(&["unload", "old-fix"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "unloading patch module: old_fix\n"));
+    assert_eq!(ran.err, "");
+}
+
+#[test]
+fn what_is_not_loaded_or_no_patch_is_not_touched() {
+    let machine = Machine::new();
+    let ran = machine.run(&["unload", "nothing-here"]);
+    assert_eq!(
+        ran.err,
+        "kpatch: patch module nothing_here is not loaded\nkpatch: failed to disable module nothing_here\n"
+    );
+    assert_eq!((ran.code, ran.out.as_str()), (3, ""));
+
+    machine.files.write("/sys/module/ext4/refcnt", "0\n");
+    machine.files.write("/sys/module/ext4/taint", "\n");
+    let ran = machine.run(&["unload", "ext4"]);
+    assert_eq!(ran.code, 4);
+    assert!(ran.err.contains("a module of that name is loaded that is not a live patch"), "{}", ran.err);
+    for wrong in ["..", "a b", "a/../.."] {
+        assert_eq!(machine.run(&["unload", wrong]).code, 3, "{wrong:?}");
+    }
+    assert!(machine.calls().is_empty());
+}
+
+#[test]
+fn a_stalled_unload_is_reported_and_stays_as_it_is() {
+    let machine = Machine::new();
+    machine.files.patch("fix", true, true);
+    machine.files.task(7, 8, "sleeper", "1", "[<0>] patched+0x1/0x2\n");
+    let ran = machine.run(&["unload", "fix"]);
+    assert_eq!(
+        ran.out,
+        format!(
+            "disabling patch module: fix
+{WAITING}patch transition has stalled!
+waiting (up to 60 seconds) for patch transition to complete...
+
+Stalled processes:
+8 sleeper
+stack:
+[<0>] patched+0x1/0x2
+"
+        )
+    );
+    assert!(
+        ran.err.contains(
+            "kpatch: transition stalled for fix
+kpatch: failed to disable module fix
+  the kernel goes on with the transition: "
+        ),
+        "{}",
+        ran.err
+    );
+    assert_eq!(ran.code, 6);
+    assert!(machine.calls().is_empty());
+    assert_eq!(machine.waited(), Duration::from_secs(75));
+}
+
+#[test]
+fn a_module_in_use_is_waited_for_and_then_left() {
+    let machine = Machine::new();
+    machine.files.module("fix", "2");
+    let ran = machine.run(&["unload", "fix"]);
+    assert_eq!((ran.code, ran.out.as_str()), (7, ""));
+    assert!(ran.err.contains("stays in use (2 references)"), "{}", ran.err);
+    assert_eq!(machine.waited(), Duration::from_secs(15));
+    assert!(machine.calls().is_empty());
+}
+
+#[test]
+fn a_removal_that_comes_too_early_is_tried_again() {
+    let machine = Machine::new();
+    machine.files.module("fix", "0");
+    let mut answers = vec![Ok(()), Err(Errno::AGAIN), Err(Errno::BUSY)];
+    machine.on_remove(move |_| answers.pop().unwrap());
+    let ran = machine.run(&["unload", "fix"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "unloading patch module: fix\n"));
+    assert_eq!(machine.calls().len(), 3);
+
+    for (answer, code) in [(Errno::NOENT, 0), (Errno::PERM, 5)] {
+        let machine = Machine::new();
+        machine.files.module("fix", "0");
+        machine.on_remove(move |_| Err(answer));
+        let ran = machine.run(&["unload", "fix"]);
+        assert_eq!((ran.code, machine.calls().len()), (code, 1), "{}", ran.err);
+    }
+}
+
+#[test]
+fn unload_all_takes_what_the_livepatch_core_knows() {
+    let machine = Machine::new();
+    machine.files.patch("b", true, false);
+    machine.files.patch("a", true, false);
+    machine.files.module("replaced", "0");
+    machine.after(Duration::from_millis(1), |files| files.disabled("a"));
+    machine.after(Duration::from_millis(30), |files| files.disabled("b"));
+    let ran = machine.run(&["unload", "--all"]);
+    assert_eq!(
+        ran.out,
+        "disabling patch module: a
+unloading patch module: a
+disabling patch module: b
+unloading patch module: b
+"
+    );
+    assert_eq!(ran.code, 0);
+    assert!(machine.files.exists("/sys/module/replaced"));
+    let ran = machine.run(&["unload", "--all"]);
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, "", ""));
+}
