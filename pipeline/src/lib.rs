@@ -1,2 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Placeholder until the crate is written.
+//! The way of a patch: from Rust source to a verified livepatch module.
+//!
+//! [`build`] runs the stages in their order; each stage is one module of the same name.
+
+pub mod bindings;
+pub mod build;
+pub mod compile;
+pub mod error;
+pub mod image;
+pub mod kbuild;
+pub mod kernel;
+pub mod postlink;
+pub mod project;
+pub mod resolve;
+pub mod verify;
+
+pub use error::Error;

@@ -1,3 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! xtask
-fn main() {}
+//! `cargo xtask`: Ferrograft's verbs.
+
+mod build;
+mod context;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Linux kernel live patches in Rust: build, check, prove.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Build(build::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.verb {
+        Verb::Build(args) => build::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(context::exit_code(&error))
+        }
+    }
+}

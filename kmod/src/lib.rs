@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The kernel side of a live patch in Rust.
+//!
+//! * [`tables`]: the livepatch core's tables, made at compile time (every form of a fix);
+//! * [`sys`]: printing, seq_file, errno and the panic handler, for kernels whose own `kernel` crate is not used.
+//!
+//! An author writes `use klp::prelude::*;`, implements the generated traits of crate `replaced`, and ends with
+//! [`livepatch!`].
+//!
+//! C header: `include/linux/livepatch.h`
+#![no_std]
+
+pub mod sys;
+pub mod tables;
+
+#[doc(hidden)]
+pub use bindings;
+
+/// What a fix usually needs: the kernel's types, declared symbols and C integer types, and the wrappers of [`sys`].
+pub mod prelude {
+    pub use bindings::ffi::*;
+    pub use bindings::*;
+
+    pub use crate::sys::errno::{Errno, to_result};
+    pub use crate::sys::seq_file::SeqFile;
+    pub use crate::{pr_err, pr_info, pr_warn};
+}
+
+/// Ends a fix: names the type that implements the traits of `replaced`, and refuses to compile where it lacks one of
+/// them.
+///
+/// ```ignore
+/// pub struct Patch;
+/// impl replaced::vmlinux for Patch { /* ... */ }
+/// klp::livepatch!(Patch);
+/// ```
+#[macro_export]
+macro_rules! livepatch {
+    ($patch:ty) => {
+        #[doc(hidden)]
+        pub type __Patch = $patch;
+        const _: () = ::replaced::require::<$patch>();
+    };
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What kernels without a usable `kernel` crate lack: printing, seq_file, errno, the panic handler.
+
+pub mod errno;
+pub mod panic;
+pub mod print;
+pub mod seq_file;

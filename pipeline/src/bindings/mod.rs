@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Stage 2: Rust declarations of this kernel, as crate `bindings`, and the traits that the fixes implement, as one
+//! crate `replaced` per fix.
+//!
+//! One Rust type per C type: bindgen's where a header defines it; where none does, a type of BTF's size and alignment.
+
+mod cflags;
+mod clang;
+pub(crate) mod render;
+mod trim;
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use klp_base::cache::{Cache, Key};
+use klp_base::events::Sink;
+
+use self::render::{Needed, Renderer};
+use crate::error::Error;
+use crate::image::{BtfError, KernelImage, TypeKind, Types};
+use crate::kernel::KernelTree;
+use crate::project::{Fix, Target, objects_of};
+use crate::resolve::{self, Extern, ExternKind, Resolved};
+
+/// Headers that every fix gets.
+const HEADERS: [&str; 4] = ["linux/module.h", "linux/livepatch.h", "linux/seq_file.h", "linux/errno.h"];
+/// Structs whose members crate `klp` uses.
+const STRUCTS: [&str; 4] = ["klp_func", "klp_object", "klp_patch", "klp_state"];
+/// Exported functions that crate `klp` uses.
+const FUNCTIONS: [&str; 4] = ["klp_enable_patch", "seq_write", "seq_putc", "_printk"];
+
+/// The generated sources of one module.
+pub struct Sources {
+    /// Crate `bindings`.
+    pub bindings: String,
+    /// Crate `replaced` of each fix, by the fix's name.
+    pub replaced: Vec<(String, String)>,
+}
+
+/// Generates the sources of stage 2.
+///
+/// # Errors
+/// libclang is missing or the headers cannot be read by it; BTF is damaged.
+pub fn generate(
+    tree: &KernelTree,
+    image: &KernelImage,
+    target: &Target,
+    resolved: &Resolved,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<Sources, Error> {
+    let mut renderer = Renderer::new(&image.types);
+    for name in STRUCTS
+        .iter()
+        .map(|name| (*name).to_owned())
+        .chain(target.fixes.iter().flat_map(|fix| fix.types.clone()))
+    {
+        want_by_name(&image.types, &mut renderer, &name, tree)?;
+    }
+    let mut replaced = Vec::new();
+    for fix in &target.fixes {
+        replaced.push((fix.name.clone(), traits(&mut renderer, fix, resolved, tree, image)?));
+    }
+    let externs = externs(&mut renderer, resolved, tree, image)?;
+    let mut needed = renderer.into_needed();
+    // Crate `klp` only passes its address on.
+    let module = image.types.composites("module").map_err(failed(tree))?;
+    needed.opaque.insert("module".to_owned(), module.first().copied());
+    needed.full.remove("module");
+
+    let request = clang::Request {
+        headers: header_text(target),
+        needed: needed.clone(),
+        functions: FUNCTIONS.iter().map(|name| (*name).to_owned()).collect(),
+        variables: resolved
+            .externs
+            .iter()
+            .filter(|item| item.kind == ExternKind::Variable)
+            .map(|item| (item.symbol.symbol.clone(), item.link_name()))
+            .collect(),
+    };
+    let generated = clang::bindings(tree, &request, cache, sink)?;
+    for item in resolved.externs.iter().filter(|item| item.kind == ExternKind::Variable) {
+        if !generated.contains(&format!("static mut {}:", item.symbol.symbol)) {
+            return Err(Error::Symbol {
+                symbol: item.symbol.to_string(),
+                kernel: tree.id.clone(),
+                message: "no header that the fix names declares this variable; add the one that does to `headers` in patch.toml"
+                    .to_owned(),
+            });
+        }
+    }
+    let mut bindings = crate_head(tree);
+    bindings.push_str(&generated);
+    bindings.push_str(&externs);
+    bindings.push_str(&not_in_headers(&image.types, &needed, &generated).map_err(failed(tree))?);
+    bindings.push_str(&layout_assertions(&image.types, &needed, &generated).map_err(failed(tree))?);
+    Ok(Sources { bindings, replaced })
+}
+
+/// Key of everything that [`generate`] depends on.
+///
+/// # Errors
+/// libclang is missing.
+pub fn key(tree: &KernelTree, target: &Target, resolved: &Resolved) -> Result<Key, Error> {
+    let mut key =
+        Key::new("bindings").with(&tree.fingerprint).with(clang::version(tree)?).with(header_text(target));
+    for fix in &target.fixes {
+        key = key.with(&fix.name).with(fix.types.join(","));
+    }
+    Ok(key.with(resolved.to_json()))
+}
+
+fn header_text(target: &Target) -> String {
+    let extra = target.fixes.iter().flat_map(|fix| fix.headers.iter().map(String::as_str));
+    let mut seen = BTreeSet::new();
+    HEADERS.into_iter().chain(extra).filter(|header| seen.insert(*header)).fold(
+        String::new(),
+        |mut text, header| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "#include <{header}>");
+            text
+        },
+    )
+}
+
+fn failed(tree: &KernelTree) -> impl FnOnce(BtfError) -> Error + '_ {
+    |error| Error::Bindings { kernel: tree.id.clone(), message: error.to_string() }
+}
+
+fn want_by_name(
+    types: &Types,
+    renderer: &mut Renderer<'_>,
+    name: &str,
+    tree: &KernelTree,
+) -> Result<(), Error> {
+    let failed = |message: String| Error::Bindings { kernel: tree.id.clone(), message };
+    let found = types.composites(name).map_err(|error| failed(error.to_string()))?;
+    match found.as_slice() {
+        [id] => renderer.want(*id).map_err(|error| failed(error.to_string())),
+        [] => Err(failed(format!("there is no struct or union `{name}`; check `types` in patch.toml"))),
+        several => Err(failed(format!(
+            "there are {} structs named `{name}` in different source files, and a name alone cannot tell which is meant; take it out of `types` in patch.toml",
+            several.len()
+        ))),
+    }
+}
+
+/// One trait per object; the C prototype is the documentation of each method.
+fn traits(
+    renderer: &mut Renderer<'_>,
+    fix: &Fix,
+    resolved: &Resolved,
+    tree: &KernelTree,
+    image: &KernelImage,
+) -> Result<String, Error> {
+    let mut text = format!(
+        "//! Generated: what fix `{}` replaces on {}.\n#![no_std]\n#![allow(non_camel_case_types, unused_imports, clippy::all)]\n\
+         use bindings::ffi::*;\nuse bindings::*;\n",
+        fix.name, resolved.kernel
+    );
+    let mut bounds = Vec::new();
+    for object in objects_of(&fix.replace) {
+        bounds.push(object.to_string());
+        let _ = writeln!(text, "\n/// Functions of `{object}` that the fix replaces.\npub trait {object} {{");
+        for function in
+            resolved.functions.iter().filter(|item| item.fix == fix.name && item.symbol.object == object)
+        {
+            let prototype = resolve::prototype(tree, image, &function.symbol)?;
+            let signature = renderer.signature(&prototype).map_err(failed(tree))?;
+            let _ = writeln!(
+                text,
+                "    /// `{}`\n    ///\n    /// # Safety\n    /// The kernel calls it in place of the original, with arguments that are valid for the original.\n    \
+                 unsafe extern \"C\" fn {}{signature};",
+                function.c_prototype, function.method,
+            );
+        }
+        text.push_str("}\n");
+    }
+    let _ = writeln!(
+        text,
+        "\n/// Compiles where `T` replaces everything that patch.toml names.\npub const fn require<T: {}>() {{}}",
+        bounds.join(" + ")
+    );
+    Ok(text)
+}
+
+/// Functions that fixes call: typed from BTF, linked under the name that stage 5 knows.
+fn externs(
+    renderer: &mut Renderer<'_>,
+    resolved: &Resolved,
+    tree: &KernelTree,
+    image: &KernelImage,
+) -> Result<String, Error> {
+    let mut text = String::from("\nuse self::ffi::*;\nunsafe extern \"C\" {\n");
+    for item in resolved.externs.iter().filter(|item| item.kind == ExternKind::Function) {
+        let prototype = resolve::prototype(tree, image, &item.symbol)?;
+        let signature = renderer.signature(&prototype).map_err(failed(tree))?;
+        let _ = writeln!(text, "    /// {}", describe(item));
+        let _ = writeln!(
+            text,
+            "    #[link_name = \"{}\"]\n    pub fn {}{signature};",
+            item.link_name(),
+            item.symbol.symbol
+        );
+    }
+    text.push_str("}\n");
+    Ok(text)
+}
+
+fn describe(item: &Extern) -> String {
+    let how = if item.exported { "exported" } else { "not exported: resolved by the livepatch core" };
+    format!("`{}` of `{}`, {how}.", item.c_declaration, item.symbol.object)
+}
+
+fn crate_head(tree: &KernelTree) -> String {
+    // Plain `char` is unsigned from 6.2 on (-funsigned-char).
+    let c_char = if tree.release.version() >= (6, 2) { "u8" } else { "i8" };
+    format!(
+        "//! Generated: declarations of kernel {id} ({release}).\n#![no_std]\n\
+         #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, dead_code, unused_imports, improper_ctypes, \
+         unnecessary_transmutes, unsafe_op_in_unsafe_fn, clippy::all)]\n\n\
+         /// The kernel's C types.\npub mod ffi {{\n    pub use core::ffi::c_void;\n    pub type c_char = {c_char};\n    \
+         pub type c_schar = i8;\n    pub type c_uchar = u8;\n    pub type c_short = i16;\n    pub type c_ushort = u16;\n    \
+         pub type c_int = i32;\n    pub type c_uint = u32;\n    pub type c_long = isize;\n    pub type c_ulong = usize;\n    \
+         pub type c_longlong = i64;\n    pub type c_ulonglong = u64;\n}}\n\n",
+        id = tree.id,
+        release = tree.release
+    )
+}
+
+/// Types that are only pointed at, or that no header defines: opaque, of the size that BTF gives.
+fn not_in_headers(types: &Types, needed: &Needed, generated: &str) -> Result<String, BtfError> {
+    let mut text = String::from("\n");
+    let full = needed.full.iter().map(|(name, id)| (name, Some(*id)));
+    for (name, id) in full.chain(needed.opaque.iter().map(|(name, id)| (name, *id))) {
+        if defines(generated, name) {
+            continue;
+        }
+        let size = match id.map(|id| types.kind(id)).transpose()? {
+            Some(TypeKind::Composite { size, .. }) => size,
+            _ => 0,
+        };
+        let _ = writeln!(
+            text,
+            "/// Opaque: name it in `types` of patch.toml, and its header in `headers`, to look inside.\n#[repr(C, align(8))]\npub struct {name} {{\n    _opaque: [u8; {size}],\n}}\n"
+        );
+    }
+    for name in &needed.names {
+        if !defines(generated, name) {
+            let kind = types
+                .typedef(name)?
+                .map(|id| types.bare(id))
+                .transpose()?
+                .map(|id| types.kind(id))
+                .transpose()?;
+            let rust = match kind {
+                Some(TypeKind::Int { size, .. }) => format!("u{}", size * 8),
+                Some(TypeKind::Pointer(_)) => "*mut ffi::c_void".to_owned(),
+                _ => "ffi::c_uint".to_owned(),
+            };
+            let _ =
+                writeln!(text, "/// No header that the fix names defines it.\npub type {name} = {rust};\n");
+        }
+    }
+    Ok(text)
+}
+
+fn defines(generated: &str, name: &str) -> bool {
+    ["struct", "union", "type"].iter().any(|keyword| {
+        let start = format!("pub {keyword} {name}");
+        generated
+            .match_indices(&start)
+            .any(|(at, _)| generated[at + start.len()..].starts_with([' ', '<', ';', '(', '=']))
+    })
+}
+
+/// Size of every struct, and offset of every named member that bindgen shows, as BTF has them: a build of the wrong
+/// headers does not compile.
+fn layout_assertions(types: &Types, needed: &Needed, generated: &str) -> Result<String, BtfError> {
+    let mut text = String::from("\n// What BTF says of the layouts.\nconst _: () = {\n");
+    for (name, id) in &needed.full {
+        let Some(body) = body_of(generated, name) else { continue };
+        let TypeKind::Composite { size, members, .. } = types.kind(*id)? else { continue };
+        let _ = writeln!(text, "    assert!(size_of::<{name}>() == {size});");
+        for member in members.iter().filter(|member| member.bits.is_none() && member.bit_offset % 8 == 0) {
+            if let Some(field) = &member.name
+                && body.contains(&format!(" {field}:"))
+                && !render::is_rust_keyword(field)
+            {
+                let _ = writeln!(
+                    text,
+                    "    assert!(core::mem::offset_of!({name}, {field}) == {});",
+                    member.bit_offset / 8
+                );
+            }
+        }
+    }
+    text.push_str("};\n");
+    Ok(text)
+}
+
+/// The text between the braces of a struct or union.
+fn body_of<'a>(generated: &'a str, name: &str) -> Option<&'a str> {
+    ["struct", "union"].iter().find_map(|keyword| {
+        let start = format!("pub {keyword} {name} {{");
+        let rest = &generated[generated.find(&start)? + start.len()..];
+        rest.split("\n}").next()
+    })
+}

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! C types as Rust writes them, and which C types that needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::image::{BtfError, Prototype, TypeId, TypeKind, Types};
+
+/// What the rendered text refers to by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Needed {
+    /// Structs and unions whose members are wanted: name to type.
+    pub(crate) full: BTreeMap<String, TypeId>,
+    /// Structs and unions that are only pointed at: name to type, where BTF has one.
+    pub(crate) opaque: BTreeMap<String, Option<TypeId>>,
+    /// Typedefs and enumerations.
+    pub(crate) names: BTreeSet<String>,
+}
+
+/// Renders types of one kernel, and gathers what they need.
+pub(crate) struct Renderer<'a> {
+    types: &'a Types,
+    needed: Needed,
+}
+
+impl<'a> Renderer<'a> {
+    pub(crate) fn new(types: &'a Types) -> Self {
+        Self { types, needed: Needed::default() }
+    }
+
+    /// What was needed so far; a type that is wanted in full is not opaque as well.
+    pub(crate) fn into_needed(self) -> Needed {
+        let mut needed = self.needed;
+        needed.opaque.retain(|name, _| !needed.full.contains_key(name));
+        needed
+    }
+
+    /// The parameter list and result of a function in Rust: `(m: *mut seq_file) -> c_int`.
+    pub(crate) fn signature(&mut self, prototype: &Prototype) -> Result<String, BtfError> {
+        let mut parameters = Vec::new();
+        for (position, (name, id)) in prototype.parameters.iter().enumerate() {
+            let name = match name {
+                Some(name) => escape_keyword(name),
+                None => format!("arg{position}"),
+            };
+            self.look_inside(*id)?;
+            parameters.push(format!("{name}: {}", self.rust_type(*id)?));
+        }
+        let returns = match self.types.kind(self.types.bare(prototype.returns)?)? {
+            TypeKind::Void => String::new(),
+            _ => format!(" -> {}", self.rust_type(prototype.returns)?),
+        };
+        Ok(format!("({}){returns}", parameters.join(", ")))
+    }
+
+    /// Wants the members of the struct that a parameter points to.
+    fn look_inside(&mut self, id: TypeId) -> Result<(), BtfError> {
+        if let TypeKind::Pointer(target) = self.types.kind(self.types.bare(id)?)? {
+            let target = self.types.bare(target)?;
+            if matches!(self.types.kind(target)?, TypeKind::Composite { .. }) {
+                self.want(target)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Wants the members of a struct or union, and of those that it holds by value.
+    pub(crate) fn want(&mut self, id: TypeId) -> Result<(), BtfError> {
+        let id = self.types.bare(id)?;
+        match self.types.kind(id)? {
+            TypeKind::Composite { name, members, .. } => {
+                if let Some(name) = name
+                    && self.needed.full.insert(name, id).is_some()
+                {
+                    return Ok(());
+                }
+                for member in members {
+                    self.want(member.type_id)?;
+                }
+                Ok(())
+            }
+            TypeKind::Array(element, _) => self.want(element),
+            TypeKind::Pointer(target) => self.point_at(target),
+            TypeKind::Function(prototype) => self.point_at_function(&prototype),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes what is behind a pointer: only its name matters.
+    fn point_at(&mut self, id: TypeId) -> Result<(), BtfError> {
+        let id = self.types.bare(id)?;
+        match self.types.kind(id)? {
+            TypeKind::Composite { name: Some(name), .. } => {
+                self.needed.opaque.insert(name, Some(id));
+                Ok(())
+            }
+            TypeKind::Composite { name: None, members, .. } => {
+                members.iter().try_for_each(|member| self.want(member.type_id))
+            }
+            TypeKind::Forward { name, .. } => {
+                self.needed.opaque.entry(name).or_insert(None);
+                Ok(())
+            }
+            TypeKind::Pointer(target) | TypeKind::Array(target, _) => self.point_at(target),
+            TypeKind::Function(prototype) => self.point_at_function(&prototype),
+            _ => Ok(()),
+        }
+    }
+
+    fn point_at_function(&mut self, prototype: &Prototype) -> Result<(), BtfError> {
+        let ids = prototype.parameters.iter().map(|(_, id)| *id).chain([prototype.returns]);
+        for id in ids.collect::<Vec<_>>() {
+            match self.types.kind(self.types.bare(id)?)? {
+                TypeKind::Composite { .. } => self.want(id)?,
+                _ => self.point_at(id)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A type as Rust writes it.
+    pub(crate) fn rust_type(&mut self, id: TypeId) -> Result<String, BtfError> {
+        Ok(match self.types.kind(id)? {
+            TypeKind::Void => "c_void".to_owned(),
+            TypeKind::Int { name, size } => integer(&name, size).to_owned(),
+            TypeKind::Float(name) => (if name == "float" { "f32" } else { "f64" }).to_owned(),
+            TypeKind::Const(target) | TypeKind::Qualified(target) => self.rust_type(target)?,
+            TypeKind::Typedef(name, target) => match known_typedef(&name) {
+                Some(known) => known.to_owned(),
+                None => {
+                    match self.types.kind(self.types.bare(target)?)? {
+                        TypeKind::Composite { .. } => self.want(target)?,
+                        _ => self.point_at(target)?,
+                    }
+                    self.needed.names.insert(name.clone());
+                    name
+                }
+            },
+            TypeKind::Pointer(target) => self.pointer(target)?,
+            TypeKind::Array(element, length) => format!("[{}; {length}]", self.rust_type(element)?),
+            TypeKind::Composite { name, size, .. } => match name {
+                Some(name) => {
+                    self.want(id)?;
+                    name
+                }
+                None => format!("[u8; {size}]"),
+            },
+            TypeKind::Enum { name: Some(name) } => {
+                self.needed.names.insert(name.clone());
+                name
+            }
+            TypeKind::Enum { name: None } => "c_uint".to_owned(),
+            TypeKind::Forward { name, .. } => {
+                self.needed.opaque.entry(name.clone()).or_insert(None);
+                name
+            }
+            TypeKind::Function(prototype) => self.function_pointer(&prototype)?,
+            TypeKind::Other => return Err(BtfError::Damaged(format!("id {id} is no C type"))),
+        })
+    }
+
+    fn pointer(&mut self, target: TypeId) -> Result<String, BtfError> {
+        let bare = self.types.bare(target)?;
+        match self.types.kind(bare)? {
+            TypeKind::Function(prototype) => return self.function_pointer(&prototype),
+            TypeKind::Composite { name: Some(name), .. } => {
+                self.needed.opaque.insert(name, Some(bare));
+            }
+            TypeKind::Composite { name: None, .. }
+                if !matches!(self.types.kind(target)?, TypeKind::Typedef(..) | TypeKind::Const(_)) =>
+            {
+                return Ok("*mut c_void".to_owned());
+            }
+            _ => {}
+        }
+        let text = match self.pointee(target)? {
+            Some(name) => name,
+            None => self.rust_type(target)?,
+        };
+        Ok(format!("*{} {text}", if self.is_const(target)? { "const" } else { "mut" }))
+    }
+
+    /// The name of a struct that is pointed at, without wanting its members.
+    fn pointee(&self, id: TypeId) -> Result<Option<String>, BtfError> {
+        Ok(match self.types.kind(id)? {
+            TypeKind::Const(target) | TypeKind::Qualified(target) => self.pointee(target)?,
+            TypeKind::Composite { name, .. } => name,
+            _ => None,
+        })
+    }
+
+    fn is_const(&self, id: TypeId) -> Result<bool, BtfError> {
+        Ok(match self.types.kind(id)? {
+            TypeKind::Const(_) => true,
+            TypeKind::Qualified(target) => self.is_const(target)?,
+            _ => false,
+        })
+    }
+
+    fn function_pointer(&mut self, prototype: &Prototype) -> Result<String, BtfError> {
+        let mut parameters = Vec::new();
+        for (_, id) in &prototype.parameters {
+            parameters.push(self.rust_type(*id)?);
+        }
+        if prototype.variadic {
+            parameters.push("...".to_owned());
+        }
+        let returns = match self.types.kind(self.types.bare(prototype.returns)?)? {
+            TypeKind::Void => String::new(),
+            _ => format!(" -> {}", self.rust_type(prototype.returns)?),
+        };
+        Ok(format!("Option<unsafe extern \"C\" fn({}){returns}>", parameters.join(", ")))
+    }
+}
+
+/// The kernel's C integer types, as module `ffi` of the bindings names them.
+fn integer(name: &str, size: usize) -> &'static str {
+    match (name, size) {
+        ("_Bool" | "bool", _) => "bool",
+        ("char", _) => "c_char",
+        ("signed char", _) => "c_schar",
+        ("unsigned char", _) => "c_uchar",
+        ("short int", _) => "c_short",
+        ("short unsigned int" | "unsigned short", _) => "c_ushort",
+        ("int", _) => "c_int",
+        ("unsigned int", _) => "c_uint",
+        ("long int", _) => "c_long",
+        ("long unsigned int" | "unsigned long", _) => "c_ulong",
+        ("long long int", _) => "c_longlong",
+        ("long long unsigned int" | "unsigned long long", _) => "c_ulonglong",
+        ("__int128", _) => "i128",
+        ("__int128 unsigned" | "unsigned __int128", _) => "u128",
+        (_, 1) => "u8",
+        (_, 2) => "u16",
+        (_, 4) => "u32",
+        (_, 16) => "u128",
+        (_, _) => "u64",
+    }
+}
+
+/// Typedefs that Rust has a type of its own for.
+fn known_typedef(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "bool" => "bool",
+        "u8" | "__u8" | "uint8_t" => "u8",
+        "u16" | "__u16" | "uint16_t" => "u16",
+        "u32" | "__u32" | "uint32_t" => "u32",
+        "u64" | "__u64" | "uint64_t" => "u64",
+        "s8" | "__s8" | "int8_t" => "i8",
+        "s16" | "__s16" | "int16_t" => "i16",
+        "s32" | "__s32" | "int32_t" => "i32",
+        "s64" | "__s64" | "int64_t" => "i64",
+        "size_t" | "uintptr_t" | "__kernel_size_t" => "usize",
+        "ssize_t" | "intptr_t" | "__kernel_ssize_t" => "isize",
+        _ => return None,
+    })
+}
+
+fn escape_keyword(name: &str) -> String {
+    match name {
+        "self" | "Self" | "super" | "crate" | "_" => format!("{name}_"),
+        _ => format!("r#{name}").replacen("r#", if is_rust_keyword(name) { "r#" } else { "" }, 1),
+    }
+}
+
+pub(crate) fn is_rust_keyword(name: &str) -> bool {
+    const KEYWORDS: [&str; 46] = [
+        "as", "async", "await", "become", "box", "break", "const", "continue", "do", "dyn", "else", "enum",
+        "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match",
+        "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "static", "struct", "trait",
+        "true", "try", "type", "typeof", "unsafe", "use", "virtual", "where", "while", "yield",
+    ];
+    KEYWORDS.contains(&name)
+}

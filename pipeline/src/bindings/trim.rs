@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Drops what nobody asked for from bindgen's text: it follows the anonymous members even of opaque structs, which for
+//! the kernel means everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::{ForeignItem, Item, Type};
+
+/// Keeps the items with a name in `roots`, and what they refer to.
+pub(super) fn trim(text: &str, roots: &BTreeSet<String>) -> Result<String, syn::Error> {
+    let mut file = syn::parse_file(text)?;
+    let items: Vec<Item> = std::mem::take(&mut file.items).into_iter().flat_map(split).collect();
+    let mut by_owner: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (index, item) in items.iter().enumerate() {
+        if let Some(owner) = owner(item) {
+            by_owner.entry(owner).or_default().push(index);
+        }
+    }
+    let mut kept = BTreeSet::new();
+    let mut seen: BTreeSet<String> = roots.clone();
+    let mut pending: Vec<String> = roots.iter().cloned().collect();
+    while let Some(name) = pending.pop() {
+        for index in by_owner.get(&name).into_iter().flatten() {
+            if kept.insert(*index) {
+                let mut names = BTreeSet::new();
+                names_in(items[*index].to_token_stream(), &mut names);
+                pending.extend(
+                    names.into_iter().filter(|name| by_owner.contains_key(name) && seen.insert(name.clone())),
+                );
+            }
+        }
+    }
+    let items = items
+        .into_iter()
+        .enumerate()
+        .filter(|(index, _)| kept.contains(index))
+        .map(|(_, item)| item)
+        .collect();
+    Ok(prettyplease::unparse(&syn::File { items, ..file }))
+}
+
+/// One item for each function and variable of a foreign block.
+fn split(item: Item) -> Vec<Item> {
+    match item {
+        Item::ForeignMod(block) => {
+            let single = |foreign| {
+                let mut block = block.clone();
+                block.items = vec![foreign];
+                Item::ForeignMod(block)
+            };
+            block.items.clone().into_iter().map(single).collect()
+        }
+        other => vec![other],
+    }
+}
+
+/// The name that brings an item in: its own; the type's, for an implementation or a constant of an enumeration.
+fn owner(item: &Item) -> Option<String> {
+    match item {
+        Item::Struct(item) => Some(item.ident.to_string()),
+        Item::Union(item) => Some(item.ident.to_string()),
+        Item::Enum(item) => Some(item.ident.to_string()),
+        Item::Type(item) => Some(item.ident.to_string()),
+        Item::Impl(item) => type_name(&item.self_ty),
+        Item::Const(item) => match type_name(&item.ty) {
+            Some(name)
+                if !matches!(name.as_str(), "u8" | "u16" | "u32" | "u64" | "i8" | "i16" | "i32" | "i64") =>
+            {
+                Some(name)
+            }
+            _ => Some(item.ident.to_string()),
+        },
+        Item::ForeignMod(block) => match block.items.first()? {
+            ForeignItem::Fn(item) => Some(item.sig.ident.to_string()),
+            ForeignItem::Static(item) => Some(item.ident.to_string()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn type_name(ty: &Type) -> Option<String> {
+    match ty {
+        Type::Path(path) => path.path.segments.last().map(|segment| segment.ident.to_string()),
+        _ => None,
+    }
+}
+
+fn names_in(tokens: TokenStream, names: &mut BTreeSet<String>) {
+    for token in tokens {
+        match token {
+            TokenTree::Ident(ident) => {
+                names.insert(ident.to_string());
+            }
+            TokenTree::Group(group) => names_in(group.stream(), names),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_roots_reach_stays() {
+        let text = "pub struct a { pub b: *mut b, pub e: e } pub struct b { pub x: u8 } pub struct c { pub a: a }
+            impl b { pub fn get(&self) -> u8 { 0 } } pub type e = u32; pub const e_ONE: e = 1; pub const OTHER: u32 = 1;
+            unsafe extern \"C\" { pub fn f(a: *mut a); pub fn g(c: *mut c); }";
+        let trimmed = trim(text, &BTreeSet::from(["f".to_owned()])).unwrap();
+        for kept in ["pub struct a", "pub struct b", "impl b", "pub type e", "e_ONE", "pub fn f"] {
+            assert!(trimmed.contains(kept), "{kept} is not in {trimmed}");
+        }
+        for dropped in ["struct c", "fn g", "OTHER"] {
+            assert!(!trimmed.contains(dropped), "{dropped} is in {trimmed}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Stage 3: rustc, with a `core` of our own, then one relocatable link that drops what is not used.
+
+mod flags;
+mod own_core;
+mod rustc;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use klp_base::cache::{Cache, Key};
+use klp_base::events::Sink;
+use klp_base::process::Cmd;
+
+pub use self::rustc::Rustc;
+use self::rustc::{Crate, Job};
+use crate::error::{Error, make_dir, write};
+use crate::kernel::KernelTree;
+use crate::project::{Project, Target, objects_of};
+use crate::resolve::Resolved;
+
+/// Edition of `klp`, of the fixes and of what is generated.
+const EDITION: &str = "2024";
+
+/// Sections of the result; everything else is dropped. `KEEP` holds what nothing refers to.
+const LINKER_SCRIPT: &str = "SECTIONS {
+  .text 0 : ALIGN(16) { *(.text .text.*) }
+  .init.text 0 : ALIGN(16) { KEEP(*(.init.text)) }
+  .exit.text 0 : ALIGN(16) { KEEP(*(.exit.text)) }
+  .rodata 0 : { *(.rodata .rodata.* .data.rel.ro .data.rel.ro.*) }
+  .data 0 : { *(.data .data.*) }
+  .bss 0 : { *(.bss .bss.*) }
+  .modinfo 0 : { KEEP(*(.modinfo)) }
+  .init.data 0 : { KEEP(*(.init.data)) }
+  .exit.data 0 : { KEEP(*(.exit.data)) }
+  /DISCARD/ : { *(.eh_frame) *(__patchable_function_entries) *(.note.gnu.property) *(.llvm_addrsig) *(.comment) *(.note.GNU-stack) }
+}
+";
+
+/// Key of everything that [`compile`] depends on, beside the generated sources in stage 2's directory.
+///
+/// # Errors
+/// A source file cannot be read.
+pub fn key(tree: &KernelTree, project: &Project, target: &Target, rustc: &Rustc) -> Result<Key, Error> {
+    let mut key =
+        Key::new("compile").with(rustc.version()).with(flags::rustc(tree).join(" ")).with(LINKER_SCRIPT);
+    let dirs = target.fixes.iter().map(|fix| fix.dir.join("src")).chain([project.kmod().join("src")]);
+    for dir in dirs {
+        for file in klp_base::cache::walk(&dir)? {
+            let relative = file.strip_prefix(project.root()).unwrap_or(&file);
+            key = key.with(relative.to_string_lossy().as_bytes()).with_file(&file)?;
+        }
+    }
+    Ok(key)
+}
+
+/// What stage 3 works on.
+pub struct Inputs<'a> {
+    /// The kernel.
+    pub tree: &'a KernelTree,
+    /// The project.
+    pub project: &'a Project,
+    /// The fix or stream.
+    pub target: &'a Target,
+    /// Stage 1's result.
+    pub resolved: &'a Resolved,
+    /// The compiler.
+    pub rustc: &'a Rustc,
+    /// Stage 2's directory.
+    pub sources: &'a Path,
+}
+
+/// Compiles the fixes of a module and what they stand on into one object in `dir`: its path.
+///
+/// # Errors
+/// rustc refused a source, or the link failed.
+pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
+    let Inputs { tree, project, target, resolved, rustc, sources } = *inputs;
+    let core = own_core::build(tree, rustc, cache, sink)?;
+    let out = dir.join("crates");
+    make_dir(&out)?;
+    let log = dir.join("log");
+    let relative = |path: PathBuf| path.strip_prefix(project.root()).map(ToOwned::to_owned).unwrap_or(path);
+    let metadata = |name: &str, suffix: &str| out.join(format!("lib{name}{suffix}.rmeta"));
+    let with_core = |externs: &[(&str, PathBuf)]| {
+        let core = ("core".to_owned(), core.join("libcore.rmeta"));
+        externs
+            .iter()
+            .map(|(name, path)| ((*name).to_owned(), path.clone()))
+            .chain([core])
+            .collect::<Vec<_>>()
+    };
+    let build = |subject: &str, name: &str, suffix: &str, source: PathBuf, externs: &[(&str, PathBuf)]| {
+        let source = relative(source);
+        rustc.compile(
+            &Job { tree, subject, root: project.root(), out: &out, log: &log, resolved: Some(resolved) },
+            &Crate {
+                name,
+                source: &source,
+                suffix,
+                edition: EDITION,
+                externs: with_core(externs),
+                search: vec![out.clone(), core.clone()],
+                extra: ["-Dwarnings", "-Cdebuginfo=2", "-Zcrate-attr=feature(used_with_arg)"]
+                    .map(ToOwned::to_owned)
+                    .to_vec(),
+            },
+        )
+    };
+
+    build("the bindings", "bindings", "", sources.join("bindings.rs"), &[])?;
+    let bindings = ("bindings", metadata("bindings", ""));
+    build("crate klp", "klp", "", project.kmod().join("src/lib.rs"), std::slice::from_ref(&bindings))?;
+    let klp = ("klp", metadata("klp", ""));
+
+    let mut root_externs = vec![bindings.clone(), klp.clone()];
+    let mut names = Vec::new();
+    for fix in &target.fixes {
+        let name = fix.crate_name();
+        let suffix = format!("-{name}");
+        let what = format!("the traits of {}", fix.name);
+        build(
+            &what,
+            "replaced",
+            &suffix,
+            sources.join(format!("replaced/{}.rs", fix.name)),
+            std::slice::from_ref(&bindings),
+        )?;
+        let replaced = metadata("replaced", &suffix);
+        let externs = [bindings.clone(), klp.clone(), ("replaced", replaced.clone())];
+        // The suffix keeps a fix that is named like one of our crates apart from it.
+        build(&fix.name, &format!("fix_{name}"), "", fix.source(), &externs)?;
+        names.push((format!("fix_{name}"), format!("replaced_{name}"), replaced));
+    }
+    for (fix, alias, replaced) in &names {
+        root_externs.push((fix, metadata(fix, "")));
+        root_externs.push((alias, replaced.clone()));
+    }
+    write(&dir.join("module.rs"), root_source(target, resolved))?;
+    build("the module's tables", &resolved.module, "", dir.join("module.rs"), &root_externs)?;
+
+    let mut objects = vec![out.join(format!("{}.o", resolved.module))];
+    objects.extend(target.fixes.iter().map(|fix| out.join(format!("fix_{}.o", fix.crate_name()))));
+    objects.extend(["klp.o", "bindings.o"].map(|name| out.join(name)));
+    objects.extend(["core.o", "compiler_builtins.o"].map(|name| core.join(name)));
+    link(dir, &objects, &log)
+}
+
+/// The crate that holds the module's tables: the fixes' replacements, by object.
+fn root_source(target: &Target, resolved: &Resolved) -> String {
+    let mut text =
+        format!("//! Generated: the tables of module {}.\n#![no_std]\n\nklp::patch! {{\n", resolved.module);
+    // Writing to a String cannot fail.
+    let _ =
+        writeln!(text, "    description: {:?},\n    replace: true,\n    objects: [", resolved.description);
+    for object in objects_of(target.fixes.iter().flat_map(|fix| &fix.replace)) {
+        let name = if object.is_vmlinux() { "None".to_owned() } else { format!("Some(c\"{object}\")") };
+        let _ = writeln!(text, "        {name} => [");
+        for function in resolved.functions.iter().filter(|function| function.symbol.object == object) {
+            let crate_name = function.fix.replace('-', "_");
+            let _ = writeln!(
+                text,
+                "            (c\"{}\", {}, <fix_{crate_name}::__Patch as replaced_{crate_name}::{object}>::{}),",
+                function.symbol.symbol, function.symbol.position, function.method
+            );
+        }
+        text.push_str("        ],\n");
+    }
+    text.push_str("    ],\n}\n");
+    text
+}
+
+fn link(dir: &Path, objects: &[PathBuf], log: &Path) -> Result<PathBuf, Error> {
+    let script = dir.join("module.lds");
+    write(&script, LINKER_SCRIPT)?;
+    let object = dir.join("module.o");
+    let cmd = Cmd::new("ld")
+        .args(["-r", "-m", "elf_x86_64", "--gc-sections", "-e", "init_module", "-u", "cleanup_module", "-T"])
+        .arg(&script)
+        .arg("-o")
+        .arg(&object)
+        .args(objects)
+        .clean_env()
+        .env("LC_ALL", "C")
+        .log(log)
+        .hint("install the package binutils (or run `cargo xtask doctor --fix`)");
+    let output = cmd.run()?;
+    let said = output.stdout_text() + &output.stderr_text();
+    if said.trim().is_empty() {
+        return Ok(object);
+    }
+    Err(Error::UnknownOutput {
+        tool: "ld",
+        subject: object.display().to_string(),
+        text: said,
+        log: log.to_owned(),
+    })
+}

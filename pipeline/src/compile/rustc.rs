@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! rustc: where it is, how it is called, and what it says.
+
+use std::path::{Path, PathBuf};
+
+use klp_base::process::Cmd;
+use serde::Deserialize;
+
+use super::flags;
+use crate::error::{Error, make_dir};
+use crate::kernel::KernelTree;
+use crate::resolve::Resolved;
+
+/// The version that rust-toolchain.toml pins; a kernel may pin its own later.
+const VERSION: &str = "1.95.0";
+
+/// What rustc says of flags that it passes on to LLVM all the same.
+const KNOWN_WARNINGS: [&str; 2] =
+    ["unknown and unstable feature specified for `-Ctarget-feature`: `harden-sls-", "warnings emitted"];
+
+/// The pinned compiler.
+pub struct Rustc {
+    program: PathBuf,
+    version: String,
+    library: PathBuf,
+}
+
+/// What to compile.
+pub(super) struct Crate<'a> {
+    pub(super) name: &'a str,
+    pub(super) source: &'a Path,
+    /// Distinguishes crates of one name; part of the files' names.
+    pub(super) suffix: &'a str,
+    pub(super) edition: &'a str,
+    pub(super) externs: Vec<(String, PathBuf)>,
+    /// Directories with crates that the externs need.
+    pub(super) search: Vec<PathBuf>,
+    pub(super) extra: Vec<String>,
+}
+
+impl Rustc {
+    /// Finds the compiler and the source of its `core`.
+    ///
+    /// # Errors
+    /// rustc is missing or another version, or the source of `core` is not there.
+    pub fn find() -> Result<Self, Error> {
+        let hint = "install Rust 1.95.0: `rustup toolchain install` in the project's directory";
+        let sysroot = PathBuf::from(Cmd::new("rustc").args(["--print", "sysroot"]).hint(hint).read()?);
+        let program = sysroot.join("bin/rustc");
+        let version = Cmd::new(&program).arg("-vV").hint(hint).read()?;
+        if !version.starts_with(&format!("rustc {VERSION} ")) {
+            return Err(Error::NotAble {
+                what: format!(
+                    "{} is {}, the project needs {VERSION}",
+                    program.display(),
+                    version.lines().next().unwrap_or("")
+                ),
+                help: hint.to_owned(),
+            });
+        }
+        let candidates = [
+            sysroot.join("lib/rustlib/src/rust/library"),
+            PathBuf::from(format!("/usr/src/rustc-{VERSION}/library")),
+        ];
+        let library = candidates.into_iter().find(|dir| dir.join("core/src/lib.rs").is_file());
+        let library = library.ok_or_else(|| Error::NotAble {
+            what: format!("the source of Rust {VERSION}'s `core` library is missing"),
+            help: "`rustup component add rust-src`, or run `cargo xtask doctor --fix`".to_owned(),
+        })?;
+        Ok(Self { program, version, library })
+    }
+
+    /// Version, commit and LLVM, as `rustc -vV` prints them.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Directory with the source of `core`.
+    pub(super) fn library(&self) -> &Path {
+        &self.library
+    }
+
+    /// Compiles one crate into `out`: `lib<name><suffix>.rmeta` and `<name><suffix>.o`.
+    pub(super) fn compile(&self, job: &Job<'_>, item: &Crate<'_>) -> Result<(), Error> {
+        make_dir(job.out)?;
+        let mut cmd = Cmd::new(&self.program)
+            .args(flags::rustc(job.tree))
+            .args(["--crate-type", "rlib", "--crate-name", item.name, "--edition", item.edition])
+            .args(["--sysroot=/dev/null", "--error-format=json", "--emit=obj,metadata"])
+            .arg(format!("-Cextra-filename={}", item.suffix))
+            .arg(format!("-Cmetadata={}{}", item.name, item.suffix))
+            .arg(format!("--remap-path-prefix={}=.", job.root.display()))
+            .arg("--out-dir")
+            .arg(job.out)
+            .args(&item.extra)
+            .cwd(job.root)
+            .clean_env()
+            .env("RUSTC_BOOTSTRAP", "1");
+        for dir in &item.search {
+            cmd = cmd.arg("-L").arg(dir);
+        }
+        for (name, path) in &item.externs {
+            cmd = cmd.arg("--extern").arg(format!("{name}={}", path.display()));
+        }
+        let cmd = cmd.arg(item.source).log(job.log);
+        let output = cmd.output()?;
+        let said = diagnostics(&output.stderr_text(), job);
+        if output.status.success() && said.is_empty() {
+            return Ok(());
+        }
+        if said.is_empty() {
+            return Err(cmd.failed(&output).into());
+        }
+        Err(Error::Compile {
+            subject: job.subject.to_owned(),
+            kernel: job.tree.id.clone(),
+            diagnostics: said,
+        })
+    }
+}
+
+/// What every crate of one module has in common.
+pub(super) struct Job<'a> {
+    pub(super) tree: &'a KernelTree,
+    /// Name of what is compiled, for messages.
+    pub(super) subject: &'a str,
+    /// The project's directory: rustc runs there, and paths in the result are relative to it.
+    pub(super) root: &'a Path,
+    pub(super) out: &'a Path,
+    pub(super) log: &'a Path,
+    pub(super) resolved: Option<&'a Resolved>,
+}
+
+#[derive(Deserialize)]
+struct Diagnostic {
+    message: String,
+    rendered: Option<String>,
+    code: Option<Code>,
+    #[serde(default)]
+    spans: Vec<Span>,
+}
+
+#[derive(Deserialize)]
+struct Code {
+    code: String,
+}
+
+#[derive(Deserialize)]
+struct Span {
+    is_primary: bool,
+    #[serde(default)]
+    text: Vec<Line>,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    text: String,
+}
+
+/// rustc's words for people: without the warnings that are known, with the kernel's prototype where an implementation
+/// does not fit it.
+fn diagnostics(stderr: &str, job: &Job<'_>) -> String {
+    let mut said = String::new();
+    for line in stderr.lines().filter(|line| !line.trim().is_empty()) {
+        match serde_json::from_str::<Diagnostic>(line) {
+            Ok(diagnostic) => {
+                let known = KNOWN_WARNINGS.iter().any(|known| diagnostic.message.contains(known));
+                let summary = diagnostic.spans.is_empty() && diagnostic.message.contains(" emitted")
+                    || diagnostic.message.starts_with("For more information about")
+                    || diagnostic.message.starts_with("Some errors have detailed explanations");
+                if !known && !summary {
+                    said.push_str(diagnostic.rendered.as_deref().unwrap_or(&diagnostic.message).trim_end());
+                    said.push('\n');
+                    said.push_str(&prototypes(&diagnostic, job));
+                    said.push('\n');
+                }
+            }
+            Err(_) => {
+                said.push_str(line);
+                said.push('\n');
+            }
+        }
+    }
+    said
+}
+
+/// The kernel's prototypes of the functions that a diagnostic is about.
+fn prototypes(diagnostic: &Diagnostic, job: &Job<'_>) -> String {
+    let (Some(resolved), Some(code)) = (job.resolved, &diagnostic.code) else { return String::new() };
+    let primary = || diagnostic.spans.iter().filter(|span| span.is_primary).flat_map(|span| &span.text);
+    let names = |name: &str| {
+        let quoted = format!("`{name}`");
+        let defined = format!("fn {name}(");
+        diagnostic.message.contains(&quoted) || primary().any(|line| line.text.contains(&defined))
+    };
+    let in_fix = resolved.functions.iter().filter(|function| function.fix == job.subject);
+    match code.code.as_str() {
+        // Wrong type, wrong number of parameters, missing function.
+        "E0053" | "E0050" | "E0046" | "E0195" | "E0186" => in_fix
+            .filter(|function| names(&function.method))
+            .map(|f| {
+                format!("  = kernel: {} has `{}` as `{}`\n", resolved.kernel, f.symbol.object, f.c_prototype)
+            })
+            .collect(),
+        // A function that patch.toml does not name.
+        "E0407" => {
+            let declared: Vec<String> = in_fix.map(|f| format!("`{}`", f.c_prototype)).collect();
+            format!(
+                "  = kernel: on {} this fix replaces {}; to replace another function, name it in `replace` of patch.toml\n",
+                resolved.kernel,
+                declared.join(", ")
+            )
+        }
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A kernel's types and prototypes, out of its BTF.
+//!
+//! A type is found from a prototype or a member, by its id, never by its name alone: private structs share names.
+
+use btf_rs::{Btf, BtfType, Type};
+
+/// Longest chain of type references that is followed; the kernel's own limit is 32 (`MAX_RESOLVE_DEPTH`).
+const DEPTH: u32 = 64;
+
+/// Why BTF could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum BtfError {
+    /// The bytes are no BTF.
+    #[error("its BTF is damaged: {0}")]
+    Damaged(String),
+    /// There is no function of that name.
+    #[error("its BTF knows no function of that name")]
+    NoFunction,
+    /// There are several with different prototypes.
+    #[error("its BTF knows {0} functions of that name, and cannot tell which one is meant")]
+    Ambiguous(usize),
+}
+
+impl From<btf_rs::Error> for BtfError {
+    fn from(error: btf_rs::Error) -> Self {
+        Self::Damaged(error.to_string())
+    }
+}
+
+/// Id of a type; 0 is `void`.
+pub type TypeId = u32;
+
+/// A function's prototype.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prototype {
+    /// The function's name.
+    pub name: String,
+    /// Type that it returns.
+    pub returns: TypeId,
+    /// Names (where known) and types of its parameters.
+    pub parameters: Vec<(Option<String>, TypeId)>,
+    /// Whether it takes further arguments (`...`).
+    pub variadic: bool,
+}
+
+/// A member of a struct or union.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name; none for an anonymous struct or union.
+    pub name: Option<String>,
+    /// Its type.
+    pub type_id: TypeId,
+    /// Bits from the struct's start.
+    pub bit_offset: u32,
+    /// Bits, for a bit-field.
+    pub bits: Option<u32>,
+}
+
+/// What a type is, one step deep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TypeKind {
+    /// `void`.
+    Void,
+    /// An integer, or a boolean or character type, by its C name.
+    Int {
+        /// `unsigned int`, `_Bool`, ...
+        name: String,
+        /// Bytes.
+        size: usize,
+    },
+    /// A floating-point type.
+    Float(String),
+    /// A pointer.
+    Pointer(TypeId),
+    /// An array of this many elements.
+    Array(TypeId, usize),
+    /// A struct or union.
+    Composite {
+        /// Whether it is a union.
+        union: bool,
+        /// Its tag, if it has one.
+        name: Option<String>,
+        /// Bytes.
+        size: usize,
+        /// Its members.
+        members: Vec<Member>,
+    },
+    /// An enumeration.
+    Enum {
+        /// Its tag, if it has one.
+        name: Option<String>,
+    },
+    /// A struct or union that is only declared.
+    Forward {
+        /// Whether it is a union.
+        union: bool,
+        /// Its tag.
+        name: String,
+    },
+    /// A typedef.
+    Typedef(String, TypeId),
+    /// `const`, and the type it stands on.
+    Const(TypeId),
+    /// `volatile`, `restrict` or a type tag, and the type it stands on.
+    Qualified(TypeId),
+    /// A function type.
+    Function(Prototype),
+    /// Not a type of C code (variables, sections, tags).
+    Other,
+}
+
+/// The types of a kernel.
+pub struct Types {
+    btf: Btf,
+}
+
+impl Types {
+    /// Reads raw BTF (the content of a `.BTF` section).
+    ///
+    /// # Errors
+    /// The bytes are no BTF.
+    pub fn parse(bytes: &[u8]) -> Result<Self, BtfError> {
+        Ok(Self { btf: Btf::from_bytes(bytes)? })
+    }
+
+    /// The prototype of the function `name`.
+    ///
+    /// # Errors
+    /// There is none, or there are several with different prototypes.
+    pub fn function(&self, name: &str) -> Result<Prototype, BtfError> {
+        let ids = self.btf.resolve_ids_by_name(name)?;
+        let mut found: Vec<Prototype> = Vec::new();
+        for id in ids {
+            if let Type::Func(func) = self.btf.resolve_type_by_id(id)?
+                && let Type::FuncProto(prototype) = self.btf.resolve_chained_type(&func)?
+            {
+                let prototype = self.prototype(name, &prototype)?;
+                if !found.iter().any(|other| self.c_prototype(other) == self.c_prototype(&prototype)) {
+                    found.push(prototype);
+                }
+            }
+        }
+        match found.len() {
+            0 => Err(BtfError::NoFunction),
+            1 => Ok(found.remove(0)),
+            several => Err(BtfError::Ambiguous(several)),
+        }
+    }
+
+    fn prototype(&self, name: &str, prototype: &btf_rs::FuncProto) -> Result<Prototype, BtfError> {
+        let mut parameters = Vec::new();
+        let mut variadic = false;
+        for parameter in &prototype.parameters {
+            if parameter.is_variadic() {
+                variadic = true;
+            } else {
+                parameters.push((self.name_of(parameter)?, parameter.get_type_id().unwrap_or(0)));
+            }
+        }
+        Ok(Prototype { name: name.to_owned(), returns: prototype.return_type_id(), parameters, variadic })
+    }
+
+    /// Ids of the structs and unions of this name.
+    ///
+    /// # Errors
+    /// The BTF is damaged.
+    pub fn composites(&self, name: &str) -> Result<Vec<TypeId>, BtfError> {
+        let ids = self.btf.resolve_ids_by_name(name)?;
+        let mut found = Vec::new();
+        for id in ids {
+            if matches!(self.btf.resolve_type_by_id(id)?, Type::Struct(_) | Type::Union(_)) {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Id of the typedef of this name, if there is one.
+    ///
+    /// # Errors
+    /// The BTF is damaged.
+    pub fn typedef(&self, name: &str) -> Result<Option<TypeId>, BtfError> {
+        let ids = self.btf.resolve_ids_by_name(name)?;
+        for id in ids {
+            if matches!(self.btf.resolve_type_by_id(id)?, Type::Typedef(_)) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    fn name_of(&self, item: &dyn BtfType) -> Result<Option<String>, BtfError> {
+        match item.get_name_offset() {
+            None | Some(0) => Ok(None),
+            Some(_) => Ok(Some(self.btf.resolve_name(item)?).filter(|name| !name.is_empty())),
+        }
+    }
+
+    /// What a type is, one step deep.
+    ///
+    /// # Errors
+    /// There is no such type.
+    pub fn kind(&self, id: TypeId) -> Result<TypeKind, BtfError> {
+        let target = |item: &dyn BtfType| item.get_type_id().unwrap_or(0);
+        Ok(match self.btf.resolve_type_by_id(id)? {
+            Type::Void => TypeKind::Void,
+            Type::Int(int) => {
+                TypeKind::Int { name: self.name_of(&int)?.unwrap_or_default(), size: int.size() }
+            }
+            Type::Float(float) => TypeKind::Float(self.name_of(&float)?.unwrap_or_default()),
+            Type::Ptr(ptr) => TypeKind::Pointer(target(&ptr)),
+            Type::Array(array) => TypeKind::Array(target(&array), array.len()),
+            Type::Struct(item) => self.composite(&item, false)?,
+            Type::Union(item) => self.composite(&item, true)?,
+            Type::Enum(item) => TypeKind::Enum { name: self.name_of(&item)? },
+            Type::Enum64(item) => TypeKind::Enum { name: self.name_of(&item)? },
+            Type::Fwd(item) => {
+                TypeKind::Forward { union: item.is_union(), name: self.name_of(&item)?.unwrap_or_default() }
+            }
+            Type::Typedef(item) => TypeKind::Typedef(self.name_of(&item)?.unwrap_or_default(), target(&item)),
+            Type::Const(item) => TypeKind::Const(target(&item)),
+            Type::Volatile(item) => TypeKind::Qualified(target(&item)),
+            Type::Restrict(item) => TypeKind::Qualified(target(&item)),
+            Type::TypeTag(item) => TypeKind::Qualified(target(&item)),
+            Type::FuncProto(item) => TypeKind::Function(self.prototype("", &item)?),
+            _ => TypeKind::Other,
+        })
+    }
+
+    fn composite(&self, item: &btf_rs::Struct, union: bool) -> Result<TypeKind, BtfError> {
+        let mut members = Vec::with_capacity(item.members.len());
+        for member in &item.members {
+            members.push(Member {
+                name: self.name_of(member)?,
+                type_id: member.get_type_id().unwrap_or(0),
+                bit_offset: member.bit_offset(),
+                bits: member.bitfield_size().filter(|bits| *bits > 0),
+            });
+        }
+        Ok(TypeKind::Composite { union, name: self.name_of(item)?, size: item.size(), members })
+    }
+
+    /// The type without `const`, `volatile`, `restrict`, tags and typedefs.
+    ///
+    /// # Errors
+    /// There is no such type, or the chain does not end.
+    pub fn bare(&self, mut id: TypeId) -> Result<TypeId, BtfError> {
+        for _ in 0..DEPTH {
+            match self.kind(id)? {
+                TypeKind::Const(target) | TypeKind::Qualified(target) | TypeKind::Typedef(_, target) => {
+                    id = target
+                }
+                _ => return Ok(id),
+            }
+        }
+        Err(BtfError::Damaged(format!("the type with id {id} refers to itself")))
+    }
+
+    /// The prototype in C, without a semicolon: `int f(struct x *p, ...)`.
+    pub fn c_prototype(&self, prototype: &Prototype) -> String {
+        let declarator = format!("{}({})", prototype.name, self.c_parameters(prototype, 0));
+        self.c_declaration(prototype.returns, declarator, 0)
+    }
+
+    fn c_parameters(&self, prototype: &Prototype, depth: u32) -> String {
+        let mut parameters: Vec<String> = prototype
+            .parameters
+            .iter()
+            .map(|(name, id)| self.c_declaration(*id, name.clone().unwrap_or_default(), depth + 1))
+            .collect();
+        if prototype.variadic {
+            parameters.push("...".to_owned());
+        }
+        if parameters.is_empty() { "void".to_owned() } else { parameters.join(", ") }
+    }
+
+    /// A declaration in C of `declarator` with the type `id`.
+    fn c_declaration(&self, id: TypeId, declarator: String, depth: u32) -> String {
+        let base =
+            |name: &str| if declarator.is_empty() { name.to_owned() } else { format!("{name} {declarator}") };
+        if depth > DEPTH {
+            return base("?");
+        }
+        let Ok(kind) = self.kind(id) else { return base("?") };
+        match kind {
+            TypeKind::Void => base("void"),
+            TypeKind::Int { name, .. } => base(if name == "_Bool" { "bool" } else { &name }),
+            TypeKind::Float(name) | TypeKind::Typedef(name, _) => base(&name),
+            TypeKind::Pointer(target) => {
+                let pointer = format!("*{declarator}");
+                let bracketed = matches!(self.kind(target), Ok(TypeKind::Function(_) | TypeKind::Array(..)));
+                self.c_declaration(
+                    target,
+                    if bracketed { format!("({pointer})") } else { pointer },
+                    depth + 1,
+                )
+            }
+            TypeKind::Array(element, length) => {
+                self.c_declaration(element, format!("{declarator}[{length}]"), depth + 1)
+            }
+            TypeKind::Composite { union, name, .. } => {
+                let tag = name.unwrap_or_else(|| "{ ... }".to_owned());
+                base(&format!("{} {tag}", if union { "union" } else { "struct" }))
+            }
+            TypeKind::Enum { name } => {
+                base(&format!("enum {}", name.unwrap_or_else(|| "{ ... }".to_owned())))
+            }
+            TypeKind::Forward { union, name } => {
+                base(&format!("{} {name}", if union { "union" } else { "struct" }))
+            }
+            TypeKind::Const(target) => {
+                if matches!(self.kind(target), Ok(TypeKind::Pointer(_))) {
+                    return self.c_declaration(target, format!("const {declarator}"), depth + 1);
+                }
+                format!("const {}", self.c_declaration(target, declarator, depth + 1))
+            }
+            TypeKind::Qualified(target) => self.c_declaration(target, declarator, depth + 1),
+            TypeKind::Function(prototype) => {
+                let parameters = self.c_parameters(&prototype, depth + 1);
+                self.c_declaration(prototype.returns, format!("{declarator}({parameters})"), depth + 1)
+            }
+            TypeKind::Other => base("?"),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Stage 4: the kernel's own build links the module out of tree: objtool, modpost, symbol versions.
+//!
+//! The C front end of a later issue joins here, as one more object of the composite module.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use klp_base::process::Cmd;
+
+use crate::error::{Error, write};
+use crate::kernel::KernelTree;
+use crate::resolve::Resolved;
+
+/// What kbuild says of what it does: the only lines that are known to be harmless.
+const KNOWN: [&str; 6] = ["make[", "make:", "  CC ", "  LD ", "  COPY ", "  MODPOST "];
+
+/// kbuild for the out-of-tree module in `dir`, quiet, in an environment that does not depend on who runs it.
+pub(crate) fn make(tree: &KernelTree, dir: &Path) -> Cmd {
+    Cmd::new("make")
+        .arg("-C")
+        .arg(&tree.headers)
+        .arg(format!("M={}", dir.display()))
+        // Nothing of the Rust code would be in it, and newer kernels refuse a mismatch.
+        .arg("CONFIG_DEBUG_INFO_BTF_MODULES=")
+        .clean_env()
+        .env("LC_ALL", "C")
+        .hint("install the package make (or run `cargo xtask doctor --fix`)")
+}
+
+/// Links `object` (stage 3's result) into `<module>.ko` in `dir`: its path.
+///
+/// # Errors
+/// kbuild failed, or one of its tools printed something that is not known to be harmless.
+pub fn link(tree: &KernelTree, resolved: &Resolved, object: &Path, dir: &Path) -> Result<PathBuf, Error> {
+    let module = &resolved.module;
+    std::fs::copy(object, dir.join(format!("{module}_rs.bin")))
+        .map_err(crate::error::io_error("copy", object))?;
+    // A composite module of one object: a `.o_shipped` file is not found by every kernel's rules, and objtool runs on
+    // the composite.
+    let makefile = format!(
+        "# Generated.\nobj-m := {module}.o\n{module}-y := {module}_rs.o\ntargets += {module}_rs.o\n\
+         ccflags-y += -ffile-prefix-map={dir}=.\n\
+         $(obj)/{module}_rs.o: $(src)/{module}_rs.bin FORCE\n\t$(call if_changed,copy)\n",
+        dir = dir.display(),
+    );
+    write(&dir.join("Makefile"), makefile)?;
+    write(&dir.join("klp.symvers"), symvers(resolved))?;
+    let log = dir.join("log");
+    let output = make(tree, dir)
+        .arg(format!("KBUILD_EXTRA_SYMBOLS={}", dir.join("klp.symvers").display()))
+        .arg("modules")
+        .log(&log)
+        .run()?;
+    let unknown: Vec<String> = output
+        .stdout_text()
+        .lines()
+        .chain(output.stderr_text().lines())
+        .filter(|line| !KNOWN.iter().any(|known| line.starts_with(known)))
+        .map(|line| format!("    | {line}"))
+        .collect();
+    if !unknown.is_empty() {
+        return Err(Error::UnknownOutput {
+            tool: "kbuild (objtool, modpost or the C compiler)",
+            subject: module.clone(),
+            text: unknown.join("\n"),
+            log,
+        });
+    }
+    Ok(dir.join(format!("{module}.ko")))
+}
+
+/// Tells modpost of the symbols that the livepatch core resolves; any other undefined symbol stays an error.
+fn symvers(resolved: &Resolved) -> String {
+    resolved.externs.iter().filter(|item| !item.exported).fold(String::new(), |mut text, item| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "0x00000000\t{}\tvmlinux\tEXPORT_SYMBOL\t", item.link_name());
+        text
+    })
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Packages through apt as it is set up on the machine. No host name of an archive stands in this project.
+
+use std::path::{Path, PathBuf};
+
+use klp_base::cache::{self, Cache};
+use klp_base::events::Sink;
+use klp_base::process::{Cmd, find_program};
+
+use super::Package;
+use crate::error::{Error, make_dir};
+
+const HINT: &str =
+    "pinned kernels come through apt: use a Debian machine, or one with apt set up for Debian's archive";
+
+/// apt, reading either the machine's package lists or lists of our own in the cache.
+pub(super) struct Apt {
+    options: Vec<String>,
+}
+
+impl Apt {
+    /// apt with the lists that hold `package` in this very version: the machine's, else our own, brought up to date.
+    pub(super) fn that_has(package: &Package, cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
+        if find_program("apt-get").is_none() {
+            return Err(Error::NotAble { what: "apt-get is missing".to_owned(), help: HINT.to_owned() });
+        }
+        let system = Self { options: Vec::new() };
+        if system.has(package)? {
+            return Ok(system);
+        }
+        let own = Self::updated(cache, sink)?;
+        if own.has(package)? {
+            return Ok(own);
+        }
+        Err(own.vanished(package)?)
+    }
+
+    /// apt with lists of our own in the cache, brought up to date. Needs no root.
+    pub(super) fn updated(cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
+        let dir = cache.root().join("apt");
+        make_dir(&dir.join("lists/partial"))?;
+        make_dir(&dir.join("archives/partial"))?;
+        let _lock = cache::lock(&dir.join(".lock"))?;
+        let own = Self {
+            options: vec![
+                format!("-oDir::State::lists={}", dir.join("lists").display()),
+                format!("-oDir::Cache={}", dir.display()),
+                "-oAPT::Sandbox::User=root".to_owned(),
+            ],
+        };
+        sink.note("  apt          bringing our own package lists up to date".to_owned());
+        own.cmd("apt-get").args(["-q", "update", "-oAPT::Update::Error-Mode=any"]).run().map_err(
+            |error| Error::NotAble {
+                what: format!("the package lists could not be brought up to date: {error}"),
+                help: "check the network and apt's sources, then try again".to_owned(),
+            },
+        )?;
+        Ok(own)
+    }
+
+    fn cmd(&self, program: &str) -> Cmd {
+        Cmd::new(program).args(&self.options).env("LC_ALL", "C").hint(HINT)
+    }
+
+    fn has(&self, package: &Package) -> Result<bool, Error> {
+        let listed = self.cmd("apt-cache").args(["madison", &package.name]).run()?.stdout_text();
+        Ok(versions(&listed).any(|version| version == package.version))
+    }
+
+    fn vanished(&self, package: &Package) -> Result<Error, Error> {
+        let newest = self.newest_like(&package.name)?;
+        let newest = newest.map_or_else(
+            || "nothing like it".to_owned(),
+            |found| format!("{} {} as the newest", found.name, found.version),
+        );
+        Ok(Error::NotAble {
+            what: format!(
+                "package {} {} is gone from the archive, which has {newest}",
+                package.name, package.version
+            ),
+            help: "re-pin the kernel: cargo xtask kernel repin <id>".to_owned(),
+        })
+    }
+
+    /// The newest package whose name differs from `name` in its numbers only, from the third number on (sublevel, ABI).
+    pub(super) fn newest_like(&self, name: &str) -> Result<Option<Package>, Error> {
+        let names = self.cmd("apt-cache").args(["pkgnames", &common_prefix(name)]).run()?.stdout_text();
+        let newest = names
+            .lines()
+            .filter(|other| without_numbers(other) == without_numbers(name))
+            .filter(|other| numbers(other).iter().take(2).eq(numbers(name).iter().take(2)))
+            .max_by_key(|other| numbers(other));
+        let Some(newest) = newest else { return Ok(None) };
+        let listed = self.cmd("apt-cache").args(["madison", newest]).run()?.stdout_text();
+        let version = versions(&listed).next().map(ToOwned::to_owned);
+        Ok(version.map(|version| Package { name: newest.to_owned(), version, sha256: String::new() }))
+    }
+
+    /// Downloads a package into `dir`: the path of its file, whose content is not checked yet.
+    pub(super) fn download(&self, package: &Package, dir: &Path) -> Result<PathBuf, Error> {
+        make_dir(dir)?;
+        let wanted = format!("{}={}", package.name, package.version);
+        self.cmd("apt-get")
+            .args(["-q", "-oAPT::Sandbox::User=root", "download", &wanted])
+            .cwd(dir)
+            .run()
+            .map_err(|error| Error::NotAble {
+                what: format!("package {wanted} could not be downloaded: {error}"),
+                help: "check the network and the free disk space, then try again; nothing half-made was kept"
+                    .to_owned(),
+            })?;
+        let start = format!("{}_", package.name);
+        let found = cache::walk(dir)?
+            .into_iter()
+            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start)));
+        found.ok_or_else(|| Error::NotAble {
+            what: format!("apt-get said that it downloaded {wanted}, but no such file came"),
+            help: "try again".to_owned(),
+        })
+    }
+}
+
+fn versions(madison: &str) -> impl Iterator<Item = &str> {
+    madison.lines().filter_map(|line| line.split('|').nth(1)).map(str::trim)
+}
+
+fn numbers(name: &str) -> Vec<u64> {
+    name.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+}
+
+fn without_numbers(name: &str) -> String {
+    let mut shape = String::new();
+    for c in name.chars() {
+        match (c.is_ascii_digit(), shape.ends_with('#')) {
+            (true, true) => {}
+            (true, false) => shape.push('#'),
+            (false, _) => shape.push(c),
+        }
+    }
+    shape
+}
+
+/// `linux-image-6.12.` of `linux-image-6.12.117+deb12-amd64`.
+fn common_prefix(name: &str) -> String {
+    let mut dots = 0;
+    let in_prefix = |c: &char| {
+        let inside = dots < 2;
+        dots += u32::from(*c == '.');
+        inside
+    };
+    name.chars().take_while(in_prefix).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_of_one_line_differ_in_late_numbers_only() {
+        assert_eq!(common_prefix("linux-image-6.12.117+deb12-amd64"), "linux-image-6.12.");
+        assert_eq!(without_numbers("linux-image-6.1.0-56-amd64"), "linux-image-#.#.#-#-amd#");
+        assert!(numbers("linux-image-6.12.117+deb12-amd64") > numbers("linux-image-6.12.99+deb12-amd64"));
+        assert_eq!(
+            versions(" linux-x | 6.12-1 | http\n linux-x | 6.11-1 | y").collect::<Vec<_>>(),
+            ["6.12-1", "6.11-1"]
+        );
+    }
+}

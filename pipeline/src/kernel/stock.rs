@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Stock kernels: a distribution's own packages, pinned, unpacked without root, usable wherever the cache lies.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use klp_base::cache::{self, Cache, Key};
+use klp_base::events::{Sink, StageEnd, stage};
+use klp_base::process::Cmd;
+
+use super::apt::Apt;
+use super::{KernelConfig, KernelTree, Package, Pin, STOCK_ROLES};
+use crate::error::{Error, io_error, make_dir, read_text, write};
+
+/// Makes or finds the kernel in the cache.
+pub(super) fn fetch(pin: &Pin, cache: &Cache, sink: &dyn Sink) -> Result<KernelTree, Error> {
+    let mut key = Key::new("stock kernel 1").with(pin.release.as_str());
+    for (role, package) in &pin.packages {
+        key = key.with(role).with(&package.name).with(&package.version).with(&package.sha256);
+    }
+    let entry = cache.entry("kernel", &pin.id, &key, |dir| {
+        stage(sink, "kernel", &pin.id, || make(pin, cache, dir, sink).map(|()| (StageEnd::Done, ())))
+    })?;
+    open(pin, &entry)
+}
+
+fn make(pin: &Pin, cache: &Cache, dir: &Path, sink: &dyn Sink) -> Result<(), Error> {
+    let downloads = dir.join("downloads");
+    for role in STOCK_ROLES {
+        let Some(package) = pin.packages.get(role) else { continue };
+        sink.note(format!("  kernel       fetching {} {}", package.name, package.version));
+        let deb = Apt::that_has(package, cache, sink)?.download(package, &downloads)?;
+        check_hash(package, &deb)?;
+        match role {
+            "image" => unpack_image(&deb, &dir.join("boot"))?,
+            _ => {
+                Cmd::new("dpkg-deb").arg("-x").args([&deb, dir]).hint("install the package dpkg").run()?;
+            }
+        }
+        std::fs::remove_file(&deb).map_err(io_error("remove", &deb))?;
+    }
+    std::fs::remove_dir_all(&downloads).map_err(io_error("remove", &downloads))?;
+    relocate(dir)?;
+    open(pin, dir).map(|_| ())
+}
+
+fn check_hash(package: &Package, deb: &Path) -> Result<(), Error> {
+    let found = cache::sha256_file(deb)?;
+    if found == package.sha256 {
+        return Ok(());
+    }
+    Err(Error::Package {
+        package: format!("{} {}", package.name, package.version),
+        message: format!(
+            "its file has SHA-256 {found}, pinned is {}; do not use it: the archive, the way to it or the pin is wrong",
+            package.sha256
+        ),
+    })
+}
+
+/// Takes `./boot/` out of an image package, and stops reading there: 100 MB of modules follow.
+fn unpack_image(deb: &Path, boot: &Path) -> Result<(), Error> {
+    make_dir(boot)?;
+    let mut running =
+        Cmd::new("dpkg-deb").arg("--fsys-tarfile").arg(deb).hint("install the package dpkg").spawn()?;
+    let Some(stdout) = running.stdout.take() else {
+        return Err(Error::Package {
+            package: deb.display().to_string(),
+            message: "dpkg-deb gave no output".to_owned(),
+        });
+    };
+    let mut missing = vec![("vmlinuz-", "vmlinuz"), ("config-", "config")];
+    let mut archive = tar::Archive::new(stdout);
+    for entry in archive.entries().map_err(io_error("read", deb))? {
+        let mut entry = entry.map_err(io_error("read", deb))?;
+        let path = entry.path().map_err(io_error("read", deb))?.into_owned();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let in_boot = path.parent().is_some_and(|parent| parent.ends_with("boot"));
+        let Some(found) = missing.iter().position(|(start, _)| in_boot && name.starts_with(start)) else {
+            continue;
+        };
+        let (_, target) = missing.remove(found);
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).map_err(io_error("read", deb))?;
+        write(&boot.join(target), bytes)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+    }
+    Err(Error::Package {
+        package: deb.display().to_string(),
+        message: format!("holds no boot/{}*", missing.first().map_or("", |(start, _)| start)),
+    })
+}
+
+/// Makes every path between the unpacked packages relative.
+fn relocate(dir: &Path) -> Result<(), Error> {
+    let sources = dir.join("usr/src");
+    for item in std::fs::read_dir(&sources).map_err(io_error("read", &sources))?.filter_map(Result::ok) {
+        let makefile = item.path().join("Makefile");
+        if !makefile.is_file() || makefile.is_symlink() {
+            continue;
+        }
+        let text = read_text(&makefile)?;
+        if let Some(rest) = text.strip_prefix("include /usr/src/") {
+            write(&makefile, format!("include $(dir $(lastword $(MAKEFILE_LIST)))../{rest}"))?;
+        }
+    }
+    for path in cache::walk(dir)? {
+        if !path.is_symlink() {
+            continue;
+        }
+        let target = std::fs::read_link(&path).map_err(io_error("read", &path))?;
+        if let Ok(inner) = target.strip_prefix("/") {
+            let up: PathBuf =
+                path.strip_prefix(dir).unwrap_or(&path).components().skip(1).map(|_| "..").collect();
+            std::fs::remove_file(&path).map_err(io_error("remove", &path))?;
+            std::os::unix::fs::symlink(up.join(inner), &path).map_err(io_error("link", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// The tree in a complete entry, or in one that is just being made.
+fn open(pin: &Pin, dir: &Path) -> Result<KernelTree, Error> {
+    let refused = |message: String| Error::Kernel { kernel: pin.id.clone(), message };
+    let headers = dir.join("usr/src").join(format!("linux-headers-{}", pin.release));
+    let config_text = read_text(&headers.join(".config"))?;
+    let config = KernelConfig::parse(&config_text);
+    if let Some(why) = config.refusal() {
+        return Err(refused(why));
+    }
+    let release_file = headers.join("include/config/kernel.release");
+    let release = read_text(&release_file)?;
+    if release.trim() != pin.release.as_str() {
+        return Err(refused(format!("its headers are of {}, pinned is {}", release.trim(), pin.release)));
+    }
+    let compiler = config.value("CC_VERSION_TEXT").and_then(|text| text.split_whitespace().next());
+    let c_compiler =
+        compiler.ok_or_else(|| refused("its configuration does not name its C compiler".to_owned()))?;
+    Ok(KernelTree {
+        id: pin.id.clone(),
+        arch: pin.arch,
+        release: pin.release.clone(),
+        root: dir.to_owned(),
+        image: dir.join("boot/vmlinuz"),
+        c_compiler: c_compiler.to_owned(),
+        config,
+        fingerprint: Key::new("tree")
+            .with(pin.packages.values().map(|p| p.sha256.as_str()).collect::<String>())
+            .hex(),
+        headers,
+    })
+}
+
+/// Pins the newest packages of the same line: writes the kernel's file anew, and says what changed.
+///
+/// # Errors
+/// apt cannot be asked, a package of the line is missing, or the file cannot be written.
+pub fn repin(pin: &Pin, cache: &Cache, sink: &dyn Sink) -> Result<String, Error> {
+    let apt = Apt::updated(cache, sink)?;
+    let downloads =
+        tempfile::tempdir_in(cache.root()).map_err(io_error("make a directory in", cache.root()))?;
+    let mut text = read_text(&pin.file)?;
+    let mut changes = Vec::new();
+    for (role, old) in &pin.packages {
+        let newest = apt.newest_like(&old.name)?.ok_or_else(|| Error::NotAble {
+            what: format!("the archive has no package like {}", old.name),
+            help: format!("check apt's sources, or edit {}", pin.file.display()),
+        })?;
+        if (&newest.name, &newest.version) == (&old.name, &old.version) {
+            continue;
+        }
+        sink.note(format!("  kernel       fetching {} {}", newest.name, newest.version));
+        let deb = apt.download(&newest, downloads.path())?;
+        let sha256 = cache::sha256_file(&deb)?;
+        text = text
+            .replace(&format!("\"{}\"", old.name), &format!("\"{}\"", newest.name))
+            .replace(&format!("\"{}\"", old.version), &format!("\"{}\"", newest.version))
+            .replace(&old.sha256, &sha256);
+        if role == "image" {
+            let release = newest.name.trim_start_matches("linux-image-");
+            text = text.replace(&format!("\"{}\"", pin.release), &format!("\"{release}\""));
+        }
+        changes.push(format!("{role}: {} {} -> {} {}", old.name, old.version, newest.name, newest.version));
+    }
+    if changes.is_empty() {
+        return Ok(format!("{} is pinned to the newest packages of its line", pin.id));
+    }
+    cache::write_durable(&pin.file, text.as_bytes())?;
+    Ok(changes.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absolute_paths_between_packages_become_relative() {
+        let dir = tempfile::tempdir().unwrap();
+        let headers = dir.path().join("usr/src/linux-headers-1");
+        make_dir(&headers).unwrap();
+        write(&headers.join("Makefile"), "include /usr/src/linux-headers-1-common/Makefile\n").unwrap();
+        std::os::unix::fs::symlink("/usr/lib/linux-kbuild-1", dir.path().join("usr/src/linux-kbuild-1"))
+            .unwrap();
+        relocate(dir.path()).unwrap();
+        let makefile = read_text(&headers.join("Makefile")).unwrap();
+        assert_eq!(
+            makefile,
+            "include $(dir $(lastword $(MAKEFILE_LIST)))../linux-headers-1-common/Makefile\n"
+        );
+        let link = std::fs::read_link(dir.path().join("usr/src/linux-kbuild-1")).unwrap();
+        assert_eq!(link, Path::new("../../usr/lib/linux-kbuild-1"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_what_was_pinned_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let deb = dir.path().join("x.deb");
+        write(&deb, "other").unwrap();
+        let package =
+            Package { name: "x".to_owned(), version: "1".to_owned(), sha256: cache::sha256(b"pinned") };
+        let error = check_hash(&package, &deb).unwrap_err().to_string();
+        assert!(error.contains("x 1") && error.contains(&cache::sha256(b"other")), "{error}");
+    }
+}

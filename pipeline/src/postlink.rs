@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Stage 5: debug information off, then livepatch relocations. The only ELF writer.
+//!
+//! Source of the format: `Documentation/livepatch/module-elf-format.rst`. The order of the symbols stays as it is.
+
+use std::collections::BTreeMap;
+
+use klp_format::{ALIAS_PREFIX, KlpSymbol, ObjectName, SHF_RELA_LIVEPATCH, SHN_LIVEPATCH, rela_section_name};
+use object::build::Id;
+use object::build::elf::{Builder, Relocation, SectionData, SectionId, SymbolId};
+use object::elf;
+
+use crate::resolve::Resolved;
+
+/// Why a module cannot be converted.
+#[derive(Debug, thiserror::Error)]
+pub enum PostlinkError {
+    /// The bytes are no module that kbuild made.
+    #[error("it is no relocatable ELF file that can be rewritten: {0}")]
+    Elf(#[from] object::build::Error),
+    /// A symbol with the prefix of an alias that stage 1 did not make.
+    #[error("symbol {0} looks like an alias of a livepatch symbol, but stage 1 knows none of that name")]
+    UnknownAlias(String),
+    /// It has been through here before.
+    #[error("it has livepatch relocations already; convert the module that kbuild made, not a finished one")]
+    Converted,
+}
+
+/// Converts a module as kbuild made it into a livepatch module without debug information.
+///
+/// # Errors
+/// The bytes are no such module.
+pub fn convert(module: &[u8], resolved: &Resolved) -> Result<Vec<u8>, PostlinkError> {
+    let mut builder = Builder::read(module)?;
+    drop_debug(&mut builder);
+    let livepatch = name_symbols(&mut builder, resolved)?;
+    move_relocations(&mut builder, &livepatch);
+    let mut bytes = Vec::new();
+    builder.write(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What `strip -g` takes off; the module that kbuild made is kept beside the result for debuggers.
+fn drop_debug(builder: &mut Builder<'_>) {
+    for section in &mut builder.sections {
+        let name: &[u8] = &section.name;
+        section.delete |= [&b".debug_"[..], b".rela.debug_"].iter().any(|start| name.starts_with(start))
+            || name == b".comment"
+            || name == b".note.GNU-stack";
+    }
+    let gone: Vec<SectionId> = builder.sections.iter().filter(|s| s.delete).map(|s| s.id()).collect();
+    for symbol in &mut builder.symbols {
+        symbol.delete |= symbol.section.is_some_and(|section| gone.contains(&section))
+            || symbol.st_type() == elf::STT_FILE;
+    }
+}
+
+/// Turns undefined aliases into livepatch symbols: the object of each.
+fn name_symbols(
+    builder: &mut Builder<'_>,
+    resolved: &Resolved,
+) -> Result<BTreeMap<usize, (SymbolId, ObjectName)>, PostlinkError> {
+    let aliases: BTreeMap<String, &KlpSymbol> = resolved
+        .externs
+        .iter()
+        .filter(|item| !item.exported)
+        .map(|item| (item.link_name(), &item.symbol))
+        .collect();
+    let mut livepatch = BTreeMap::new();
+    for symbol in &mut builder.symbols {
+        if symbol.st_shndx == elf::SymbolSection(SHN_LIVEPATCH) {
+            return Err(PostlinkError::Converted);
+        }
+        let name = String::from_utf8_lossy(&symbol.name).into_owned();
+        if symbol.section.is_some() || !name.starts_with(ALIAS_PREFIX) {
+            continue;
+        }
+        let klp = *aliases.get(&name).ok_or(PostlinkError::UnknownAlias(name))?;
+        symbol.name = klp.elf_name().into_bytes().into();
+        symbol.st_shndx = elf::SymbolSection(SHN_LIVEPATCH);
+        livepatch.insert(symbol.id().index(), (symbol.id(), klp.object.clone()));
+    }
+    Ok(livepatch)
+}
+
+/// Moves the relocations against livepatch symbols into a section per object and target.
+fn move_relocations(builder: &mut Builder<'_>, livepatch: &BTreeMap<usize, (SymbolId, ObjectName)>) {
+    let mut moved: BTreeMap<(ObjectName, usize), (SectionId, Vec<Relocation>)> = BTreeMap::new();
+    let mut symtab = None;
+    for section in &mut builder.sections {
+        let Some(target) = section.sh_info_section else { continue };
+        let SectionData::Relocation(relocations) = &mut section.data else { continue };
+        symtab = section.sh_link_section;
+        relocations.retain(|relocation| {
+            let object = relocation.symbol.and_then(|symbol| livepatch.get(&symbol.index()));
+            if let Some((_, object)) = object {
+                let entry =
+                    moved.entry((object.clone(), target.index())).or_insert_with(|| (target, Vec::new()));
+                entry.1.push(*relocation);
+            }
+            object.is_none()
+        });
+    }
+    let end =
+        builder.sections.iter().filter(|s| s.is_alloc() && !s.delete).map(|s| s.sh_offset + s.sh_size).max();
+    let mut offset = end.unwrap_or(0).next_multiple_of(8);
+    for ((object, _), (target, relocations)) in moved {
+        let name = String::from_utf8_lossy(&builder.sections.get(target).name).into_owned();
+        let size = relocations.len() as u64 * 24;
+        let section = builder.sections.add();
+        section.name = rela_section_name(&object, &name).into_bytes().into();
+        section.sh_type = elf::SHT_RELA;
+        section.sh_flags = elf::SHF_ALLOC | elf::SHF_INFO_LINK | elf::SectionFlags(SHF_RELA_LIVEPATCH as _);
+        section.sh_link_section = symtab;
+        section.sh_info_section = Some(target);
+        section.sh_addralign = 8;
+        section.sh_entsize = 24;
+        section.sh_offset = offset;
+        section.data = SectionData::Relocation(relocations);
+        offset = (offset + size).next_multiple_of(8);
+    }
+}

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Stage 1: names to objects, positions and prototypes, out of the kernel's image.
+
+use std::collections::BTreeSet;
+
+use klp_base::cache::sha256;
+use klp_format::{ALIAS_PREFIX, KlpSymbol, ModuleName};
+use klp_module::KlpLayout;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, read_text};
+use crate::image::{BtfError, KernelImage, Prototype, TypeKind, Types};
+use crate::kernel::KernelTree;
+use crate::project::Target;
+
+/// A module's names, resolved for one kernel.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Resolved {
+    /// Id of the kernel.
+    pub kernel: String,
+    /// Name of the module.
+    pub module: String,
+    /// One line for people.
+    pub description: String,
+    /// Functions that are replaced, in the order of the fixes and of their patch.toml.
+    pub functions: Vec<Function>,
+    /// Functions and variables of the kernel that the fixes use.
+    pub externs: Vec<Extern>,
+    /// What the kernel asks of the module's version magic.
+    pub vermagic: String,
+    /// Layout of the tables.
+    pub layout: Layout,
+}
+
+/// A function that is replaced.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Function {
+    /// Name of the fix that replaces it.
+    pub fix: String,
+    /// Which function.
+    #[serde(with = "symbol_text")]
+    pub symbol: KlpSymbol,
+    /// Name of the trait's method.
+    pub method: String,
+    /// The prototype in C.
+    pub c_prototype: String,
+}
+
+/// Whether an [`Extern`] is called or read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExternKind {
+    /// A function.
+    Function,
+    /// A variable.
+    Variable,
+}
+
+/// A function or variable of the kernel that fixes use.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Extern {
+    /// Which.
+    #[serde(with = "symbol_text")]
+    pub symbol: KlpSymbol,
+    /// Called, or read and written.
+    pub kind: ExternKind,
+    /// Whether the kernel exports it to modules; if not, the livepatch core resolves it.
+    pub exported: bool,
+    /// The declaration in C, for functions; the name alone for variables.
+    pub c_declaration: String,
+}
+
+impl Extern {
+    /// The name that Rust code is linked against: the symbol's own, or a short alias that stage 5 replaces. (modpost has
+    /// a limit on the length of names that `.klp.sym.<object>.<symbol>,<position>` easily breaks.)
+    pub fn link_name(&self) -> String {
+        if self.exported {
+            return self.symbol.symbol.clone();
+        }
+        let digest = sha256(self.symbol.elf_name().as_bytes());
+        format!("{ALIAS_PREFIX}{}", &digest[..16])
+    }
+}
+
+/// Sizes and offsets of the livepatch tables' structs, in bytes, as BTF has them.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are those of KlpLayout")]
+pub struct Layout {
+    pub func_size: u64,
+    pub func_old_name: u64,
+    pub func_new_func: u64,
+    pub func_old_sympos: u64,
+    pub object_size: u64,
+    pub object_name: u64,
+    pub object_funcs: u64,
+    pub patch_size: u64,
+    pub patch_mod: u64,
+    pub patch_objs: u64,
+    pub patch_replace: u64,
+}
+
+impl Layout {
+    /// As `klp-module` takes it.
+    pub fn for_reader(&self) -> KlpLayout {
+        KlpLayout {
+            func_size: self.func_size,
+            func_old_name: self.func_old_name,
+            func_new_func: self.func_new_func,
+            func_old_sympos: self.func_old_sympos,
+            object_size: self.object_size,
+            object_name: self.object_name,
+            object_funcs: self.object_funcs,
+            patch_size: self.patch_size,
+            patch_mod: self.patch_mod,
+            patch_objs: self.patch_objs,
+            patch_replace: self.patch_replace,
+        }
+    }
+
+    fn read(types: &Types) -> Result<Self, BtfError> {
+        let (func_size, func) = members(types, "klp_func")?;
+        let (object_size, object) = members(types, "klp_object")?;
+        let (patch_size, patch) = members(types, "klp_patch")?;
+        Ok(Self {
+            func_size,
+            func_old_name: offset(&func, "old_name")?,
+            func_new_func: offset(&func, "new_func")?,
+            func_old_sympos: offset(&func, "old_sympos")?,
+            object_size,
+            object_name: offset(&object, "name")?,
+            object_funcs: offset(&object, "funcs")?,
+            patch_size,
+            patch_mod: offset(&patch, "mod")?,
+            patch_objs: offset(&patch, "objs")?,
+            patch_replace: offset(&patch, "replace")?,
+        })
+    }
+}
+
+fn members(types: &Types, name: &str) -> Result<(u64, Vec<(String, u64)>), BtfError> {
+    let missing = || {
+        BtfError::Damaged(format!(
+            "it does not know struct {name}; is the kernel built with CONFIG_LIVEPATCH?"
+        ))
+    };
+    let id = *types.composites(name)?.first().ok_or_else(missing)?;
+    match types.kind(id)? {
+        TypeKind::Composite { size, members, .. } => {
+            let named =
+                members.into_iter().filter_map(|m| m.name.map(|name| (name, u64::from(m.bit_offset / 8))));
+            Ok((size as u64, named.collect()))
+        }
+        _ => Err(missing()),
+    }
+}
+
+fn offset(members: &[(String, u64)], name: &str) -> Result<u64, BtfError> {
+    let found = members.iter().find(|(member, _)| member == name).map(|(_, offset)| *offset);
+    found.ok_or_else(|| BtfError::Damaged(format!("a livepatch struct has no member {name}")))
+}
+
+mod symbol_text {
+    use klp_format::KlpSymbol;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(symbol: &KlpSymbol, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(symbol)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KlpSymbol, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Resolved {
+    /// As it is kept in stage 1's directory.
+    pub fn to_json(&self) -> String {
+        // Plain data: there is nothing in it that could not be written.
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// The module's name.
+    ///
+    /// # Errors
+    /// The text is no module name.
+    pub fn module_name(&self) -> Result<ModuleName, Error> {
+        Ok(ModuleName::new(&self.module)?)
+    }
+}
+
+/// Resolves the names of a module for one kernel.
+///
+/// # Errors
+/// The kernel has no such function, or not one that can be replaced from Rust.
+pub fn resolve(tree: &KernelTree, image: &KernelImage, target: &Target) -> Result<Resolved, Error> {
+    let mut functions = Vec::new();
+    for fix in &target.fixes {
+        for replaced in &fix.replace {
+            let prototype = prototype(tree, image, &replaced.symbol)?;
+            if prototype.variadic {
+                return Err(refuse(
+                    tree,
+                    &replaced.symbol,
+                    "it takes a variable number of arguments, which Rust cannot define",
+                ));
+            }
+            functions.push(Function {
+                fix: fix.name.clone(),
+                symbol: replaced.symbol.clone(),
+                method: replaced.method.clone(),
+                c_prototype: image.types.c_prototype(&prototype),
+            });
+        }
+    }
+    let layout = Layout::read(&image.types)
+        .map_err(|error| Error::Image { path: tree.image.clone(), message: error.to_string() })?;
+    Ok(Resolved {
+        kernel: tree.id.clone(),
+        module: target.module_name(&tree.release)?.to_string(),
+        description: target.description.clone(),
+        functions,
+        externs: externs(tree, image, target)?,
+        vermagic: image.facts.vermagic.clone(),
+        layout,
+    })
+}
+
+fn externs(tree: &KernelTree, image: &KernelImage, target: &Target) -> Result<Vec<Extern>, Error> {
+    let exported = exported_symbols(tree)?;
+    let mut externs: Vec<Extern> = Vec::new();
+    let all = target.fixes.iter().flat_map(|fix| {
+        let functions = fix.functions.iter().map(|symbol| (symbol, ExternKind::Function));
+        functions.chain(fix.symbols.iter().map(|symbol| (symbol, ExternKind::Variable)))
+    });
+    for (symbol, kind) in all {
+        if externs.iter().any(|other| other.symbol == *symbol) {
+            continue;
+        }
+        let c_declaration = match kind {
+            ExternKind::Function => image.types.c_prototype(&prototype(tree, image, symbol)?),
+            ExternKind::Variable => {
+                vmlinux_only(tree, symbol)?;
+                symbol.symbol.clone()
+            }
+        };
+        let exported = symbol.object.is_vmlinux() && exported.contains(&symbol.symbol);
+        externs.push(Extern { symbol: symbol.clone(), kind, exported, c_declaration });
+    }
+    Ok(externs)
+}
+
+fn refuse(tree: &KernelTree, symbol: &KlpSymbol, message: &str) -> Error {
+    Error::Symbol { symbol: symbol.to_string(), kernel: tree.id.clone(), message: message.to_owned() }
+}
+
+fn vmlinux_only(tree: &KernelTree, symbol: &KlpSymbol) -> Result<(), Error> {
+    if symbol.object.is_vmlinux() {
+        return Ok(());
+    }
+    Err(refuse(tree, symbol, "symbols of modules cannot be resolved yet, only those of vmlinux"))
+}
+
+/// The prototype of a function that fixes replace or call.
+///
+/// # Errors
+/// The kernel's BTF has none, or cannot tell which.
+pub fn prototype(tree: &KernelTree, image: &KernelImage, symbol: &KlpSymbol) -> Result<Prototype, Error> {
+    vmlinux_only(tree, symbol)?;
+    if let Some((_, suffix)) = symbol.symbol.split_once('.') {
+        return Err(refuse(
+            tree,
+            symbol,
+            &format!(
+                "it is a compiler's variant (.{suffix}) of a function, whose arguments are not those of its prototype; replace its callers"
+            ),
+        ));
+    }
+    image.types.function(&symbol.symbol).map_err(|error| match error {
+        BtfError::NoFunction => refuse(
+            tree,
+            symbol,
+            "there is no such function in the kernel's BTF; it may be inlined everywhere, be in a module, or be spelled differently",
+        ),
+        other => refuse(tree, symbol, &other.to_string()),
+    })
+}
+
+/// Names that the kernel exports to modules.
+fn exported_symbols(tree: &KernelTree) -> Result<BTreeSet<String>, Error> {
+    let text = read_text(&tree.symvers())?;
+    let vmlinux = |line: &str| {
+        let mut fields = line.split('\t');
+        let (_crc, name, object) = (fields.next()?, fields.next()?, fields.next()?);
+        (object == klp_format::VMLINUX).then(|| name.to_owned())
+    };
+    Ok(text.lines().filter_map(vmlinux).collect())
+}

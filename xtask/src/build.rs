@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `build`: the pipeline.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use klp_pipeline::build::{Built, Range, Stage};
+
+use crate::context::{Context, DEFAULT_KERNEL};
+
+/// Build a fix or stream into a verified livepatch module.
+///
+/// Example: cargo xtask build cmdline --kernel debian-6.12 --out /tmp/out
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Name of a fix (patches/NAME) or stream (patches/streams/NAME.toml)
+    target: String,
+    /// Id of the kernel (a directory of kernel-configs)
+    #[arg(long, default_value = DEFAULT_KERNEL)]
+    kernel: String,
+    /// Also put the module and its debug file into this directory
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Run this stage and those after it even where nothing changed: resolve, bindings, compile, kbuild, postlink, verify
+    #[arg(long)]
+    from: Option<Stage>,
+    /// Stop after this stage
+    #[arg(long, default_value = "verify")]
+    to: Stage,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let context = Context::new()?;
+    let tree = context.kernel(&args.kernel)?;
+    let built = context.build(&tree, &args.target, Range { from: args.from, to: args.to })?;
+    if args.to < Stage::Postlink {
+        println!("{}", built.dir.join(args.to.dir_name()).display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let shown = match &args.out {
+        Some(dir) => copy_out(&built, dir)?,
+        None => built.ko,
+    };
+    println!("{}", shown.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn copy_out(built: &Built, dir: &Path) -> Result<PathBuf> {
+    std::fs::create_dir_all(dir)
+        .with_context(|| format!("could not make the directory {}", dir.display()))?;
+    for file in [&built.debug, &built.ko] {
+        let name = file.file_name().unwrap_or_default();
+        let bytes = std::fs::read(file).with_context(|| format!("could not read {}", file.display()))?;
+        klp_base::cache::write_durable(&dir.join(name), &bytes)?;
+    }
+    Ok(dir.join(built.ko.file_name().unwrap_or_default()))
+}
