@@ -126,6 +126,16 @@ pub enum Error {
         /// The module.
         module: ModuleName,
     },
+    /// Someone else turned the transition round, or replaced the patch.
+    #[error(
+        "module {module} is {state} after its transition: something else changed it meanwhile (kpatch list shows what is enabled)"
+    )]
+    Overtaken {
+        /// The module.
+        module: ModuleName,
+        /// How it is now.
+        state: &'static str,
+    },
     /// The kernel refused to enable a patch.
     #[error("failed to re-enable module {module}: the kernel answered {}", ErrnoText(*errno))]
     Enable {
@@ -198,6 +208,7 @@ impl Error {
             Self::Release { .. }
             | Self::File { .. }
             | Self::PatchedNothing { .. }
+            | Self::Overtaken { .. }
             | Self::SomeFailed { .. }
             | Self::Output { .. } => 1,
         }

@@ -155,7 +155,9 @@ fn insert(system: &System, console: &mut Console<'_>, source: &Source, file: &Fi
 /// Waits for the transition; a patch that stalls is taken out again.
 fn finish(system: &System, console: &mut Console<'_>, name: &ModuleName) -> Result<(), Error> {
     if transition::wait(system, console, name.as_str())? == Outcome::Complete {
-        return Ok(());
+        let is_on = livepatch::state(system, name.as_str())?.is_some_and(State::is_on);
+        let overtaken = || Error::Overtaken { module: name.clone(), state: "no longer enabled" };
+        return if is_on { Ok(()) } else { Err(overtaken()) };
     }
     console.say(format_args!("module {name} did not complete its transition, unloading..."));
     let undone = unload::one(system, console, name).map_err(Box::new);

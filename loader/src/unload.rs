@@ -61,10 +61,13 @@ fn disable(system: &System, console: &mut Console<'_>, module: &ModuleName) -> R
         console.say(format_args!("disabling patch module: {module}"));
         ask_to_disable(system, console, module)?;
     }
-    match transition::wait(system, console, module.as_str())? {
-        Outcome::Complete => Ok(()),
-        Outcome::Stalled => Err(Error::UnloadStalled { module: module.clone() }),
+    if transition::wait(system, console, module.as_str())? == Outcome::Stalled {
+        return Err(Error::UnloadStalled { module: module.clone() });
     }
+    if livepatch::state(system, module.as_str())?.is_some_and(State::is_on) {
+        return Err(Error::Overtaken { module: module.clone(), state: "enabled again" });
+    }
+    Ok(())
 }
 
 fn ask_to_disable(system: &System, console: &mut Console<'_>, module: &ModuleName) -> Result<(), Error> {

@@ -162,6 +162,20 @@ fn a_stall_that_cannot_be_undone_is_no_secret() {
 }
 
 #[test]
+fn a_load_that_others_undo_is_no_success() {
+    let machine = Machine::new();
+    machine.on_insert(|files| {
+        files.patch("cmdline_c", true, true);
+        Ok(())
+    });
+    machine.after(Duration::from_millis(5), |files| files.disabled("cmdline_c"));
+    let path = machine.file("a.ko", MODULE);
+    let ran = machine.run(&["load", &path]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.starts_with("kpatch: module cmdline_c is no longer enabled after its transition: "));
+}
+
+#[test]
 fn a_replaced_module_is_quietly_removed_and_inserted_again() {
     let machine = Machine::new();
     machine.files.module("cmdline_c", "1");

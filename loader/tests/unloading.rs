@@ -50,6 +50,16 @@ fn a_patch_on_its_way_out_is_only_waited_for() {
 }
 
 #[test]
+fn an_unload_that_others_undo_is_no_success() {
+    let machine = Machine::new();
+    machine.files.patch("fix", true, true);
+    machine.after(Duration::from_millis(5), |files| files.patch("fix", true, false));
+    let ran = machine.run(&["unload", "fix"]);
+    assert_eq!((ran.code, machine.calls().len()), (1, 0));
+    assert!(ran.err.starts_with("kpatch: module fix is enabled again after its transition: "), "{}", ran.err);
+}
+
+#[test]
 fn a_replaced_patch_is_only_removed() {
     let machine = Machine::new();
     machine.files.module("old_fix", "0");
