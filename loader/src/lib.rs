@@ -5,6 +5,18 @@
 //! explained errors, waiting that starts in milliseconds. It compiles nothing, reads no kernel source, starts no other
 //! program, and needs no file besides itself.
 //!
+//! # Where it differs from the original
+//! - `help` exits 0, wrong usage 2, the other failures as below (the original: always 1).
+//! - `load --all` takes only the newest `kpatch_<kernel>_<version>_<release>` of a kernel and says what it leaves out; it
+//!   and `unload --all` go on after a failure.
+//! - `load` checks first what can be known, and explains what the kernel refuses. A loaded patch of the same name but
+//!   another build is pointed out.
+//! - `unload`, and the quiet removal before `load`, touch no module that is not a live patch.
+//! - A module name is one name with `-` or `_`, with or without `.ko`.
+//! - Waiting polls after 1 ms, then ever more slowly, up to every 100 ms.
+//! - A transition that someone else turned round meanwhile is a failure.
+//! - The tasks that only root may look at are counted, not left out in silence.
+//!
 //! # Exit codes
 //! | code | meaning |
 //! |---|---|

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Replaces cmdline_proc_show with a constant text; sleeps when the reader asks for it. */
+/*
+ * Replaces cmdline_proc_show with a constant text. cmdline_c.ko is this file, built out of tree with Debian's
+ * linux-headers-6.12.117+deb12-amd64 and CONFIG_DEBUG_INFO_BTF_MODULES= on the make line, then `strip -g`.
+ */
 #include <linux/module.h>
 #include <linux/kernel.h>
 #include <linux/livepatch.h>
