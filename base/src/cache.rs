@@ -183,6 +183,12 @@ impl Cache {
         &self.root
     }
 
+    /// The complete entry `<kind>/<label>-<key>`, where there is one.
+    pub fn find(&self, kind: &str, label: &str, key: &Key) -> Option<PathBuf> {
+        let path = self.root.join(kind).join(entry_of(label, key));
+        path.join(MANIFEST).is_file().then_some(path)
+    }
+
     /// Finds the entry `<kind>/<label>-<key>`, or makes it: `make` fills an empty directory, which then becomes the
     /// entry. The second of two callers at once waits and finds what the first made.
     ///
@@ -195,13 +201,12 @@ impl Cache {
         key: &Key,
         make: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
-        let key = key.hex();
-        let name = format!("{label}-{}", &key[..16]);
-        let parent = self.root.join(kind);
-        let path = parent.join(&name);
-        if path.join(MANIFEST).is_file() {
+        if let Some(path) = self.find(kind, label, key) {
             return Ok(path);
         }
+        let name = entry_of(label, key);
+        let parent = self.root.join(kind);
+        let path = parent.join(&name);
         fs::create_dir_all(&parent).map_err(io_error("make the directory", &parent))?;
         let _lock = lock(&parent.join(format!(".{name}.lock")))?;
         if path.join(MANIFEST).is_file() {
@@ -209,7 +214,7 @@ impl Cache {
         }
         let aside = Aside::new(parent.join(format!(".{name}.making")))?;
         make(&aside.0)?;
-        finish(&aside.0, &path, key)?;
+        finish(&aside.0, &path, key.hex())?;
         Ok(path)
     }
 
@@ -263,6 +268,10 @@ impl Cache {
         fs::rename(&entry.path, &aside).map_err(io_error("remove", &entry.path))?;
         fs::remove_dir_all(&aside).map_err(io_error("remove", &aside))
     }
+}
+
+fn entry_of(label: &str, key: &Key) -> String {
+    format!("{label}-{}", &key.hex()[..16])
 }
 
 /// A directory that is removed again unless it was renamed away.

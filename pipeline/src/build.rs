@@ -118,7 +118,7 @@ impl Build<'_> {
         let dir = self.project.build_dir(&self.tree.id, &self.target.name);
         make_dir(&dir)?;
         let _lock = cache::lock(&dir.join(".lock"))?;
-        let rustc = Rustc::find()?;
+        let rustc = Rustc::find(self.cache)?;
         let image = std::cell::OnceCell::new();
         let load_image = || -> Result<&KernelImage, Error> {
             if image.get().is_none() {

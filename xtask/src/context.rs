@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What every verb starts from: the project, the cache, the terminal.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use klp_base::cache::Cache;
 use klp_base::events::Terminal;
+use klp_base::process::Cmd;
 use klp_pipeline::build::{Build, Built, Range};
 use klp_pipeline::kernel::{KernelTree, Pin};
 use klp_pipeline::project::Project;
@@ -13,16 +14,35 @@ use klp_pipeline::project::Project;
 /// The kernel that verbs take where none is named.
 pub(crate) const DEFAULT_KERNEL: &str = "debian-6.12";
 
+/// This machine cannot do it; the text says what to do. Exit code 69.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NotAble(pub(crate) String);
+
 pub(crate) struct Context {
     pub(crate) project: Project,
     pub(crate) cache: Cache,
     pub(crate) terminal: Terminal,
 }
 
+/// The static programs that guests and machines run.
+pub(crate) struct StaticPrograms {
+    pub(crate) guest: PathBuf,
+    pub(crate) kpatch: PathBuf,
+}
+
+/// The project's directory: the one that this program was compiled in.
+pub(crate) fn project_root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
 impl Context {
     pub(crate) fn new() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-        Ok(Self { project: Project::open(root)?, cache: Cache::from_env()?, terminal: Terminal::new() })
+        Ok(Self {
+            project: Project::open(project_root())?,
+            cache: Cache::from_env()?,
+            terminal: Terminal::new(),
+        })
     }
 
     /// The pinned kernel, made or found in the cache.
@@ -37,9 +57,45 @@ impl Context {
             Build { project: &self.project, tree, target: &target, cache: &self.cache, sink: &self.terminal };
         Ok(build.run(range)?)
     }
+
+    /// Builds the guest program and the loader, static and small.
+    pub(crate) fn static_programs(&self) -> Result<StaticPrograms> {
+        use klp_base::events::{StageEnd, stage};
+        let target = crate::setup::guest_target();
+        let target_dir = std::env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| self.project.root().join("target"), |dir| self.project.root().join(dir));
+        stage(&self.terminal, "programs", "guest and kpatch", || {
+            Cmd::new("cargo")
+                .args([
+                    "build",
+                    "--quiet",
+                    "--profile",
+                    "small",
+                    "--target",
+                    target,
+                    "-p",
+                    "klp-guest",
+                    "-p",
+                    "kpatch",
+                ])
+                .arg("--target-dir")
+                .arg(&target_dir)
+                .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
+                .cwd(self.project.root())
+                .run()
+                .map(|_| (StageEnd::Done, ()))
+        })?;
+        let dir = target_dir.join(target).join("small");
+        Ok(StaticPrograms { guest: dir.join("klp-guest"), kpatch: dir.join("kpatch") })
+    }
 }
 
 /// The process's exit code for an error that a verb returned.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
-    error.downcast_ref::<klp_pipeline::Error>().map_or(1, klp_pipeline::Error::exit_code)
+    if error.is::<NotAble>() {
+        return 69;
+    }
+    let pipeline = error.downcast_ref::<klp_pipeline::Error>().map(klp_pipeline::Error::exit_code);
+    let harness = error.downcast_ref::<klp_vm::Error>().map(klp_vm::Error::exit_code);
+    pipeline.or(harness).unwrap_or(1)
 }

@@ -3,6 +3,8 @@
 
 mod build;
 mod context;
+mod qemu_test;
+mod setup;
 
 use std::process::ExitCode;
 
@@ -19,12 +21,16 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Build(build::Args),
+    Doctor(setup::Args),
+    QemuTest(qemu_test::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.verb {
         Verb::Build(args) => build::run(&args),
+        Verb::Doctor(args) => setup::run(&args),
+        Verb::QemuTest(args) => qemu_test::run(&args),
     };
     match result {
         Ok(code) => code,

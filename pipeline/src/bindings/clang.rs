@@ -40,6 +40,11 @@ fn load(tree: &KernelTree) -> Result<(), Error> {
     })
 }
 
+/// Whether libclang can be loaded.
+pub fn libclang_is_there() -> bool {
+    clang_sys::is_loaded() || clang_sys::load().is_ok()
+}
+
 /// Makes or finds the bindings.
 pub(super) fn bindings(
     tree: &KernelTree,

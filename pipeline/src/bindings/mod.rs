@@ -15,6 +15,7 @@ use std::fmt::Write;
 use klp_base::cache::{Cache, Key};
 use klp_base::events::Sink;
 
+pub use self::clang::libclang_is_there;
 use self::render::{Needed, Renderer};
 use crate::error::Error;
 use crate::image::{BtfError, KernelImage, TypeKind, Types};

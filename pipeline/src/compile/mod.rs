@@ -3,6 +3,7 @@
 
 mod flags;
 mod own_core;
+pub mod rust_src;
 mod rustc;
 
 use std::fmt::Write;

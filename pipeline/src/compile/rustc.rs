@@ -3,16 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
+use klp_base::cache::Cache;
 use klp_base::process::Cmd;
 use serde::Deserialize;
 
-use super::flags;
+use super::{flags, rust_src};
 use crate::error::{Error, make_dir};
 use crate::kernel::KernelTree;
 use crate::resolve::Resolved;
 
 /// The version that rust-toolchain.toml pins; a kernel may pin its own later.
-const VERSION: &str = "1.95.0";
+pub(super) const VERSION: &str = "1.95.0";
 
 /// What rustc says of flags that it passes on to LLVM all the same.
 const KNOWN_WARNINGS: [&str; 2] =
@@ -43,7 +44,7 @@ impl Rustc {
     ///
     /// # Errors
     /// rustc is missing or another version, or the source of `core` is not there.
-    pub fn find() -> Result<Self, Error> {
+    pub fn find(cache: &Cache) -> Result<Self, Error> {
         let hint = "install Rust 1.95.0: `rustup toolchain install` in the project's directory";
         let sysroot = PathBuf::from(Cmd::new("rustc").args(["--print", "sysroot"]).hint(hint).read()?);
         let program = sysroot.join("bin/rustc");
@@ -58,11 +59,10 @@ impl Rustc {
                 help: hint.to_owned(),
             });
         }
-        let candidates = [
-            sysroot.join("lib/rustlib/src/rust/library"),
-            PathBuf::from(format!("/usr/src/rustc-{VERSION}/library")),
-        ];
-        let library = candidates.into_iter().find(|dir| dir.join("core/src/lib.rs").is_file());
+        let installed = PathBuf::from(format!("/usr/src/rustc-{VERSION}/library"));
+        let candidates = [sysroot.join("lib/rustlib/src/rust/library"), installed];
+        let mut candidates = candidates.into_iter().chain(rust_src::in_cache(cache));
+        let library = candidates.find(|dir| dir.join("core/src/lib.rs").is_file());
         let library = library.ok_or_else(|| Error::NotAble {
             what: format!("the source of Rust {VERSION}'s `core` library is missing"),
             help: "`rustup component add rust-src`, or run `cargo xtask doctor --fix`".to_owned(),

@@ -10,11 +10,12 @@ use klp_base::process::{Cmd, find_program};
 use super::Package;
 use crate::error::{Error, make_dir};
 
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const HINT: &str =
     "pinned kernels come through apt: use a Debian machine, or one with apt set up for Debian's archive";
 
 /// apt, reading either the machine's package lists or lists of our own in the cache.
-pub(super) struct Apt {
+pub(crate) struct Apt {
     options: Vec<String>,
 }
 
@@ -37,16 +38,53 @@ impl Apt {
 
     /// apt with lists of our own in the cache, brought up to date. Needs no root.
     pub(super) fn updated(cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
-        let dir = cache.root().join("apt");
+        Self::with_lists_in(&cache.root().join("apt"), &[], sink)
+    }
+
+    /// apt with the lists of another suite of Debian, from the mirror that the machine's own suite comes from.
+    pub(crate) fn of_suite(suite: &str, cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
+        let targets = Cmd::new("apt-get")
+            .args([
+                "indextargets",
+                "--format",
+                "$(REPO_URI) $(RELEASE)",
+                "Created-By: Packages",
+                "Origin: Debian",
+            ])
+            .hint(HINT)
+            .read()?;
+        let own_suite = |line: &str| {
+            let (uri, release) = line.split_once(' ')?;
+            (!release.contains('-')).then(|| uri.to_owned())
+        };
+        let mirror = targets.lines().find_map(own_suite).ok_or_else(|| Error::NotAble {
+            what: format!("no mirror of Debian is set up in apt, so that suite {suite} cannot be found"),
+            help: "add Debian's archive to apt's sources and run `apt-get update`".to_owned(),
+        })?;
+        let dir = cache.root().join("apt").join(suite);
+        make_dir(&dir)?;
+        let sources = dir.join("sources.list");
+        crate::error::write(&sources, format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"))?;
+        let only = [
+            format!("-oDir::Etc::sourcelist={}", sources.display()),
+            "-oDir::Etc::sourceparts=/dev/null".to_owned(),
+        ];
+        Self::with_lists_in(&dir, &only, sink)
+    }
+
+    fn with_lists_in(dir: &Path, options: &[String], sink: &dyn Sink) -> Result<Self, Error> {
         make_dir(&dir.join("lists/partial"))?;
         make_dir(&dir.join("archives/partial"))?;
         let _lock = cache::lock(&dir.join(".lock"))?;
         let own = Self {
-            options: vec![
+            options: [
                 format!("-oDir::State::lists={}", dir.join("lists").display()),
                 format!("-oDir::Cache={}", dir.display()),
                 "-oAPT::Sandbox::User=root".to_owned(),
-            ],
+            ]
+            .into_iter()
+            .chain(options.iter().cloned())
+            .collect(),
         };
         sink.note("  apt          bringing our own package lists up to date".to_owned());
         own.cmd("apt-get").args(["-q", "update", "-oAPT::Update::Error-Mode=any"]).run().map_err(
@@ -94,6 +132,22 @@ impl Apt {
         let listed = self.cmd("apt-cache").args(["madison", newest]).run()?.stdout_text();
         let version = versions(&listed).next().map(ToOwned::to_owned);
         Ok(version.map(|version| Package { name: newest.to_owned(), version, sha256: String::new() }))
+    }
+
+    /// Downloads a package into `dir` and compares its hash with the pinned one: the path of its file.
+    pub(crate) fn download_checked(&self, package: &Package, dir: &Path) -> Result<PathBuf, Error> {
+        let deb = self.download(package, dir)?;
+        let found = cache::sha256_file(&deb)?;
+        if found == package.sha256 {
+            return Ok(deb);
+        }
+        Err(Error::Package {
+            package: format!("{} {}", package.name, package.version),
+            message: format!(
+                "its file has SHA-256 {found}, pinned is {}; do not use it: the archive, the way to it or the pin is wrong",
+                package.sha256
+            ),
+        })
     }
 
     /// Downloads a package into `dir`: the path of its file, whose content is not checked yet.

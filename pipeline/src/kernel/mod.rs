@@ -13,6 +13,7 @@ use klp_base::events::Sink;
 use klp_format::KernelRelease;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::apt::Apt;
 pub use self::config::KernelConfig;
 use crate::error::Error;
 use crate::project::{Project, parse_toml};

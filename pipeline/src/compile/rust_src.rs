@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The source of `core` from Debian's package rust-src, for machines where rustup does not give it.
+
+use std::path::{Path, PathBuf};
+
+use klp_base::cache::{Cache, Key};
+use klp_base::events::Sink;
+use klp_base::process::Cmd;
+
+use super::rustc::VERSION;
+use crate::error::{Error, io_error};
+use crate::kernel::{Apt, Package};
+
+/// The package of exactly the pinned compiler's version.
+const PACKAGE: (&str, &str, &str, &str) =
+    ("rust-src", "1.95.0+dfsg1-2~bpo13+1", "trixie-backports", "RUST_SRC_SHA256");
+
+fn key() -> Key {
+    Key::new("rust-src 1").with(PACKAGE.1).with(PACKAGE.3)
+}
+
+/// Directory with the library's source in the cache, where it is there.
+pub(super) fn in_cache(cache: &Cache) -> Option<PathBuf> {
+    let library = library(&cache.find("rust-src", VERSION, &key())?);
+    library.is_dir().then_some(library)
+}
+
+fn library(entry: &Path) -> PathBuf {
+    entry.join("usr/src").join(format!("rustc-{VERSION}")).join("library")
+}
+
+/// Fetches it into the cache.
+///
+/// # Errors
+/// The package is not to be had, or is not what was pinned.
+pub fn from_debian(cache: &Cache, sink: &dyn Sink) -> Result<(), Error> {
+    let (name, version, suite, sha256) = PACKAGE;
+    let package = Package { name: name.to_owned(), version: version.to_owned(), sha256: sha256.to_owned() };
+    cache.entry("rust-src", VERSION, &key(), |dir| {
+        let deb = Apt::of_suite(suite, cache, sink)?.download_checked(&package, dir)?;
+        Cmd::new("dpkg-deb").arg("-x").args([&deb, dir]).hint("install the package dpkg").run()?;
+        std::fs::remove_file(&deb).map_err(io_error("remove", &deb))
+    })?;
+    Ok(())
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `qemu-test`: VM cases × kernels.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use klp_base::events::Verdict;
+use klp_pipeline::Error;
+use klp_pipeline::build::{Range, Stage};
+use klp_pipeline::kernel::{Arch, KernelTree};
+use klp_vm::{
+    AccelChoice, GuestFiles, Kernel, Options, Suite, Summary, Target, Unprovided, case, junit, ktap,
+};
+
+use crate::context::{Context, DEFAULT_KERNEL, NotAble};
+use crate::setup;
+
+/// Run VM cases: boot a pinned kernel, load, prove, revert.
+///
+/// Example: cargo xtask qemu-test cmdline --kernel debian-6.12 --junit junit.xml
+///
+/// Exit codes: 0 passed, 1 a test failed, 2 usage, 5 a guest panicked, 6 a guest hung, 69 the environment is not able.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Cases whose names contain one of these words; all of them where none is given
+    pub(crate) filter: Vec<String>,
+    /// Id of a kernel; may be given several times
+    #[arg(long, default_value = DEFAULT_KERNEL)]
+    pub(crate) kernel: Vec<String>,
+    /// List the selected cases and kernels, and run nothing
+    #[arg(long)]
+    list: bool,
+    /// Write a JUnit report to this file
+    #[arg(long)]
+    pub(crate) junit: Option<PathBuf>,
+    /// What runs the guests: auto (KVM where it proves itself), kvm, tcg
+    #[arg(long, default_value = "auto")]
+    accel: AccelChoice,
+    /// Guests at a time
+    #[arg(long, default_value = "1")]
+    jobs: NonZeroU32,
+    /// Run everything this often, each time in a fresh boot
+    #[arg(long, default_value = "1")]
+    repeat: NonZeroU32,
+    /// Boot, and give the terminal a shell in the guest instead of running the cases
+    #[arg(long)]
+    shell: bool,
+    /// Let each boot wait for a debugger
+    #[arg(long)]
+    gdb: bool,
+    /// Directory of the cases
+    #[arg(long, hide = true)]
+    cases: Option<PathBuf>,
+}
+
+impl Args {
+    /// The given cases on the given kernel, everything else as usual.
+    pub(crate) fn of(filter: &[&str], kernel: &str) -> Self {
+        Self {
+            filter: filter.iter().map(|word| (*word).to_owned()).collect(),
+            kernel: vec![kernel.to_owned()],
+            list: false,
+            junit: None,
+            accel: AccelChoice::Auto,
+            jobs: NonZeroU32::MIN,
+            repeat: NonZeroU32::MIN,
+            shell: false,
+            gdb: false,
+            cases: None,
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let context = Context::new()?;
+    let dir = args.cases.clone().unwrap_or_else(|| context.project.root().join("tests/cases"));
+    let cases = case::load_all(&dir).map_err(klp_vm::Error::from)?;
+    let known = context.project.kernel_ids();
+    case::check_kernels(&cases, &known.iter().map(String::as_str).collect::<Vec<_>>())
+        .map_err(klp_vm::Error::from)?;
+    let cases = case::select(&cases, &args.filter).map_err(klp_vm::Error::from)?;
+    if args.list {
+        for kernel in &args.kernel {
+            klp_pipeline::kernel::Pin::load(&context.project, kernel)?;
+            cases
+                .iter()
+                .filter(|case| case.is_for(kernel))
+                .for_each(|case| println!("{kernel} {}", case.name));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    setup::ensure(&context)?;
+    let summary = match run_cases(&context, args, cases)? {
+        Some(summary) => summary,
+        None => return Ok(ExitCode::SUCCESS),
+    };
+    print!("{}", ktap::render(&summary));
+    if let Some(path) = &args.junit {
+        junit::write(path, &summary)?;
+    }
+    println!("{}", closing_line(&summary));
+    Ok(ExitCode::from(summary.verdict().exit_code()))
+}
+
+/// Runs cases; nothing comes back of a shell.
+pub(crate) fn run_cases(context: &Context, args: &Args, cases: Vec<case::Case>) -> Result<Option<Summary>> {
+    let trees: Vec<KernelTree> = args.kernel.iter().map(|id| context.kernel(id)).collect::<Result<_>>()?;
+    let targets = trees.iter().map(|tree| guest(context, tree)).collect::<Result<_>>()?;
+    let provide = |kernel: &Kernel, artifact: &str| artifact_of(context, &trees, kernel, artifact);
+    let mut options =
+        Options::new(context.project.root().join("build/evidence"), context.cache.root().join("state"))?;
+    options.accel = args.accel;
+    options.jobs = args.jobs;
+    options.repeat = args.repeat;
+    options.gdb = args.gdb;
+    let suite = Suite { targets, cases, provider: &provide, options };
+    if args.shell {
+        suite.shell(&context.terminal)?;
+        return Ok(None);
+    }
+    Ok(Some(suite.run(&context.terminal)?))
+}
+
+/// A kernel and what its guest needs.
+pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
+    let programs = context.static_programs()?;
+    let busybox =
+        setup::busybox().ok_or_else(|| NotAble("busybox is missing; install busybox-static".to_owned()))?;
+    let arch = match tree.arch {
+        Arch::X86_64 => klp_vm::Arch::X86_64,
+    };
+    Ok(Target {
+        kernel: Kernel {
+            id: tree.id.clone(),
+            arch,
+            image: tree.image.clone(),
+            release: tree.release.to_string(),
+        },
+        files: GuestFiles {
+            program: programs.guest,
+            busybox,
+            lib: context.project.root().join("tests/lib"),
+            extra: BTreeMap::from([("/sbin/kpatch".to_owned(), programs.kpatch)]),
+        },
+    })
+}
+
+/// The module that a case names: a fix or stream, or `<name>@kbuild` for the one that was not converted.
+fn artifact_of(
+    context: &Context,
+    trees: &[KernelTree],
+    kernel: &Kernel,
+    artifact: &str,
+) -> Result<PathBuf, Unprovided> {
+    let tree = trees.iter().find(|tree| tree.id == kernel.id);
+    let tree = tree.ok_or_else(|| Unprovided::Failed(format!("kernel {} was not fetched", kernel.id)))?;
+    let (name, stage) = artifact.split_once('@').unwrap_or((artifact, "verify"));
+    let explain = |error: anyhow::Error| match error.downcast_ref::<Error>() {
+        Some(Error::NotAble { .. }) => Unprovided::NotAble(format!("{error:#}")),
+        _ => Unprovided::Failed(format!("{artifact} could not be built: {error:#}")),
+    };
+    match stage.parse() {
+        Ok(Stage::Verify) => {
+            context.build(tree, name, Range::default()).map(|built| built.ko).map_err(explain)
+        }
+        Ok(Stage::Kbuild) => {
+            let range = Range { from: None, to: Stage::Kbuild };
+            context.build(tree, name, range).map(|built| built.unconverted).map_err(explain)
+        }
+        _ => Err(Unprovided::Failed(format!("{artifact}: only the stages kbuild and verify give a module"))),
+    }
+}
+
+fn closing_line(summary: &Summary) -> String {
+    let passed = summary.count(Verdict::Passed);
+    let skipped = summary.count(Verdict::Skipped);
+    format!("{passed} passed, {} failed, {skipped} skipped", summary.cases.len() - passed - skipped)
+}
+
+/// Where the evidence of a case lies.
+pub(crate) fn evidence_dir(root: &Path, kernel: &str, case: &str) -> PathBuf {
+    root.join("build/evidence").join(kernel).join(case)
+}

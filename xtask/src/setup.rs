@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What the host needs, and how it gets it: `doctor`, and the automatic set-up of `demo`, `test` and `qemu-test`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use klp_base::cache::Cache;
+use klp_base::events::Sink;
+use klp_base::process::{Cmd, find_program};
+use klp_pipeline::compile::{Rustc, rust_src};
+
+use crate::context::{Context, NotAble, project_root};
+
+/// Check the host's tools, and install what is missing.
+///
+/// Example: cargo xtask doctor --fix
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Install what is missing
+    #[arg(long)]
+    fix: bool,
+}
+
+/// A tool of the host's.
+struct Tool {
+    name: &'static str,
+    why: &'static str,
+    package: &'static str,
+    present: fn() -> bool,
+}
+
+macro_rules! program {
+    ($name:literal, $package:literal, $why:literal) => {
+        Tool { name: $name, why: $why, package: $package, present: || find_program($name).is_some() }
+    };
+}
+
+const TOOLS: &[Tool] = &[
+    program!("gcc", "gcc", "links the host tools"),
+    program!(
+        "x86_64-linux-gnu-gcc-12",
+        "gcc-12",
+        "compiles modpost's part of a module as the kernel was compiled"
+    ),
+    program!("make", "make", "runs kbuild"),
+    program!("ld", "binutils", "links modules"),
+    program!("apt-get", "apt", "fetches pinned kernels"),
+    program!("dpkg-deb", "dpkg", "unpacks pinned kernels"),
+    program!("git", "git", "names the commit in reports"),
+    program!("qemu-system-x86_64", "qemu-system-x86", "boots guests"),
+    Tool {
+        name: "busybox (static)",
+        why: "is the guest's userland",
+        package: "busybox-static",
+        present: static_busybox,
+    },
+    Tool {
+        name: "libclang",
+        why: "reads the kernel's headers",
+        package: "libclang1-19",
+        present: klp_pipeline::bindings::libclang_is_there,
+    },
+    Tool { name: "libelf", why: "is what the kernel's objtool runs on", package: "libelf1", present: libelf },
+];
+
+/// Where busybox is: a dynamic one is of no use in a guest.
+pub(crate) fn busybox() -> Option<PathBuf> {
+    find_program("busybox")
+}
+
+fn static_busybox() -> bool {
+    // A dynamic program names its interpreter near its start.
+    busybox().and_then(|path| std::fs::read(path).ok()).is_some_and(|bytes| {
+        let head = bytes.get(..4096).unwrap_or(&bytes);
+        !head.windows(8).any(|window| window == b"ld-linux")
+    })
+}
+
+fn libelf() -> bool {
+    ["/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", "/usr/lib64", "/lib64"]
+        .iter()
+        .any(|dir| Path::new(dir).join("libelf.so.1").exists())
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let context = Context::new()?;
+    if args.fix {
+        ensure(&context)?;
+    }
+    let mut missing = 0;
+    for tool in TOOLS {
+        let present = (tool.present)();
+        missing += u32::from(!present);
+        let word = if present { "ok" } else { "MISSING" };
+        let hint = if present { String::new() } else { format!("; install the package {}", tool.package) };
+        println!("{word:<8} {}: {}{hint}", tool.name, tool.why);
+    }
+    match Rustc::find(&context.cache) {
+        Ok(_) => println!("ok       Rust with the source of core: compiles fixes"),
+        Err(error) => {
+            missing += 1;
+            println!("MISSING  Rust with the source of core: {error}");
+        }
+    }
+    println!("ok       guest programs are built for {}", guest_target());
+    if missing == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    bail!(NotAble(format!("{missing} of the tools are missing; run `cargo xtask doctor --fix`")))
+}
+
+/// Installs what is missing, or says the one command to run.
+pub(crate) fn ensure(context: &Context) -> Result<()> {
+    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !(tool.present)()).collect();
+    if !missing.is_empty() {
+        install(&missing, &context.terminal)?;
+    }
+    ensure_rust(&context.cache, &context.terminal)
+}
+
+fn install(missing: &[&Tool], sink: &dyn Sink) -> Result<()> {
+    let mut packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    packages.dedup();
+    let names: Vec<&str> = missing.iter().map(|tool| tool.name).collect();
+    let typed = format!("apt-get install --no-install-recommends {}", packages.join(" "));
+    let root = Cmd::new("id").arg("-u").read()? == "0";
+    let sudo = !root && find_program("sudo").is_some() && Cmd::new("sudo").args(["-n", "true"]).run().is_ok();
+    if !root && !sudo {
+        bail!(NotAble(format!(
+            "missing: {}; run this and then try again:\n    sudo {typed}",
+            names.join(", ")
+        )));
+    }
+    sink.note(format!("  set-up       missing: {}; installing {}", names.join(", "), packages.join(" ")));
+    let apt = |words: &[&str]| {
+        let cmd = if root { Cmd::new("apt-get") } else { Cmd::new("sudo").args(["-n", "apt-get"]) };
+        cmd.args(["-q", "-y"]).args(words).env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C").run()
+    };
+    let wanted = [&["install", "--no-install-recommends"], packages.as_slice()].concat();
+    // Lists may be missing on a fresh machine or be too old for the archive: then they are fetched, once.
+    if apt(&wanted).is_err() {
+        sink.note("  set-up       the package lists do not serve; fetching new ones".to_owned());
+        apt(&["update"]).and_then(|_| apt(&wanted)).map_err(|error| NotAble(format!("{error}")))?;
+    }
+    let still: Vec<&str> = missing.iter().filter(|tool| !(tool.present)()).map(|tool| tool.name).collect();
+    if still.is_empty() {
+        return Ok(());
+    }
+    bail!(NotAble(format!("{} still missing after `{typed}`", still.join(", "))))
+}
+
+/// The source of `core`, and the target that guest programs are built for: by rustup, else as Debian packages them.
+fn ensure_rust(cache: &Cache, sink: &dyn Sink) -> Result<()> {
+    if Rustc::find(cache).is_ok() && musl_is_there() {
+        return Ok(());
+    }
+    sink.note("  set-up       installing Rust's components with rustup".to_owned());
+    let rustup = Cmd::new("rustup").args(["toolchain", "install"]).cwd(project_root()).run();
+    if let Err(error) = rustup {
+        sink.warn(format!("rustup refused ({})", error.to_string().lines().next().unwrap_or_default()));
+    }
+    if Rustc::find(cache).is_err() {
+        sink.note("  set-up       taking the source of core from Debian's package rust-src".to_owned());
+        rust_src::from_debian(cache, sink)?;
+        Rustc::find(cache)?;
+    }
+    if !musl_is_there() {
+        sink.warn(format!("no musl target: guest programs are built for {}", guest_target()));
+    }
+    Ok(())
+}
+
+const MUSL: &str = "x86_64-unknown-linux-musl";
+
+fn musl_is_there() -> bool {
+    Cmd::new("rustc")
+        .args(["--print", "sysroot"])
+        .cwd(project_root())
+        .read()
+        .is_ok_and(|sysroot| Path::new(&sysroot).join("lib/rustlib").join(MUSL).join("lib").is_dir())
+}
+
+/// The target that static programs are built for: musl where it is there, else the host's, linked statically.
+pub(crate) fn guest_target() -> &'static str {
+    if musl_is_there() { MUSL } else { "x86_64-unknown-linux-gnu" }
+}
