@@ -13,6 +13,7 @@ pub mod kernel;
 pub mod postlink;
 pub mod project;
 pub mod resolve;
+pub mod scaffold;
 pub mod verify;
 
 pub use error::Error;

@@ -240,14 +240,11 @@ impl Project {
     /// # Errors
     /// There is none, or its files are wrong.
     pub fn fix(&self, name: &str) -> Result<Fix, Error> {
-        let is_name = !name.is_empty()
-            && name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_');
         let dir = self
             .fix_dirs()
             .map(|dir| dir.join(name))
             .into_iter()
-            .find(|dir| is_name && dir.join("patch.toml").is_file());
+            .find(|dir| is_fix_name(name) && dir.join("patch.toml").is_file());
         let Some(dir) = dir else {
             let known = names_in(&self.fix_dirs(), |path| path.join("patch.toml").is_file())
                 .into_iter()
@@ -321,7 +318,13 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
     })
 }
 
-fn is_rust_name(text: &str) -> bool {
+/// Whether a fix may be called this.
+pub(crate) fn is_fix_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
+}
+
+pub(crate) fn is_rust_name(text: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     !text.is_empty()
         && text != "_"

@@ -49,6 +49,17 @@ keep() {
 	cat "$2" >"$EVIDENCE/$1"
 }
 
+# prints <name> <command...>: keeps what the command prints in the evidence; ends as the command does.
+prints() {
+	mkdir -p "$EVIDENCE"
+	_kept=$EVIDENCE/$1
+	shift
+	"$@" >"$_kept" 2>&1
+	_status=$?
+	cat "$_kept"
+	return $_status
+}
+
 # contains <text> <file>: the file holds the text.
 contains() {
 	grep -qF -e "$1" "$2" && return

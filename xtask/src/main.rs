@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `cargo xtask`: Ferrograft's verbs.
 
+mod bench;
 mod build;
+mod cache;
+mod ci;
 mod context;
+mod demo;
+mod kernel;
+mod new_patch;
 mod qemu_test;
 mod setup;
 
@@ -22,6 +28,13 @@ struct Cli {
 enum Verb {
     Build(build::Args),
     Doctor(setup::Args),
+    Bench(bench::Args),
+    Cache(cache::Args),
+    Ci(ci::CiArgs),
+    Demo(demo::Args),
+    Kernel(kernel::Args),
+    NewPatch(new_patch::Args),
+    Test(ci::TestArgs),
     QemuTest(qemu_test::Args),
 }
 
@@ -30,6 +43,13 @@ fn main() -> ExitCode {
     let result = match cli.verb {
         Verb::Build(args) => build::run(&args),
         Verb::Doctor(args) => setup::run(&args),
+        Verb::Bench(args) => bench::run(&args),
+        Verb::Cache(args) => cache::run(&args),
+        Verb::Ci(args) => ci::ci(&args),
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Kernel(args) => kernel::run(&args),
+        Verb::NewPatch(args) => new_patch::run(&args),
+        Verb::Test(args) => ci::test(&args),
         Verb::QemuTest(args) => qemu_test::run(&args),
     };
     match result {

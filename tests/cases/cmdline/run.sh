@@ -5,11 +5,13 @@
 module=$(module_of "$KO_cmdline")
 patch=$PATCHES/$module
 
-keep original /proc/cmdline
+phase before
+original=$(collected /proc/cmdline)
 check "before: /proc/cmdline is the kernel's command line" contains "rdinit=/init" /proc/cmdline
 check "before: no patch is there" unloaded "$module"
 
-check "kpatch load succeeds" kpatch load "$KO_cmdline" || exit
+# The outputs stay with the evidence: `cargo xtask demo` shows them.
+check "kpatch load succeeds" prints load.out kpatch load "$KO_cmdline" || exit
 phase patched
 check "/proc/cmdline comes from the replacement" reads "patched from Rust" /proc/cmdline
 check "calls go through the livepatch trampoline" redirected cmdline_proc_show
@@ -22,9 +24,10 @@ case $RELEASE in
 *) check "the patch is cumulative" attribute "$module" replace 1 ;;
 esac
 check "kpatch list shows it enabled" listed "$module" enabled
+kpatch list >"$EVIDENCE/list.out"
 
-check "kpatch unload succeeds" kpatch unload "$module"
+check "kpatch unload succeeds" prints unload.out kpatch unload "$module"
 phase reverted
-check "/proc/cmdline is the original, byte for byte" same "$EVIDENCE/original" /proc/cmdline
+check "/proc/cmdline is the original, byte for byte" same "$original" /proc/cmdline
 check "calls are no longer redirected" not_redirected cmdline_proc_show
 check "nothing of the patch is left" unloaded "$module"

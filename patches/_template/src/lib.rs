@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! {{description}}
+#![no_std]
+
+use klp::prelude::*;
+
+/// The replacements of this fix.
+pub struct Patch;
+
+impl replaced::{{object}} for Patch {
+    // {{prototype}}
+    unsafe extern "C" fn {{function}}{{signature}} {
+        // Replace this body: it is what runs in place of the kernel's.
+        {{body}}
+    }
+}
+
+klp::livepatch!(Patch);

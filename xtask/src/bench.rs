@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `bench`: figures as ratios measured in one run. Nothing is asserted here.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use klp_base::cache::Cache;
+use klp_base::events::{Silent, Verdict};
+use klp_base::process::Cmd;
+use klp_vm::{Options, Suite, Unprovided, case};
+
+use crate::context::{Context, DEFAULT_KERNEL};
+use crate::{qemu_test, setup};
+
+/// Measure: boot (a case against a bare boot), build (cold, warm, unchanged).
+///
+/// Example: cargo xtask bench boot
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which; all of them where none is given
+    #[arg(value_parser = ["boot", "build"])]
+    name: Option<String>,
+    /// Measured runs of each
+    #[arg(long, default_value = "5")]
+    runs: usize,
+}
+
+/// All benchmarks, with the usual number of runs.
+pub(crate) fn run_all() -> Result<ExitCode> {
+    run(&Args { name: None, runs: 5 })
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let context = Context::new()?;
+    setup::ensure(&context)?;
+    let wanted = |name: &str| args.name.as_deref().is_none_or(|only| only == name);
+    if wanted("boot") {
+        boot(&context, args.runs)?;
+    }
+    if wanted("build") {
+        build(&context, args.runs)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One load-prove-revert case in a boot of its own, against the same kernel booted to a bare busybox shell.
+fn boot(context: &Context, runs: usize) -> Result<()> {
+    let tree = context.kernel(DEFAULT_KERNEL)?;
+    let module = context.build(&tree, "cmdline", klp_pipeline::build::Range::default())?.ko;
+    let target = qemu_test::guest(context, &tree)?;
+    let cases = case::load_all(&context.project.root().join("tests/cases")).map_err(klp_vm::Error::from)?;
+    let cases: Vec<_> = cases.into_iter().filter(|case| case.name == "cmdline").collect();
+    let options =
+        || Options::new(context.project.root().join("build/bench"), context.cache.root().join("state"));
+    let provide = |_: &klp_vm::Kernel, _: &str| Ok::<_, Unprovided>(module.clone());
+    let (mut bare, mut whole, mut inside) = (Vec::new(), Vec::new(), Vec::new());
+    // One more than is counted: the first pair warms the page cache.
+    for run in 0..=runs {
+        let cost = klp_vm::bench::bare_boot(&target, &options()?)?;
+        let suite = Suite {
+            targets: vec![target.clone()],
+            cases: cases.clone(),
+            provider: &provide,
+            options: options()?,
+        };
+        let summary = suite.run(&Silent)?;
+        let (Some(boot), Some(case)) = (summary.boots.first(), summary.cases.first()) else {
+            bail!("the case was not run: {:?}", summary.verdict());
+        };
+        if summary.verdict() != Verdict::Passed {
+            bail!(
+                "the case did not pass, so its cost says nothing: {}",
+                case.end.reason.clone().unwrap_or_default()
+            );
+        }
+        if run > 0 {
+            bare.push(cost.cpu);
+            whole.push(boot.cpu);
+            inside.push(case.cpu);
+        }
+    }
+    println!("boot ({DEFAULT_KERNEL}, {runs} pairs, CPU seconds of QEMU, median of each):");
+    println!("  bare busybox shell           {:.2}", median(&bare));
+    println!("  boot + load, prove, revert   {:.2}", median(&whole));
+    println!("    of which the case itself   {:.2} (its transitions' waiting is in it)", median(&inside));
+    let ratios: Vec<f64> = whole.iter().zip(&bare).map(|(a, b)| a.as_secs_f64() / b.as_secs_f64()).collect();
+    println!("  ratio                        {:.2} (target: at most 1.5)", median_of(ratios));
+    Ok(())
+}
+
+/// `build cmdline` with nothing but the kernel there, with everything there but the build, and with nothing to do.
+fn build(context: &Context, runs: usize) -> Result<()> {
+    let tree = context.kernel(DEFAULT_KERNEL)?;
+    let program = std::env::current_exe()?;
+    let measure = |cache: &Cache, words: &[&str]| -> Result<Duration> {
+        let cmd = Cmd::new(&program).args(["build", "cmdline", "--kernel", DEFAULT_KERNEL]).args(words);
+        Ok(cmd.env("FERROGRAFT_CACHE", cache.root()).run()?.cpu)
+    };
+    let mut cold = Vec::new();
+    for _ in 0..runs.min(2) {
+        let dir = tempfile::tempdir()?;
+        std::os::unix::fs::symlink(context.cache.root().join("kernel"), dir.path().join("kernel"))?;
+        cold.push(measure(&Cache::new(dir.path()), &["--from", "resolve"])?);
+    }
+    let repeat =
+        |words: &[&str]| (0..runs).map(|_| measure(&context.cache, words)).collect::<Result<Vec<_>>>();
+    measure(&context.cache, &[])?;
+    let warm = repeat(&["--from", "resolve"])?;
+    let unchanged = repeat(&[])?;
+    let ko = context.build(&tree, "cmdline", klp_pipeline::build::Range::default())?.ko;
+    println!("build cmdline ({DEFAULT_KERNEL}, CPU seconds with all children, medians):");
+    println!("  cold, kernel fetched         {:.1} (target: under 30)", median(&cold));
+    println!(
+        "  warm, every stage run        {:.2} (target: under 3; kpatch-build on a tiny kernel: 28-31)",
+        median(&warm)
+    );
+    println!("  unchanged                    {:.2}", median(&unchanged));
+    println!("  size of the module           {} bytes (target: under 24576)", std::fs::metadata(ko)?.len());
+    Ok(())
+}
+
+fn median(durations: &[Duration]) -> f64 {
+    median_of(durations.iter().map(Duration::as_secs_f64).collect())
+}
+
+fn median_of(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

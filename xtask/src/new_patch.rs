@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `new-patch`: a fix with the kernel's prototype filled in.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use klp_format::KlpSymbol;
+use klp_pipeline::image::KernelImage;
+use klp_pipeline::scaffold;
+
+use crate::context::{Context, DEFAULT_KERNEL};
+
+/// Make a new fix, with the kernel's prototype filled in, and a case that proves it.
+///
+/// Example: cargo xtask new-patch my-fix --replace vmlinux:version_proc_show
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Name of the fix: small letters, digits, `-` and `_`
+    name: String,
+    /// The function that it replaces, as OBJECT:FUNCTION
+    #[arg(long, default_value = "vmlinux:cmdline_proc_show")]
+    replace: KlpSymbol,
+    /// Id of the kernel whose prototype is taken
+    #[arg(long, default_value = DEFAULT_KERNEL)]
+    kernel: String,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let context = Context::new()?;
+    let tree = context.kernel(&args.kernel)?;
+    let image = KernelImage::load(&tree, &context.cache, &context.terminal)?;
+    for file in scaffold::new_fix(&context.project, &tree, &image, &args.name, &args.replace)? {
+        println!("{}", file.display());
+    }
+    println!("now: cargo xtask build {0} && cargo xtask qemu-test {0}", args.name);
+    Ok(ExitCode::SUCCESS)
+}
