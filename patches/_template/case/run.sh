@@ -4,6 +4,7 @@
 
 module=$(module_of "$KO_{{variable}}")
 
+phase before
 # Show here what is wrong without the fix.
 check "before: calls are not redirected" not_redirected {{function}}
 

@@ -194,22 +194,31 @@ fn prototypes(diagnostic: &Diagnostic, job: &Job<'_>) -> String {
         diagnostic.message.contains(&quoted) || primary().any(|line| line.text.contains(&defined))
     };
     let in_fix = resolved.functions.iter().filter(|function| function.fix == job.subject);
+    // Below rustc's own notes, which stand one column after the arrow.
+    let arrow =
+        diagnostic.rendered.as_deref().and_then(|text| text.lines().find_map(|line| line.find("--> ")));
+    let note = |text: String| format!("{}= kernel: {text}\n", " ".repeat(arrow.unwrap_or(1) + 1));
+    let prototype = |f: &crate::resolve::Function| {
+        note(format!("in {} of {} it is `{}`", f.symbol.object, resolved.kernel, f.c_prototype))
+    };
     match code.code.as_str() {
         // Wrong type, wrong number of parameters, missing function.
-        "E0053" | "E0050" | "E0046" | "E0195" | "E0186" => in_fix
-            .filter(|function| names(&function.method))
-            .map(|f| {
-                format!("  = kernel: {} has `{}` as `{}`\n", resolved.kernel, f.symbol.object, f.c_prototype)
-            })
+        "E0053" | "E0050" | "E0046" | "E0195" | "E0186" => {
+            in_fix.filter(|function| names(&function.method)).map(prototype).collect()
+        }
+        // A trait that is not implemented at all.
+        "E0277" => in_fix
+            .filter(|f| diagnostic.message.contains(&format!(": {}`", f.symbol.object)))
+            .map(prototype)
             .collect(),
         // A function that patch.toml does not name.
         "E0407" => {
             let declared: Vec<String> = in_fix.map(|f| format!("`{}`", f.c_prototype)).collect();
-            format!(
-                "  = kernel: on {} this fix replaces {}; to replace another function, name it in `replace` of patch.toml\n",
+            note(format!(
+                "on {} this fix replaces {}; to replace another function, name it in `replace` of patch.toml",
                 resolved.kernel,
                 declared.join(", ")
-            )
+            ))
         }
         _ => String::new(),
     }

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Fixes that must not compile: `tests/compile-fail/<name>` with the message that the author sees in `expected`.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use klp_base::events::Silent;
+use klp_pipeline::Error;
+use klp_pipeline::build::{Build, Range, Stage};
+use klp_pipeline::project::{Target, read_fix};
+
+/// Set to 1 to write what is seen into the `expected` files.
+const UPDATE: &str = "FERROGRAFT_UPDATE_EXPECTED";
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn messages_are_as_expected() {
+    let (project, cache, tree) = common::default_kernel();
+    let mut cases: Vec<_> = fs::read_dir(common::root().join("tests/compile-fail"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    cases.sort();
+    assert!(cases.len() >= 7, "cases are missing");
+    let mut wrong = Vec::new();
+    for dir in cases {
+        let name = dir.file_name().unwrap().to_string_lossy().into_owned();
+        let fix = read_fix(&name, &dir).unwrap();
+        let target = Target {
+            name: format!("compile-fail-{name}"),
+            description: fix.description.clone(),
+            fixes: vec![fix],
+            version: None,
+        };
+        let build = Build { project: &project, tree: &tree, target: &target, cache: &cache, sink: &Silent };
+        let seen = match build.run(Range { from: None, to: Stage::Compile }) {
+            Ok(_) => "it compiles\n".to_owned(),
+            Err(Error::Compile { diagnostics, .. }) => diagnostics,
+            Err(other) => format!("another error: {other}\n"),
+        };
+        if let Some(difference) = compare(&dir.join("expected"), &seen, &dir) {
+            wrong.push(difference);
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n(accept what is seen with {UPDATE}=1)", wrong.join("\n"));
+}
+
+fn compare(file: &Path, seen: &str, dir: &Path) -> Option<String> {
+    // The message stands at the author's line and shows what the kernel has, whatever else rustc says.
+    let source = dir.strip_prefix(common::root()).unwrap().join("src/lib.rs");
+    let at_source = seen.contains(&format!("--> {}:", source.display()));
+    let with_kernel = seen.contains("int cmdline_proc_show(struct seq_file *m, void *v)")
+        || seen.contains("int version_proc_show(struct seq_file *m, void *v)");
+    if !at_source || !with_kernel {
+        return Some(format!(
+            "{}: not at the author's line, or without the kernel's prototype:\n{seen}",
+            dir.display()
+        ));
+    }
+    if std::env::var_os(UPDATE).is_some_and(|value| value == "1") {
+        fs::write(file, seen).unwrap();
+    }
+    let expected = fs::read_to_string(file).unwrap_or_default();
+    (expected != seen).then(|| format!("{}:\n--- expected\n{expected}\n--- seen\n{seen}", dir.display()))
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Does not compile: a parameter is missing.
+#![no_std]
+
+use klp::prelude::*;
+
+pub struct Patch;
+
+impl replaced::vmlinux for Patch {
+    unsafe extern "C" fn cmdline_proc_show(m: *mut seq_file) -> c_int {
+        // SAFETY: the seq_file core passes a valid `m`.
+        unsafe { SeqFile::from_ptr(m) }.puts(c"x\n")
+    }
+}
+
+klp::livepatch!(Patch);
