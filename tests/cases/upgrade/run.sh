@@ -20,13 +20,15 @@ reader() {
 	done
 }
 
-# read_on: the reader has read again since the last time that this was asked.
+# read_on: the reader has read again since this was asked. The file is empty for a moment each time it is written.
 read_on() {
-	_last=$(cat /tmp/count)
-	wait_until 20 another
+	wait_until 20 counted && _last=$_now && wait_until 20 another
+}
+counted() {
+	read -r _now </tmp/count && [ -n "$_now" ]
 }
 another() {
-	[ "$(cat /tmp/count)" -gt "$_last" ]
+	counted && [ "$_now" -gt "$_last" ]
 }
 
 rm -f /tmp/stop /tmp/unpatched
