@@ -23,6 +23,8 @@ pub(crate) fn make(tree: &KernelTree, dir: &Path) -> Cmd {
         .arg(format!("M={}", dir.display()))
         // Nothing of the Rust code would be in it, and newer kernels refuse a mismatch.
         .arg("CONFIG_DEBUG_INFO_BTF_MODULES=")
+        // Of the C part, which is modpost's alone; its paths would reach the build id.
+        .arg("CONFIG_DEBUG_INFO=")
         .clean_env()
         .env("LC_ALL", "C")
         .hint("install the package make (or run `cargo xtask doctor --fix`)")
@@ -40,9 +42,7 @@ pub fn link(tree: &KernelTree, resolved: &Resolved, object: &Path, dir: &Path) -
     // the composite.
     let makefile = format!(
         "# Generated.\nobj-m := {module}.o\n{module}-y := {module}_rs.o\ntargets += {module}_rs.o\n\
-         ccflags-y += -ffile-prefix-map={dir}=.\n\
          $(obj)/{module}_rs.o: $(src)/{module}_rs.bin FORCE\n\t$(call if_changed,copy)\n",
-        dir = dir.display(),
     );
     write(&dir.join("Makefile"), makefile)?;
     write(&dir.join("klp.symvers"), symvers(resolved))?;

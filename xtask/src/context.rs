@@ -31,15 +31,16 @@ pub(crate) struct StaticPrograms {
     pub(crate) kpatch: PathBuf,
 }
 
-/// The project's directory: the one that this program was compiled in.
-pub(crate) fn project_root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+/// The project's directory: the one that this program was compiled in, or what FERROGRAFT_PROJECT names.
+pub(crate) fn project_root() -> PathBuf {
+    let compiled_in = || Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned();
+    std::env::var_os("FERROGRAFT_PROJECT").map_or_else(compiled_in, PathBuf::from)
 }
 
 impl Context {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
-            project: Project::open(project_root())?,
+            project: Project::open(&project_root())?,
             cache: Cache::from_env()?,
             terminal: Terminal::new(),
         })

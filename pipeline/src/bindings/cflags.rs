@@ -41,7 +41,7 @@ const NOT_FOR_CLANG: [&str; 24] = [
 
 /// Flags for libclang to read this kernel's headers with.
 pub(super) fn for_clang(tree: &KernelTree, cache: &Cache) -> Result<Vec<String>, Error> {
-    let key = Key::new("cflags 1").with(&tree.fingerprint).with(&tree.c_compiler);
+    let key = Key::new("cflags 2").with(&tree.fingerprint).with(&tree.c_compiler);
     let entry = cache.entry("cflags", &tree.id, &key, |dir| probe(tree, dir))?;
     let root = tree.root.display().to_string();
     let headers = tree.headers.display().to_string();

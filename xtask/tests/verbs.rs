@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What the verbs answer: exit codes and messages.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::{Path, PathBuf};
+
+use klp_base::process::{Cmd, Output};
+
+fn xtask(words: &[&str]) -> Output {
+    Cmd::new(env!("CARGO_BIN_EXE_xtask")).args(words).env_remove("RUST_BACKTRACE").output().unwrap()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+#[test]
+fn a_filter_that_selects_nothing_is_an_error() {
+    let output = xtask(&["qemu-test", "no-such-case"]);
+    let text = output.stderr_text();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("no-such-case") && text.contains("cmdline"), "{text}");
+}
+
+#[test]
+fn unknown_names_list_what_there_is() {
+    for (words, known) in [
+        (["build", "no-such-fix"].as_slice(), "cmdline"),
+        (&["build", "cmdline", "--kernel", "no-such-kernel"], "debian-6.12"),
+        (&["build", "cmdline", "--to", "no-such-stage"], "postlink"),
+        (&["qemu-test", "--list", "--kernel", "no-such-kernel"], "debian-6.12"),
+    ] {
+        let output = xtask(words);
+        let text = output.stderr_text();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(known), "{words:?}: {text}");
+    }
+}
+
+#[test]
+fn every_verb_has_help_with_an_example() {
+    let help = xtask(&["--help"]).stdout_text();
+    let verbs: Vec<&str> = help
+        .lines()
+        .skip_while(|line| !line.starts_with("Commands:"))
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(verbs.len() >= 10, "{verbs:?}");
+    for verb in verbs {
+        let help = xtask(&[verb, "--help"]).stdout_text();
+        assert!(help.contains(&format!("Example: cargo xtask {verb}")), "{verb}: {help}");
+    }
+}
+
+/// A guest that panics, one that hangs and one whose test fails.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn exit_codes_tell_a_panic_a_hang_and_a_failure_apart() {
+    let cases = root().join("tests/harness").display().to_string();
+    for (case, code) in [("fails", 1), ("panics", 5), ("hangs", 6)] {
+        let output = xtask(&["qemu-test", case, "--cases", &cases]);
+        let text = output.stdout_text() + &output.stderr_text();
+        assert_eq!(output.status.code(), Some(code), "{case}: {text}");
+        assert!(
+            text.contains(&format!("cargo xtask qemu-test {case} --kernel debian-6.12")),
+            "{case}: {text}"
+        );
+        assert!(text.contains("0 passed, 1 failed"), "{case}: {text}");
+    }
+}
