@@ -41,7 +41,15 @@ struct Facts {
 impl Booter<'_> {
     /// Runs every case of the group.
     pub(crate) fn run(&self, group: &Group) {
-        let mut rest = group.cases.as_slice();
+        let ready = |planned: &&Planned| match fresh(&self.evidence(group, planned)) {
+            Ok(()) => true,
+            Err(error) => {
+                self.not_able(group, planned, &error);
+                false
+            }
+        };
+        let cases: Vec<Planned> = group.cases.iter().filter(ready).cloned().collect();
+        let mut rest = cases.as_slice();
         while !rest.is_empty() {
             let done = self.run_boot(group, rest).max(1);
             rest = rest.get(done..).unwrap_or_default();
@@ -81,10 +89,7 @@ impl Booter<'_> {
         for (index, planned) in cases.iter().enumerate() {
             let through = cases.get(..=index).unwrap_or_default();
             let evidence = self.evidence(group, planned);
-            let ran = fresh(&evidence).map_err(NoEnd::Host).and_then(|()| {
-                session::run_case(&mut vm, planned, &before, &self.options.deadlines(), &evidence)
-            });
-            match ran {
+            match session::run_case(&mut vm, planned, &before, &self.options.deadlines(), &evidence) {
                 Ok(ended) => {
                     let (clean, after) = (ended.clean, ended.after.clone());
                     self.ended(group, planned, ended, before.taint, &vm.console());
