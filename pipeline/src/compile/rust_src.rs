@@ -12,8 +12,12 @@ use crate::error::{Error, io_error};
 use crate::kernel::{Apt, Package};
 
 /// The package of exactly the pinned compiler's version.
-const PACKAGE: (&str, &str, &str, &str) =
-    ("rust-src", "1.95.0+dfsg1-2~bpo13+1", "trixie-backports", "RUST_SRC_SHA256");
+const PACKAGE: (&str, &str, &str, &str) = (
+    "rust-src",
+    "1.95.0+dfsg1-2~bpo13+1",
+    "trixie-backports",
+    "7b76db5b880a77f9e52975d2baa6209d2f76d2c9c2789515c3088cb960e2c83b",
+);
 
 fn key() -> Key {
     Key::new("rust-src 1").with(PACKAGE.1).with(PACKAGE.3)

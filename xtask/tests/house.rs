@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The house rules that a test can keep: what the documents say is there, and the invariants of ARCHITECTURE.md.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use klp_base::process::Cmd;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// Files that git knows, or would add.
+fn files(suffix: &str) -> Vec<PathBuf> {
+    let listed = Cmd::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .cwd(root())
+        .read()
+        .unwrap();
+    let files: Vec<PathBuf> = listed
+        .lines()
+        .filter(|name| name.ends_with(suffix))
+        .map(|name| root().join(name))
+        .filter(|path| path.is_file())
+        .collect();
+    assert!(!files.is_empty(), "no {suffix} files");
+    files
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+fn xtask(words: &[&str]) -> String {
+    Cmd::new(env!("CARGO_BIN_EXE_xtask")).args(words).read().unwrap()
+}
+
+#[test]
+fn links_in_documents_lead_somewhere() {
+    for file in files(".md") {
+        let text = read(&file);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap_or(link);
+            if !target.contains("://") && !target.is_empty() {
+                assert!(file.parent().unwrap().join(target).exists(), "{}: {link}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn commands_in_documents_exist() {
+    let help = xtask(&["--help"]);
+    for file in files(".md") {
+        for line in read(&file).lines() {
+            for rest in line.split("cargo xtask ").skip(1) {
+                let verb: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+                let there = help.lines().any(|line| line.split_whitespace().next() == Some(verb.as_str()));
+                assert!(verb.is_empty() || there, "{}: no verb `{verb}`", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_readme_lists_the_pinned_kernels() {
+    let readme = read(&root().join("README.md"));
+    for line in xtask(&["kernel", "list"]).lines() {
+        let mut words = line.split_whitespace();
+        let (id, arch, release) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
+        let row = readme.lines().find(|row| row.starts_with(&format!("| `{id}` |")));
+        let row = row.unwrap_or_else(|| panic!("README has no row for {id}"));
+        assert!(row.contains(arch) && row.contains(release), "{row}");
+    }
+}
+
+#[test]
+fn the_readme_shows_the_fix_that_is_there() {
+    let readme = read(&root().join("README.md"));
+    let shown = readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert!(read(&root().join("patches/cmdline/src/lib.rs")).contains(shown), "{shown}");
+}
+
+#[test]
+fn files_stay_readable_and_say_their_licence() {
+    for file in files(".rs") {
+        let text = read(&file);
+        let relative = file.strip_prefix(root()).unwrap();
+        let kernel_side = ["kmod", "patches", "tests/fixes", "tests/compile-fail"]
+            .iter()
+            .any(|dir| relative.starts_with(dir));
+        let licence = if kernel_side { "GPL-2.0-only" } else { "GPL-2.0-or-later" };
+        let first = text.lines().next().unwrap_or_default();
+        assert_eq!(first, format!("// SPDX-License-Identifier: {licence}"), "{}", file.display());
+        assert!(text.lines().count() <= 800, "{} is two rooms in one", file.display());
+    }
+    assert!(read(&root().join("xtask/src/main.rs")).lines().count() < 120);
+    assert!(read(&root().join("loader/src/main.rs")).lines().count() < 60);
+}
+
+#[test]
+fn unsafe_code_stays_where_it_belongs() {
+    for file in files(".rs") {
+        let relative = file.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+        let kernel_side = ["kmod/", "patches/", "tests/fixes/", "tests/compile-fail/"]
+            .iter()
+            .any(|dir| relative.starts_with(dir));
+        if kernel_side || relative.ends_with("/sys.rs") || relative.starts_with("xtask/tests/") {
+            continue;
+        }
+        for (number, line) in read(&file).lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            assert!(
+                !code.trim_start().starts_with("unsafe {") && !code.contains("= unsafe {"),
+                "{relative}:{}",
+                number + 1
+            );
+        }
+    }
+}
+
+#[test]
+fn the_loader_and_the_module_reader_stay_small() {
+    let tree = |package: &str| {
+        Cmd::new("cargo")
+            .args(["tree", "--quiet", "-e", "normal", "--prefix", "none", "-p", package])
+            .cwd(root())
+            .read()
+            .unwrap()
+    };
+    let names = |package: &str| -> std::collections::BTreeSet<String> {
+        tree(package)
+            .lines()
+            .filter_map(|line| line.split_whitespace().next().map(ToOwned::to_owned))
+            .collect()
+    };
+    let loader = names("kpatch");
+    for build_crate in
+        ["klp-base", "klp-pipeline", "klp-vm", "bindgen", "object", "libc-test", "openssl", "tokio"]
+    {
+        assert!(!loader.contains(build_crate), "the loader depends on {build_crate}");
+    }
+    assert!(loader.len() <= 60, "the loader's tree has {} crates", loader.len());
+    let reader = names("klp-module");
+    assert!(reader.contains("goblin") && !reader.contains("object"), "{reader:?}");
+    assert!(!names("klp-vm").contains("klp-format"), "the harness knows nothing of live patching");
+}
+
+#[test]
+fn no_place_of_one_machine_stands_in_the_project() {
+    for suffix in [".rs", ".toml", ".md", ".sh", "run"] {
+        for file in files(suffix) {
+            let text = read(&file);
+            let home = format!("{}root{}", '/', '/');
+            assert!(!text.contains(&home) || file.ends_with("house.rs"), "{}", file.display());
+        }
+    }
+}
