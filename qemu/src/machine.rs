@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! QEMU's command line, and a machine that runs.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -173,9 +173,9 @@ impl Vm {
     ) -> Result<Self, NoVm> {
         let started = Instant::now();
         let scratch = Scratch::new(root)?;
-        let socket = scratch.dir.path().join("port");
+        let socket = scratch.path("port");
         let listener = UnixListener::bind(&socket).map_err(Error::io("listen on", &socket))?;
-        let console = scratch.console();
+        let console = scratch.path(CONSOLE);
         let wiring = Wiring::Guest { console: &console, socket: &socket };
         let mut qemu = Qemu::start(machine, scratch, &wiring)?;
         let connected =
@@ -186,7 +186,10 @@ impl Vm {
         };
         let left = within.saturating_sub(started.elapsed());
         match link.receive(left).and_then(|(reply, _)| greeting(reply, machine.kernel)) {
-            Ok(_) => Ok(Self { qemu, link, deadlines, boot: started.elapsed() }),
+            Ok(_) => {
+                qemu.scratch.tidy();
+                Ok(Self { qemu, link, deadlines, boot: started.elapsed() })
+            }
             Err(LinkError::Deadline(_)) => Err(died(qemu, &LinkError::Deadline(within))),
             Err(error) => Err(died(qemu, &error)),
         }
@@ -214,7 +217,7 @@ impl Vm {
 
     /// All of the console so far.
     pub(crate) fn console(&self) -> String {
-        console::read(&self.qemu.scratch.console())
+        console::read(&self.qemu.scratch.console)
     }
 
     /// Asks the guest to end and waits for it.
@@ -302,9 +305,14 @@ fn said_by_guest(console: &str) -> &str {
     ours.unwrap_or("it said nothing; the console's end may tell")
 }
 
-/// Files that QEMU needs while it runs.
+const INITRAMFS: &str = "initramfs";
+const CONSOLE: &str = "console";
+
+/// Files that QEMU opens when it starts.
 struct Scratch {
-    dir: TempDir,
+    dir: Option<TempDir>,
+    /// Opened before QEMU writes to it, so that it can be read after the directory is gone.
+    console: File,
 }
 
 impl Scratch {
@@ -314,19 +322,22 @@ impl Scratch {
             .prefix("ferrograft-vm-")
             .tempdir()
             .map_err(Error::io("make a directory in", &temp))?;
-        let scratch = Self { dir };
-        let initrd = scratch.initrd();
-        let archive = root.archive().map_err(Error::io("make", &initrd))?;
-        fs::write(&initrd, archive).map_err(Error::io("write", &initrd))?;
-        Ok(scratch)
+        let initramfs = dir.path().join(INITRAMFS);
+        let archive = root.archive().map_err(Error::io("make", &initramfs))?;
+        fs::write(&initramfs, archive).map_err(Error::io("write", &initramfs))?;
+        let console = dir.path().join(CONSOLE);
+        let options = || File::options().create(true).truncate(true).read(true).write(true).open(&console);
+        let file = options().map_err(Error::io("make", &console))?;
+        Ok(Self { dir: Some(dir), console: file })
     }
 
-    fn initrd(&self) -> PathBuf {
-        self.dir.path().join("initramfs")
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.as_ref().map(|dir| dir.path().join(name)).unwrap_or_default()
     }
 
-    fn console(&self) -> PathBuf {
-        self.dir.path().join("console")
+    /// Removes the files by name once QEMU holds them open, so that a run that is killed leaves none behind.
+    fn tidy(&mut self) {
+        self.dir = None;
     }
 }
 
@@ -341,7 +352,7 @@ struct Qemu {
 
 impl Qemu {
     fn start(machine: &Machine<'_>, scratch: Scratch, wiring: &Wiring<'_>) -> Result<Self, Error> {
-        let mut running = machine.cmd(&scratch.initrd(), wiring)?.spawn()?;
+        let mut running = machine.cmd(&scratch.path(INITRAMFS), wiring)?.spawn()?;
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let mut drains = Vec::new();
         drains.extend(running.stdout.take().map(|pipe| drain(pipe, Arc::clone(&stderr))));
@@ -406,7 +417,7 @@ impl Qemu {
             let _ = drain.join();
         }
         let stderr = self.stderr.lock().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let console = console::read(&self.scratch.console());
+        let console = console::read(&self.scratch.console);
         End { status, cpu, wall, console, stderr: stderr.unwrap_or_default() }
     }
 }
@@ -437,7 +448,7 @@ fn cpu_of(pid: u32) -> Duration {
 /// Boots with a script as `init` and waits until QEMU has ended by itself.
 pub(crate) fn run_bare(machine: &Machine<'_>, root: &Initramfs, within: Duration) -> Result<End, NoVm> {
     let scratch = Scratch::new(root)?;
-    let console = scratch.console();
+    let console = scratch.path(CONSOLE);
     let mut qemu = Qemu::start(machine, scratch, &Wiring::Console(&console))?;
     match qemu.await_end(within) {
         Ok(()) => {
@@ -455,5 +466,5 @@ pub(crate) fn run_bare(machine: &Machine<'_>, root: &Initramfs, within: Duration
 /// Boots with this process's terminal as the guest's console, until QEMU ends.
 pub(crate) fn run_terminal(machine: &Machine<'_>, root: &Initramfs) -> Result<(), Error> {
     let scratch = Scratch::new(root)?;
-    Ok(machine.cmd(&scratch.initrd(), &Wiring::Terminal)?.run_inherited()?)
+    Ok(machine.cmd(&scratch.path(INITRAMFS), &Wiring::Terminal)?.run_inherited()?)
 }

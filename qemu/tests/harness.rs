@@ -272,12 +272,25 @@ fn within(limit: Duration, what: impl Fn() -> bool) -> bool {
 #[ignore = "boots a kernel; run by cargo xtask test"]
 fn a_killed_run_leaves_no_qemu() {
     let marker = format!("marker{}", std::process::id());
+    let temp = tempfile::tempdir().unwrap();
     let helper = Cmd::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "helper_that_is_killed"])
         .env("FERROGRAFT_TEST_MARKER", &marker)
+        .env("TMPDIR", temp.path())
         .spawn()
         .unwrap();
-    assert!(within(Duration::from_secs(60), || !emulators(&marker).is_empty()), "QEMU runs");
+    let scratch = || {
+        fs::read_dir(temp.path())
+            .unwrap()
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().starts_with("ferrograft-vm-"))
+    };
+    assert!(within(Duration::from_secs(60), || !emulators(&marker).is_empty() && scratch()), "QEMU starts");
+    assert!(
+        within(Duration::from_secs(120), || !scratch()),
+        "what QEMU read is removed when the guest greets"
+    );
+    assert!(!emulators(&marker).is_empty(), "QEMU still runs");
     // Killed without a chance to clean up: only the kernel can end QEMU now, which is in another process group.
     Cmd::new("kill").args(["-KILL", &helper.pid().to_string()]).run().unwrap();
     assert!(within(Duration::from_secs(10), || emulators(&marker).is_empty()), "QEMU ends with its parent");
