@@ -36,7 +36,7 @@ pub struct Fix {
     /// Kernel functions that it calls.
     pub functions: Vec<KlpSymbol>,
     /// Kernel variables that it reads or writes.
-    pub symbols: Vec<KlpSymbol>,
+    pub symbols: Vec<Variable>,
 }
 
 impl Fix {
@@ -58,6 +58,15 @@ pub struct Replaced {
     pub symbol: KlpSymbol,
     /// Name of the trait's method.
     pub method: String,
+}
+
+/// A kernel variable that a fix uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Which.
+    pub symbol: KlpSymbol,
+    /// How C declares it, where no header does (most static variables): the author's word, which BTF cannot check.
+    pub declaration: Option<String>,
 }
 
 /// A module to build: a stream, or a fix as a stream of one.
@@ -98,7 +107,7 @@ struct FixFile {
     #[serde(default)]
     functions: Vec<String>,
     #[serde(default)]
-    symbols: Vec<String>,
+    symbols: Vec<VariableEntry>,
 }
 
 #[derive(Deserialize)]
@@ -110,6 +119,13 @@ enum ReplaceEntry {
         #[serde(rename = "as")]
         method: String,
     },
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum VariableEntry {
+    Plain(String),
+    Declared { symbol: String, declaration: String },
 }
 
 #[derive(Deserialize)]
@@ -306,6 +322,8 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
             .map(|text| text.parse().map_err(|error: klp_format::NameError| wrong(key, error.to_string())))
             .collect()
     };
+    let variables = parsed.symbols.into_iter().map(variable);
+    let variables = variables.collect::<Result<_, _>>().map_err(|message| wrong("symbols", message))?;
     Ok(Fix {
         name: name.to_owned(),
         dir: dir.to_owned(),
@@ -314,7 +332,7 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
         headers: parsed.headers,
         types: parsed.types,
         functions: symbols_of("functions", parsed.functions)?,
-        symbols: symbols_of("symbols", parsed.symbols)?,
+        symbols: variables,
     })
 }
 
@@ -322,6 +340,29 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
 pub(crate) fn is_fix_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
+}
+
+fn variable(entry: VariableEntry) -> Result<Variable, String> {
+    let (text, declaration) = match entry {
+        VariableEntry::Plain(text) => (text, None),
+        VariableEntry::Declared { symbol, declaration } => (symbol, Some(declaration)),
+    };
+    let symbol: KlpSymbol = text.parse().map_err(|error: klp_format::NameError| error.to_string())?;
+    match &declaration {
+        Some(text) if !declares(text, &symbol.symbol) => Err(format!(
+            "`{text}` does not declare {symbol}; write C's declaration without `extern` and `;`, as \"struct mutex {}\"",
+            symbol.symbol
+        )),
+        _ => Ok(Variable { symbol, declaration }),
+    }
+}
+
+/// Whether a text can stand between `extern` and `;` to declare a variable of this name.
+fn declares(declaration: &str, name: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    declaration.chars().all(|c| word(c) || " *()[],".contains(c))
+        && !declaration.starts_with("extern")
+        && declaration.split(|c| !word(c)).any(|part| part == name)
 }
 
 pub(crate) fn is_rust_name(text: &str) -> bool {
@@ -396,6 +437,10 @@ mod tests {
             ("description = 'x'\nreplace = ['vmlinux:match']", "is no Rust name"),
             ("description = 'x'\nreplace = ['vmlinux:a,1', 'vmlinux:a,2']", "two functions named `a`"),
             ("description = 'x'\nreplace = ['vmlinux:a']\ntype = []", "unknown field `type`"),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\nsymbols = [{ symbol = 'vmlinux:b', declaration = 'int c' }]",
+                "`symbols`: `int c` does not declare",
+            ),
             ("description = 'x'", "missing field `replace`"),
         ] {
             let error = fix(text).unwrap_err().to_string();

@@ -66,7 +66,7 @@ pub struct Extern {
     pub kind: ExternKind,
     /// Whether the kernel exports it to modules; if not, the livepatch core resolves it.
     pub exported: bool,
-    /// The declaration in C, for functions; the name alone for variables.
+    /// The declaration in C; the name alone for variables that a header declares.
     pub c_declaration: String,
 }
 
@@ -229,10 +229,11 @@ fn externs(tree: &KernelTree, image: &KernelImage, target: &Target) -> Result<Ve
     let exported = exported_symbols(tree)?;
     let mut externs: Vec<Extern> = Vec::new();
     let all = target.fixes.iter().flat_map(|fix| {
-        let functions = fix.functions.iter().map(|symbol| (symbol, ExternKind::Function));
-        functions.chain(fix.symbols.iter().map(|symbol| (symbol, ExternKind::Variable)))
+        let functions = fix.functions.iter().map(|symbol| (symbol, ExternKind::Function, None));
+        let variables = fix.symbols.iter();
+        functions.chain(variables.map(|item| (&item.symbol, ExternKind::Variable, item.declaration.as_ref())))
     });
-    for (symbol, kind) in all {
+    for (symbol, kind, declaration) in all {
         if externs.iter().any(|other| other.symbol == *symbol) {
             continue;
         }
@@ -240,7 +241,7 @@ fn externs(tree: &KernelTree, image: &KernelImage, target: &Target) -> Result<Ve
             ExternKind::Function => image.types.c_prototype(&prototype(tree, image, symbol)?),
             ExternKind::Variable => {
                 vmlinux_only(tree, symbol)?;
-                symbol.symbol.clone()
+                declaration.unwrap_or(&symbol.symbol).clone()
             }
         };
         let exported = symbol.object.is_vmlinux() && exported.contains(&symbol.symbol);

@@ -86,7 +86,7 @@ pub fn generate(
             return Err(Error::Symbol {
                 symbol: item.symbol.to_string(),
                 kernel: tree.id.clone(),
-                message: "no header that the fix names declares this variable; add the one that does to `headers` in patch.toml"
+                message: "no header that the fix names declares this variable; add the one that does to `headers` in patch.toml, or for a static variable its C declaration: { symbol = \"...\", declaration = \"struct mutex a_lock\" }"
                     .to_owned(),
             });
         }
@@ -115,14 +115,11 @@ pub fn key(tree: &KernelTree, target: &Target, resolved: &Resolved) -> Result<Ke
 fn header_text(target: &Target) -> String {
     let extra = target.fixes.iter().flat_map(|fix| fix.headers.iter().map(String::as_str));
     let mut seen = BTreeSet::new();
-    HEADERS.into_iter().chain(extra).filter(|header| seen.insert(*header)).fold(
-        String::new(),
-        |mut text, header| {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "#include <{header}>");
-            text
-        },
-    )
+    let includes = HEADERS.into_iter().chain(extra).filter(|header| seen.insert(*header));
+    let includes = includes.map(|header| format!("#include <{header}>\n"));
+    let variables = target.fixes.iter().flat_map(|fix| &fix.symbols);
+    let declarations = variables.filter_map(|variable| variable.declaration.as_ref());
+    includes.chain(declarations.map(|text| format!("extern {text};\n"))).collect()
 }
 
 fn failed(tree: &KernelTree) -> impl FnOnce(BtfError) -> Error + '_ {
