@@ -6,39 +6,10 @@
 
 use std::io::Read;
 
+use super::error::ImageError;
+
 /// The most that an image may decompress to: ten times what distributions' kernels have.
 const LIMIT: u64 = 1 << 30;
-
-/// Why bytes are not a kernel image that we can read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ImageError {
-    /// It has not the form of an image.
-    #[error("is no x86 boot image: {0}")]
-    Form(&'static str),
-    /// It ends too early.
-    #[error(
-        "is truncated: {what} should lie at {offset:#x} and be {length} bytes long, the file has {file} bytes"
-    )]
-    Truncated {
-        /// What is missing.
-        what: &'static str,
-        /// Where it should be, in bytes from the file's start.
-        offset: usize,
-        /// How long it should be, in bytes.
-        length: usize,
-        /// How long the file is, in bytes.
-        file: usize,
-    },
-    /// Compressed in a way that is not known.
-    #[error("holds a payload in a format that is not known (first bytes {0:02x?}); known is zstd")]
-    Compression([u8; 4]),
-    /// The payload cannot be decompressed.
-    #[error("holds a damaged payload: {0}")]
-    Damaged(String),
-    /// A section that every kernel we serve has is missing.
-    #[error("has no {0}")]
-    Missing(String),
-}
 
 /// The kernel as an ELF file, out of a bootable image.
 ///

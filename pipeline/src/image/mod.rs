@@ -1,34 +1,77 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a kernel's bootable image tells about the kernel: types, prototypes, the version magic of its modules.
+//! What a kernel's bootable image tells about the kernel: types, prototypes, symbols, what ftrace can reach, the version
+//! magic of its modules.
 //!
-//! Nothing else is asked: no debug package, no System.map, no headers.
+//! Nothing else is asked: no debug package, no System.map, no headers. What was found is kept in the cache in a form that is
+//! read back in a few milliseconds.
 
 mod btf;
 mod bzimage;
-mod facts;
+mod elf;
+mod error;
+mod kallsyms;
+mod symbols;
+mod trace;
 
 use std::path::Path;
 
 use klp_base::cache::{Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
+use klp_format::SymbolPosition;
 use serde::{Deserialize, Serialize};
 
 pub use self::btf::{BtfError, Member, Prototype, TypeId, TypeKind, Types};
-pub use self::bzimage::{ImageError, decompress};
+pub use self::bzimage::decompress;
+pub use self::error::ImageError;
+pub use self::symbols::{Symbol, Symbols};
+pub use self::trace::{NotTraceable, Trace, Traceability};
 use crate::error::{Error, read, write};
 use crate::kernel::KernelTree;
 
-/// What the image tells beside its types.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// What the image tells beside its tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// The version magic that the kernel asks of its modules, as it stands in the image.
     pub vermagic: String,
+}
+
+/// What is read out of a decompressed kernel.
+pub struct Parsed<'a> {
+    /// The raw BTF.
+    pub btf: &'a [u8],
+    /// All symbols.
+    pub symbols: Symbols,
+    /// What ftrace can reach.
+    pub trace: Trace,
+    /// The rest.
+    pub facts: Facts,
+}
+
+impl<'a> Parsed<'a> {
+    /// Reads a kernel that [`decompress`] gave. The BTF is not looked into: [`Types::parse`] does that.
+    ///
+    /// # Errors
+    /// It is no ELF file, or a part is missing or contradicts another.
+    pub fn parse(vmlinux: &'a [u8], release: &str) -> Result<Self, ImageError> {
+        let vmlinux = elf::Vmlinux::parse(vmlinux)?;
+        let btf = vmlinux.section(".BTF").map_err(|_| {
+            ImageError::Missing("section .BTF; is it built with CONFIG_DEBUG_INFO_BTF?".to_owned())
+        })?;
+        let facts = Facts { vermagic: vmlinux.vermagic(release)? };
+        let symbols = kallsyms::symbols(&vmlinux)?;
+        let trace = Trace::read(&vmlinux, &symbols)?;
+        Ok(Self { btf: btf.data, symbols, trace, facts })
+    }
 }
 
 /// A kernel's image, read.
 pub struct KernelImage {
     /// Its types and prototypes.
     pub types: Types,
+    /// Its symbols.
+    pub symbols: Symbols,
+    /// What ftrace can reach.
+    pub trace: Trace,
     /// The rest.
     pub facts: Facts,
 }
@@ -39,7 +82,7 @@ impl KernelImage {
     /// # Errors
     /// The image is not one that we can read, or the cache failed.
     pub fn load(tree: &KernelTree, cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
-        let key = Key::new("image 1").with_file(&tree.image)?;
+        let key = Key::new("image 2").with(&tree.fingerprint).with(tree.release.as_str());
         let entry = cache.entry("image", &tree.id, &key, |dir| {
             stage(sink, "image", &tree.id, || index(tree, dir).map(|()| (StageEnd::Done, ())))
         })?;
@@ -47,17 +90,33 @@ impl KernelImage {
         let types = Types::parse(&read(&entry.join("btf"))?).map_err(|error| at(error.to_string()))?;
         let facts = serde_json::from_slice(&read(&entry.join("facts.json"))?)
             .map_err(|error| at(error.to_string()))?;
-        Ok(Self { types, facts })
+        let symbols = Symbols::from_bytes(&read(&entry.join("symbols"))?);
+        let trace = Trace::from_bytes(&read(&entry.join("trace"))?);
+        Ok(Self {
+            types,
+            symbols: symbols.map_err(|error| at(error.to_string()))?,
+            trace: trace.map_err(|error| at(error.to_string()))?,
+            facts,
+        })
+    }
+
+    /// Whether ftrace, and with it a live patch, can reach a function. `position` chooses among several symbols of that
+    /// name; 0 says that there is one.
+    pub fn traceability(&self, name: &str, position: SymbolPosition) -> Traceability {
+        self.trace.of_name(&self.symbols, name, position)
     }
 }
 
+/// Fills the cache's entry of a kernel.
 fn index(tree: &KernelTree, dir: &Path) -> Result<(), Error> {
     let at = |message: String| Error::Image { path: tree.image.clone(), message };
     let vmlinux = decompress(&read(&tree.image)?).map_err(|error| at(error.to_string()))?;
-    let btf = facts::section(&vmlinux, ".BTF").map_err(|error| at(error.to_string()))?;
-    Types::parse(btf).map_err(|error| at(error.to_string()))?;
-    let vermagic = facts::vermagic(&vmlinux, tree.release.as_str()).map_err(|error| at(error.to_string()))?;
-    write(&dir.join("btf"), btf)?;
-    let facts = serde_json::to_vec(&Facts { vermagic }).map_err(|error| at(error.to_string()))?;
-    write(&dir.join("facts.json"), facts)
+    let parsed = Parsed::parse(&vmlinux, tree.release.as_str()).map_err(|error| at(error.to_string()))?;
+    write(&dir.join("btf"), parsed.btf)?;
+    write(&dir.join("symbols"), parsed.symbols.to_bytes())?;
+    write(&dir.join("trace"), parsed.trace.to_bytes())?;
+    let facts = serde_json::to_vec(&parsed.facts).map_err(|error| at(error.to_string()))?;
+    write(&dir.join("facts.json"), facts)?;
+    Types::parse(parsed.btf).map_err(|error| at(error.to_string()))?;
+    Ok(())
 }

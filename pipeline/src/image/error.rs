@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Why an image tells nothing.
+
+/// Why bytes are not a kernel's image, or not one that we can read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    /// It has not the form of an image.
+    #[error("is no x86 boot image: {0}")]
+    Form(&'static str),
+    /// It ends too early.
+    #[error(
+        "is truncated: {what} should lie at {offset:#x} and be {length} bytes long, the file has {file} bytes"
+    )]
+    Truncated {
+        /// What is missing.
+        what: &'static str,
+        /// Where it should be, in bytes from the file's start.
+        offset: usize,
+        /// How long it should be, in bytes.
+        length: usize,
+        /// How long the file is, in bytes.
+        file: usize,
+    },
+    /// Compressed in a way that is not known.
+    #[error(
+        "holds a payload in a format that is not known (first bytes {0:02x?}); known are gzip, xz, zstd, lz4, lzma and bzip2"
+    )]
+    Compression([u8; 4]),
+    /// Something in it contradicts itself.
+    #[error("is damaged: {0}")]
+    Damaged(String),
+    /// Something that every kernel we serve has is missing.
+    #[error("has no {0}")]
+    Missing(String),
+}
