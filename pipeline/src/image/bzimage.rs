@@ -4,18 +4,47 @@
 //! Source of the layout: `Documentation/arch/x86/boot.rst`, fields `setup_sects` (0x1f1), `header` (0x202),
 //! `payload_offset` (0x248) and `payload_length` (0x24c).
 
-use std::io::Read;
-
+use super::elf::u32_at;
 use super::error::ImageError;
+use super::unpack::Format;
 
-/// The most that an image may decompress to: ten times what distributions' kernels have.
-const LIMIT: u64 = 1 << 30;
+/// The most that an image may decompress to: eight times what distributions' kernels have.
+const LIMIT: usize = 1 << 29;
 
 /// The kernel as an ELF file, out of a bootable image.
 ///
 /// # Errors
 /// The bytes are no image, a truncated one, or one whose payload cannot be decompressed.
 pub fn decompress(image: &[u8]) -> Result<Vec<u8>, ImageError> {
+    decompress_within(image, LIMIT)
+}
+
+/// As [`decompress`], with another limit than half a gigabyte.
+///
+/// # Errors
+/// As [`decompress`], or the kernel is larger.
+pub fn decompress_within(image: &[u8], limit: usize) -> Result<Vec<u8>, ImageError> {
+    let payload = payload(image)?;
+    let format = Format::of(payload).ok_or_else(|| match payload.first_chunk() {
+        Some(first) => ImageError::Compression(*first),
+        None => ImageError::Form("its payload is empty"),
+    })?;
+    // The kernel's build ends every payload with the size of what is in it (`size_append` in scripts/Makefile.lib); in
+    // gzip's format that is a part of the stream.
+    let announced =
+        payload.split_last_chunk().map(|(stream, size)| (stream, u32::from_le_bytes(*size) as usize));
+    let (stream, size) = announced.ok_or(ImageError::Form("its payload is empty"))?;
+    let stream = if format == Format::Gzip { payload } else { stream };
+    let kernel = format.unpack(stream, Some(size), limit)?;
+    if kernel.starts_with(b"\x7fELF") {
+        Ok(kernel)
+    } else {
+        Err(ImageError::Form("its payload is no ELF file"))
+    }
+}
+
+/// The compressed kernel.
+fn payload(image: &[u8]) -> Result<&[u8], ImageError> {
     if slice(image, "its header", 0x202, 4)? != b"HdrS" {
         return Err(ImageError::Form("its header has no magic `HdrS` at 0x202"));
     }
@@ -24,31 +53,8 @@ pub fn decompress(image: &[u8]) -> Result<Vec<u8>, ImageError> {
         [sectors] => usize::from(*sectors),
         _ => return Err(ImageError::Form("its header is damaged")),
     };
-    let offset = (setup_sectors + 1) * 512 + le32(image, 0x248)?;
-    let length = le32(image, 0x24c)?;
-    let payload = slice(image, "its payload", offset, length)?;
-    let kernel = match payload {
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => zstd(payload)?,
-        [a, b, c, d, ..] => return Err(ImageError::Compression([*a, *b, *c, *d])),
-        _ => return Err(ImageError::Form("its payload is empty")),
-    };
-    if kernel.starts_with(b"\x7fELF") {
-        Ok(kernel)
-    } else {
-        Err(ImageError::Form("its payload is no ELF file"))
-    }
-}
-
-/// One frame; the size that the kernel's build appends after it is not part of it.
-fn zstd(payload: &[u8]) -> Result<Vec<u8>, ImageError> {
-    let damaged = |error: &dyn std::fmt::Display| ImageError::Damaged(format!("zstd: {error}"));
-    let decoder = ruzstd::decoding::StreamingDecoder::new(payload).map_err(|error| damaged(&error))?;
-    let mut kernel = Vec::new();
-    decoder.take(LIMIT + 1).read_to_end(&mut kernel).map_err(|error| damaged(&error))?;
-    if kernel.len() as u64 > LIMIT {
-        return Err(ImageError::Damaged("it decompresses to more than 1 GiB".to_owned()));
-    }
-    Ok(kernel)
+    let offset = ((setup_sectors + 1) * 512).saturating_add(le32(image, 0x248)?);
+    slice(image, "its payload", offset, le32(image, 0x24c)?)
 }
 
 fn slice<'a>(
@@ -67,9 +73,8 @@ fn slice<'a>(
 }
 
 fn le32(image: &[u8], offset: usize) -> Result<usize, ImageError> {
-    let bytes = slice(image, "its header", offset, 4)?;
-    let value = bytes.iter().rev().fold(0_u32, |value, byte| value << 8 | u32::from(*byte));
-    usize::try_from(value).map_err(|_| ImageError::Form("its header is damaged"))
+    slice(image, "its header", offset, 4)?;
+    Ok(u32_at(image, offset).unwrap_or(0) as usize)
 }
 
 #[cfg(test)]
@@ -85,13 +90,45 @@ mod tests {
         image
     }
 
+    /// No kernel, but it begins as an ELF file does.
+    fn elf() -> Vec<u8> {
+        let mut elf = b"\x7fELF".to_vec();
+        elf.resize(4096, 7);
+        elf
+    }
+
+    fn gzip() -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut encoder, &elf()).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn lz4() -> Vec<u8> {
+        let block = lz4_flex::block::compress(&elf());
+        let length = (block.len() as u32).to_le_bytes();
+        [&[2, 0x21, 0x4c, 0x18][..], &length, &block, &4096_u32.to_le_bytes()].concat()
+    }
+
+    #[test]
+    fn the_kernel_comes_out_of_its_image() {
+        assert_eq!(decompress(&image(&gzip())), Ok(elf()));
+        assert_eq!(decompress(&image(&lz4())), Ok(elf()));
+    }
+
+    #[test]
+    fn a_wrong_size_at_the_end_is_damage() {
+        let mut image = image(&lz4());
+        *image.last_mut().unwrap() = 1;
+        assert!(matches!(decompress(&image), Err(ImageError::Damaged(_))));
+    }
+
     #[test]
     fn foreign_truncated_and_damaged_images_say_so() {
         assert!(matches!(decompress(b""), Err(ImageError::Truncated { .. })));
         assert!(matches!(decompress(&[0; 4096]), Err(ImageError::Form(_))));
-        assert_eq!(decompress(&image(b"BZh9....")), Err(ImageError::Compression(*b"BZh9")));
+        assert_eq!(decompress(&image(b"LZIP....")), Err(ImageError::Compression(*b"LZIP")));
         assert!(matches!(
-            decompress(&image(&[0x28, 0xb5, 0x2f, 0xfd, 9, 9, 9])),
+            decompress(&image(&[0x28, 0xb5, 0x2f, 0xfd, 9, 9, 9, 0, 0, 0])),
             Err(ImageError::Damaged(_))
         ));
         let mut cut = image(&[0x28, 0xb5, 0x2f, 0xfd, 0, 0]);

@@ -12,6 +12,7 @@ mod error;
 mod kallsyms;
 mod symbols;
 mod trace;
+mod unpack;
 
 use std::path::Path;
 
@@ -21,7 +22,7 @@ use klp_format::SymbolPosition;
 use serde::{Deserialize, Serialize};
 
 pub use self::btf::{BtfError, Member, Prototype, TypeId, TypeKind, Types};
-pub use self::bzimage::decompress;
+pub use self::bzimage::{decompress, decompress_within};
 pub use self::error::ImageError;
 pub use self::symbols::{Symbol, Symbols};
 pub use self::trace::{NotTraceable, Trace, Traceability};
