@@ -52,7 +52,7 @@ pub(super) fn bindings(
     cache: &Cache,
     sink: &dyn Sink,
 ) -> Result<String, Error> {
-    let mut key = Key::new("bindgen 3").with(&tree.fingerprint).with(version(tree)?).with(&request.headers);
+    let mut key = Key::new("bindgen 5").with(&tree.fingerprint).with(version(tree)?).with(&request.headers);
     for name in request.needed.full.keys().chain(&request.needed.names).chain(&request.functions) {
         key = key.with(name);
     }
@@ -117,7 +117,9 @@ fn generate(tree: &KernelTree, request: &Request, cache: &Cache) -> Result<Strin
         .filter(|name| is_errno(name));
     let roots = needed.full.keys().chain(needed.opaque.keys()).chain(&needed.names).chain(&request.functions);
     let roots = roots.chain(request.variables.keys()).cloned().chain(errnos.map(ToOwned::to_owned)).collect();
-    let text = trim::trim(&text, &roots)
+    let opaque = needed.opaque.iter().filter(|(_, id)| id.is_some()).map(|(name, _)| name);
+    let known = needed.full.keys().chain(opaque).cloned().collect();
+    let text = trim::trim(&text, &roots, &known)
         .map_err(|error| failed(format!("bindgen's text cannot be read: {error}")))?;
     Ok(name_links(text, &request.variables))
 }

@@ -6,10 +6,11 @@
 
 mod cflags;
 mod clang;
+mod from_btf;
 pub(crate) mod render;
 mod trim;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use klp_base::cache::{Cache, Key};
@@ -94,8 +95,11 @@ pub fn generate(
     let mut bindings = crate_head(tree);
     bindings.push_str(&generated);
     bindings.push_str(&externs);
-    bindings.push_str(&not_in_headers(&image.types, &needed, &generated).map_err(failed(tree))?);
-    bindings.push_str(&layout_assertions(&image.types, &needed, &generated).map_err(failed(tree))?);
+    let others = not_in_headers(&image.types, &needed, &generated).map_err(failed(tree))?;
+    let assertions =
+        layout_assertions(&image.types, &needed, &[&generated, &others]).map_err(failed(tree))?;
+    bindings.push_str(&others);
+    bindings.push_str(&assertions);
     Ok(Sources { bindings, replaced })
 }
 
@@ -227,12 +231,19 @@ fn crate_head(tree: &KernelTree) -> String {
     )
 }
 
-/// Types that are only pointed at, or that no header defines: opaque, of the size that BTF gives.
+/// What bindgen left undefined: structs with members from BTF, structs that are only pointed at, enumerations and typedefs.
 fn not_in_headers(types: &Types, needed: &Needed, generated: &str) -> Result<String, BtfError> {
     let mut text = String::from("\n");
-    let full = needed.full.iter().map(|(name, id)| (name, Some(*id)));
-    for (name, id) in full.chain(needed.opaque.iter().map(|(name, id)| (name, *id))) {
-        if defines(generated, name) {
+    let defined = defined_names(generated);
+    let made = from_btf::definitions(types, &needed.full, &defined)?;
+    if !made.text.is_empty() {
+        text.push_str("// No header that the fix names defines these: from BTF.\n\n");
+        text.push_str(&made.text);
+        text.push_str(from_btf::BIT_FIELDS);
+    }
+    let opaque: BTreeMap<_, _> = made.needed.opaque.iter().chain(&needed.opaque).collect();
+    for (name, id) in opaque {
+        if defined.contains(name) || needed.full.contains_key(name) {
             continue;
         }
         let size = match id.map(|id| types.kind(id)).transpose()? {
@@ -241,27 +252,36 @@ fn not_in_headers(types: &Types, needed: &Needed, generated: &str) -> Result<Str
         };
         let _ = writeln!(
             text,
-            "/// Opaque: name it in `types` of patch.toml, and its header in `headers`, to look inside.\n#[repr(C, align(8))]\npub struct {name} {{\n    _opaque: [u8; {size}],\n}}\n"
+            "/// Opaque: name it in `types` of patch.toml to look inside.\n#[repr(C)]\npub struct {name} {{\n    _opaque: [u8; {size}],\n}}\n"
         );
     }
-    for name in &needed.names {
-        if !defines(generated, name) {
-            let kind = types
-                .typedef(name)?
-                .map(|id| types.bare(id))
-                .transpose()?
-                .map(|id| types.kind(id))
-                .transpose()?;
-            let rust = match kind {
-                Some(TypeKind::Int { size, .. }) => format!("u{}", size * 8),
-                Some(TypeKind::Pointer(_)) => "*mut ffi::c_void".to_owned(),
-                _ => "ffi::c_uint".to_owned(),
-            };
-            let _ =
-                writeln!(text, "/// No header that the fix names defines it.\npub type {name} = {rust};\n");
+    let mut seen_through = Renderer::beside(types, defined.clone());
+    for name in made.needed.names.iter().chain(&needed.names).collect::<BTreeSet<_>>() {
+        if defined.contains(name) || defines(&text, name) {
+            continue;
+        }
+        if let Some(id) = types.typedef(name)?
+            && let TypeKind::Typedef(_, target) = types.kind(id)?
+        {
+            let rust = seen_through.rust_type(target)?;
+            let _ = writeln!(
+                text,
+                "/// No header that the fix names defines it: from BTF.\npub type {name} = {rust};\n"
+            );
         }
     }
     Ok(text)
+}
+
+/// Names of the types in generated text.
+fn defined_names(generated: &str) -> BTreeSet<String> {
+    let name =
+        |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+    ["pub struct ", "pub union ", "pub type "]
+        .iter()
+        .flat_map(|start| generated.split(start).skip(1).map(name))
+        .filter(|name| !name.is_empty())
+        .collect()
 }
 
 fn defines(generated: &str, name: &str) -> bool {
@@ -275,12 +295,12 @@ fn defines(generated: &str, name: &str) -> bool {
 
 /// Size of every struct, and offset of every named member that bindgen shows, as BTF has them: a build of the wrong
 /// headers does not compile.
-fn layout_assertions(types: &Types, needed: &Needed, generated: &str) -> Result<String, BtfError> {
-    let mut text = String::from("\n// What BTF says of the layouts.\nconst _: () = {\n");
+fn layout_assertions(types: &Types, needed: &Needed, texts: &[&str]) -> Result<String, BtfError> {
+    let mut text = String::from("\n// What BTF says of the layouts.\n");
     for (name, id) in &needed.full {
-        let Some(body) = body_of(generated, name) else { continue };
+        let Some(body) = texts.iter().find_map(|text| body_of(text, name)) else { continue };
         let TypeKind::Composite { size, members, .. } = types.kind(*id)? else { continue };
-        let _ = writeln!(text, "    assert!(size_of::<{name}>() == {size});");
+        let _ = writeln!(text, "const _: () = assert!(size_of::<{name}>() == {size});");
         for member in members.iter().filter(|member| member.bits.is_none() && member.bit_offset % 8 == 0) {
             if let Some(field) = &member.name
                 && body.contains(&format!(" {field}:"))
@@ -288,13 +308,12 @@ fn layout_assertions(types: &Types, needed: &Needed, generated: &str) -> Result<
             {
                 let _ = writeln!(
                     text,
-                    "    assert!(core::mem::offset_of!({name}, {field}) == {});",
+                    "const _: () = assert!(core::mem::offset_of!({name}, {field}) == {});",
                     member.bit_offset / 8
                 );
             }
         }
     }
-    text.push_str("};\n");
     Ok(text)
 }
 

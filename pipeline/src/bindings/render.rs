@@ -20,11 +20,23 @@ pub(crate) struct Needed {
 pub(crate) struct Renderer<'a> {
     types: &'a Types,
     needed: Needed,
+    /// Names that are defined already, once that is known: other typedefs are then seen through.
+    defined: Option<BTreeSet<String>>,
 }
 
 impl<'a> Renderer<'a> {
     pub(crate) fn new(types: &'a Types) -> Self {
-        Self { types, needed: Needed::default() }
+        Self { types, needed: Needed::default(), defined: None }
+    }
+
+    /// The same, for text beside which only `defined` names exist: other typedefs are seen through.
+    pub(crate) fn beside(types: &'a Types, defined: BTreeSet<String>) -> Self {
+        Self { types, needed: Needed::default(), defined: Some(defined) }
+    }
+
+    /// What was needed so far.
+    pub(crate) fn needed(&self) -> &Needed {
+        &self.needed
     }
 
     /// What was needed so far; a type that is wanted in full is not opaque as well.
@@ -65,10 +77,12 @@ impl<'a> Renderer<'a> {
 
     /// Wants the members of a struct or union, and of those that it holds by value.
     pub(crate) fn want(&mut self, id: TypeId) -> Result<(), BtfError> {
+        let typedef = self.last_typedef(id)?;
         let id = self.types.bare(id)?;
         match self.types.kind(id)? {
             TypeKind::Composite { name, members, .. } => {
-                if let Some(name) = name
+                // A struct without a tag goes by the name of its typedef, if it has one.
+                if let Some(name) = name.or(typedef)
                     && self.needed.full.insert(name, id).is_some()
                 {
                     return Ok(());
@@ -83,6 +97,22 @@ impl<'a> Renderer<'a> {
             TypeKind::Function(prototype) => self.point_at_function(&prototype),
             _ => Ok(()),
         }
+    }
+
+    /// The typedef that stands directly on the bare type.
+    fn last_typedef(&self, mut id: TypeId) -> Result<Option<String>, BtfError> {
+        let mut last = None;
+        for _ in 0..64 {
+            match self.types.kind(id)? {
+                TypeKind::Typedef(name, target) => {
+                    last = Some(name);
+                    id = target;
+                }
+                TypeKind::Const(target) | TypeKind::Qualified(target) => id = target,
+                _ => break,
+            }
+        }
+        Ok(last)
     }
 
     /// Notes what is behind a pointer: only its name matters.
@@ -126,9 +156,10 @@ impl<'a> Renderer<'a> {
             TypeKind::Const(target) | TypeKind::Qualified(target) => self.rust_type(target)?,
             TypeKind::Typedef(name, target) => match known_typedef(&name) {
                 Some(known) => known.to_owned(),
+                None if self.sees_through(&name, target)? => self.rust_type(target)?,
                 None => {
                     match self.types.kind(self.types.bare(target)?)? {
-                        TypeKind::Composite { .. } => self.want(target)?,
+                        TypeKind::Composite { .. } => self.want(id)?,
                         _ => self.point_at(target)?,
                     }
                     self.needed.names.insert(name.clone());
@@ -144,11 +175,11 @@ impl<'a> Renderer<'a> {
                 }
                 None => format!("[u8; {size}]"),
             },
-            TypeKind::Enum { name: Some(name) } => {
+            TypeKind::Enum { name: Some(name), .. } => {
                 self.needed.names.insert(name.clone());
                 name
             }
-            TypeKind::Enum { name: None } => "c_uint".to_owned(),
+            TypeKind::Enum { name: None, size, signed, .. } => enum_integer(size, signed).to_owned(),
             TypeKind::Forward { name, .. } => {
                 self.needed.opaque.entry(name.clone()).or_insert(None);
                 name
@@ -156,6 +187,13 @@ impl<'a> Renderer<'a> {
             TypeKind::Function(prototype) => self.function_pointer(&prototype)?,
             TypeKind::Other => return Err(BtfError::Damaged(format!("id {id} is no C type"))),
         })
+    }
+
+    /// Whether a typedef has no definition to refer to.
+    fn sees_through(&self, name: &str, target: TypeId) -> Result<bool, BtfError> {
+        let untagged =
+            matches!(self.types.kind(self.types.bare(target)?)?, TypeKind::Composite { name: None, .. });
+        Ok(self.defined.as_ref().is_some_and(|defined| !defined.contains(name)) && !untagged)
     }
 
     fn pointer(&mut self, target: TypeId) -> Result<String, BtfError> {
@@ -212,6 +250,20 @@ impl<'a> Renderer<'a> {
     }
 }
 
+/// The integer type of an enumeration.
+pub(crate) fn enum_integer(size: usize, signed: bool) -> &'static str {
+    match (size, signed) {
+        (1, false) => "u8",
+        (1, true) => "i8",
+        (2, false) => "u16",
+        (2, true) => "i16",
+        (8, false) => "u64",
+        (8, true) => "i64",
+        (_, false) => "c_uint",
+        (_, true) => "c_int",
+    }
+}
+
 /// The kernel's C integer types, as module `ffi` of the bindings names them.
 fn integer(name: &str, size: usize) -> &'static str {
     match (name, size) {
@@ -263,11 +315,12 @@ fn escape_keyword(name: &str) -> String {
 }
 
 pub(crate) fn is_rust_keyword(name: &str) -> bool {
-    const KEYWORDS: [&str; 46] = [
+    const KEYWORDS: [&str; 50] = [
         "as", "async", "await", "become", "box", "break", "const", "continue", "do", "dyn", "else", "enum",
         "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match",
         "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "static", "struct", "trait",
-        "true", "try", "type", "typeof", "unsafe", "use", "virtual", "where", "while", "yield",
+        "true", "try", "type", "typeof", "unsafe", "use", "virtual", "where", "while", "yield", "self",
+        "Self", "super", "crate",
     ];
     KEYWORDS.contains(&name)
 }

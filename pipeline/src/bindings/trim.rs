@@ -8,10 +8,19 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{ForeignItem, Item, Type};
 
-/// Keeps the items with a name in `roots`, and what they refer to.
-pub(super) fn trim(text: &str, roots: &BTreeSet<String>) -> Result<String, syn::Error> {
+/// Keeps the items with a name in `roots`, and what they refer to. Structs that the headers only declare are dropped
+/// where they are in `known`: BTF has more of them.
+pub(super) fn trim(
+    text: &str,
+    roots: &BTreeSet<String>,
+    known: &BTreeSet<String>,
+) -> Result<String, syn::Error> {
     let mut file = syn::parse_file(text)?;
-    let items: Vec<Item> = std::mem::take(&mut file.items).into_iter().flat_map(split).collect();
+    let items: Vec<Item> = std::mem::take(&mut file.items)
+        .into_iter()
+        .flat_map(split)
+        .filter(|item| !is_declaration(item, known))
+        .collect();
     let mut by_owner: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, item) in items.iter().enumerate() {
         if let Some(owner) = owner(item) {
@@ -39,6 +48,15 @@ pub(super) fn trim(text: &str, roots: &BTreeSet<String>) -> Result<String, syn::
         .map(|(_, item)| item)
         .collect();
     Ok(prettyplease::unparse(&syn::File { items, ..file }))
+}
+
+/// Whether an item is bindgen's stand-in for a struct that is only declared.
+fn is_declaration(item: &Item, known: &BTreeSet<String>) -> bool {
+    let Item::Struct(item) = item else { return false };
+    let stand_in = |field: &syn::Field| {
+        field.ident.as_ref().is_some_and(|ident| ident == "_unused" || ident == "_address")
+    };
+    known.contains(&item.ident.to_string()) && item.fields.len() == 1 && item.fields.iter().all(stand_in)
 }
 
 /// One item for each function and variable of a foreign block.
@@ -109,10 +127,18 @@ mod tests {
         let text = "pub struct a { pub b: *mut b, pub e: e } pub struct b { pub x: u8 } pub struct c { pub a: a }
             impl b { pub fn get(&self) -> u8 { 0 } } pub type e = u32; pub const e_ONE: e = 1; pub const OTHER: u32 = 1;
             unsafe extern \"C\" { pub fn f(a: *mut a); pub fn g(c: *mut c); }";
-        let trimmed = trim(text, &BTreeSet::from(["f".to_owned()])).unwrap();
+        let trimmed = trim(text, &BTreeSet::from(["f".to_owned()]), &BTreeSet::new()).unwrap();
         for kept in ["pub struct a", "pub struct b", "impl b", "pub type e", "e_ONE", "pub fn f"] {
             assert!(trimmed.contains(kept), "{kept} is not in {trimmed}");
         }
+        let declared = "pub struct d { _unused: [u8; 0] } pub struct e { _unused: [u8; 0] } pub fn f(d: *mut d, e: *mut e) {}";
+        let declared = format!("unsafe extern \"C\" {{ pub fn f(d: *mut d, e: *mut e); }} {declared}");
+        let known = BTreeSet::from(["d".to_owned()]);
+        let trimmed_declared = trim(&declared, &BTreeSet::from(["f".to_owned()]), &known).unwrap();
+        assert!(
+            !trimmed_declared.contains("struct d") && trimmed_declared.contains("struct e"),
+            "{trimmed_declared}"
+        );
         for dropped in ["struct c", "fn g", "OTHER"] {
             assert!(!trimmed.contains(dropped), "{dropped} is in {trimmed}");
         }

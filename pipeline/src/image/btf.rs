@@ -90,6 +90,12 @@ pub enum TypeKind {
     Enum {
         /// Its tag, if it has one.
         name: Option<String>,
+        /// Bytes.
+        size: usize,
+        /// Whether its values are signed.
+        signed: bool,
+        /// Names and values; those of an unsigned 64-bit enumeration as their bits.
+        values: Vec<(String, i64)>,
     },
     /// A struct or union that is only declared.
     Forward {
@@ -176,6 +182,20 @@ impl Types {
         Ok(found)
     }
 
+    /// The enumeration with this tag, if there is one.
+    ///
+    /// # Errors
+    /// The BTF is damaged.
+    pub fn enumeration(&self, name: &str) -> Result<Option<TypeKind>, BtfError> {
+        for id in self.btf.resolve_ids_by_name(name)? {
+            let kind = self.kind(id)?;
+            if matches!(kind, TypeKind::Enum { .. }) {
+                return Ok(Some(kind));
+            }
+        }
+        Ok(None)
+    }
+
     /// Id of the typedef of this name, if there is one.
     ///
     /// # Errors
@@ -213,8 +233,35 @@ impl Types {
             Type::Array(array) => TypeKind::Array(target(&array), array.len()),
             Type::Struct(item) => self.composite(&item, false)?,
             Type::Union(item) => self.composite(&item, true)?,
-            Type::Enum(item) => TypeKind::Enum { name: self.name_of(&item)? },
-            Type::Enum64(item) => TypeKind::Enum { name: self.name_of(&item)? },
+            Type::Enum(item) => {
+                let mut values = Vec::with_capacity(item.members.len());
+                for member in &item.members {
+                    let value = if item.is_signed() {
+                        i64::from(member.val() as i32)
+                    } else {
+                        i64::from(member.val())
+                    };
+                    values.push((self.name_of(member)?.unwrap_or_default(), value));
+                }
+                TypeKind::Enum {
+                    name: self.name_of(&item)?,
+                    size: item.size(),
+                    signed: item.is_signed(),
+                    values,
+                }
+            }
+            Type::Enum64(item) => {
+                let mut values = Vec::with_capacity(item.members.len());
+                for member in &item.members {
+                    values.push((self.name_of(member)?.unwrap_or_default(), member.val() as i64));
+                }
+                TypeKind::Enum {
+                    name: self.name_of(&item)?,
+                    size: item.size(),
+                    signed: item.is_signed(),
+                    values,
+                }
+            }
             Type::Fwd(item) => {
                 TypeKind::Forward { union: item.is_union(), name: self.name_of(&item)?.unwrap_or_default() }
             }
@@ -303,7 +350,7 @@ impl Types {
                 let tag = name.unwrap_or_else(|| "{ ... }".to_owned());
                 base(&format!("{} {tag}", if union { "union" } else { "struct" }))
             }
-            TypeKind::Enum { name } => {
+            TypeKind::Enum { name, .. } => {
                 base(&format!("enum {}", name.unwrap_or_else(|| "{ ... }".to_owned())))
             }
             TypeKind::Forward { union, name } => {
