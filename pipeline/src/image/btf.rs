@@ -116,9 +116,9 @@ pub enum TypeKind {
     Other,
 }
 
-/// The types of a kernel.
+/// The types of a kernel, or of one of its modules.
 pub struct Types {
-    btf: Btf,
+    pub(super) btf: Btf,
 }
 
 impl Types {
@@ -130,14 +130,21 @@ impl Types {
         Ok(Self { btf: Btf::from_bytes(bytes)? })
     }
 
+    /// Reads a module's BTF, which refers to that of its kernel (split BTF): the types of both.
+    ///
+    /// # Errors
+    /// The bytes are no BTF, or not of a module of that very kernel.
+    pub fn parse_split(bytes: &[u8], base: &Self) -> Result<Self, BtfError> {
+        Ok(Self { btf: Btf::from_split_bytes(bytes, &base.btf)? })
+    }
+
     /// The prototype of the function `name`.
     ///
     /// # Errors
     /// There is none, or there are several with different prototypes.
     pub fn function(&self, name: &str) -> Result<Prototype, BtfError> {
-        let ids = self.btf.resolve_ids_by_name(name)?;
         let mut found: Vec<Prototype> = Vec::new();
-        for id in ids {
+        for id in self.functions(name)? {
             if let Type::Func(func) = self.btf.resolve_type_by_id(id)?
                 && let Type::FuncProto(prototype) = self.btf.resolve_chained_type(&func)?
             {
@@ -152,6 +159,21 @@ impl Types {
             1 => Ok(found.remove(0)),
             several => Err(BtfError::Ambiguous(several)),
         }
+    }
+
+    /// Ids of the functions of this name: the module's own, where it has some.
+    fn functions(&self, name: &str) -> Result<Vec<TypeId>, BtfError> {
+        let mut functions = Vec::new();
+        for id in self.btf.resolve_ids_by_name(name)? {
+            if matches!(self.btf.resolve_type_by_id(id)?, Type::Func(_)) {
+                functions.push(id);
+            }
+        }
+        let own = self.btf.split().map_or(0, |split| split.type_id_range().0);
+        if functions.iter().any(|id| *id >= own) {
+            functions.retain(|id| *id >= own);
+        }
+        Ok(functions)
     }
 
     fn prototype(&self, name: &str, prototype: &btf_rs::FuncProto) -> Result<Prototype, BtfError> {

@@ -9,12 +9,11 @@ mod btf;
 mod bzimage;
 mod elf;
 mod error;
+mod index;
 mod kallsyms;
 mod symbols;
 mod trace;
 mod unpack;
-
-use std::path::Path;
 
 use klp_base::cache::{Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
@@ -24,9 +23,10 @@ use serde::{Deserialize, Serialize};
 pub use self::btf::{BtfError, Member, Prototype, TypeId, TypeKind, Types};
 pub use self::bzimage::{decompress, decompress_within};
 pub use self::error::ImageError;
+pub use self::index::{read_index, write_index};
 pub use self::symbols::{Symbol, Symbols};
 pub use self::trace::{NotTraceable, Trace, Traceability};
-use crate::error::{Error, read, write};
+use crate::error::Error;
 use crate::kernel::KernelTree;
 
 /// What the image tells beside its tables.
@@ -85,20 +85,11 @@ impl KernelImage {
     pub fn load(tree: &KernelTree, cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
         let key = Key::new("image 2").with(&tree.fingerprint).with(tree.release.as_str());
         let entry = cache.entry("image", &tree.id, &key, |dir| {
-            stage(sink, "image", &tree.id, || index(tree, dir).map(|()| (StageEnd::Done, ())))
+            stage(sink, "image", &tree.id, || {
+                write_index(&tree.image, tree.release.as_str(), dir).map(|()| (StageEnd::Done, ()))
+            })
         })?;
-        let at = |message: String| Error::Image { path: entry.clone(), message };
-        let types = Types::parse(&read(&entry.join("btf"))?).map_err(|error| at(error.to_string()))?;
-        let facts = serde_json::from_slice(&read(&entry.join("facts.json"))?)
-            .map_err(|error| at(error.to_string()))?;
-        let symbols = Symbols::from_bytes(&read(&entry.join("symbols"))?);
-        let trace = Trace::from_bytes(&read(&entry.join("trace"))?);
-        Ok(Self {
-            types,
-            symbols: symbols.map_err(|error| at(error.to_string()))?,
-            trace: trace.map_err(|error| at(error.to_string()))?,
-            facts,
-        })
+        read_index(&entry)
     }
 
     /// Whether ftrace, and with it a live patch, can reach a function. `position` chooses among several symbols of that
@@ -106,18 +97,4 @@ impl KernelImage {
     pub fn traceability(&self, name: &str, position: SymbolPosition) -> Traceability {
         self.trace.of_name(&self.symbols, name, position)
     }
-}
-
-/// Fills the cache's entry of a kernel.
-fn index(tree: &KernelTree, dir: &Path) -> Result<(), Error> {
-    let at = |message: String| Error::Image { path: tree.image.clone(), message };
-    let vmlinux = decompress(&read(&tree.image)?).map_err(|error| at(error.to_string()))?;
-    let parsed = Parsed::parse(&vmlinux, tree.release.as_str()).map_err(|error| at(error.to_string()))?;
-    write(&dir.join("btf"), parsed.btf)?;
-    write(&dir.join("symbols"), parsed.symbols.to_bytes())?;
-    write(&dir.join("trace"), parsed.trace.to_bytes())?;
-    let facts = serde_json::to_vec(&parsed.facts).map_err(|error| at(error.to_string()))?;
-    write(&dir.join("facts.json"), facts)?;
-    Types::parse(parsed.btf).map_err(|error| at(error.to_string()))?;
-    Ok(())
 }
