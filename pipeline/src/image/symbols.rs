@@ -5,6 +5,9 @@ use klp_format::SymbolPosition;
 
 use super::error::ImageError;
 
+/// Beginnings of names that objtool and the compiler give to the padding before functions.
+pub(super) const PADDING: [&str; 2] = ["__pfx_", "__cfi_"];
+
 /// A symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Symbol<'a> {
@@ -24,6 +27,11 @@ impl Symbol<'_> {
     /// Whether it names code.
     pub fn is_code(&self) -> bool {
         matches!(self.kind, 't' | 'T' | 'w' | 'W')
+    }
+
+    /// Whether it names the padding before a function, where call depth tracking or kCFI put something.
+    pub fn is_padding(&self) -> bool {
+        PADDING.iter().any(|start| self.name.starts_with(start))
     }
 }
 

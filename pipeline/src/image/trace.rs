@@ -11,7 +11,7 @@ use klp_format::SymbolPosition;
 
 use super::elf::{Vmlinux, u64_at};
 use super::error::ImageError;
-use super::symbols::{Symbol, Symbols};
+use super::symbols::{PADDING, Symbol, Symbols};
 
 /// Whether ftrace, and with it a live patch, can reach a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl Trace {
                 noinstr.push(symbols.mark(start)?..symbols.mark(end)?);
             }
         }
-        let slack = slack(&entries, symbols);
+        let slack = common_distance(&entries, symbols);
         Ok(Self { entries, slack, dropped, init, noinstr })
     }
 
@@ -198,13 +198,24 @@ impl Trace {
         }
     }
 
+    /// Places that ftrace can still reach when the kernel's start is over, in their order.
+    pub(super) fn lasting(&self) -> impl Iterator<Item = u64> {
+        self.entries.iter().copied().filter(|entry| !self.init.contains(entry))
+    }
+
+    /// How far behind a function's symbol its entry may lie, in bytes.
+    pub(super) fn slack(&self) -> u64 {
+        self.slack
+    }
+
     /// Whether an entry belongs to the function at `address`.
     fn has_entry(&self, address: u64) -> bool {
         let first = self.entries.partition_point(|entry| *entry < address);
         self.entries.get(first).is_some_and(|entry| *entry - address <= self.slack)
     }
 
-    fn reason_against(&self, symbol: &Symbol<'_>) -> Option<NotTraceable> {
+    /// Why a symbol cannot be traced, if it cannot.
+    pub(super) fn reason_against(&self, symbol: &Symbol<'_>) -> Option<NotTraceable> {
         if !symbol.is_code() {
             return Some(NotTraceable::Data { kind: symbol.kind });
         }
@@ -214,7 +225,7 @@ impl Trace {
         if self.has_entry(symbol.address) {
             return None;
         }
-        let padded = ["__pfx_", "__cfi_"].iter().find_map(|start| symbol.name.strip_prefix(start));
+        let padded = PADDING.iter().find_map(|start| symbol.name.strip_prefix(start));
         Some(if let Some(function) = padded {
             NotTraceable::Padding { function: function.to_owned() }
         } else if let Some((function, _)) = symbol.name.split_once(".cold") {
@@ -266,7 +277,7 @@ impl Trace {
 /// How far behind its symbol an entry may lie. The kernel knows from its configuration (`FTRACE_MCOUNT_MAX_OFFSET`); here
 /// it is the greatest distance up to 8 bytes that a hundredth of the entries have. Entries of dropped weak functions lie
 /// anywhere behind another function's symbol.
-fn slack(entries: &[u64], symbols: &Symbols) -> u64 {
+fn common_distance(entries: &[u64], symbols: &Symbols) -> u64 {
     let distances =
         entries.iter().filter_map(|entry| symbols.containing(*entry)).map(|(_, distance)| distance);
     let mut counts = [0_usize; 9];
