@@ -37,6 +37,49 @@ pub struct Fix {
     pub functions: Vec<KlpSymbol>,
     /// Kernel variables that it reads or writes.
     pub symbols: Vec<Variable>,
+    /// What it asks of the kernel it is compiled for.
+    pub cfg: Cfg,
+}
+
+/// What a fix asks of the kernel it is compiled for; each becomes a `cfg` value of rustc.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cfg {
+    /// `struct.member`: does the struct have it?
+    #[serde(default)]
+    pub has_member: Vec<String>,
+    /// A function: is it there (not inlined everywhere)?
+    #[serde(default)]
+    pub has_function: Vec<String>,
+    /// `6.12`: is the kernel of this version or newer?
+    #[serde(default)]
+    pub kernel_at_least: Vec<String>,
+}
+
+impl Cfg {
+    /// Names and values, in the order of the file.
+    pub fn questions(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("has_member", &self.has_member),
+            ("has_function", &self.has_function),
+            ("kernel_at_least", &self.kernel_at_least),
+        ]
+        .into_iter()
+        .flat_map(|(name, values)| values.iter().map(move |value| (name, value.as_str())))
+    }
+
+    /// The first value that is not of its form, with what it should look like.
+    fn wrong(&self) -> Option<String> {
+        let member =
+            |text: &&String| text.split_once('.').is_none_or(|(a, b)| !is_rust_name(a) || !is_rust_name(b));
+        let wrong_member = self.has_member.iter().find(member);
+        let wrong_version = self.kernel_at_least.iter().find(|text| crate::resolve::version(text).is_none());
+        wrong_member
+            .map(|text| format!("`has_member`: {text:?} should look like \"seq_file.private\""))
+            .or_else(|| {
+                wrong_version.map(|text| format!("`kernel_at_least`: {text:?} should look like \"6.12\""))
+            })
+    }
 }
 
 impl Fix {
@@ -108,6 +151,8 @@ struct FixFile {
     functions: Vec<String>,
     #[serde(default)]
     symbols: Vec<VariableEntry>,
+    #[serde(default)]
+    cfg: Cfg,
 }
 
 #[derive(Deserialize)]
@@ -322,6 +367,9 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
             .map(|text| text.parse().map_err(|error: klp_format::NameError| wrong(key, error.to_string())))
             .collect()
     };
+    if let Some(message) = parsed.cfg.wrong() {
+        return Err(wrong("cfg", message));
+    }
     let variables = parsed.symbols.into_iter().map(variable);
     let variables = variables.collect::<Result<_, _>>().map_err(|message| wrong("symbols", message))?;
     Ok(Fix {
@@ -333,6 +381,7 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
         types: parsed.types,
         functions: symbols_of("functions", parsed.functions)?,
         symbols: variables,
+        cfg: parsed.cfg,
     })
 }
 
@@ -440,6 +489,14 @@ mod tests {
             (
                 "description = 'x'\nreplace = ['vmlinux:a']\nsymbols = [{ symbol = 'vmlinux:b', declaration = 'int c' }]",
                 "`symbols`: `int c` does not declare",
+            ),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\ncfg.has_member = ['x']",
+                "`has_member`: \"x\" should look",
+            ),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\ncfg.kernel_at_least = ['6']",
+                "`kernel_at_least`: \"6\"",
             ),
             ("description = 'x'", "missing field `replace`"),
         ] {

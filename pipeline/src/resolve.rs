@@ -9,7 +9,7 @@ use klp_module::KlpLayout;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, read_text};
-use crate::image::{BtfError, KernelImage, Prototype, TypeKind, Types};
+use crate::image::{BtfError, KernelImage, Prototype, Symbol, Traceability, TypeKind, Types};
 use crate::kernel::KernelTree;
 use crate::project::Target;
 
@@ -26,6 +26,8 @@ pub struct Resolved {
     pub functions: Vec<Function>,
     /// Functions and variables of the kernel that the fixes use.
     pub externs: Vec<Extern>,
+    /// What the fixes asked of the kernel.
+    pub cfg: Vec<Answer>,
     /// What the kernel asks of the module's version magic.
     pub vermagic: String,
     /// Layout of the tables.
@@ -44,6 +46,19 @@ pub struct Function {
     pub method: String,
     /// The prototype in C.
     pub c_prototype: String,
+}
+
+/// A `cfg` value of a fix.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// Name of the fix that asks.
+    pub fix: String,
+    /// `has_member`, `has_function` or `kernel_at_least`.
+    pub name: String,
+    /// What it asks after.
+    pub value: String,
+    /// Whether it holds of this kernel.
+    pub holds: bool,
 }
 
 /// Whether an [`Extern`] is called or read.
@@ -197,6 +212,11 @@ pub fn resolve(tree: &KernelTree, image: &KernelImage, target: &Target) -> Resul
     for fix in &target.fixes {
         for replaced in &fix.replace {
             let prototype = prototype(tree, image, &replaced.symbol)?;
+            if let Traceability::Not(why) =
+                image.traceability(&replaced.symbol.symbol, replaced.symbol.position)
+            {
+                return Err(refuse(tree, &replaced.symbol, &format!("it cannot be replaced: {why}")));
+            }
             if prototype.variadic {
                 return Err(refuse(
                     tree,
@@ -220,6 +240,7 @@ pub fn resolve(tree: &KernelTree, image: &KernelImage, target: &Target) -> Resul
         description: target.description.clone(),
         functions,
         externs: externs(tree, image, target)?,
+        cfg: answers(tree, image, target)?,
         vermagic: image.facts.vermagic.clone(),
         layout,
     })
@@ -245,9 +266,75 @@ fn externs(tree: &KernelTree, image: &KernelImage, target: &Target) -> Result<Ve
             }
         };
         let exported = symbol.object.is_vmlinux() && exported.contains(&symbol.symbol);
+        if !exported {
+            unique(tree, image, symbol)?;
+        }
         externs.push(Extern { symbol: symbol.clone(), kind, exported, c_declaration });
     }
     Ok(externs)
+}
+
+/// Asks that the livepatch core will find exactly the symbol that is meant.
+fn unique(tree: &KernelTree, image: &KernelImage, symbol: &KlpSymbol) -> Result<(), Error> {
+    let count = image.symbols.count(&symbol.symbol);
+    match (symbol.position.0, count) {
+        (_, 0) => Err(refuse(tree, symbol, "there is no such symbol in the kernel's kallsyms")),
+        (0, 1) => Ok(()),
+        (0, several) => Err(refuse(
+            tree,
+            symbol,
+            &format!(
+                "there are {several} symbols of that name; say which with a position from 1 to {several} after a comma"
+            ),
+        )),
+        (position, count) if position as usize <= count => Ok(()),
+        (_, count) => Err(refuse(tree, symbol, &format!("there are only {count} symbols of that name"))),
+    }
+}
+
+/// What holds of this kernel, of the things that a fix asks in `cfg` of its patch.toml.
+fn answers(tree: &KernelTree, image: &KernelImage, target: &Target) -> Result<Vec<Answer>, Error> {
+    let mut answers = Vec::new();
+    for fix in &target.fixes {
+        for (name, value) in fix.cfg.questions() {
+            let failed =
+                |error: BtfError| Error::Image { path: tree.image.clone(), message: error.to_string() };
+            let holds = match name {
+                "has_function" => image.symbols.named(value).iter().any(Symbol::is_code),
+                "has_member" => has_member(&image.types, value).map_err(failed)?,
+                _ => tree.release.version() >= version(value).unwrap_or((u32::MAX, 0)),
+            };
+            answers.push(Answer {
+                fix: fix.name.clone(),
+                name: name.to_owned(),
+                value: value.to_owned(),
+                holds,
+            });
+        }
+    }
+    Ok(answers)
+}
+
+/// Whether any struct or union of this name has this member, given as `struct.member`; members of anonymous members
+/// count.
+fn has_member(types: &Types, path: &str) -> Result<bool, BtfError> {
+    let Some((name, member)) = path.split_once('.') else { return Ok(false) };
+    let mut pending = types.composites(name)?;
+    while let Some(id) = pending.pop() {
+        if let TypeKind::Composite { members, .. } = types.kind(types.bare(id)?)? {
+            if members.iter().any(|found| found.name.as_deref() == Some(member)) {
+                return Ok(true);
+            }
+            pending.extend(members.iter().filter(|found| found.name.is_none()).map(|found| found.type_id));
+        }
+    }
+    Ok(false)
+}
+
+/// Major and minor number of `6.12`.
+pub(crate) fn version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 fn refuse(tree: &KernelTree, symbol: &KlpSymbol, message: &str) -> Error {

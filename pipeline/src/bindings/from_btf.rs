@@ -137,7 +137,7 @@ impl Writer<'_> {
             }
         }
         if union {
-            self.union(name, size, fields);
+            self.union(name, size, &fields);
         } else {
             self.structure(name, size, fields);
         }
@@ -190,7 +190,8 @@ impl Writer<'_> {
         // A flexible array at the end of nothing has the offset of what follows: it goes first then.
         fields.sort_by_key(|field| (field.offset, field.size));
         let align = fields.iter().map(|field| field.align).max().unwrap_or(1);
-        let natural = fields.iter().all(|field| field.offset % field.align == 0) && size % align == 0;
+        let natural =
+            fields.iter().all(|field| field.offset.is_multiple_of(field.align)) && size.is_multiple_of(align);
         let _ =
             writeln!(self.text, "#[repr(C{})]\npub struct {name} {{", if natural { "" } else { ", packed" });
         let mut at = 0;
@@ -211,11 +212,11 @@ impl Writer<'_> {
         self.text.push_str("}\n\n");
     }
 
-    fn union(&mut self, name: &str, size: usize, fields: Vec<Field>) {
-        let natural = fields.iter().all(|field| size % field.align == 0);
+    fn union(&mut self, name: &str, size: usize, fields: &[Field]) {
+        let natural = fields.iter().all(|field| size.is_multiple_of(field.align));
         let _ =
             writeln!(self.text, "#[repr(C{})]\npub union {name} {{", if natural { "" } else { ", packed" });
-        for field in &fields {
+        for field in fields {
             let _ = writeln!(self.text, "    {},", field.text);
         }
         let _ = writeln!(self.text, "    _size: [u8; {size}],\n}}\n");
@@ -247,10 +248,10 @@ impl Writer<'_> {
                 let mut packed = false;
                 for member in members.iter().filter(|member| member.bits.is_none()) {
                     let (_, member_align) = self.layout(member.type_id, depth + 1)?;
-                    packed |= !union && member.bit_offset as usize / 8 % member_align != 0;
+                    packed |= !union && !(member.bit_offset as usize / 8).is_multiple_of(member_align);
                     align = align.max(member_align);
                 }
-                let packed = packed || size % align != 0;
+                let packed = packed || !size.is_multiple_of(align);
                 // What bindgen defines has C's alignment, bit-fields counted; ours has that of its fields.
                 (size, if packed { 1 } else { align })
             }

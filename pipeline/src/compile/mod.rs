@@ -104,7 +104,9 @@ pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) 
                 search: vec![out.clone(), core.clone()],
                 extra: ["-Dwarnings", "-Cdebuginfo=2", "-Zcrate-attr=feature(used_with_arg)"]
                     .map(ToOwned::to_owned)
-                    .to_vec(),
+                    .into_iter()
+                    .chain(cfg_flags(resolved, subject))
+                    .collect(),
             },
         )
     };
@@ -145,6 +147,20 @@ pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) 
     objects.extend(["klp.o", "bindings.o"].map(|name| out.join(name)));
     objects.extend(["core.o", "compiler_builtins.o"].map(|name| core.join(name)));
     link(dir, &objects, &log)
+}
+
+/// What a fix asked of the kernel, as rustc's flags. A question that patch.toml does not ask is an error.
+fn cfg_flags(resolved: &Resolved, fix: &str) -> Vec<String> {
+    let mut flags = Vec::new();
+    for name in ["has_member", "has_function", "kernel_at_least"] {
+        let asked = || resolved.cfg.iter().filter(|answer| answer.fix == fix && answer.name == name);
+        let values: Vec<String> = asked().map(|answer| format!("{:?}", answer.value)).collect();
+        flags.push(format!("--check-cfg=cfg({name}, values({}))", values.join(", ")));
+        flags.extend(
+            asked().filter(|answer| answer.holds).map(|answer| format!("--cfg={name}={:?}", answer.value)),
+        );
+    }
+    flags
 }
 
 /// The crate that holds the module's tables: the fixes' replacements, by object.

@@ -318,7 +318,7 @@ impl Types {
         for _ in 0..DEPTH {
             match self.kind(id)? {
                 TypeKind::Const(target) | TypeKind::Qualified(target) | TypeKind::Typedef(_, target) => {
-                    id = target
+                    id = target;
                 }
                 _ => return Ok(id),
             }

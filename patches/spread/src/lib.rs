@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Makes /proc/sys/kernel/hostname and its neighbours tell what the kernel they are on looks like.
+//!
+//! Kernels before 6.11 give the handler a `struct ctl_table *`, later ones a `const struct ctl_table *`: one body, two
+//! signatures, chosen by `cfg`. rustc checks each against the kernel that it is compiled for.
+#![no_std]
+
+use klp::prelude::*;
+
+/// The replacements of this fix.
+pub struct Patch;
+
+/// What is read.
+const TEXT: &[u8] = {
+    #[cfg(all(has_member = "ctl_table.child", has_member = "ctl_table.procname"))]
+    const TEXT: &[u8] = b"patched, with ctl_table.child\n";
+    #[cfg(all(not(has_member = "ctl_table.child"), has_member = "ctl_table.procname"))]
+    const TEXT: &[u8] = b"patched, without ctl_table.child\n";
+    TEXT
+};
+
+#[cfg(any(not(has_function = "proc_do_uts_string"), has_function = "no_such_function_anywhere"))]
+compile_error!("the answers about functions are wrong");
+
+impl replaced::vmlinux for Patch {
+    #[cfg(kernel_at_least = "6.12")]
+    unsafe extern "C" fn proc_do_uts_string(
+        _table: *const ctl_table,
+        write: c_int,
+        buffer: *mut c_void,
+        lenp: *mut usize,
+        ppos: *mut loff_t,
+    ) -> c_int {
+        // SAFETY: the sysctl core's arguments are passed on as they are.
+        unsafe { show(write, buffer, lenp, ppos) }
+    }
+
+    #[cfg(not(kernel_at_least = "6.12"))]
+    unsafe extern "C" fn proc_do_uts_string(
+        _table: *mut ctl_table,
+        write: c_int,
+        buffer: *mut c_void,
+        lenp: *mut usize,
+        ppos: *mut loff_t,
+    ) -> c_int {
+        // SAFETY: the sysctl core's arguments are passed on as they are.
+        unsafe { show(write, buffer, lenp, ppos) }
+    }
+}
+
+/// Answers a read with [`TEXT`], refuses a write.
+///
+/// # Safety
+/// `buffer` has room for `*lenp` bytes; `lenp` and `ppos` are valid.
+unsafe fn show(write: c_int, buffer: *mut c_void, lenp: *mut usize, ppos: *mut loff_t) -> c_int {
+    if write != 0 {
+        return Errno::new(EPERM).to_ret();
+    }
+    // SAFETY: by this function's contract; a kernel buffer since 5.8.
+    unsafe {
+        let length = if *ppos == 0 { TEXT.len().min(*lenp) } else { 0 };
+        core::ptr::copy_nonoverlapping(TEXT.as_ptr(), buffer.cast(), length);
+        *lenp = length;
+        *ppos += length as loff_t;
+    }
+    0
+}
+
+klp::livepatch!(Patch);
