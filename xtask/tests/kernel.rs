@@ -26,7 +26,7 @@ fn project(change: impl Fn(String) -> String) -> tempfile::TempDir {
 }
 
 /// The smallest of the packages in place of the 100 MB image, which is fetched first.
-fn small_image(text: String) -> String {
+fn small_image(text: &str) -> String {
     let kbuild = text.split("[packages.kbuild]").nth(1).unwrap().to_owned();
     let head = text.split("[packages.image]").next().unwrap();
     let tail = text.split("[packages.headers]").nth(1).unwrap();
@@ -59,7 +59,7 @@ fn refused(output: &Output, cache: &Path, code: i32) -> String {
 fn a_package_with_another_hash_is_refused() {
     let cache = tempfile::tempdir().unwrap();
     let project = project(|text| {
-        let text = small_image(text);
+        let text = small_image(&text);
         let at = text.find("sha256 = \"").unwrap() + 10;
         format!("{}{}{}", &text[..at], "0".repeat(64), &text[at + 64..])
     });
