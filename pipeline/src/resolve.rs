@@ -132,7 +132,11 @@ impl Layout {
         }
     }
 
-    fn read(types: &Types) -> Result<Self, BtfError> {
+    /// Reads the layout of a kernel.
+    ///
+    /// # Errors
+    /// Its types know no live patching.
+    pub fn read(types: &Types) -> Result<Self, BtfError> {
         let (func_size, func) = members(types, "klp_func")?;
         let (object_size, object) = members(types, "klp_object")?;
         let (patch_size, patch) = members(types, "klp_patch")?;

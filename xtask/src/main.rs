@@ -4,6 +4,7 @@
 mod bench;
 mod build;
 mod cache;
+mod check;
 mod ci;
 mod context;
 mod demo;
@@ -30,6 +31,7 @@ enum Verb {
     Doctor(setup::Args),
     Bench(bench::Args),
     Cache(cache::Args),
+    Check(check::Args),
     Ci(ci::CiArgs),
     Demo(demo::Args),
     Kernel(kernel::Args),
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Verb::Doctor(args) => setup::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Cache(args) => cache::run(&args),
+        Verb::Check(args) => check::run(&args),
         Verb::Ci(args) => ci::ci(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Kernel(args) => kernel::run(&args),

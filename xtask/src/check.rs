@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `check`: preflight alone.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+use klp_base::events::{Silent, Sink};
+use klp_pipeline::build::{Range, Stage};
+use klp_pipeline::image::KernelImage;
+use klp_pipeline::kernel::KernelTree;
+use klp_pipeline::verify::{self, Expected, Outcome, Report};
+
+use crate::context::{Context, DEFAULT_KERNEL};
+
+/// Judge a module against a kernel without booting it: each rule of docs/verify-rules.md.
+///
+/// A fix or stream is built first. A file is judged as it is, by all rules that need no more than the file.
+///
+/// Example: cargo xtask check build/debian-6.12/cmdline/5-postlink/kpatch_cmdline.ko --format json
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Name of a fix or stream, or a module's file (*.ko)
+    target: String,
+    /// Id of the kernel (a directory of kernel-configs)
+    #[arg(long, default_value = DEFAULT_KERNEL)]
+    kernel: String,
+    /// For people, or one JSON object for programs
+    #[arg(long, default_value = "human")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Human,
+    Json,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let context = Context::new()?;
+    let tree = context.kernel(&args.kernel)?;
+    let (module, expected) = match Path::new(&args.target) {
+        file if file.extension().is_some_and(|extension| extension == "ko") => {
+            let image = KernelImage::load(&tree, &context.cache, &context.terminal)?;
+            (file.to_owned(), Expected::of_any(&tree, &image)?)
+        }
+        _ => built(&context, &tree, &args.target)?,
+    };
+    let bytes = std::fs::read(&module).with_context(|| format!("could not read {}", module.display()))?;
+    let report = verify::verify(&bytes, &expected);
+    let sink: &dyn Sink = match args.format {
+        Format::Human => {
+            print_rules(&report, &module, &tree.id);
+            &context.terminal
+        }
+        Format::Json => {
+            let document = serde_json::json!({
+                "schema": "ferrograft.check/1",
+                "module": module,
+                "kernel": tree.id,
+                "refused": report.refusals() > 0,
+                "rules": report.rules,
+                "findings": report.findings,
+            });
+            println!("{document:#}");
+            &Silent
+        }
+    };
+    verify::refuse_errors(&module, &report, sink)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The module of a fix or stream, up to the stage before `verify`, and what is expected of it.
+fn built(context: &Context, tree: &KernelTree, target: &str) -> Result<(PathBuf, Expected)> {
+    if Path::new(target).is_file() {
+        bail!("{target} is a file, but no module: the name of a module ends with .ko");
+    }
+    let built = context.build(tree, target, Range { from: None, to: Stage::Postlink })?;
+    let expected = Expected::of_build(tree, &built)?;
+    Ok((built.ko, expected))
+}
+
+fn print_rules(report: &Report, module: &Path, kernel: &str) {
+    println!("{} for {kernel}:", module.display());
+    for rule in &report.rules {
+        let word = match rule.outcome {
+            Outcome::Passed => "passed",
+            Outcome::NotApplied => "not applied",
+            Outcome::Warned => "warning",
+            Outcome::Unchecked => "NOT CHECKED",
+            Outcome::Broken => "BROKEN",
+        };
+        let left_out = match (&rule.left_out, rule.outcome) {
+            (Some(reason), Outcome::NotApplied) => format!(": {reason}"),
+            (Some(part), _) => format!(", but not {part}"),
+            (None, _) => String::new(),
+        };
+        println!("  {word:<12} {}{left_out}", rule.rule);
+    }
+}
