@@ -17,6 +17,7 @@ use klp_base::cache::{Cache, Key};
 use klp_base::events::Sink;
 
 pub use self::clang::libclang_is_there;
+pub use self::render::is_rust_keyword;
 use self::render::{Needed, Renderer};
 use crate::error::Error;
 use crate::image::{BtfError, KernelImage, TypeKind, Types};
@@ -101,6 +102,24 @@ pub fn generate(
     bindings.push_str(&others);
     bindings.push_str(&assertions);
     Ok(Sources { bindings, replaced })
+}
+
+/// Rust source that defines structs from BTF alone, as if no header did; a whole crate.
+///
+/// # Errors
+/// BTF is damaged, or has no struct of one of the names.
+pub fn from_btf_alone(types: &Types, names: &[String]) -> Result<String, BtfError> {
+    let missing = |name: &String| BtfError::Damaged(format!("it has no struct {name}"));
+    let mut wanted = BTreeMap::new();
+    for name in names {
+        wanted.insert(name.clone(), *types.composites(name)?.first().ok_or_else(|| missing(name))?);
+    }
+    let needed = Needed { full: wanted, ..Needed::default() };
+    Ok(format!(
+        "{}\nuse self::ffi::*;\n{}",
+        head("from BTF alone", "u8"),
+        not_in_headers(types, &needed, "")?
+    ))
 }
 
 /// Key of everything that [`generate`] depends on.
@@ -218,16 +237,18 @@ fn describe(item: &Extern) -> String {
 fn crate_head(tree: &KernelTree) -> String {
     // Plain `char` is unsigned from 6.2 on (-funsigned-char).
     let c_char = if tree.release.version() >= (6, 2) { "u8" } else { "i8" };
+    head(&format!("declarations of kernel {} ({})", tree.id, tree.release), c_char)
+}
+
+fn head(what: &str, c_char: &str) -> String {
     format!(
-        "//! Generated: declarations of kernel {id} ({release}).\n#![no_std]\n\
+        "//! Generated: {what}.\n#![no_std]\n\
          #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, dead_code, unused_imports, improper_ctypes, \
          unnecessary_transmutes, unsafe_op_in_unsafe_fn, clippy::all)]\n\n\
          /// The kernel's C types.\npub mod ffi {{\n    pub use core::ffi::c_void;\n    pub type c_char = {c_char};\n    \
          pub type c_schar = i8;\n    pub type c_uchar = u8;\n    pub type c_short = i16;\n    pub type c_ushort = u16;\n    \
          pub type c_int = i32;\n    pub type c_uint = u32;\n    pub type c_long = isize;\n    pub type c_ulong = usize;\n    \
-         pub type c_longlong = i64;\n    pub type c_ulonglong = u64;\n}}\n\n",
-        id = tree.id,
-        release = tree.release
+         pub type c_longlong = i64;\n    pub type c_ulonglong = u64;\n}}\n\n"
     )
 }
 
@@ -304,7 +325,7 @@ fn layout_assertions(types: &Types, needed: &Needed, texts: &[&str]) -> Result<S
         for member in members.iter().filter(|member| member.bits.is_none() && member.bit_offset % 8 == 0) {
             if let Some(field) = &member.name
                 && body.contains(&format!(" {field}:"))
-                && !render::is_rust_keyword(field)
+                && !is_rust_keyword(field)
             {
                 let _ = writeln!(
                     text,

@@ -314,7 +314,8 @@ fn escape_keyword(name: &str) -> String {
     }
 }
 
-pub(crate) fn is_rust_keyword(name: &str) -> bool {
+/// Whether a C name cannot stand in Rust as it is.
+pub fn is_rust_keyword(name: &str) -> bool {
     const KEYWORDS: [&str; 50] = [
         "as", "async", "await", "become", "box", "break", "const", "continue", "do", "dyn", "else", "enum",
         "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match",
