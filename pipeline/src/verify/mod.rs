@@ -1,28 +1,202 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Stage 6: an independent reader judges the finished module against the kernel.
-use crate::error::Error;
-use crate::kernel::KernelTree;
-use crate::resolve::Resolved;
-use klp_base::events::{Event, Finding, Severity, Sink};
+//!
+//! Bytes in, [`Report`] out. What is expected of a module is gathered once, as an [`Expected`]; each rule of [`rules`] is a
+//! function over the module as `klp-module` reads it. Nothing here shares code with the stage that wrote the module.
+
+mod arch;
+mod code;
+mod expected;
+mod info;
+mod relocations;
+pub mod rules;
+mod symbols;
+mod tables;
+
 use std::path::Path;
 
-/// x
-pub struct Expected;
-impl Expected {
-    /// x
-    pub fn of(_tree: &KernelTree, _resolved: &Resolved) -> Self {
-        Self
+use klp_base::events::{Event, Finding, Severity, Sink};
+use klp_module::{Module, PatchTable, TableError};
+use serde::Serialize;
+
+use self::arch::ArchTable;
+pub use self::expected::{Expected, ExpectedPatch};
+pub use self::info::GPL_COMPATIBLE;
+pub use self::symbols::VERSION_ENTRY_SIZE;
+use crate::error::Error;
+
+/// The symbol that names the `struct klp_patch` of our modules (`klp::patch!` in `kmod/src/tables.rs`).
+pub const PATCH_SYMBOL: &str = "__klp_patch";
+
+/// What came of applying one rule. The order is the order of gravity: from [`Outcome::Unchecked`] on the module is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The module keeps it.
+    Passed,
+    /// There is nothing here that it applies to, or not enough is known.
+    NotApplied,
+    /// The module breaks it, and may be loaded.
+    Warned,
+    /// It should have been applied and could not be.
+    Unchecked,
+    /// The module breaks it.
+    Broken,
+}
+
+/// One rule and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RuleOutcome {
+    /// Id of the rule.
+    pub rule: &'static str,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What was not looked at, and why: all of it where the outcome is [`Outcome::NotApplied`], else a part.
+    pub left_out: Option<String>,
+}
+
+/// What `verify` has to say of a module: every rule, and every finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// All rules, in the order in which they were applied.
+    pub rules: Vec<RuleOutcome>,
+    /// What breaks them.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// How many rules refuse the module: those that it breaks, and those that could not be checked.
+    pub fn refusals(&self) -> usize {
+        self.rules.iter().filter(|rule| rule.outcome >= Outcome::Unchecked).count()
+    }
+
+    fn add(&mut self, rule: &'static str, scope: Scope, findings: Vec<Finding>) {
+        let (none, left_out) = match scope {
+            Scope::All => (false, None),
+            Scope::But(reason) => (false, Some(reason)),
+            Scope::Nothing(reason) => (true, Some(reason)),
+        };
+        let outcome = match findings.iter().map(|finding| finding.severity).max() {
+            Some(Severity::Error) => Outcome::Broken,
+            Some(Severity::Unchecked) => Outcome::Unchecked,
+            Some(Severity::Warning) => Outcome::Warned,
+            None if none => Outcome::NotApplied,
+            None => Outcome::Passed,
+        };
+        self.rules.push(RuleOutcome { rule, outcome, left_out });
+        self.findings.extend(findings);
     }
 }
-/// x
-pub fn verify(_bytes: &[u8], _expected: &Expected) -> Vec<Finding> {
-    Vec::new()
+
+/// How much of a module a rule was applied to.
+enum Scope {
+    /// All that it is about.
+    All,
+    /// All but what the text says.
+    But(String),
+    /// It has nothing to say here; the text says why.
+    Nothing(String),
 }
-/// x
-pub fn refuse_errors(ko: &Path, findings: &[Finding], sink: &dyn Sink) -> Result<(), Error> {
-    for finding in findings {
+
+/// Takes what one rule finds.
+struct Findings {
+    rule: &'static str,
+    list: Vec<Finding>,
+}
+
+impl Findings {
+    fn of(rule: &'static str) -> Self {
+        Self { rule, list: Vec::new() }
+    }
+
+    fn add(&mut self, severity: Severity, subject: impl Into<String>, message: impl Into<String>) {
+        let (subject, message) = (subject.into(), message.into());
+        self.list.push(Finding { rule: self.rule, severity, subject, message });
+    }
+
+    fn error(&mut self, subject: impl Into<String>, message: impl Into<String>) {
+        self.add(Severity::Error, subject, message);
+    }
+
+    fn unchecked(&mut self, subject: impl Into<String>, message: impl Into<String>) {
+        self.add(Severity::Unchecked, subject, message);
+    }
+
+    fn warning(&mut self, subject: impl Into<String>, message: impl Into<String>) {
+        self.add(Severity::Warning, subject, message);
+    }
+}
+
+/// What the rules judge: a module, read, and what is expected of it.
+struct Subject<'a> {
+    module: Module<'a>,
+    expected: &'a Expected,
+    arch: &'static ArchTable,
+    /// The live patch's tables, or why they cannot be read.
+    table: Result<PatchTable, TableError>,
+}
+
+/// Judges a finished module.
+pub fn verify(bytes: &[u8], expected: &Expected) -> Report {
+    let mut report = Report { rules: Vec::new(), findings: Vec::new() };
+    let mut findings = Findings::of(rules::ELF);
+    let module = match Module::parse(bytes) {
+        Ok(module) => module,
+        Err(error) => {
+            findings.error("the file", error.to_string());
+            report.add(rules::ELF, Scope::All, findings.list);
+            let reason = "the file cannot be read";
+            report.add(rules::ARCHITECTURE, Scope::Nothing(reason.to_owned()), Vec::new());
+            return without_the_rest(report, reason);
+        }
+    };
+    report.add(rules::ELF, Scope::All, findings.list);
+
+    let arch = arch::table(expected.arch);
+    let mut findings = Findings::of(rules::ARCHITECTURE);
+    let (found, wanted) = (module.machine(), arch.machine);
+    if found != wanted {
+        findings.error(
+            "the ELF header",
+            format!(
+                "it is for {}, kernel {} runs on {}; build it for that kernel",
+                found.name(),
+                expected.kernel,
+                wanted.name()
+            ),
+        );
+        report.add(rules::ARCHITECTURE, Scope::All, findings.list);
+        return without_the_rest(report, "the file is for another architecture");
+    }
+    report.add(rules::ARCHITECTURE, Scope::All, findings.list);
+
+    let table = module.patch_table(&expected.layout, PATCH_SYMBOL);
+    let subject = Subject { module, expected, arch, table };
+    for (rule, check) in rules::CHECKS {
+        let mut findings = Findings::of(rule);
+        let scope = check(&subject, &mut findings);
+        report.add(rule, scope, findings.list);
+    }
+    report
+}
+
+fn without_the_rest(mut report: Report, reason: &str) -> Report {
+    for (rule, _) in rules::CHECKS {
+        report.add(rule, Scope::Nothing(reason.to_owned()), Vec::new());
+    }
+    report
+}
+
+/// Tells of every finding.
+///
+/// # Errors
+/// One of them says that the module must not be loaded, or that a rule could not be checked.
+pub fn refuse_errors(ko: &Path, report: &Report, sink: &dyn Sink) -> Result<(), Error> {
+    for finding in &report.findings {
         sink.event(&Event::Finding(finding.clone()));
     }
-    let errors = findings.iter().filter(|f| f.severity >= Severity::Unchecked).count();
-    if errors == 0 { Ok(()) } else { Err(Error::Refused { module: ko.to_owned(), errors }) }
+    match report.refusals() {
+        0 => Ok(()),
+        errors => Err(Error::Refused { module: ko.to_owned(), errors }),
+    }
 }

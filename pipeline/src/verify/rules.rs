@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The rules: their ids, which are stable, and the function that applies each. docs/verify-rules.md has a row for each.
+
+use super::{Findings, Scope, Subject};
+use super::{code, info, relocations, symbols, tables};
+
+/// The file is a relocatable 64-bit ELF file in which nothing points outside.
+///
+/// Source: `elf_validity_cache_copy()` in `kernel/module/main.c`. The kernel refuses most of these files (ENOEXEC), and a
+/// file that cannot be read cannot be judged by any other rule.
+pub const ELF: &str = "elf";
+/// The file is for the kernel's processor.
+///
+/// Source: `elf_check_arch()`. The kernel refuses it (ENOEXEC); to us every other rule would speak of the wrong table.
+pub const ARCHITECTURE: &str = "architecture";
+/// Every relocation of a section that stays in memory is of a type that the module loader knows.
+///
+/// Source: `apply_relocate_add()` in `arch/*/kernel/module.c`. Neither modpost nor objtool looks at the types, so that the
+/// first to complain is the machine on which the module is loaded.
+pub const RELOCATION_TYPE: &str = "relocation-type";
+/// All bytes that a relocation writes lie in the section that it changes.
+///
+/// Source: `apply_relocate_add()` does not look at the size of the section. The kernel would write over what stands behind.
+pub const RELOCATION_RANGE: &str = "relocation-range";
+/// Under `CONFIG_CALL_PADDING` every function has its padding before it: nops that belong to no other function, named
+/// by a `__pfx_` symbol.
+///
+/// Source: `arch/x86/kernel/callthunks.c`, `CONFIG_FUNCTION_PADDING_BYTES`. With call depth tracking (`retbleed=stuff`) the
+/// kernel writes a thunk over the bytes before a function and directs calls there. No tool of the kernel looks whether
+/// there is padding: without it the function that stands before is overwritten.
+pub const CALL_PADDING: &str = "call-padding";
+/// On a kernel with indirect branch tracking, replacements and the module's init and exit begin with an instruction that
+/// may be branched to, and that instruction is not sealed away.
+///
+/// Source: `CONFIG_X86_KERNEL_IBT`, `apply_seal_endbr()`. The processor raises a control protection fault at the first call.
+/// Most test machines do not have the feature, so that no test would show it.
+pub const IBT_ENDBR: &str = "ibt-endbr";
+/// Symbols that the livepatch core resolves are marked so, have a well-formed name, and only livepatch relocations use them.
+///
+/// Source: `Documentation/livepatch/module-elf-format.rst`; `klp_resolve_symbols()`. The module loader takes the value of
+/// such a symbol as it stands, 0: an ordinary relocation against it becomes a null pointer without a word.
+pub const KLP_SYMBOL: &str = "klp-symbol";
+/// Sections of livepatch relocations have the name, flags, link and target that the livepatch core reads, use symbols of
+/// their own object only, and there is one of them for an object and target.
+///
+/// Source: `Documentation/livepatch/module-elf-format.rst`; `klp_apply_section_relocs()`. With a wrong object the
+/// relocations are applied never, or before what they refer to is there.
+pub const KLP_RELOCATION: &str = "klp-relocation";
+/// The module's version magic is the one that the kernel asks for.
+///
+/// Source: `same_magic()` in `kernel/module/version.c`. With `CONFIG_MODVERSIONS` the kernel itself does not compare the
+/// release. We do: a live patch is for one kernel.
+pub const VERMAGIC: &str = "vermagic";
+/// The module information says `livepatch=Y`.
+///
+/// Source: `Documentation/livepatch/module-elf-format.rst`; `klp_enable_patch()` refuses other modules (EINVAL).
+pub const LIVEPATCH_TAG: &str = "livepatch-tag";
+/// The module information names a licence that is compatible with the GPL.
+///
+/// Source: `include/linux/license.h`. `klp_enable_patch()` is exported to such modules only; for others it does not exist.
+pub const LICENSE_TAG: &str = "license-tag";
+/// The module has one name: in its `struct module`, in its module information, and in what stage 1 resolved.
+///
+/// Source: `include/linux/module.h`. The name in `struct module` is what `/sys/module` and `/sys/kernel/livepatch` show;
+/// where it differs, whoever loads or unloads the module by its name acts on another one.
+pub const MODULE_NAME: &str = "module-name";
+/// The tables of the live patch hold what stage 1 resolved: the same functions, positions and objects, atomic replace on.
+///
+/// Source: `include/linux/livepatch.h`. A function that is missing stays unfixed without a word; one too many is replaced
+/// although nobody asked; without `replace` an older patch stays active beneath.
+pub const PATCH_TABLE: &str = "patch-table";
+/// Every replacement is the start of a function with a size in the module's symbol table.
+///
+/// Source: `klp_init_object_loaded()` asks kallsyms for the size and answers ENOENT where it gets none.
+pub const REPLACEMENT_SYMBOL: &str = "replacement-symbol";
+/// Every undefined symbol is exported by this kernel.
+///
+/// Source: `simplify_symbols()` in `kernel/module/main.c`; `Module.symvers`. The kernel refuses the module (ENOENT).
+pub const UNDEFINED_SYMBOL: &str = "undefined-symbol";
+/// The checksum that the module records for a symbol is the kernel's.
+///
+/// Source: `check_version()` in `kernel/module/version.c`. A different one says that the module was compiled against
+/// other types. The kernel refuses it (EINVAL) but lets a *missing* one pass.
+pub const SYMBOL_VERSION: &str = "symbol-version";
+/// Debug information was taken off.
+///
+/// Source: our own size budget. It is harmless, but ten times the module, and stands in the kernel's memory while it loads.
+pub const DEBUG_LEFT: &str = "debug-left";
+
+/// Looks for what breaks one rule.
+pub(super) type Check = fn(&Subject<'_>, &mut Findings) -> Scope;
+
+/// The two rules that [`super::verify`] applies before there is a [`Subject`] to judge.
+pub(super) const FIRST: [&str; 2] = [ELF, ARCHITECTURE];
+
+/// The other rules, in the order in which they are applied.
+pub(super) const CHECKS: [(&str, Check); 15] = [
+    (RELOCATION_TYPE, relocations::types),
+    (RELOCATION_RANGE, relocations::ranges),
+    (CALL_PADDING, code::call_padding),
+    (IBT_ENDBR, code::ibt_endbr),
+    (KLP_SYMBOL, symbols::livepatch),
+    (KLP_RELOCATION, relocations::livepatch),
+    (VERMAGIC, info::vermagic),
+    (LIVEPATCH_TAG, info::livepatch_tag),
+    (LICENSE_TAG, info::license_tag),
+    (MODULE_NAME, info::module_name),
+    (PATCH_TABLE, tables::patch_table),
+    (REPLACEMENT_SYMBOL, tables::replacement_symbol),
+    (UNDEFINED_SYMBOL, symbols::undefined),
+    (SYMBOL_VERSION, symbols::versions),
+    (DEBUG_LEFT, info::debug_left),
+];
+
+/// Ids of all rules, in the order in which they are applied.
+pub fn rule_ids() -> impl Iterator<Item = &'static str> {
+    FIRST.into_iter().chain(CHECKS.into_iter().map(|(rule, _)| rule))
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Rules on the tables of the live patch.
+
+use std::collections::BTreeMap;
+
+use klp_format::VMLINUX;
+use klp_module::{PatchTable, TableError};
+
+use super::{ExpectedPatch, Findings, PATCH_SYMBOL, Scope, Subject};
+
+/// Object, function, position.
+type Entry = (String, String, u32);
+
+/// [`super::rules::PATCH_TABLE`]
+pub(super) fn patch_table(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+    match (&subject.table, &subject.expected.patch) {
+        (Ok(table), Some(patch)) => {
+            compare(table, patch, findings);
+            Scope::All
+        }
+        (Ok(_), None) => {
+            Scope::But("whether it replaces what was meant: of a file alone that is not known".to_owned())
+        }
+        (Err(TableError::NoSymbol { .. }), None) => Scope::Nothing(format!(
+            "the file has no symbol {PATCH_SYMBOL}, by which modules of this project name their tables"
+        )),
+        (Err(error), _) => {
+            findings.unchecked(PATCH_SYMBOL, format!("the live patch's tables cannot be read: {error}"));
+            Scope::All
+        }
+    }
+}
+
+fn compare(table: &PatchTable, patch: &ExpectedPatch, findings: &mut Findings) {
+    if !table.replace {
+        findings.error(
+            PATCH_SYMBOL,
+            "`replace` is off: patches that were loaded before would stay active beneath it",
+        );
+    }
+    let mut objects: BTreeMap<&str, usize> = BTreeMap::new();
+    // How often an entry is wanted, less how often it is there.
+    let mut balance: BTreeMap<Entry, i64> = BTreeMap::new();
+    for symbol in &patch.functions {
+        let entry = (symbol.object.to_string(), symbol.symbol.clone(), symbol.position.0);
+        *balance.entry(entry).or_default() += 1;
+    }
+    for object in &table.objects {
+        let name = object.name.as_deref().unwrap_or(VMLINUX);
+        *objects.entry(name).or_default() += 1;
+        for function in &object.functions {
+            let entry = (name.to_owned(), function.old_name.clone(), function.position.0);
+            *balance.entry(entry).or_default() -= 1;
+        }
+    }
+    for (object, _) in objects.iter().filter(|(_, times)| **times > 1) {
+        findings.error(
+            *object,
+            "the object stands in the tables more than once: the kernel would patch it in two parts",
+        );
+    }
+    for ((object, function, position), balance) in balance {
+        let subject = format!("{object}:{function},{position}");
+        match balance {
+            0 => {}
+            1.. => findings
+                .error(subject, "patch.toml replaces it, but the tables do not: it would stay as it is"),
+            _ => findings
+                .error(subject, "the tables replace it, but patch.toml does not name it (or not twice)"),
+        }
+    }
+}
+
+/// [`super::rules::REPLACEMENT_SYMBOL`]
+pub(super) fn replacement_symbol(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+    const ENOENT: &str = "the kernel asks its symbol table for the replacement's size and answers ENOENT where there is none; \
+                          do not strip symbols of a finished module";
+    let Ok(table) = &subject.table else {
+        return Scope::Nothing("the live patch's tables cannot be read".to_owned());
+    };
+    let module = &subject.module;
+    for function in table.objects.iter().flat_map(|object| &object.functions) {
+        let place = function.new_function;
+        let section = &module.sections()[place.section];
+        let at = format!("the replacement, {}+{:#x},", section.name, place.offset);
+        if !section.is_executable() {
+            findings.error(&function.old_name, format!("{at} is not in a section of code"));
+            continue;
+        }
+        match module.function_at(place.section, place.offset) {
+            None => findings.error(&function.old_name, format!("{at} has no function symbol: {ENOENT}")),
+            Some(symbol) if symbol.value != place.offset => findings.error(
+                &function.old_name,
+                format!(
+                    "{at} is {:#x} bytes inside of {}, not at a start",
+                    place.offset - symbol.value,
+                    symbol.name
+                ),
+            ),
+            Some(symbol) if symbol.size == 0 => {
+                findings.error(
+                    &function.old_name,
+                    format!("{at} has symbol {} of size 0: {ENOENT}", symbol.name),
+                );
+            }
+            Some(_) => {}
+        }
+    }
+    Scope::All
+}
