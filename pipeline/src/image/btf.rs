@@ -5,8 +5,10 @@
 
 use btf_rs::{Btf, BtfType, Type};
 
+use super::c_text::CText;
+
 /// Longest chain of type references that is followed; the kernel's own limit is 32 (`MAX_RESOLVE_DEPTH`).
-const DEPTH: u32 = 64;
+pub(super) const DEPTH: u32 = 64;
 
 /// Why BTF could not answer.
 #[derive(Debug, thiserror::Error)]
@@ -328,68 +330,6 @@ impl Types {
 
     /// The prototype in C, without a semicolon: `int f(struct x *p, ...)`.
     pub fn c_prototype(&self, prototype: &Prototype) -> String {
-        let declarator = format!("{}({})", prototype.name, self.c_parameters(prototype, 0));
-        self.c_declaration(prototype.returns, declarator, 0)
-    }
-
-    fn c_parameters(&self, prototype: &Prototype, depth: u32) -> String {
-        let mut parameters: Vec<String> = prototype
-            .parameters
-            .iter()
-            .map(|(name, id)| self.c_declaration(*id, name.clone().unwrap_or_default(), depth + 1))
-            .collect();
-        if prototype.variadic {
-            parameters.push("...".to_owned());
-        }
-        if parameters.is_empty() { "void".to_owned() } else { parameters.join(", ") }
-    }
-
-    /// A declaration in C of `declarator` with the type `id`.
-    fn c_declaration(&self, id: TypeId, declarator: String, depth: u32) -> String {
-        let base =
-            |name: &str| if declarator.is_empty() { name.to_owned() } else { format!("{name} {declarator}") };
-        if depth > DEPTH {
-            return base("?");
-        }
-        let Ok(kind) = self.kind(id) else { return base("?") };
-        match kind {
-            TypeKind::Void => base("void"),
-            TypeKind::Int { name, .. } => base(if name == "_Bool" { "bool" } else { &name }),
-            TypeKind::Float(name) | TypeKind::Typedef(name, _) => base(&name),
-            TypeKind::Pointer(target) => {
-                let pointer = format!("*{declarator}");
-                let bracketed = matches!(self.kind(target), Ok(TypeKind::Function(_) | TypeKind::Array(..)));
-                self.c_declaration(
-                    target,
-                    if bracketed { format!("({pointer})") } else { pointer },
-                    depth + 1,
-                )
-            }
-            TypeKind::Array(element, length) => {
-                self.c_declaration(element, format!("{declarator}[{length}]"), depth + 1)
-            }
-            TypeKind::Composite { union, name, .. } => {
-                let tag = name.unwrap_or_else(|| "{ ... }".to_owned());
-                base(&format!("{} {tag}", if union { "union" } else { "struct" }))
-            }
-            TypeKind::Enum { name, .. } => {
-                base(&format!("enum {}", name.unwrap_or_else(|| "{ ... }".to_owned())))
-            }
-            TypeKind::Forward { union, name } => {
-                base(&format!("{} {name}", if union { "union" } else { "struct" }))
-            }
-            TypeKind::Const(target) => {
-                if matches!(self.kind(target), Ok(TypeKind::Pointer(_))) {
-                    return self.c_declaration(target, format!("const {declarator}"), depth + 1);
-                }
-                format!("const {}", self.c_declaration(target, declarator, depth + 1))
-            }
-            TypeKind::Qualified(target) => self.c_declaration(target, declarator, depth + 1),
-            TypeKind::Function(prototype) => {
-                let parameters = self.c_parameters(&prototype, depth + 1);
-                self.c_declaration(prototype.returns, format!("{declarator}({parameters})"), depth + 1)
-            }
-            TypeKind::Other => base("?"),
-        }
+        CText::new(self).prototype(prototype)
     }
 }

@@ -32,4 +32,17 @@ pub enum ImageError {
     /// Something that every kernel we serve has is missing.
     #[error("has no {0}")]
     Missing(String),
+    /// A module of another kernel.
+    #[error("is built for another kernel: its version magic is `{module}`, the kernel's is `{kernel}`")]
+    Foreign {
+        /// The module's version magic.
+        module: String,
+        /// The kernel's.
+        kernel: String,
+    },
+    /// `/proc/kallsyms` shows no addresses.
+    #[error(
+        "shows every address as 0, because kernel.kptr_restrict hides them: read it as root, or set kernel.kptr_restrict to 0 first"
+    )]
+    Hidden,
 }

@@ -7,10 +7,13 @@
 
 mod btf;
 mod bzimage;
+mod c_text;
 mod elf;
 mod error;
 mod index;
 mod kallsyms;
+mod live;
+mod module;
 mod predict;
 mod symbols;
 mod trace;
@@ -25,6 +28,8 @@ pub use self::btf::{BtfError, Member, Prototype, TypeId, TypeKind, Types};
 pub use self::bzimage::{decompress, decompress_within};
 pub use self::error::ImageError;
 pub use self::index::{read_index, write_index};
+pub use self::live::{RunningSymbols, running_module_types, running_types};
+pub use self::module::{ModuleImage, unpack_module};
 pub use self::predict::{listed, predictions};
 pub use self::symbols::{Symbol, Symbols};
 pub use self::trace::{NotTraceable, Trace, Traceability};

@@ -68,14 +68,20 @@ impl Symbols {
 
     /// The symbols of a name, in the order in which the livepatch core counts them: the first has position 1.
     pub fn named(&self, name: &str) -> Vec<Symbol<'_>> {
-        let first = self.by_name.partition_point(|index| self.name(*index as usize) < name);
-        let group = self.by_name.get(first..).unwrap_or_default().iter();
-        group.map_while(|index| self.get(*index as usize).filter(|symbol| symbol.name == name)).collect()
+        self.numbers_of(name).iter().filter_map(|number| self.get(*number as usize)).collect()
+    }
+
+    /// Places of the symbols of a name in the order of kallsyms.
+    pub(super) fn numbers_of(&self, name: &str) -> &[u32] {
+        let from = self.by_name.partition_point(|number| self.name(*number as usize) < name);
+        let rest = self.by_name.get(from..).unwrap_or_default();
+        let length = rest.partition_point(|number| self.name(*number as usize) == name);
+        rest.get(..length).unwrap_or_default()
     }
 
     /// How many symbols have this name; the livepatch core asks for a position where it is more than one.
     pub fn count(&self, name: &str) -> usize {
-        self.named(name).len()
+        self.numbers_of(name).len()
     }
 
     /// Symbols whose names begin with `start`, in the order of their names.
@@ -100,6 +106,11 @@ impl Symbols {
         Some((self.at(start).next()?, address - start))
     }
 
+    /// Whether addresses never fall: what [`Self::at`] and [`Self::containing`] take for granted.
+    pub(super) fn is_ordered(&self) -> bool {
+        self.addresses.is_sorted()
+    }
+
     /// The only symbol of this name: marks such as `_stext` and `__start_mcount_loc`.
     pub(super) fn mark(&self, name: &str) -> Result<u64, ImageError> {
         match self.named(name).as_slice() {
@@ -115,7 +126,8 @@ impl Symbols {
         range.and_then(|(start, end)| self.names.get(start as usize..*end as usize)).unwrap_or_default()
     }
 
-    fn get(&self, index: usize) -> Option<Symbol<'_>> {
+    /// The symbol at this place in the order of kallsyms.
+    pub(super) fn get(&self, index: usize) -> Option<Symbol<'_>> {
         Some(Symbol {
             name: self.name(index),
             address: *self.addresses.get(index)?,

@@ -173,21 +173,10 @@ impl Trace {
 
     /// The answer for the function of a name. `position` chooses among several of that name; 0 says that there is one.
     pub fn of_name(&self, symbols: &Symbols, name: &str, position: SymbolPosition) -> Traceability {
-        let named = symbols.named(name);
-        let found = match (named.as_slice(), position.0) {
-            ([], _) => {
-                let start = format!("{name}.");
-                let variants = symbols.starting_with(&start).map(|symbol| symbol.name.to_owned());
-                return Traceability::Not(NotTraceable::Unknown { variants: variants.collect() });
-            }
-            ([only], 0) => Some(only),
-            (several, 0) => return Traceability::Not(NotTraceable::Ambiguous { count: several.len() }),
-            (several, asked) => several.get(asked as usize - 1),
-        };
-        found.map_or_else(
-            || Traceability::Not(NotTraceable::Position { asked: position.0, count: named.len() }),
-            |symbol| self.of_symbol(symbol),
-        )
+        match choose(symbols, name, position) {
+            Ok((_, symbol)) => self.of_symbol(&symbol),
+            Err(reason) => Traceability::Not(reason),
+        }
     }
 
     /// The answer for a symbol.
@@ -225,18 +214,9 @@ impl Trace {
         if self.has_entry(symbol.address) {
             return None;
         }
-        let padded = PADDING.iter().find_map(|start| symbol.name.strip_prefix(start));
-        Some(if let Some(function) = padded {
-            NotTraceable::Padding { function: function.to_owned() }
-        } else if let Some((function, _)) = symbol.name.split_once(".cold") {
-            NotTraceable::Cold { function: function.to_owned() }
-        } else if self.noinstr.iter().any(|range| range.contains(&symbol.address)) {
-            NotTraceable::Noinstr
-        } else if symbol.name.starts_with("_R") {
-            NotTraceable::Rust
-        } else {
-            NotTraceable::NoEntry
-        })
+        let noinstr = self.noinstr.iter().any(|range| range.contains(&symbol.address));
+        let otherwise = if noinstr { NotTraceable::Noinstr } else { NotTraceable::NoEntry };
+        Some(reason_of_name(symbol.name).unwrap_or(otherwise))
     }
 
     /// As it is kept in the cache; [`Self::from_bytes`] reads it back.
@@ -272,6 +252,38 @@ impl Trace {
             ImageError::Damaged("its index of traceable functions is cut or foreign".to_owned())
         })
     }
+}
+
+/// The symbol that a name and a position mean, with its place in the order of kallsyms.
+pub(super) fn choose<'a>(
+    symbols: &'a Symbols,
+    name: &str,
+    position: SymbolPosition,
+) -> Result<(usize, Symbol<'a>), NotTraceable> {
+    let numbers = symbols.numbers_of(name);
+    let number = match (numbers, position.0) {
+        ([], _) => {
+            let start = format!("{name}.");
+            let variants = symbols.starting_with(&start).map(|symbol| symbol.name.to_owned());
+            return Err(NotTraceable::Unknown { variants: variants.collect() });
+        }
+        ([only], 0) => Some(only),
+        (several, 0) => return Err(NotTraceable::Ambiguous { count: several.len() }),
+        (several, asked) => several.get(asked as usize - 1),
+    };
+    let found = number.and_then(|number| Some((*number as usize, symbols.get(*number as usize)?)));
+    found.ok_or(NotTraceable::Position { asked: position.0, count: numbers.len() })
+}
+
+/// The reason that a function's name alone gives.
+pub(super) fn reason_of_name(name: &str) -> Option<NotTraceable> {
+    if let Some(function) = PADDING.iter().find_map(|start| name.strip_prefix(start)) {
+        return Some(NotTraceable::Padding { function: function.to_owned() });
+    }
+    if let Some((function, _)) = name.split_once(".cold") {
+        return Some(NotTraceable::Cold { function: function.to_owned() });
+    }
+    name.starts_with("_R").then_some(NotTraceable::Rust)
 }
 
 /// How far behind its symbol an entry may lie. The kernel knows from its configuration (`FTRACE_MCOUNT_MAX_OFFSET`); here
