@@ -8,8 +8,9 @@
 //! that passes the other checks is stored, and each conversion of a time in that namespace meets it again.
 //!
 //! Upstream: "time/namespace: Validate nanosecond field in proc_timens_set_offset()". It refuses such an offset with
-//! EINVAL, once the clock is known and before anything is calculated (in Debian since 6.12.115-1). Here the whole function stands anew, with that
-//! check in the same place; all other answers, their order, the lock and the references are those of the original.
+//! EINVAL, once the clock is known and before anything is calculated; Debian has it since 6.12.115-1. Here the whole
+//! function stands anew, with that check in the same place; all other answers, their order, the lock and the references
+//! are those of the original.
 //!
 //! C source: `kernel/time/namespace.c`
 #![no_std]
