@@ -7,8 +7,9 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use klp_base::process::Cmd;
+use object::{Object, ObjectSection};
 
-use crate::error::{Error, write};
+use crate::error::{Error, read, write};
 use crate::kernel::KernelTree;
 use crate::resolve::Resolved;
 
@@ -49,6 +50,9 @@ pub fn link(tree: &KernelTree, resolved: &Resolved, object: &Path, dir: &Path) -
     let log = dir.join("log");
     let output = make(tree, dir)
         .arg(format!("KBUILD_EXTRA_SYMBOLS={}", dir.join("klp.symvers").display()))
+        // Where only C is compiled, kbuild runs objtool after each compilation and never sees an object that is copied.
+        // With IBT it waits for the link of the module, with the flags for that; here it always does.
+        .arg("delay-objtool=y")
         .arg("modules")
         .log(&log)
         .run()?;
@@ -67,7 +71,31 @@ pub fn link(tree: &KernelTree, resolved: &Resolved, object: &Path, dir: &Path) -
             log,
         });
     }
-    Ok(dir.join(format!("{module}.ko")))
+    let ko = dir.join(format!("{module}.ko"));
+    check_orc(tree, &ko)?;
+    Ok(ko)
+}
+
+/// Whether the kernel can walk a stack through the module: objtool must have run, whatever kbuild's rules were.
+fn check_orc(tree: &KernelTree, ko: &Path) -> Result<(), Error> {
+    if !tree.config.is_on("UNWINDER_ORC") {
+        return Ok(());
+    }
+    let unserved = |message: String| Error::Kernel { kernel: tree.id.clone(), message };
+    let bytes = read(ko)?;
+    let module = object::File::parse(&*bytes).map_err(|error| {
+        unserved(format!("its build system made a {} that is no ELF file: {error}", ko.display()))
+    })?;
+    let missing = [".orc_unwind", ".orc_unwind_ip"]
+        .into_iter()
+        .find(|name| module.section_by_name(name).is_none_or(|section| section.size() == 0));
+    match missing {
+        None => Ok(()),
+        Some(name) => Err(unserved(format!(
+            "its build system did not run objtool on {}: there is no {name}, so that stacks could not be walked through it; see its log beside it",
+            ko.display()
+        ))),
+    }
 }
 
 /// Tells modpost of the symbols that the livepatch core resolves; any other undefined symbol stays an error.

@@ -115,10 +115,12 @@ fn open(pin: &Pin, dir: &Path) -> Result<KernelTree, Error> {
     if let Some(why) = config.refusal() {
         return Err(refused(why));
     }
-    let release_file = headers.join("include/config/kernel.release");
-    let release = read_text(&release_file)?;
-    if release.trim() != pin.release.as_str() {
-        return Err(refused(format!("its headers are of {}, pinned is {}", release.trim(), pin.release)));
+    let header = headers.join("include/generated/utsrelease.h");
+    let text = read_text(&header)?;
+    let release = uts_release(&text)
+        .ok_or_else(|| refused(format!("{} does not define UTS_RELEASE", header.display())))?;
+    if release != pin.release.as_str() {
+        return Err(refused(format!("its headers are of {release}, pinned is {}", pin.release)));
     }
     let compiler = config.value("CC_VERSION_TEXT").and_then(|text| text.split_whitespace().next());
     let c_compiler =
@@ -136,6 +138,13 @@ fn open(pin: &Pin, dir: &Path) -> Result<KernelTree, Error> {
             .hex(),
         headers,
     })
+}
+
+/// What `uname -r` prints, out of the generated header. (`include/config/kernel.release` is another text on Debian's 6.1:
+/// that of the upstream version.)
+fn uts_release(header: &str) -> Option<&str> {
+    let value = header.lines().find_map(|line| line.strip_prefix("#define UTS_RELEASE "))?;
+    value.trim().strip_prefix('"')?.strip_suffix('"')
 }
 
 /// Pins the newest packages of the same line: writes the kernel's file anew, and says what changed.
@@ -179,6 +188,12 @@ pub fn repin(pin: &Pin, cache: &Cache, sink: &dyn Sink) -> Result<String, Error>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_release_comes_from_the_generated_header() {
+        assert_eq!(uts_release("#define UTS_RELEASE \"6.1.0-56-amd64\"\n"), Some("6.1.0-56-amd64"));
+        assert_eq!(uts_release("#define UTS_RELEASE 6.1\n"), None);
+    }
 
     #[test]
     fn absolute_paths_between_packages_become_relative() {
