@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `qemu-test`: VM cases × kernels.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -132,6 +131,11 @@ pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
     let arch = match tree.arch {
         Arch::X86_64 => klp_vm::Arch::X86_64,
     };
+    // The guest program loads them in the order of their names.
+    let modules = tree.guest_modules.iter().zip(0..).map(|(file, position)| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        (format!("/modules/{position:02}-{name}"), file.clone())
+    });
     Ok(Target {
         kernel: Kernel {
             id: tree.id.clone(),
@@ -143,7 +147,7 @@ pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
             program: programs.guest,
             busybox,
             lib: context.project.root().join("tests/lib"),
-            extra: BTreeMap::from([("/sbin/kpatch".to_owned(), programs.kpatch)]),
+            extra: modules.chain([("/sbin/kpatch".to_owned(), programs.kpatch)]).collect(),
         },
     })
 }

@@ -155,6 +155,8 @@ pub struct KernelTree {
     pub root: PathBuf,
     /// The bootable image.
     pub image: PathBuf,
+    /// Its own modules that a guest must load to reach the host, in this order; none where they are built in.
+    pub guest_modules: Vec<PathBuf>,
     /// Directory that kbuild is started in.
     pub headers: PathBuf,
     /// Its configuration.

@@ -14,7 +14,7 @@ use crate::error::{Error, io_error, make_dir, read_text, write};
 
 /// Makes or finds the kernel in the cache.
 pub(super) fn fetch(pin: &Pin, cache: &Cache, sink: &dyn Sink) -> Result<KernelTree, Error> {
-    let mut key = Key::new("stock kernel 1").with(pin.release.as_str());
+    let mut key = Key::new("stock kernel 2").with(pin.release.as_str());
     for (role, package) in &pin.packages {
         key = key.with(role).with(&package.name).with(&package.version).with(&package.sha256);
     }
@@ -31,7 +31,7 @@ fn make(pin: &Pin, cache: &Cache, dir: &Path, sink: &dyn Sink) -> Result<(), Err
         sink.note(format!("  kernel       fetching {} {}", package.name, package.version));
         let deb = Apt::that_has(package, cache, sink)?.download_checked(package, &downloads)?;
         match role {
-            "image" => unpack_image(&deb, &dir.join("boot"))?,
+            "image" => unpack_image(&deb, dir)?,
             _ => {
                 Cmd::new("dpkg-deb").arg("-x").args([&deb, dir]).hint("install the package dpkg").run()?;
             }
@@ -43,39 +43,85 @@ fn make(pin: &Pin, cache: &Cache, dir: &Path, sink: &dyn Sink) -> Result<(), Err
     open(pin, dir).map(|_| ())
 }
 
-/// Takes `./boot/` out of an image package, and stops reading there: 100 MB of modules follow.
-fn unpack_image(deb: &Path, boot: &Path) -> Result<(), Error> {
-    make_dir(boot)?;
+/// Directory of the unpacked image package's files.
+const BOOT: &str = "boot";
+
+/// Drivers that a guest needs to reach the host, in the order in which they are loaded, each with its option.
+const GUEST_DRIVERS: [(&str, &str); 6] = [
+    ("VIRTIO", "virtio_ring"),
+    ("VIRTIO", "virtio"),
+    ("VIRTIO_PCI_LIB", "virtio_pci_modern_dev"),
+    ("VIRTIO_PCI_LIB_LEGACY", "virtio_pci_legacy_dev"),
+    ("VIRTIO_PCI", "virtio_pci"),
+    ("VIRTIO_CONSOLE", "virtio_console"),
+];
+
+/// Files of those drivers that are modules in a kernel of this configuration.
+fn guest_modules(config: &KernelConfig) -> impl Iterator<Item = String> + '_ {
+    let modules = GUEST_DRIVERS.iter().filter(|(option, _)| config.value(option) == Some("m"));
+    modules.map(|(_, name)| format!("{name}.ko"))
+}
+
+/// A file of an image package.
+enum Wanted {
+    /// `boot/<name>-<release>`.
+    Boot(&'static str),
+    /// A module of this file name.
+    Module(String),
+}
+
+impl Wanted {
+    fn name(&self) -> &str {
+        match self {
+            Self::Boot(name) => name,
+            Self::Module(file) => file,
+        }
+    }
+
+    fn is(&self, path: &Path) -> bool {
+        let file = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        match self {
+            Self::Boot(name) => {
+                path.parent().is_some_and(|parent| parent.ends_with("boot"))
+                    && file.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))
+            }
+            Self::Module(name) => {
+                file == *name && path.components().any(|part| part.as_os_str() == "modules")
+            }
+        }
+    }
+}
+
+/// Takes the image, its configuration and the modules that a guest needs out of an image package, and stops reading as
+/// soon as it has them: 100 MB of modules follow.
+fn unpack_image(deb: &Path, dir: &Path) -> Result<(), Error> {
+    let boot = dir.join(BOOT);
+    make_dir(&boot)?;
     let mut running =
         Cmd::new("dpkg-deb").arg("--fsys-tarfile").arg(deb).hint("install the package dpkg").spawn()?;
-    let Some(stdout) = running.stdout.take() else {
-        return Err(Error::Package {
-            package: deb.display().to_string(),
-            message: "dpkg-deb gave no output".to_owned(),
-        });
-    };
-    let mut missing = vec![("vmlinuz-", "vmlinuz"), ("config-", "config")];
+    let wrong = |message: String| Error::Package { package: deb.display().to_string(), message };
+    let stdout = running.stdout.take().ok_or_else(|| wrong("dpkg-deb gave no output".to_owned()))?;
+    let mut missing = vec![Wanted::Boot("vmlinuz"), Wanted::Boot("config")];
     let mut archive = tar::Archive::new(stdout);
     for entry in archive.entries().map_err(io_error("read", deb))? {
         let mut entry = entry.map_err(io_error("read", deb))?;
         let path = entry.path().map_err(io_error("read", deb))?.into_owned();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let in_boot = path.parent().is_some_and(|parent| parent.ends_with("boot"));
-        let Some(found) = missing.iter().position(|(start, _)| in_boot && name.starts_with(start)) else {
-            continue;
-        };
-        let (_, target) = missing.remove(found);
+        let found = missing.iter().position(|wanted| wanted.is(&path));
+        let Some(found) = found else { continue };
+        let wanted = missing.remove(found);
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).map_err(io_error("read", deb))?;
-        write(&boot.join(target), bytes)?;
+        if let Wanted::Boot("config") = wanted {
+            let config = KernelConfig::parse(&String::from_utf8_lossy(&bytes));
+            missing.extend(guest_modules(&config).map(Wanted::Module));
+        }
+        write(&boot.join(wanted.name()), bytes)?;
         if missing.is_empty() {
             return Ok(());
         }
     }
-    Err(Error::Package {
-        package: deb.display().to_string(),
-        message: format!("holds no boot/{}*", missing.first().map_or("", |(start, _)| start)),
-    })
+    let names: Vec<&str> = missing.iter().map(Wanted::name).collect();
+    Err(wrong(format!("holds no {} (modules that are compressed cannot be used here)", names.join(", "))))
 }
 
 /// Makes every path between the unpacked packages relative.
@@ -130,7 +176,8 @@ fn open(pin: &Pin, dir: &Path) -> Result<KernelTree, Error> {
         arch: pin.arch,
         release: pin.release.clone(),
         root: dir.to_owned(),
-        image: dir.join("boot/vmlinuz"),
+        image: dir.join(BOOT).join("vmlinuz"),
+        guest_modules: guest_modules(&config).map(|file| dir.join(BOOT).join(file)).collect(),
         c_compiler: c_compiler.to_owned(),
         config,
         fingerprint: Key::new("tree")
@@ -188,6 +235,18 @@ pub fn repin(pin: &Pin, cache: &Cache, sink: &dyn Sink) -> Result<String, Error>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn drivers_of_the_guest_are_taken_where_they_are_modules() {
+        let config = KernelConfig::parse("CONFIG_VIRTIO=m\nCONFIG_VIRTIO_PCI=y\nCONFIG_VIRTIO_CONSOLE=m\n");
+        let files: Vec<String> = guest_modules(&config).collect();
+        assert_eq!(files, ["virtio_ring.ko", "virtio.ko", "virtio_console.ko"]);
+        let module = Wanted::Module("virtio.ko".to_owned());
+        assert!(module.is(Path::new("./lib/modules/6.1.0-56-amd64/kernel/drivers/virtio/virtio.ko")));
+        assert!(!module.is(Path::new("./lib/modules/6.12/kernel/drivers/virtio/virtio.ko.xz")));
+        assert!(Wanted::Boot("config").is(Path::new("./boot/config-6.1.0-56-amd64")));
+        assert!(!Wanted::Boot("vmlinuz").is(Path::new("./boot/System.map-6.1.0-56-amd64")));
+    }
 
     #[test]
     fn the_release_comes_from_the_generated_header() {

@@ -72,7 +72,7 @@ fn find() -> Result<PathBuf, Error> {
         }
         if started.elapsed() > PATIENCE {
             let what = format!(
-                "find the port {PORT} in {ports} (the kernel needs CONFIG_VIRTIO_PCI=y and CONFIG_VIRTIO_CONSOLE=y)"
+                "find the port {PORT} in {ports} (the kernel needs CONFIG_VIRTIO_PCI and CONFIG_VIRTIO_CONSOLE, built in or loaded from /modules)"
             );
             return Err(Error::new(what, io::Error::from(io::ErrorKind::NotFound)));
         }

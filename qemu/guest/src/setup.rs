@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use klp_guest::SHELL_WORD;
 use rustix::mount::{MountFlags, mount};
-use rustix::system::{RebootCommand, reboot};
+use rustix::system::{RebootCommand, init_module, reboot};
 
 use crate::process;
 
@@ -32,6 +32,10 @@ const MOUNTS: [(&str, &str); 5] =
 const OPTIONAL_MOUNTS: [(&str, &str); 2] =
     [("tracefs", "/sys/kernel/tracing"), ("debugfs", "/sys/kernel/debug")];
 
+/// Modules that the kernel needs to reach the host, in the order of their names; kernels that have the drivers built in
+/// come without.
+const MODULES: &str = "/modules";
+
 /// Mounts what a program expects to find and puts busybox's applets into /bin.
 pub(crate) fn prepare() -> Result<(), Error> {
     for (kind, target) in MOUNTS {
@@ -44,8 +48,20 @@ pub(crate) fn prepare() -> Result<(), Error> {
                 .map_err(|error| Error::new(format!("mount {kind} on {target}"), error))?;
         }
     }
+    load_modules()?;
     process::foreground(&["/bin/busybox", "--install", "-s", "/bin"])
         .map_err(|error| Error::new("run /bin/busybox --install (it must be a static program)", error))
+}
+
+fn load_modules() -> Result<(), Error> {
+    let mut files: Vec<_> =
+        fs::read_dir(MODULES).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    for file in files {
+        let failed = |source: io::Error| Error::new(format!("load {}", file.display()), source);
+        init_module(&fs::read(&file).map_err(failed)?, c"").map_err(|error| failed(error.into()))?;
+    }
+    Ok(())
 }
 
 fn mount_one(kind: &str, target: &str) -> io::Result<()> {
