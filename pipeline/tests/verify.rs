@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! For every rule of `verify`, modules that break it: one good module, built by the pipeline, broken in the ways that
+//! `verify/cases.rs` lists, and modules that are really compiled with a flag missing.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+#![allow(unreachable_pub, reason = "the modules of this test program")]
+
+#[path = "verify/cases.rs"]
+mod cases;
+mod common;
+#[path = "verify/module.rs"]
+mod module;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::sync::OnceLock;
+
+use klp_base::events::{Event, Recorder, Severity, Silent};
+use klp_pipeline::Error;
+use klp_pipeline::build::{Build, Built, Range, Stage};
+use klp_pipeline::image::KernelImage;
+use klp_pipeline::kernel::{KernelConfig, KernelTree};
+use klp_pipeline::verify::rules::{self, rule_ids};
+use klp_pipeline::verify::{Expected, GPL_COMPATIBLE, Outcome, Report, refuse_errors, verify};
+
+use self::cases::{CASES, HARMLESS};
+use self::module::Sample;
+
+/// Builds fix `peek` under a name of its own for a kernel, as far as stage postlink.
+fn build(name: &str, tree: &KernelTree) -> Result<Built, Error> {
+    let (project, cache, _) = common::default_kernel();
+    let mut target = project.target("peek").unwrap();
+    target.name = name.to_owned();
+    let build = Build { project: &project, tree, target: &target, cache: &cache, sink: &Silent };
+    build.run(Range { from: None, to: Stage::Postlink })
+}
+
+/// The good module.
+fn good() -> Sample {
+    static GOOD: OnceLock<Sample> = OnceLock::new();
+    GOOD.get_or_init(|| {
+        let (_, _, tree) = common::default_kernel();
+        let built = build("verify-good", &tree).unwrap();
+        Sample {
+            bytes: fs::read(&built.ko).unwrap(),
+            unconverted: fs::read(&built.unconverted).unwrap(),
+            expected: Expected::of_build(&tree, &built).unwrap(),
+        }
+    })
+    .clone()
+}
+
+/// The kernel with one option of its configuration left out, as the pipeline sees it. kbuild sees the kernel's own.
+fn without(tree: &KernelTree, option: &str) -> KernelTree {
+    let text = fs::read_to_string(tree.headers.join(".config")).unwrap();
+    let line = format!("CONFIG_{option}=y");
+    assert!(text.lines().any(|other| other == line), "the kernel is built without {option}");
+    let kept: String =
+        text.lines().filter(|other| *other != line).fold(String::new(), |all, line| all + line + "\n");
+    KernelTree { config: KernelConfig::parse(&kept), ..tree.clone() }
+}
+
+fn broken(report: &Report) -> BTreeSet<&'static str> {
+    report.findings.iter().map(|finding| finding.rule).collect()
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_good_module_passes_every_rule() {
+    let sample = good();
+    let report = verify(&sample.bytes, &sample.expected);
+    assert_eq!(report.findings, []);
+    for rule in &report.rules {
+        assert_eq!((rule.outcome, &rule.left_out), (Outcome::Passed, &None), "{}", rule.rule);
+    }
+    assert!(report.rules.iter().map(|rule| rule.rule).eq(rule_ids()));
+    // The tools that break it in the next test do not break it by themselves.
+    let mut edited = sample;
+    edited.edit(|_| ());
+    assert_eq!(verify(&edited.bytes, &edited.expected).findings, []);
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn each_broken_module_is_found_by_its_rule() {
+    let good = good();
+    let mut wrong = Vec::new();
+    for case in CASES {
+        let mut sample = good.clone();
+        (case.make)(&mut sample);
+        let report = verify(&sample.bytes, &sample.expected);
+        let found = broken(&report);
+        let unasked = found.iter().any(|rule| *rule != case.rule && !case.also.contains(rule));
+        let gravest = report.findings.iter().filter(|f| f.rule == case.rule).map(|f| f.severity).max();
+        let refused = refuse_errors("x.ko".as_ref(), &report, &Silent).is_err();
+        if unasked || gravest != Some(case.severity) || refused != (case.severity > Severity::Warning) {
+            let findings: Vec<String> = report.findings.iter().map(|f| format!("    {f:?}")).collect();
+            wrong.push(format!("{}, {}: refused {refused}\n{}", case.rule, case.what, findings.join("\n")));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} modules:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn harmless_changes_are_not_found() {
+    for (what, make) in HARMLESS {
+        let mut sample = good();
+        let before = sample.bytes.clone();
+        make(&mut sample);
+        assert_ne!(sample.bytes, before, "{what}");
+        assert_eq!(verify(&sample.bytes, &sample.expected).findings, [], "{what}");
+    }
+}
+
+#[test]
+fn every_rule_has_a_module_that_breaks_it() {
+    let covered: BTreeSet<&str> = CASES.iter().map(|case| case.rule).collect();
+    let rules: BTreeSet<&str> = rule_ids().collect();
+    assert_eq!(covered, rules);
+}
+
+/// No tool of the kernel says a word: the build goes through.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_module_compiled_without_call_padding_is_found() {
+    let (_, _, tree) = common::default_kernel();
+    let built = build("verify-unpadded", &without(&tree, "CALL_PADDING")).unwrap();
+    let report = verify(&fs::read(&built.ko).unwrap(), &Expected::of_build(&tree, &built).unwrap());
+    assert_eq!(broken(&report), BTreeSet::from([rules::CALL_PADDING]));
+    let functions = report.findings.iter().map(|finding| finding.subject.as_str()).collect::<BTreeSet<_>>();
+    assert!(functions.len() > 5 && functions.contains("init_module"), "{functions:?}");
+}
+
+/// objtool says so and exits with 0: the build stops at its words, and the module is one that `verify` refuses.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_module_compiled_without_branch_targets_is_found_twice() {
+    let (project, _, tree) = common::default_kernel();
+    let Err(Error::UnknownOutput { text, .. }) = build("verify-no-endbr", &without(&tree, "X86_KERNEL_IBT"))
+    else {
+        panic!("the build should stop at objtool's words")
+    };
+    assert!(text.contains("!ENDBR"), "{text}");
+    let dir = project.build_dir(&tree.id, "verify-no-endbr");
+    let resolved = fs::read(dir.join(Stage::Resolve.dir_name()).join("resolved.json")).unwrap();
+    let resolved = serde_json::from_slice(&resolved).unwrap();
+    let ko = dir.join(Stage::Kbuild.dir_name()).join("kpatch_verify_no_endbr.ko");
+    let module = klp_pipeline::postlink::convert(&fs::read(ko).unwrap(), &resolved).unwrap();
+    let report = verify(&module, &Expected::of(&tree, &resolved));
+    assert_eq!(broken(&report), BTreeSet::from([rules::IBT_ENDBR]));
+    assert_eq!(report.findings.len(), 3, "the replacement, init and exit: {:?}", report.findings);
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn of_a_file_alone_what_cannot_be_known_is_said_not_passed() {
+    let (_, cache, tree) = common::default_kernel();
+    let image = KernelImage::load(&tree, &cache, &Silent).unwrap();
+    let mut sample = good();
+    sample.expected = Expected::of_any(&tree, &image).unwrap();
+    let left_out = |sample: &Sample| -> BTreeMap<&'static str, Outcome> {
+        let report = verify(&sample.bytes, &sample.expected);
+        assert_eq!(report.findings, []);
+        let partly = report.rules.into_iter().filter(|rule| rule.left_out.is_some());
+        partly.map(|rule| (rule.rule, rule.outcome)).collect()
+    };
+    let expected =
+        BTreeMap::from([(rules::MODULE_NAME, Outcome::Passed), (rules::PATCH_TABLE, Outcome::Passed)]);
+    assert_eq!(left_out(&sample), expected);
+    // A module whose tables have another name: nothing that reads them can be applied.
+    sample.symbol("__klp_patch", |symbol| symbol.name = b"patch"[..].into());
+    let expected = BTreeMap::from([
+        (rules::IBT_ENDBR, Outcome::Passed),
+        (rules::MODULE_NAME, Outcome::Passed),
+        (rules::PATCH_TABLE, Outcome::NotApplied),
+        (rules::REPLACEMENT_SYMBOL, Outcome::NotApplied),
+    ]);
+    assert_eq!(left_out(&sample), expected);
+}
+
+/// A kernel without a feature has no use for the feature's rule, and the report says so.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn rules_of_features_that_the_kernel_does_not_have_are_not_applied() {
+    let mut sample = good();
+    sample.expected.call_padding = Ok(None);
+    sample.expected.ibt = false;
+    sample.expected.modversions = false;
+    let report = verify(&sample.bytes, &sample.expected);
+    assert_eq!(report.findings, []);
+    let without: Vec<&str> =
+        report.rules.iter().filter(|r| r.outcome == Outcome::NotApplied).map(|r| r.rule).collect();
+    assert_eq!(without, [rules::CALL_PADDING, rules::IBT_ENDBR, rules::SYMBOL_VERSION]);
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn findings_are_told_and_counted_by_rule() {
+    let mut sample = good();
+    sample.text(".modinfo", "livepatch=Y", "livepatch=N");
+    sample.text(".modinfo", "license=GPL", "license=MIT");
+    let report = verify(&sample.bytes, &sample.expected);
+    let recorder = Recorder::default();
+    let refused = refuse_errors("x.ko".as_ref(), &report, &recorder);
+    assert!(matches!(refused, Err(Error::Refused { errors: 2, .. })), "{refused:?}");
+    let told: Vec<&str> = recorder
+        .events()
+        .iter()
+        .filter_map(|event| if let Event::Finding(finding) = event { Some(finding.rule) } else { None })
+        .collect();
+    assert_eq!(told, [rules::LIVEPATCH_TAG, rules::LICENSE_TAG]);
+}
+
+/// The kernel's own list of licences is the second opinion on ours.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn the_licences_are_those_of_the_kernel() {
+    let (_, _, tree) = common::default_kernel();
+    let headers = tree.headers.canonicalize().unwrap();
+    let common = headers.to_string_lossy().replace("-amd64", "-common");
+    let text = fs::read_to_string(format!("{common}/include/linux/license.h")).unwrap();
+    let listed: Vec<&str> =
+        text.split("strcmp(license, \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(listed, GPL_COMPATIBLE);
+}
+
+#[test]
+fn the_document_lists_the_rules_that_there_are() {
+    let text = fs::read_to_string(common::root().join("docs/verify-rules.md")).unwrap();
+    let rows: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+        .map(|(rule, _)| rule)
+        .collect();
+    assert_eq!(rows, rule_ids().collect::<Vec<_>>());
+}

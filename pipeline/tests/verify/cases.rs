@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The ways to break a module, by rule.
+
+use klp_base::events::Severity;
+use klp_module::Module;
+use klp_pipeline::verify::VERSION_ENTRY_SIZE;
+use klp_pipeline::verify::rules::*;
+use object::build::elf::{Relocation, SectionData};
+use object::elf;
+
+use super::module::{Sample, section};
+
+/// One way to break a module.
+pub struct Case {
+    /// The rule that must say so.
+    pub rule: &'static str,
+    /// What is wrong with the module, for messages.
+    pub what: &'static str,
+    /// How to make it so.
+    pub make: fn(&mut Sample),
+    /// The gravest finding of the rule.
+    pub severity: Severity,
+    /// Other rules that the same fault breaks.
+    pub also: &'static [&'static str],
+}
+
+const fn case(rule: &'static str, what: &'static str, make: fn(&mut Sample)) -> Case {
+    Case { rule, what, make, severity: Severity::Error, also: &[] }
+}
+
+impl Case {
+    const fn also(mut self, also: &'static [&'static str]) -> Self {
+        self.also = also;
+        self
+    }
+
+    const fn unchecked(mut self) -> Self {
+        self.severity = Severity::Unchecked;
+        self
+    }
+
+    const fn warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+}
+
+const KLP_TEXT: &str = ".klp.rela.vmlinux..text";
+const KLP_DATA_SYMBOL: &str = ".klp.sym.vmlinux.saved_command_line,0";
+const KLP_FUNCTION_SYMBOL: &str = ".klp.sym.vmlinux.nr_processes,0";
+const SEAL: &str = ".rela.ibt_endbr_seal";
+
+pub const CASES: &[Case] = &[
+    case(ELF, "it is cut off", |m| m.bytes.truncate(m.bytes.len() / 2)),
+    case(ELF, "it is no ELF file", |m| m.bytes[0] = b'#'),
+    case(ELF, "it is empty", |m| m.bytes.clear()),
+    case(ARCHITECTURE, "it is for arm64", |m| m.bytes[18] = 183),
+    case(RELOCATION_TYPE, "a call goes through the global offset table", |m| {
+        // What LLVM makes of its own calls of memcpy and the like without -Zplt=yes.
+        m.relocations(".rela.text", |list| {
+            list.iter_mut().find(|r| r.r_type == elf::R_X86_64_PLT32).unwrap().r_type =
+                elf::R_X86_64_GOTPCREL;
+        });
+    }),
+    case(RELOCATION_TYPE, "a load goes through the global offset table, in the relaxable form", |m| {
+        m.relocations(".rela.text", |list| list[0].r_type = elf::R_X86_64_REX_GOTPCRELX);
+    }),
+    case(RELOCATION_TYPE, "a livepatch relocation has a type that the loader does not know", |m| {
+        m.relocations(KLP_TEXT, |list| list[0].r_type = elf::R_X86_64_GOTPCREL);
+    }),
+    case(RELOCATION_RANGE, "a relocation writes over the end of its section", |m| {
+        let mut size = 0;
+        m.section(".text", |text| size = text.sh_size);
+        m.relocations(".rela.text", |list| list.last_mut().unwrap().r_offset = size - 3);
+    }),
+    case(RELOCATION_RANGE, "a livepatch relocation writes over the end of its section", |m| {
+        let mut size = 0;
+        m.section(".text", |text| size = text.sh_size);
+        m.relocations(KLP_TEXT, |list| list[0].r_offset = size - 1);
+    }),
+    case(CALL_PADDING, "an instruction stands in the padding", |m| {
+        let [_, (_, second)] = m.neighbours();
+        m.data(".text", |code| code[second as usize - 1] = 0xc3);
+    }),
+    case(CALL_PADDING, "no symbol names the padding", |m| {
+        let [(first, _), _] = m.neighbours();
+        m.symbol(&format!("__pfx_{first}"), |symbol| symbol.delete = true);
+    }),
+    case(CALL_PADDING, "the symbol names other bytes", |m| {
+        let [(first, _), _] = m.neighbours();
+        m.symbol(&format!("__pfx_{first}"), |symbol| symbol.st_value += 1);
+    }),
+    case(CALL_PADDING, "the padding belongs to the function before", |m| {
+        let [(first, start), (_, second)] = m.neighbours();
+        m.symbol(&first, |symbol| symbol.st_size = second - start - 8);
+    }),
+    case(CALL_PADDING, "the function begins where its section begins", |m| {
+        let [(first, _), _] = m.neighbours();
+        // A second name for the padding itself.
+        m.symbol(&format!("__pfx_{first}"), |symbol| symbol.name = b"starts_at_zero"[..].into());
+    }),
+    case(CALL_PADDING, "the kernel's configuration does not say how much", |m| {
+        m.expected.call_padding = Err("no number".to_owned());
+    })
+    .unchecked(),
+    case(IBT_ENDBR, "the replacement begins with another instruction", |m| {
+        let at = m.replacement().new_function.offset as usize;
+        m.data(".text", |code| code[at..at + 4].copy_from_slice(&[0x0f, 0x1f, 0x40, 0x00]));
+    }),
+    case(IBT_ENDBR, "the module's init begins with another instruction", |m| {
+        m.data(".init.text", |code| code[16..20].copy_from_slice(&[0x0f, 0x1f, 0x40, 0x00]));
+    }),
+    case(IBT_ENDBR, "the module's exit begins with endbr32", |m| {
+        m.data(".exit.text", |code| code[19] = 0xfb);
+    }),
+    case(IBT_ENDBR, "the replacement's endbr64 is sealed", |m| {
+        let at = m.replacement().new_function.offset;
+        m.relocations(SEAL, |list| list[0].r_addend = i64::try_from(at).unwrap());
+    }),
+    case(IBT_ENDBR, "the endbr64 of the module's init is sealed", |m| {
+        // As objtool does it where no data section refers to init_module.
+        m.edit(|builder| {
+            let init = builder.symbols.iter().find(|s| *s.name == *b"init_module").unwrap().id();
+            let SectionData::Relocation(list) = &mut section(builder, SEAL).data else { panic!() };
+            (list[0].symbol, list[0].r_addend) = (Some(init), 0);
+        });
+    }),
+    case(KLP_SYMBOL, "it was not converted: kbuild's result", |m| m.bytes = m.unconverted.clone())
+        .also(&[DEBUG_LEFT]),
+    case(KLP_SYMBOL, "an alias was not converted", |m| {
+        m.add_symbol("__klp_sym_0123456789abcdef", |_| ());
+    }),
+    case(KLP_SYMBOL, "a livepatch symbol is undefined", |m| {
+        m.add_symbol(".klp.sym.vmlinux.nr_threads,0", |_| ());
+    }),
+    case(KLP_SYMBOL, "a livepatch symbol is defined in a section", |m| {
+        m.add_symbol(".klp.sym.vmlinux.nr_threads,0", |symbol| symbol.st_shndx = elf::SHN_ABS);
+    }),
+    case(KLP_SYMBOL, "a livepatch symbol's name has no position", |m| {
+        m.symbol(KLP_DATA_SYMBOL, |symbol| symbol.name = b".klp.sym.vmlinux.saved_command_line"[..].into());
+    }),
+    case(KLP_SYMBOL, "a livepatch symbol has the name of an ordinary one", |m| {
+        m.symbol(KLP_DATA_SYMBOL, |symbol| symbol.name = b"saved_command_line"[..].into());
+    }),
+    case(KLP_SYMBOL, "an ordinary relocation uses a livepatch symbol", |m| {
+        m.redirect(".rela.text", "strlen", KLP_FUNCTION_SYMBOL);
+    }),
+    case(KLP_RELOCATION, "the section's name has no object", |m| {
+        m.section(KLP_TEXT, |section| section.name = b".klp.rela..text"[..].into());
+    }),
+    case(KLP_RELOCATION, "the section's name has no target", |m| {
+        m.section(KLP_TEXT, |section| section.name = b".klp.rela.vmlinux"[..].into());
+    }),
+    case(KLP_RELOCATION, "the section's name has no prefix", |m| {
+        m.section(KLP_TEXT, |section| section.name = b".rela.klp.vmlinux..text"[..].into());
+    }),
+    case(KLP_RELOCATION, "the section's name says another target", |m| {
+        m.section(KLP_TEXT, |section| section.name = b".klp.rela.vmlinux..rodata"[..].into());
+    }),
+    case(KLP_RELOCATION, "the section's name says another object than its symbols", |m| {
+        m.section(KLP_TEXT, |section| section.name = b".klp.rela.ext4..text"[..].into());
+    }),
+    case(KLP_RELOCATION, "a symbol of a module in the section of vmlinux", |m| {
+        m.symbol(KLP_DATA_SYMBOL, |symbol| symbol.name = b".klp.sym.ext4.saved_command_line,0"[..].into());
+    }),
+    case(KLP_RELOCATION, "flag SHF_RELA_LIVEPATCH is missing", |m| {
+        m.section(KLP_TEXT, |section| section.sh_flags.0 &= !0x0010_0000);
+    }),
+    case(KLP_RELOCATION, "flag SHF_ALLOC is missing", |m| {
+        m.section(KLP_TEXT, |section| section.sh_flags.0 &= !elf::SHF_ALLOC.0);
+    }),
+    case(KLP_RELOCATION, "it is not linked to the symbol table", |m| header(m, KLP_TEXT, 40, 1)),
+    case(KLP_RELOCATION, "it changes another section than it says", |m| {
+        let rodata = Module::parse(&m.bytes).unwrap().section(".rodata").unwrap().index;
+        header(m, KLP_TEXT, 44, u32::try_from(rodata).unwrap());
+    }),
+    case(KLP_RELOCATION, "it changes a section that takes no memory", |m| {
+        let names = Module::parse(&m.bytes).unwrap().section(".strtab").unwrap().index;
+        header(m, KLP_TEXT, 44, u32::try_from(names).unwrap());
+    }),
+    case(KLP_RELOCATION, "it is a section of notes", |m| header(m, KLP_TEXT, 4, 7)),
+    case(KLP_RELOCATION, "it uses an ordinary symbol", |m| {
+        m.redirect(KLP_TEXT, KLP_FUNCTION_SYMBOL, "strlen")
+    }),
+    case(KLP_RELOCATION, "there are two for one object and target", |m| {
+        m.edit(|builder| {
+            let end = builder.sections.iter().filter(|s| s.is_alloc()).map(|s| s.sh_offset + s.sh_size).max();
+            let (first, mut list) = {
+                let first = section(builder, KLP_TEXT);
+                let SectionData::Relocation(list) = &mut first.data else { panic!() };
+                let moved = list.split_off(1);
+                (first.id(), moved)
+            };
+            let second = builder.sections.copy(first);
+            second.sh_offset = end.unwrap().next_multiple_of(8);
+            second.data = SectionData::Relocation(std::mem::take(&mut list));
+        });
+    }),
+    case(VERMAGIC, "it is of another release", |m| m.text(".modinfo", "vermagic=6.12.", "vermagic=6.13.")),
+    case(VERMAGIC, "the space at its end is missing", |m| {
+        m.text(".modinfo", "modversions \0", "modversions\0\0")
+    }),
+    case(VERMAGIC, "it is missing", |m| m.text(".modinfo", "vermagic=", "Vermagic=")),
+    case(LIVEPATCH_TAG, "it is missing", |m| m.text(".modinfo", "livepatch=Y", "Livepatch=Y")),
+    case(LIVEPATCH_TAG, "it says no", |m| m.text(".modinfo", "livepatch=Y", "livepatch=N")),
+    case(LICENSE_TAG, "it is missing", |m| m.text(".modinfo", "license=GPL", "License=GPL")),
+    case(LICENSE_TAG, "it is not compatible with the GPL", |m| {
+        m.text(".modinfo", "license=GPL", "license=MIT")
+    }),
+    case(MODULE_NAME, "struct module has another name", |m| {
+        m.text(".gnu.linkonce.this_module", "kpatch_verify", "kpatch_Verify");
+    }),
+    case(MODULE_NAME, "the module information has another name", |m| {
+        m.text(".modinfo", "name=kpatch_verify", "name=kpatch_Verify");
+    }),
+    case(MODULE_NAME, "it is not the name that was meant", |m| {
+        m.expected.patch.as_mut().unwrap().module = "kpatch_other".to_owned();
+    }),
+    case(PATCH_TABLE, "another function is replaced", |m| {
+        m.text(".rodata", "version_proc_show", "version_PROC_show")
+    }),
+    case(PATCH_TABLE, "a function of the patch is not replaced", |m| {
+        let missing = "vmlinux:cmdline_proc_show".parse().unwrap();
+        m.expected.patch.as_mut().unwrap().functions.push(missing);
+    }),
+    case(PATCH_TABLE, "another of several functions of the name is replaced", |m| {
+        let at = (m.function_offset() + m.expected.layout.func_old_sympos) as usize;
+        m.data(".data", |data| data[at] = 2);
+    }),
+    case(PATCH_TABLE, "atomic replace is off", |m| {
+        let at = m.patch_offset() + m.expected.layout.patch_replace as usize;
+        m.data(".data", |data| data[at] = 0);
+    }),
+    case(PATCH_TABLE, "nothing names the tables", |m| {
+        m.symbol("__klp_patch", |symbol| symbol.name = b"patch"[..].into());
+    })
+    .unchecked(),
+    case(REPLACEMENT_SYMBOL, "the replacement's symbol is none of a function", |m| {
+        let name = m.replacement().symbol.unwrap();
+        m.symbol(&name, |symbol| symbol.set_st_info(elf::STB_GLOBAL, elf::STT_NOTYPE));
+    }),
+    case(REPLACEMENT_SYMBOL, "the replacement's symbol has no size", |m| {
+        let name = m.replacement().symbol.unwrap();
+        m.symbol(&name, |symbol| symbol.st_size = 0);
+    }),
+    case(REPLACEMENT_SYMBOL, "the replacement begins in the middle of a function", |m| {
+        let at = m.function_offset() + m.expected.layout.func_new_func;
+        m.relocations(".rela.data", |list| {
+            list.iter_mut().find(|relocation| relocation.r_offset == at).unwrap().r_addend += 4;
+        });
+    })
+    .also(&[IBT_ENDBR]),
+    case(REPLACEMENT_SYMBOL, "the replacement is data", |m| {
+        let at = m.function_offset() + m.expected.layout.func_new_func;
+        m.edit(|builder| {
+            let data = builder.symbols.iter().find(|s| *s.name == *b"__klp_patch").unwrap().id();
+            let SectionData::Relocation(list) = &mut section(builder, ".rela.data").data else { panic!() };
+            list.iter_mut().find(|relocation| relocation.r_offset == at).unwrap().symbol = Some(data);
+        });
+    }),
+    case(UNDEFINED_SYMBOL, "nobody exports a symbol that it needs", |m| {
+        m.add_symbol("saved_command_line", |_| ());
+    }),
+    case(UNDEFINED_SYMBOL, "the kernel's exports are not known", |m| {
+        m.expected.exports = Err("no such file".to_owned());
+    })
+    .unchecked()
+    .also(&[SYMBOL_VERSION]),
+    case(SYMBOL_VERSION, "the kernel's exports are not known", |m| {
+        m.expected.exports = Err("no such file".to_owned());
+    })
+    .unchecked()
+    .also(&[UNDEFINED_SYMBOL]),
+    case(SYMBOL_VERSION, "a checksum is another", |m| {
+        let at = version_entry(m, b"seq_write");
+        m.data("__versions", |data| data[at] ^= 1);
+    }),
+    case(SYMBOL_VERSION, "a checksum is the kernel's in its low half alone", |m| {
+        let at = version_entry(m, b"seq_write");
+        m.data("__versions", |data| data[at + 4] = 1);
+    }),
+    case(SYMBOL_VERSION, "the checksum of the modules' layout is another", |m| {
+        let at = version_entry(m, b"module_layout");
+        m.data("__versions", |data| data[at + 3] ^= 0x80);
+    }),
+    case(SYMBOL_VERSION, "a checksum is missing", |m| m.text("__versions", "seq_write", "seq_Write")),
+    case(SYMBOL_VERSION, "there are no checksums", |m| {
+        m.section("__versions", |section| section.name = b"__Versions"[..].into());
+    }),
+    case(SYMBOL_VERSION, "the last entry is cut off", |m| {
+        m.section("__versions", |section| {
+            let SectionData::Data(bytes) = &mut section.data else { panic!() };
+            bytes.to_mut().pop();
+        });
+    }),
+    case(DEBUG_LEFT, "a section of debug information", |m| {
+        m.edit(|builder| {
+            let section = builder.sections.add();
+            section.name = b".debug_info"[..].into();
+            section.sh_type = elf::SHT_PROGBITS;
+            section.sh_addralign = 1;
+            section.data = SectionData::Data(b"left"[..].into());
+        });
+    })
+    .warning(),
+];
+
+/// Changes that break nothing: no rule may say a word.
+pub const HARMLESS: &[(&str, fn(&mut Sample))] = &[
+    ("a weak symbol that nobody exports", |m| {
+        m.add_symbol("nobody_has_it", |symbol| symbol.set_st_info(elf::STB_WEAK, elf::STT_NOTYPE));
+    }),
+    ("the part of a C function that GCC puts aside, without padding", |m| {
+        let text = Module::parse(&m.bytes).unwrap().section(".text").unwrap().index;
+        m.edit(|builder| {
+            let text = builder.sections.iter().nth(text - 1).unwrap();
+            assert_eq!(*text.name, b".text"[..]);
+            let text = text.id();
+            let symbol = builder.symbols.add();
+            symbol.name = b"show.cold"[..].into();
+            symbol.section = Some(text);
+            symbol.set_st_info(elf::STB_LOCAL, elf::STT_FUNC);
+        });
+    }),
+    ("an unknown relocation type where nobody applies it", |m| {
+        m.edit(|builder| {
+            let symbol_table = section(builder, ".symtab").id();
+            let target = builder.sections.add();
+            (target.name, target.sh_type, target.sh_addralign) =
+                (b".note.x"[..].into(), elf::SHT_PROGBITS, 1);
+            target.data = SectionData::Data(b"12345678"[..].into());
+            let target = target.id();
+            let relocations = builder.sections.add();
+            relocations.name = b".rela.note.x"[..].into();
+            (relocations.sh_type, relocations.sh_addralign) = (elf::SHT_RELA, 8);
+            (relocations.sh_link_section, relocations.sh_info_section) = (Some(symbol_table), Some(target));
+            let (r_type, r_offset, r_addend) = (elf::R_X86_64_GOTPCREL, 0, 0);
+            relocations.data =
+                SectionData::Relocation(vec![Relocation { r_offset, symbol: None, r_type, r_addend }]);
+        });
+    }),
+    ("flag SHF_INFO_LINK is missing, as after GNU strip", |m| {
+        m.section(KLP_TEXT, |section| section.sh_flags.0 &= !elf::SHF_INFO_LINK.0);
+    }),
+    ("a signature is appended", |m| m.bytes.extend_from_slice(b"12345~Module signature appended~\n")),
+];
+
+/// Offset of a symbol's entry in section `__versions`.
+fn version_entry(sample: &Sample, name: &[u8]) -> usize {
+    let module = Module::parse(&sample.bytes).unwrap();
+    let entries = module.section("__versions").unwrap().data.chunks(VERSION_ENTRY_SIZE);
+    let named = |entry: &[u8]| entry[8..].starts_with(name) && entry[8 + name.len()] == 0;
+    entries.enumerate().find(|(_, entry)| named(entry)).unwrap().0 * VERSION_ENTRY_SIZE
+}
+
+/// Sets a 32-bit field of a section's header in the file itself: what the ELF builder would not write.
+fn header(sample: &mut Sample, name: &str, field: usize, value: u32) {
+    let index = Module::parse(&sample.bytes).unwrap().section(name).unwrap().index;
+    let table = u64::from_le_bytes(sample.bytes[40..48].try_into().unwrap());
+    let at = usize::try_from(table).unwrap() + index * 64 + field;
+    sample.bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+}
