@@ -102,12 +102,11 @@ impl Apt {
 
     fn has(&self, package: &Package) -> Result<bool, Error> {
         let listed = self.cmd("apt-cache").args(["madison", &package.name]).run()?.stdout_text();
-        Ok(versions(&listed).any(|version| version == package.version))
+        Ok(packages(&listed).any(|found| found.version == package.version))
     }
 
     fn vanished(&self, package: &Package) -> Result<Error, Error> {
-        let newest = self.newest_like(&package.name)?;
-        let newest = newest.map_or_else(
+        let newest = self.line_of(&package.name)?.pop().map_or_else(
             || "nothing like it".to_owned(),
             |found| format!("{} {} as the newest", found.name, found.version),
         );
@@ -120,18 +119,19 @@ impl Apt {
         })
     }
 
-    /// The newest package whose name differs from `name` in its numbers only, from the third number on (sublevel, ABI).
-    pub(super) fn newest_like(&self, name: &str) -> Result<Option<Package>, Error> {
+    /// The packages of one line, all versions that the archive has, oldest first: their names differ from `name` in the
+    /// numbers of the kernel's version only, from the third on (sublevel, ABI).
+    pub(super) fn line_of(&self, name: &str) -> Result<Vec<Package>, Error> {
         let names = self.cmd("apt-cache").args(["pkgnames", &common_prefix(name)]).run()?.stdout_text();
-        let newest = names
-            .lines()
-            .filter(|other| without_numbers(other) == without_numbers(name))
-            .filter(|other| numbers(other).iter().take(2).eq(numbers(name).iter().take(2)))
-            .max_by_key(|other| numbers(other));
-        let Some(newest) = newest else { return Ok(None) };
-        let listed = self.cmd("apt-cache").args(["madison", newest]).run()?.stdout_text();
-        let version = versions(&listed).next().map(ToOwned::to_owned);
-        Ok(version.map(|version| Package { name: newest.to_owned(), version, sha256: String::new() }))
+        let names: Vec<&str> = names.lines().filter(|other| is_like(other, name)).collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let listed = self.cmd("apt-cache").arg("madison").args(names).run()?.stdout_text();
+        let mut packages: Vec<Package> = packages(&listed).collect();
+        packages.sort_by_cached_key(|package| (numbers(&package.name), numbers(&package.version)));
+        packages.dedup();
+        Ok(packages)
     }
 
     /// Downloads a package into `dir` and compares its hash with the pinned one: the path of its file.
@@ -174,24 +174,38 @@ impl Apt {
     }
 }
 
-fn versions(madison: &str) -> impl Iterator<Item = &str> {
-    madison.lines().filter_map(|line| line.split('|').nth(1)).map(str::trim)
+/// The lines `name | version | source` of `apt-cache madison`.
+fn packages(madison: &str) -> impl Iterator<Item = Package> {
+    madison.lines().filter_map(|line| {
+        let mut fields = line.split('|').map(str::trim);
+        let (name, version) = (fields.next()?.to_owned(), fields.next()?.to_owned());
+        Some(Package { name, version, sha256: String::new() })
+    })
 }
 
-fn numbers(name: &str) -> Vec<u64> {
-    name.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+fn numbers(text: &str) -> Vec<u64> {
+    text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
 }
 
-fn without_numbers(name: &str) -> String {
+/// Whether two packages are of one line: the same kernel series, flavour, architecture and, after a `+`, release of the
+/// distribution.
+fn is_like(one: &str, other: &str) -> bool {
+    let series = |name: &str| numbers(name).into_iter().take(2).collect::<Vec<_>>();
+    shape(one) == shape(other) && series(one) == series(other)
+}
+
+/// `linux-image-#.#.#+deb12-amd64` of `linux-image-6.12.117+deb12-amd64`.
+fn shape(name: &str) -> String {
+    let (version, rest) = name.find('+').map_or((name, ""), |plus| name.split_at(plus));
     let mut shape = String::new();
-    for c in name.chars() {
+    for c in version.chars() {
         match (c.is_ascii_digit(), shape.ends_with('#')) {
             (true, true) => {}
             (true, false) => shape.push('#'),
             (false, _) => shape.push(c),
         }
     }
-    shape
+    shape + rest
 }
 
 /// `linux-image-6.12.` of `linux-image-6.12.117+deb12-amd64`.
@@ -212,11 +226,20 @@ mod tests {
     #[test]
     fn packages_of_one_line_differ_in_late_numbers_only() {
         assert_eq!(common_prefix("linux-image-6.12.117+deb12-amd64"), "linux-image-6.12.");
-        assert_eq!(without_numbers("linux-image-6.1.0-56-amd64"), "linux-image-#.#.#-#-amd#");
+        assert_eq!(common_prefix("linux-kbuild-6.1"), "linux-kbuild-6.1");
+        assert!(is_like("linux-image-6.12.99+deb12-amd64", "linux-image-6.12.117+deb12-amd64"));
+        assert!(is_like("linux-headers-6.1.0-9-common", "linux-headers-6.1.0-56-common"));
+        for (one, other) in [
+            ("linux-image-6.12.99+deb13-amd64", "linux-image-6.12.117+deb12-amd64"),
+            ("linux-image-6.1.0-56-rt-amd64", "linux-image-6.1.0-56-amd64"),
+            ("linux-headers-6.1.0-56-common-rt", "linux-headers-6.1.0-56-common"),
+            ("linux-kbuild-6.12.117+deb12", "linux-kbuild-6.1"),
+            ("linux-kbuild-6.10", "linux-kbuild-6.1"),
+        ] {
+            assert!(!is_like(one, other), "{one} {other}");
+        }
         assert!(numbers("linux-image-6.12.117+deb12-amd64") > numbers("linux-image-6.12.99+deb12-amd64"));
-        assert_eq!(
-            versions(" linux-x | 6.12-1 | http\n linux-x | 6.11-1 | y").collect::<Vec<_>>(),
-            ["6.12-1", "6.11-1"]
-        );
+        let listed: Vec<_> = packages(" linux-x | 6.12-1 | http\n linux-y | 6.11-1 | y").collect();
+        assert_eq!((listed[0].name.as_str(), listed[1].version.as_str()), ("linux-x", "6.11-1"));
     }
 }

@@ -45,6 +45,17 @@ pub enum Kind {
     Stock,
 }
 
+/// Which packages a new pin takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repin {
+    /// The newest of its line.
+    #[default]
+    Newest,
+    /// The oldest that the archive still has: for a kernel that is here because of its faults.
+    Oldest,
+}
+
 /// A package of a distribution, pinned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,6 +83,8 @@ pub struct Pin {
     pub arch: Arch,
     /// What `uname -r` prints on it.
     pub release: KernelRelease,
+    /// Which packages a new pin takes.
+    pub repin: Repin,
     /// Its packages by role: image, headers, common, kbuild.
     pub packages: BTreeMap<String, Package>,
 }
@@ -83,6 +96,8 @@ struct PinFile {
     kind: Kind,
     arch: Arch,
     release: String,
+    #[serde(default)]
+    repin: Repin,
     packages: BTreeMap<String, Package>,
 }
 
@@ -126,6 +141,7 @@ impl Pin {
             kind: parsed.kind,
             arch: parsed.arch,
             release,
+            repin: parsed.repin,
             packages: parsed.packages,
             file,
         })

@@ -9,7 +9,7 @@ use klp_base::events::{Sink, StageEnd, stage};
 use klp_base::process::Cmd;
 
 use super::apt::Apt;
-use super::{KernelConfig, KernelTree, Pin, STOCK_ROLES};
+use super::{KernelConfig, KernelTree, Package, Pin, Repin, STOCK_ROLES};
 use crate::error::{Error, io_error, make_dir, read_text, write};
 
 /// Makes or finds the kernel in the cache.
@@ -194,42 +194,67 @@ fn uts_release(header: &str) -> Option<&str> {
     value.trim().strip_prefix('"')?.strip_suffix('"')
 }
 
-/// Pins the newest packages of the same line: writes the kernel's file anew, and says what changed.
+/// Pins the kernel anew, to the packages of its line that its `repin` asks for: writes its file, and says what changed.
 ///
 /// # Errors
-/// apt cannot be asked, a package of the line is missing, or the file cannot be written.
+/// apt cannot be asked, the archive has no complete set of packages, or the file cannot be written.
 pub fn repin(pin: &Pin, cache: &Cache, sink: &dyn Sink) -> Result<String, Error> {
     let apt = Apt::updated(cache, sink)?;
+    let roles: Vec<(&Package, Vec<Package>)> =
+        pin.packages.values().map(|old| Ok((old, apt.line_of(&old.name)?))).collect::<Result<_, Error>>()?;
+    let chosen = complete_set(&roles, pin.repin).ok_or_else(|| Error::NotAble {
+        what: format!(
+            "the archive has no version of all packages like {}",
+            roles.iter().map(|(old, _)| old.name.as_str()).collect::<Vec<_>>().join(", ")
+        ),
+        help: format!("check apt's sources, or edit {}", pin.file.display()),
+    })?;
     let downloads =
         tempfile::tempdir_in(cache.root()).map_err(io_error("make a directory in", cache.root()))?;
     let mut text = read_text(&pin.file)?;
     let mut changes = Vec::new();
-    for (role, old) in &pin.packages {
-        let newest = apt.newest_like(&old.name)?.ok_or_else(|| Error::NotAble {
-            what: format!("the archive has no package like {}", old.name),
-            help: format!("check apt's sources, or edit {}", pin.file.display()),
-        })?;
-        if (&newest.name, &newest.version) == (&old.name, &old.version) {
+    for ((role, old), new) in pin.packages.iter().zip(chosen) {
+        if (&new.name, &new.version) == (&old.name, &old.version) {
             continue;
         }
-        sink.note(format!("  kernel       fetching {} {}", newest.name, newest.version));
-        let deb = apt.download(&newest, downloads.path())?;
+        sink.note(format!("  kernel       fetching {} {}", new.name, new.version));
+        let deb = apt.download(new, downloads.path())?;
         let sha256 = cache::sha256_file(&deb)?;
         text = text
-            .replace(&format!("\"{}\"", old.name), &format!("\"{}\"", newest.name))
-            .replace(&format!("\"{}\"", old.version), &format!("\"{}\"", newest.version))
+            .replace(&format!("\"{}\"", old.name), &format!("\"{}\"", new.name))
+            .replace(&format!("\"{}\"", old.version), &format!("\"{}\"", new.version))
             .replace(&old.sha256, &sha256);
         if role == "image" {
-            let release = newest.name.trim_start_matches("linux-image-");
+            let release = new.name.trim_start_matches("linux-image-");
             text = text.replace(&format!("\"{}\"", pin.release), &format!("\"{release}\""));
         }
-        changes.push(format!("{role}: {} {} -> {} {}", old.name, old.version, newest.name, newest.version));
+        changes.push(format!("{role}: {} {} -> {} {}", old.name, old.version, new.name, new.version));
     }
     if changes.is_empty() {
-        return Ok(format!("{} is pinned to the newest packages of its line", pin.id));
+        let which = match pin.repin {
+            Repin::Newest => "newest",
+            Repin::Oldest => "oldest",
+        };
+        return Ok(format!("{} is pinned to the {which} packages of its line", pin.id));
     }
     cache::write_durable(&pin.file, text.as_bytes())?;
     Ok(changes.join("\n"))
+}
+
+/// One package for each role, all of one version, out of the lines of packages (oldest first).
+fn complete_set<'a>(roles: &'a [(&Package, Vec<Package>)], which: Repin) -> Option<Vec<&'a Package>> {
+    let (_, first) = roles.first()?;
+    let set_of = |version: &str| {
+        roles
+            .iter()
+            .map(|(_, line)| line.iter().find(|package| package.version == version))
+            .collect::<Option<Vec<_>>>()
+    };
+    let mut sets = first.iter().filter_map(|package| set_of(&package.version));
+    match which {
+        Repin::Newest => sets.next_back(),
+        Repin::Oldest => sets.next(),
+    }
 }
 
 #[cfg(test)]
@@ -246,6 +271,27 @@ mod tests {
         assert!(!module.is(Path::new("./lib/modules/6.12/kernel/drivers/virtio/virtio.ko.xz")));
         assert!(Wanted::Boot("config").is(Path::new("./boot/config-6.1.0-56-amd64")));
         assert!(!Wanted::Boot("vmlinuz").is(Path::new("./boot/System.map-6.1.0-56-amd64")));
+    }
+
+    #[test]
+    fn a_new_pin_takes_packages_of_one_version() {
+        let line = |versions: &[&str]| -> Vec<Package> {
+            let package = |version: &&str| Package {
+                name: format!("x-{version}"),
+                version: (*version).to_owned(),
+                sha256: String::new(),
+            };
+            versions.iter().map(package).collect()
+        };
+        let old = line(&["1"]).remove(0);
+        // The image of 4 came before its headers; those of 1 are gone.
+        let roles = [(&old, line(&["2", "3"])), (&old, line(&["1", "2", "3", "4"]))];
+        let names = |which| -> Option<Vec<String>> {
+            Some(complete_set(&roles, which)?.iter().map(|package| package.name.clone()).collect())
+        };
+        assert_eq!(names(Repin::Newest).unwrap(), ["x-3", "x-3"]);
+        assert_eq!(names(Repin::Oldest).unwrap(), ["x-2", "x-2"]);
+        assert_eq!(complete_set(&[(&old, line(&["1"])), (&old, line(&["2"]))], Repin::Newest), None);
     }
 
     #[test]
