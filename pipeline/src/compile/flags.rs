@@ -4,7 +4,7 @@
 //! Source: `arch/x86/Makefile` and `Makefile` of the kernel (KBUILD_RUSTFLAGS), and what objtool and the module loader
 //! refuse.
 
-use crate::kernel::{Arch, KernelTree};
+use crate::kernel::{Arch, KernelConfig, KernelTree};
 
 /// Flags that every crate of a module is compiled with, `core` too. Crates of different flags do not mix: rustc refuses
 /// only some of the mismatches, so they are part of every key.
@@ -26,13 +26,12 @@ pub(super) fn rustc(tree: &KernelTree) -> Vec<String> {
     .map(ToOwned::to_owned)
     .to_vec();
     match tree.arch {
-        Arch::X86_64 => x86_64(tree, &mut flags),
+        Arch::X86_64 => x86_64(&tree.config, &mut flags),
     }
     flags
 }
 
-fn x86_64(tree: &KernelTree, flags: &mut Vec<String>) {
-    let config = &tree.config;
+fn x86_64(config: &KernelConfig, flags: &mut Vec<String>) {
     let mut add = |items: &[&str]| flags.extend(items.iter().map(|item| (*item).to_owned()));
     add(&[
         "--target=x86_64-unknown-none",
@@ -61,5 +60,43 @@ fn x86_64(tree: &KernelTree, flags: &mut Vec<String>) {
     }
     if config.is_on("FUNCTION_ALIGNMENT_16B") {
         add(&["-Zmin-function-alignment=16"]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a configuration adds to the flags that every x86 kernel gets.
+    fn added(config: &str) -> Vec<String> {
+        let (mut with, mut without) = (Vec::new(), Vec::new());
+        x86_64(&KernelConfig::parse(config), &mut with);
+        x86_64(&KernelConfig::default(), &mut without);
+        with.split_off(without.len())
+    }
+
+    #[test]
+    fn mitigations_have_two_names() {
+        let expected = [
+            "-Zfunction-return=thunk-extern",
+            "-Zretpoline-external-thunk",
+            "-Zindirect-branch-cs-prefix",
+            "-Ctarget-feature=+harden-sls-ijmp,+harden-sls-ret",
+        ];
+        // 6.1, then 6.12 without what is new there.
+        assert_eq!(added("CONFIG_RETPOLINE=y\nCONFIG_RETHUNK=y\nCONFIG_SLS=y\n"), expected);
+        assert_eq!(
+            added("CONFIG_MITIGATION_RETPOLINE=y\nCONFIG_MITIGATION_RETHUNK=y\nCONFIG_MITIGATION_SLS=y\n"),
+            expected
+        );
+    }
+
+    #[test]
+    fn entries_of_functions_are_as_the_kernel_has_them() {
+        assert_eq!(
+            added("CONFIG_X86_KERNEL_IBT=y\nCONFIG_CALL_PADDING=y\nCONFIG_FUNCTION_PADDING_BYTES=16\n"),
+            ["-Zcf-protection=branch", "-Zpatchable-function-entry=16,16"]
+        );
+        assert_eq!(added("# CONFIG_X86_KERNEL_IBT is not set\n"), [""; 0]);
     }
 }
