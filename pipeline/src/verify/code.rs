@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use klp_module::{Module, Place, Symbol, SymbolKind, SymbolSection};
 
-use super::{Findings, Scope, Subject, arch};
+use super::{Findings, Scope, Subject};
 
 /// Section with the module's `struct module`, whose relocations lead to init and exit.
 const THIS_MODULE: &str = ".gnu.linkonce.this_module";
@@ -55,11 +55,11 @@ pub(super) fn call_padding(subject: &Subject<'_>, findings: &mut Findings) -> Sc
                     function.name,
                     format!("the {bytes} bytes before it belong to another function, not to {CONSEQUENCE}"),
                 );
-            } else if !pad.is_some_and(|pad| arch::only_nops(subject.arch, pad)) {
+            } else if !pad.is_some_and(|pad| pad.iter().all(|&byte| byte == subject.arch.padding)) {
                 findings.error(
                     function.name,
                     format!(
-                        "the {bytes} bytes before it are not all nops, as they should be in {CONSEQUENCE}"
+                        "the {bytes} bytes before it are not all one-byte nops, as they should be in {CONSEQUENCE}"
                     ),
                 );
             } else if subject.expected.prefix_symbols && !prefixes.contains(&(function.name, section, start))
@@ -75,9 +75,10 @@ pub(super) fn call_padding(subject: &Subject<'_>, findings: &mut Findings) -> Sc
 }
 
 /// End of a sentence: what is missing, what comes of it, what to do.
-const CONSEQUENCE: &str = "call padding; where the kernel tracks the depth of calls (retbleed=stuff) it writes there, over \
-                           what stands before; compile every object with -Zpatchable-function-entry=N,N \
-                           (C: -fpatchable-function-entry=N,N) of the kernel's CONFIG_FUNCTION_PADDING_BYTES";
+const CONSEQUENCE: &str = "call padding; a kernel that tracks the depth of calls (retbleed=stuff) would write over what \
+                           stands there, or leave the function's calls uncounted and the processor unprotected; compile \
+                           every object with -Zpatchable-function-entry=N,N (C: -fpatchable-function-entry=N,N) of the \
+                           kernel's CONFIG_FUNCTION_PADDING_BYTES";
 
 /// The functions of each executable section, in the order in which they begin. The parts of functions that GCC puts aside
 /// (`.cold`) are left out: they are jumped to, never called, and have no padding.

@@ -100,7 +100,7 @@ fn form(module: &Module<'_>, section: &Section<'_>, findings: &mut Findings) {
     if !section.is_rela() {
         findings.error(
             section.name,
-            format!("its type is {}, not 4 (SHT_RELA): nobody would apply it", section.kind),
+            format!("its type is {}, not 4 (SHT_RELA): the format asks for relocations", section.kind),
         );
     }
     if section.flags & SHF_RELA_LIVEPATCH == 0 {

@@ -22,12 +22,13 @@ pub const RELOCATION_TYPE: &str = "relocation-type";
 ///
 /// Source: `apply_relocate_add()` does not look at the size of the section. The kernel would write over what stands behind.
 pub const RELOCATION_RANGE: &str = "relocation-range";
-/// Under `CONFIG_CALL_PADDING` every function has its padding before it: nops that belong to no other function, named
-/// by a `__pfx_` symbol.
+/// Under `CONFIG_CALL_PADDING` every function has its padding before it: one-byte nops that belong to no other function,
+/// named by a `__pfx_` symbol.
 ///
-/// Source: `arch/x86/kernel/callthunks.c`, `CONFIG_FUNCTION_PADDING_BYTES`. With call depth tracking (`retbleed=stuff`) the
-/// kernel writes a thunk over the bytes before a function and directs calls there. No tool of the kernel looks whether
-/// there is padding: without it the function that stands before is overwritten.
+/// Source: `patch_dest()` in `arch/x86/kernel/callthunks.c`, `CONFIG_FUNCTION_PADDING_BYTES`. With call depth tracking
+/// (`retbleed=stuff`) the kernel writes a thunk into the padding and directs calls there. Where it finds no nops it leaves
+/// the calls uncounted, with one warning per boot: the protection against return stack underflow has a gap in the patch.
+/// Nops of another function would be overwritten. No tool of the kernel's build says a word.
 pub const CALL_PADDING: &str = "call-padding";
 /// On a kernel with indirect branch tracking, replacements and the module's init and exit begin with an instruction that
 /// may be branched to, and that instruction is not sealed away.
@@ -71,7 +72,9 @@ pub const MODULE_NAME: &str = "module-name";
 pub const PATCH_TABLE: &str = "patch-table";
 /// Every replacement is the start of a function with a size in the module's symbol table.
 ///
-/// Source: `klp_init_object_loaded()` asks kallsyms for the size and answers ENOENT where it gets none.
+/// Source: `klp_init_object_loaded()` asks kallsyms for the size (ENOENT where there is none) and `klp_check_stack_func()`
+/// uses it to see whether a task sleeps in the replacement. kallsyms takes the nearest symbol of any kind, so that a missing
+/// one gives a wrong size, and tasks change over in the middle of the function.
 pub const REPLACEMENT_SYMBOL: &str = "replacement-symbol";
 /// Every undefined symbol is exported by this kernel.
 ///
@@ -80,7 +83,7 @@ pub const UNDEFINED_SYMBOL: &str = "undefined-symbol";
 /// The checksum that the module records for a symbol is the kernel's.
 ///
 /// Source: `check_version()` in `kernel/module/version.c`. A different one says that the module was compiled against
-/// other types. The kernel refuses it (EINVAL) but lets a *missing* one pass.
+/// other types. The kernel refuses it (EINVAL), but with `CONFIG_MODULE_FORCE_LOAD` it loads a module without any.
 pub const SYMBOL_VERSION: &str = "symbol-version";
 /// Debug information was taken off.
 ///

@@ -36,7 +36,7 @@ pub(super) fn livepatch(subject: &Subject<'_>, findings: &mut Findings) -> Scope
             _ if symbol.name.starts_with(SYMBOL_PREFIX) => findings.error(
                 symbol.name,
                 "it has the name of a livepatch symbol, but its section index is not SHN_LIVEPATCH (0xff20): the livepatch \
-                 core refuses it with EINVAL",
+                 core refuses a relocation that uses it with EINVAL",
             ),
             _ => {}
         }
@@ -104,8 +104,8 @@ pub(super) fn versions(subject: &Subject<'_>, findings: &mut Findings) -> Scope 
     let Some(section) = module.section(VERSIONS) else {
         findings.error(
             VERSIONS,
-            "the section is missing, and with it the checksums of what the module imports: the kernel refuses to load \
-             unversioned modules (ENOEXEC)",
+            "the section is missing, and with it the checksums of what the module imports: a kernel with \
+             CONFIG_MODULE_FORCE_LOAD, as Debian's, loads it all the same, whatever it was compiled against",
         );
         return Scope::All;
     };
@@ -131,8 +131,8 @@ pub(super) fn versions(subject: &Subject<'_>, findings: &mut Findings) -> Scope 
             ),
             None => findings.error(
                 name,
-                "the module records no checksum of it: the kernel would let that pass with one warning, and nobody knows \
-                 against which types it was compiled",
+                "the module records no checksum of it, so that nobody knows against which types it was compiled; the kernel \
+                 refuses it with EINVAL (\"no symbol version\"), older ones let it pass",
             ),
         }
     }

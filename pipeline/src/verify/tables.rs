@@ -73,8 +73,9 @@ fn compare(table: &PatchTable, patch: &ExpectedPatch, findings: &mut Findings) {
 
 /// [`super::rules::REPLACEMENT_SYMBOL`]
 pub(super) fn replacement_symbol(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
-    const ENOENT: &str = "the kernel asks its symbol table for the replacement's size and answers ENOENT where there is none; \
-                          do not strip symbols of a finished module";
+    const SIZE: &str = "the kernel takes the replacement's size from the nearest symbol, to see whether a task sleeps in it: a \
+                        wrong one lets tasks change over in the middle of the function, and without any symbol the answer is \
+                        ENOENT; do not strip symbols of a finished module";
     let Ok(table) = &subject.table else {
         return Scope::Nothing("the live patch's tables cannot be read".to_owned());
     };
@@ -88,7 +89,7 @@ pub(super) fn replacement_symbol(subject: &Subject<'_>, findings: &mut Findings)
             continue;
         }
         match module.function_at(place.section, place.offset) {
-            None => findings.error(&function.old_name, format!("{at} has no function symbol: {ENOENT}")),
+            None => findings.error(&function.old_name, format!("{at} has no function symbol: {SIZE}")),
             Some(symbol) if symbol.value != place.offset => findings.error(
                 &function.old_name,
                 format!(
@@ -98,10 +99,8 @@ pub(super) fn replacement_symbol(subject: &Subject<'_>, findings: &mut Findings)
                 ),
             ),
             Some(symbol) if symbol.size == 0 => {
-                findings.error(
-                    &function.old_name,
-                    format!("{at} has symbol {} of size 0: {ENOENT}", symbol.name),
-                );
+                findings
+                    .error(&function.old_name, format!("{at} has symbol {} of size 0: {SIZE}", symbol.name));
             }
             Some(_) => {}
         }

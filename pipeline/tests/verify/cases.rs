@@ -10,6 +10,9 @@ use object::elf;
 
 use super::module::{Sample, section};
 
+/// Changes a module, or what is expected of it.
+type Change = fn(&mut Sample);
+
 /// One way to break a module.
 pub struct Case {
     /// The rule that must say so.
@@ -17,14 +20,14 @@ pub struct Case {
     /// What is wrong with the module, for messages.
     pub what: &'static str,
     /// How to make it so.
-    pub make: fn(&mut Sample),
+    pub make: Change,
     /// The gravest finding of the rule.
     pub severity: Severity,
     /// Other rules that the same fault breaks.
     pub also: &'static [&'static str],
 }
 
-const fn case(rule: &'static str, what: &'static str, make: fn(&mut Sample)) -> Case {
+const fn case(rule: &'static str, what: &'static str, make: Change) -> Case {
     Case { rule, what, make, severity: Severity::Error, also: &[] }
 }
 
@@ -81,6 +84,11 @@ pub const CASES: &[Case] = &[
     case(CALL_PADDING, "an instruction stands in the padding", |m| {
         let [_, (_, second)] = m.neighbours();
         m.data(".text", |code| code[second as usize - 1] = 0xc3);
+    }),
+    case(CALL_PADDING, "the padding is one long nop, which call thunks do not take for padding", |m| {
+        let [_, (_, second)] = m.neighbours();
+        let long_nop = [0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0];
+        m.data(".text", |code| code[second as usize - 10..second as usize].copy_from_slice(&long_nop));
     }),
     case(CALL_PADDING, "no symbol names the padding", |m| {
         let [(first, _), _] = m.neighbours();
@@ -180,7 +188,7 @@ pub const CASES: &[Case] = &[
     }),
     case(KLP_RELOCATION, "it is a section of notes", |m| header(m, KLP_TEXT, 4, 7)),
     case(KLP_RELOCATION, "it uses an ordinary symbol", |m| {
-        m.redirect(KLP_TEXT, KLP_FUNCTION_SYMBOL, "strlen")
+        m.redirect(KLP_TEXT, KLP_FUNCTION_SYMBOL, "strlen");
     }),
     case(KLP_RELOCATION, "there are two for one object and target", |m| {
         m.edit(|builder| {
@@ -198,14 +206,14 @@ pub const CASES: &[Case] = &[
     }),
     case(VERMAGIC, "it is of another release", |m| m.text(".modinfo", "vermagic=6.12.", "vermagic=6.13.")),
     case(VERMAGIC, "the space at its end is missing", |m| {
-        m.text(".modinfo", "modversions \0", "modversions\0\0")
+        m.text(".modinfo", "modversions \0", "modversions\0\0");
     }),
     case(VERMAGIC, "it is missing", |m| m.text(".modinfo", "vermagic=", "Vermagic=")),
     case(LIVEPATCH_TAG, "it is missing", |m| m.text(".modinfo", "livepatch=Y", "Livepatch=Y")),
     case(LIVEPATCH_TAG, "it says no", |m| m.text(".modinfo", "livepatch=Y", "livepatch=N")),
     case(LICENSE_TAG, "it is missing", |m| m.text(".modinfo", "license=GPL", "License=GPL")),
     case(LICENSE_TAG, "it is not compatible with the GPL", |m| {
-        m.text(".modinfo", "license=GPL", "license=MIT")
+        m.text(".modinfo", "license=GPL", "license=MIT");
     }),
     case(MODULE_NAME, "struct module has another name", |m| {
         m.text(".gnu.linkonce.this_module", "kpatch_verify", "kpatch_Verify");
@@ -217,7 +225,7 @@ pub const CASES: &[Case] = &[
         m.expected.patch.as_mut().unwrap().module = "kpatch_other".to_owned();
     }),
     case(PATCH_TABLE, "another function is replaced", |m| {
-        m.text(".rodata", "version_proc_show", "version_PROC_show")
+        m.text(".rodata", "version_proc_show", "version_PROC_show");
     }),
     case(PATCH_TABLE, "a function of the patch is not replaced", |m| {
         let missing = "vmlinux:cmdline_proc_show".parse().unwrap();
@@ -306,7 +314,7 @@ pub const CASES: &[Case] = &[
 ];
 
 /// Changes that break nothing: no rule may say a word.
-pub const HARMLESS: &[(&str, fn(&mut Sample))] = &[
+pub const HARMLESS: &[(&str, Change)] = &[
     ("a weak symbol that nobody exports", |m| {
         m.add_symbol("nobody_has_it", |symbol| symbol.set_st_info(elf::STB_WEAK, elf::STT_NOTYPE));
     }),
