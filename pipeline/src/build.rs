@@ -9,8 +9,8 @@ use klp_base::events::{Sink, StageEnd, stage};
 
 use crate::compile::{self, Rustc};
 use crate::error::{Error, io_error, make_dir, read, write};
-use crate::image::KernelImage;
 use crate::kernel::KernelTree;
+use crate::objects::Objects;
 use crate::project::{Project, Target};
 use crate::resolve::{self, Resolved};
 use crate::{bindings, kbuild, postlink, verify};
@@ -120,9 +120,9 @@ impl Build<'_> {
         let _lock = cache::lock(&dir.join(".lock"))?;
         let rustc = Rustc::find(self.cache)?;
         let image = std::cell::OnceCell::new();
-        let load_image = || -> Result<&KernelImage, Error> {
+        let load_objects = || -> Result<&Objects, Error> {
             if image.get().is_none() {
-                let _ = image.set(KernelImage::load(self.tree, self.cache, self.sink)?);
+                let _ = image.set(Objects::load(self.tree, self.target.symbols(), self.cache, self.sink)?);
             }
             image.get().ok_or_else(|| Error::Image {
                 path: self.tree.image.clone(),
@@ -137,7 +137,7 @@ impl Build<'_> {
         let json = path(Stage::Resolve, "resolved.json");
         let inputs = Key::new("resolve").with(&self.tree.fingerprint).with(format!("{:?}", self.target));
         run(Stage::Resolve, inputs, &|out| {
-            let resolved = resolve::resolve(self.tree, load_image()?, self.target)?;
+            let resolved = resolve::resolve(self.tree, load_objects()?, self.target)?;
             write(&out.join("resolved.json"), resolved.to_json())
         })?;
         let resolved: Resolved = serde_json::from_slice(&read(&json)?)
@@ -156,8 +156,14 @@ impl Build<'_> {
 
         let sources = dir.join(Stage::Bindings.dir_name());
         run(Stage::Bindings, bindings::key(self.tree, self.target, &resolved)?, &|out| {
-            let made =
-                bindings::generate(self.tree, load_image()?, self.target, &resolved, self.cache, self.sink)?;
+            let made = bindings::generate(
+                self.tree,
+                load_objects()?,
+                self.target,
+                &resolved,
+                self.cache,
+                self.sink,
+            )?;
             make_dir(&out.join("replaced"))?;
             write(&out.join("bindings.rs"), made.bindings)?;
             made.replaced

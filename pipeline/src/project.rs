@@ -126,6 +126,14 @@ pub struct Target {
 }
 
 impl Target {
+    /// Every symbol that its fixes name.
+    pub fn symbols(&self) -> impl Iterator<Item = &KlpSymbol> {
+        self.fixes.iter().flat_map(|fix| {
+            let replaced = fix.replace.iter().map(|item| &item.symbol);
+            replaced.chain(&fix.functions).chain(fix.symbols.iter().map(|item| &item.symbol))
+        })
+    }
+
     /// The module's name: `kpatch_<kernel>_<version>_<release>` for a stream, `kpatch_<fix>` for a single fix.
     ///
     /// # Errors

@@ -9,8 +9,9 @@ use klp_module::KlpLayout;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, read_text};
-use crate::image::{BtfError, KernelImage, Prototype, Symbol, Traceability, TypeKind, Types};
+use crate::image::{BtfError, Prototype, Symbol, Traceability, TypeKind, Types};
 use crate::kernel::KernelTree;
+use crate::objects::Objects;
 use crate::project::Target;
 
 /// A module's names, resolved for one kernel.
@@ -211,14 +212,12 @@ impl Resolved {
 ///
 /// # Errors
 /// The kernel has no such function, or not one that can be replaced from Rust.
-pub fn resolve(tree: &KernelTree, image: &KernelImage, target: &Target) -> Result<Resolved, Error> {
+pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Resolved, Error> {
     let mut functions = Vec::new();
     for fix in &target.fixes {
         for replaced in &fix.replace {
-            let prototype = prototype(tree, image, &replaced.symbol)?;
-            if let Traceability::Not(why) =
-                image.traceability(&replaced.symbol.symbol, replaced.symbol.position)
-            {
+            let prototype = prototype(tree, objects, &replaced.symbol)?;
+            if let Some(Traceability::Not(why)) = objects.traceability(&replaced.symbol) {
                 return Err(refuse(tree, &replaced.symbol, &format!("it cannot be replaced: {why}")));
             }
             if prototype.variadic {
@@ -232,25 +231,25 @@ pub fn resolve(tree: &KernelTree, image: &KernelImage, target: &Target) -> Resul
                 fix: fix.name.clone(),
                 symbol: replaced.symbol.clone(),
                 method: replaced.method.clone(),
-                c_prototype: image.types.c_prototype(&prototype),
+                c_prototype: objects.types().c_prototype(&prototype),
             });
         }
     }
-    let layout = Layout::read(&image.types)
+    let layout = Layout::read(objects.types())
         .map_err(|error| Error::Image { path: tree.image.clone(), message: error.to_string() })?;
     Ok(Resolved {
         kernel: tree.id.clone(),
         module: target.module_name(&tree.release)?.to_string(),
         description: target.description.clone(),
         functions,
-        externs: externs(tree, image, target)?,
-        cfg: answers(tree, image, target)?,
-        vermagic: image.facts.vermagic.clone(),
+        externs: externs(tree, objects, target)?,
+        cfg: answers(tree, objects, target)?,
+        vermagic: objects.kernel.facts.vermagic.clone(),
         layout,
     })
 }
 
-fn externs(tree: &KernelTree, image: &KernelImage, target: &Target) -> Result<Vec<Extern>, Error> {
+fn externs(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Vec<Extern>, Error> {
     let exported = exported_symbols(tree)?;
     let mut externs: Vec<Extern> = Vec::new();
     let all = target.fixes.iter().flat_map(|fix| {
@@ -263,15 +262,12 @@ fn externs(tree: &KernelTree, image: &KernelImage, target: &Target) -> Result<Ve
             continue;
         }
         let c_declaration = match kind {
-            ExternKind::Function => image.types.c_prototype(&prototype(tree, image, symbol)?),
-            ExternKind::Variable => {
-                vmlinux_only(tree, symbol)?;
-                declaration.unwrap_or(&symbol.symbol).clone()
-            }
+            ExternKind::Function => objects.types().c_prototype(&prototype(tree, objects, symbol)?),
+            ExternKind::Variable => declaration.unwrap_or(&symbol.symbol).clone(),
         };
         let exported = symbol.object.is_vmlinux() && exported.contains(&symbol.symbol);
         if !exported {
-            unique(tree, image, symbol)?;
+            unique(tree, objects, symbol)?;
         }
         externs.push(Extern { symbol: symbol.clone(), kind, exported, c_declaration });
     }
@@ -279,10 +275,10 @@ fn externs(tree: &KernelTree, image: &KernelImage, target: &Target) -> Result<Ve
 }
 
 /// Asks that the livepatch core will find exactly the symbol that is meant.
-fn unique(tree: &KernelTree, image: &KernelImage, symbol: &KlpSymbol) -> Result<(), Error> {
-    let count = image.symbols.count(&symbol.symbol);
+fn unique(tree: &KernelTree, objects: &Objects, symbol: &KlpSymbol) -> Result<(), Error> {
+    let count = objects.symbols(&symbol.object).map_or(0, |symbols| symbols.count(&symbol.symbol));
     match (symbol.position.0, count) {
-        (_, 0) => Err(refuse(tree, symbol, "there is no such symbol in the kernel's kallsyms")),
+        (_, 0) => Err(refuse(tree, symbol, "there is no such symbol in the object's symbol table")),
         (0, 1) => Ok(()),
         (0, several) => Err(refuse(
             tree,
@@ -297,15 +293,15 @@ fn unique(tree: &KernelTree, image: &KernelImage, symbol: &KlpSymbol) -> Result<
 }
 
 /// What holds of this kernel, of the things that a fix asks in `cfg` of its patch.toml.
-fn answers(tree: &KernelTree, image: &KernelImage, target: &Target) -> Result<Vec<Answer>, Error> {
+fn answers(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Vec<Answer>, Error> {
     let mut answers = Vec::new();
     for fix in &target.fixes {
         for (name, value) in fix.cfg.questions() {
             let failed =
                 |error: BtfError| Error::Image { path: tree.image.clone(), message: error.to_string() };
             let holds = match name {
-                "has_function" => image.symbols.named(value).iter().any(Symbol::is_code),
-                "has_member" => has_member(&image.types, value).map_err(failed)?,
+                "has_function" => objects.kernel.symbols.named(value).iter().any(Symbol::is_code),
+                "has_member" => has_member(objects.types(), value).map_err(failed)?,
                 _ => tree.release.version() >= version(value).unwrap_or((u32::MAX, 0)),
             };
             answers.push(Answer {
@@ -345,19 +341,11 @@ fn refuse(tree: &KernelTree, symbol: &KlpSymbol, message: &str) -> Error {
     Error::Symbol { symbol: symbol.to_string(), kernel: tree.id.clone(), message: message.to_owned() }
 }
 
-fn vmlinux_only(tree: &KernelTree, symbol: &KlpSymbol) -> Result<(), Error> {
-    if symbol.object.is_vmlinux() {
-        return Ok(());
-    }
-    Err(refuse(tree, symbol, "symbols of modules cannot be resolved yet, only those of vmlinux"))
-}
-
 /// The prototype of a function that fixes replace or call.
 ///
 /// # Errors
 /// The kernel's BTF has none, or cannot tell which.
-pub fn prototype(tree: &KernelTree, image: &KernelImage, symbol: &KlpSymbol) -> Result<Prototype, Error> {
-    vmlinux_only(tree, symbol)?;
+pub fn prototype(tree: &KernelTree, objects: &Objects, symbol: &KlpSymbol) -> Result<Prototype, Error> {
     if let Some((_, suffix)) = symbol.symbol.split_once('.') {
         return Err(refuse(
             tree,
@@ -367,11 +355,11 @@ pub fn prototype(tree: &KernelTree, image: &KernelImage, symbol: &KlpSymbol) -> 
             ),
         ));
     }
-    image.types.function(&symbol.symbol).map_err(|error| match error {
+    objects.types().function(&symbol.symbol).map_err(|error| match error {
         BtfError::NoFunction => refuse(
             tree,
             symbol,
-            "there is no such function in the kernel's BTF; it may be inlined everywhere, be in a module, or be spelled differently",
+            "there is no such function in the kernel's BTF; it may be inlined everywhere, be in another object, or be spelled differently",
         ),
         other => refuse(tree, symbol, &other.to_string()),
     })

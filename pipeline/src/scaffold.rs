@@ -8,8 +8,9 @@ use klp_format::KlpSymbol;
 
 use crate::bindings::render::Renderer;
 use crate::error::{Error, io_error, make_dir, read_text, write};
-use crate::image::{KernelImage, TypeKind};
+use crate::image::TypeKind;
 use crate::kernel::KernelTree;
+use crate::objects::Objects;
 use crate::project::{Project, is_fix_name, is_rust_name};
 use crate::resolve;
 
@@ -20,7 +21,7 @@ use crate::resolve;
 pub fn new_fix(
     project: &Project,
     tree: &KernelTree,
-    image: &KernelImage,
+    objects: &Objects,
     name: &str,
     symbol: &KlpSymbol,
 ) -> Result<Vec<PathBuf>, Error> {
@@ -41,7 +42,7 @@ pub fn new_fix(
             "the function's name is no Rust name; write the fix by hand, with `as = \"...\"` in patch.toml",
         ));
     }
-    let values = values(tree, image, name, symbol)?;
+    let values = values(tree, objects, name, symbol)?;
     let template = patches.join("_template");
     let aside = tempfile::Builder::new()
         .prefix(".new-patch-")
@@ -74,15 +75,16 @@ pub fn new_fix(
 
 fn values(
     tree: &KernelTree,
-    image: &KernelImage,
+    objects: &Objects,
     name: &str,
     symbol: &KlpSymbol,
 ) -> Result<Vec<(&'static str, String)>, Error> {
-    let prototype = resolve::prototype(tree, image, symbol)?;
+    let prototype = resolve::prototype(tree, objects, symbol)?;
     let failed =
         |error: crate::image::BtfError| Error::Image { path: tree.image.clone(), message: error.to_string() };
-    let signature = Renderer::new(&image.types).signature(&prototype).map_err(failed)?;
-    let returns = image.types.bare(prototype.returns).and_then(|id| image.types.kind(id)).map_err(failed)?;
+    let signature = Renderer::new(objects.types()).signature(&prototype).map_err(failed)?;
+    let returns =
+        objects.types().bare(prototype.returns).and_then(|id| objects.types().kind(id)).map_err(failed)?;
     let body = match (symbol.symbol.as_str(), returns) {
         ("cmdline_proc_show", _) => {
             format!(
@@ -109,7 +111,7 @@ fn values(
         ("symbol", symbol.to_string()),
         ("object", symbol.object.to_string()),
         ("function", symbol.symbol.clone()),
-        ("prototype", image.types.c_prototype(&prototype)),
+        ("prototype", objects.types().c_prototype(&prototype)),
         ("signature", signature),
         ("body", body),
         ("kernel", tree.id.clone()),

@@ -8,7 +8,7 @@ mod common;
 use std::fs;
 
 use klp_base::events::Silent;
-use klp_pipeline::image::KernelImage;
+use klp_pipeline::objects::Objects;
 use klp_pipeline::project::{Target, read_fix};
 use klp_pipeline::resolve::resolve;
 
@@ -16,7 +16,8 @@ use klp_pipeline::resolve::resolve;
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
     let (_, cache, tree) = common::default_kernel();
-    let image = KernelImage::load(&tree, &cache, &Silent).unwrap();
+    let objects = Objects::load(&tree, [], &cache, &Silent).unwrap();
+    let image = &objects.kernel;
     let duplicate = image
         .symbols
         .iter()
@@ -29,12 +30,14 @@ fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
         ("replace = ['vmlinux:klp_ftrace_handler']", "cannot be replaced: it does not begin with a call"),
         ("replace = ['vmlinux:seq_printf']", "variable number of arguments"),
         ("replace = ['vmlinux:start_kernel']", "cannot be replaced"),
-        ("replace = ['ext4:ext4_fill_super']", "modules"),
+        ("replace = ['no_such_module:f']", "no module of that name"),
+        ("replace = ['ext4:no_such_function']", "no such function"),
+        ("replace = ['ext4:ext4_fill_super', 'xfs:xfs_fs_fill_super']", "one module beside vmlinux"),
         (&format!("replace = ['vmlinux:{duplicate}']"), "symbols of that name; say which"),
         ("replace = ['vmlinux:cmdline_proc_show,2']", "position 2 was asked for"),
         (
             "replace = ['vmlinux:cmdline_proc_show']\nsymbols = ['vmlinux:no_such_variable']",
-            "no such symbol in the kernel's kallsyms",
+            "no such symbol in the object's symbol table",
         ),
         (
             "replace = ['vmlinux:cmdline_proc_show']\nfunctions = ['vmlinux:no_such_function']",
@@ -46,7 +49,11 @@ fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
         let fix = read_fix("test", dir.path()).unwrap();
         let target =
             Target { name: "test".to_owned(), description: String::new(), fixes: vec![fix], version: None };
-        let error = resolve(&tree, &image, &target).map(|_| ()).expect_err(text).to_string();
+        let error = Objects::load(&tree, target.symbols(), &cache, &Silent)
+            .and_then(|objects| resolve(&tree, &objects, &target))
+            .map(|_| ())
+            .expect_err(text)
+            .to_string();
         assert!(error.contains(expected) && error.contains("debian-6.12"), "{text}: {error}");
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use klp_format::KlpSymbol;
-use klp_pipeline::image::KernelImage;
+use klp_pipeline::objects::Objects;
 use klp_pipeline::scaffold;
 
 use crate::context::{Context, DEFAULT_KERNEL};
@@ -28,8 +28,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
     let tree = context.kernel(&args.kernel)?;
-    let image = KernelImage::load(&tree, &context.cache, &context.terminal)?;
-    for file in scaffold::new_fix(&context.project, &tree, &image, &args.name, &args.replace)? {
+    let objects = Objects::load(&tree, [&args.replace], &context.cache, &context.terminal)?;
+    for file in scaffold::new_fix(&context.project, &tree, &objects, &args.name, &args.replace)? {
         println!("{}", file.display());
     }
     println!("now: cargo xtask build {0} && cargo xtask qemu-test {0}", args.name);

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use klp_base::events::Verdict;
 use klp_pipeline::Error;
 use klp_pipeline::build::{Range, Stage};
@@ -152,7 +152,8 @@ pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
     })
 }
 
-/// The module that a case names: a fix or stream, or `<name>@kbuild` for the one that was not converted.
+/// What a case names: the module of a fix or stream; `<name>@kbuild` for the one that was not converted;
+/// `module:<name>` for a module of the kernel's own; `traceability` for what the image says of ftrace's list.
 fn artifact_of(
     context: &Context,
     trees: &[KernelTree],
@@ -162,6 +163,12 @@ fn artifact_of(
     let tree = trees.iter().find(|tree| tree.id == kernel.id);
     let tree = tree.ok_or_else(|| Unprovided::Failed(format!("kernel {} was not fetched", kernel.id)))?;
     let (name, stage) = artifact.split_once('@').unwrap_or((artifact, "verify"));
+    if let Some(module) = artifact.strip_prefix("module:") {
+        return own_module(context, tree, module).map_err(|error| Unprovided::Failed(format!("{error:#}")));
+    }
+    if artifact == "traceability" {
+        return predictions(context, tree).map_err(|error| Unprovided::Failed(format!("{error:#}")));
+    }
     let explain = |error: anyhow::Error| match error.downcast_ref::<Error>() {
         Some(Error::NotAble { .. }) => Unprovided::NotAble(format!("{error:#}")),
         _ => Unprovided::Failed(format!("{artifact} could not be built: {error:#}")),
@@ -176,6 +183,33 @@ fn artifact_of(
         }
         _ => Err(Unprovided::Failed(format!("{artifact}: only the stages kbuild and verify give a module"))),
     }
+}
+
+/// A module of the kernel's own, unpacked, so that the guest's insmod can take it.
+fn own_module(context: &Context, tree: &KernelTree, name: &str) -> Result<PathBuf> {
+    let file = tree.module(&name.parse()?, &context.cache, &context.terminal)?;
+    let bytes = std::fs::read(&file).with_context(|| format!("could not read {}", file.display()))?;
+    let unpacked = klp_pipeline::image::unpack_module(&bytes)?;
+    for_guest(context, tree, &format!("{name}.ko"), &unpacked)
+}
+
+/// What the image says of ftrace's list, with a seed to draw by: FERROGRAFT_SEED, or the time.
+fn predictions(context: &Context, tree: &KernelTree) -> Result<PathBuf> {
+    let seed = match std::env::var("FERROGRAFT_SEED") {
+        Ok(text) => text.parse().with_context(|| format!("FERROGRAFT_SEED={text} is no number"))?,
+        Err(_) => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs(),
+    };
+    let image = klp_pipeline::image::KernelImage::load(tree, &context.cache, &context.terminal)?;
+    let text = klp_pipeline::image::predictions(&image, seed);
+    for_guest(context, tree, "traceability", text.as_bytes())
+}
+
+fn for_guest(context: &Context, tree: &KernelTree, name: &str, bytes: &[u8]) -> Result<PathBuf> {
+    let dir = context.project.build_dir(&tree.id, ".artifacts");
+    std::fs::create_dir_all(&dir)
+        .with_context(|| format!("could not make the directory {}", dir.display()))?;
+    klp_base::cache::write_durable(&dir.join(name), bytes)?;
+    Ok(dir.join(name))
 }
 
 fn closing_line(summary: &Summary) -> String {

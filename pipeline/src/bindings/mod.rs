@@ -20,8 +20,9 @@ pub use self::clang::libclang_is_there;
 pub use self::render::is_rust_keyword;
 use self::render::{Needed, Renderer};
 use crate::error::Error;
-use crate::image::{BtfError, KernelImage, TypeKind, Types};
+use crate::image::{BtfError, TypeKind, Types};
 use crate::kernel::KernelTree;
+use crate::objects::Objects;
 use crate::project::{Fix, Target, objects_of};
 use crate::resolve::{self, Extern, ExternKind, Resolved};
 
@@ -46,28 +47,28 @@ pub struct Sources {
 /// libclang is missing or the headers cannot be read by it; BTF is damaged.
 pub fn generate(
     tree: &KernelTree,
-    image: &KernelImage,
+    objects: &Objects,
     target: &Target,
     resolved: &Resolved,
     cache: &Cache,
     sink: &dyn Sink,
 ) -> Result<Sources, Error> {
-    let mut renderer = Renderer::new(&image.types);
+    let mut renderer = Renderer::new(objects.types());
     for name in STRUCTS
         .iter()
         .map(|name| (*name).to_owned())
         .chain(target.fixes.iter().flat_map(|fix| fix.types.clone()))
     {
-        want_by_name(&image.types, &mut renderer, &name, tree)?;
+        want_by_name(objects.types(), &mut renderer, &name, tree)?;
     }
     let mut replaced = Vec::new();
     for fix in &target.fixes {
-        replaced.push((fix.name.clone(), traits(&mut renderer, fix, resolved, tree, image)?));
+        replaced.push((fix.name.clone(), traits(&mut renderer, fix, resolved, tree, objects)?));
     }
-    let externs = externs(&mut renderer, resolved, tree, image)?;
+    let externs = externs(&mut renderer, resolved, tree, objects)?;
     let mut needed = renderer.into_needed();
     // Crate `klp` only passes its address on.
-    let module = image.types.composites("module").map_err(failed(tree))?;
+    let module = objects.types().composites("module").map_err(failed(tree))?;
     needed.opaque.insert("module".to_owned(), module.first().copied());
     needed.full.remove("module");
 
@@ -96,9 +97,9 @@ pub fn generate(
     let mut bindings = crate_head(tree);
     bindings.push_str(&generated);
     bindings.push_str(&externs);
-    let others = not_in_headers(&image.types, &needed, &generated).map_err(failed(tree))?;
+    let others = not_in_headers(objects.types(), &needed, &generated).map_err(failed(tree))?;
     let assertions =
-        layout_assertions(&image.types, &needed, &[&generated, &others]).map_err(failed(tree))?;
+        layout_assertions(objects.types(), &needed, &[&generated, &others]).map_err(failed(tree))?;
     bindings.push_str(&others);
     bindings.push_str(&assertions);
     Ok(Sources { bindings, replaced })
@@ -173,7 +174,7 @@ fn traits(
     fix: &Fix,
     resolved: &Resolved,
     tree: &KernelTree,
-    image: &KernelImage,
+    objects: &Objects,
 ) -> Result<String, Error> {
     let mut text = format!(
         "//! Generated: what fix `{}` replaces on {}.\n#![no_std]\n#![allow(non_camel_case_types, unused_imports, clippy::all)]\n\
@@ -187,7 +188,7 @@ fn traits(
         for function in
             resolved.functions.iter().filter(|item| item.fix == fix.name && item.symbol.object == object)
         {
-            let prototype = resolve::prototype(tree, image, &function.symbol)?;
+            let prototype = resolve::prototype(tree, objects, &function.symbol)?;
             let signature = renderer.signature(&prototype).map_err(failed(tree))?;
             let _ = writeln!(
                 text,
@@ -211,11 +212,11 @@ fn externs(
     renderer: &mut Renderer<'_>,
     resolved: &Resolved,
     tree: &KernelTree,
-    image: &KernelImage,
+    objects: &Objects,
 ) -> Result<String, Error> {
     let mut text = String::from("\nuse self::ffi::*;\nunsafe extern \"C\" {\n");
     for item in resolved.externs.iter().filter(|item| item.kind == ExternKind::Function) {
-        let prototype = resolve::prototype(tree, image, &item.symbol)?;
+        let prototype = resolve::prototype(tree, objects, &item.symbol)?;
         let signature = renderer.signature(&prototype).map_err(failed(tree))?;
         let _ = writeln!(text, "    /// {}", describe(item));
         let _ = writeln!(

@@ -3,6 +3,7 @@
 
 mod apt;
 mod config;
+mod modules;
 mod stock;
 
 use std::collections::BTreeMap;
@@ -173,6 +174,8 @@ pub struct KernelTree {
     pub image: PathBuf,
     /// Its own modules that a guest must load to reach the host, in this order; none where they are built in.
     pub guest_modules: Vec<PathBuf>,
+    /// The package that the image and the modules come in.
+    pub image_package: Package,
     /// Directory that kbuild is started in.
     pub headers: PathBuf,
     /// Its configuration.

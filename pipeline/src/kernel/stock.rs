@@ -171,6 +171,8 @@ fn open(pin: &Pin, dir: &Path) -> Result<KernelTree, Error> {
     let compiler = config.value("CC_VERSION_TEXT").and_then(|text| text.split_whitespace().next());
     let c_compiler =
         compiler.ok_or_else(|| refused("its configuration does not name its C compiler".to_owned()))?;
+    let image_package =
+        pin.packages.get("image").ok_or_else(|| refused("its pin names no image package".to_owned()))?;
     Ok(KernelTree {
         id: pin.id.clone(),
         arch: pin.arch,
@@ -178,6 +180,7 @@ fn open(pin: &Pin, dir: &Path) -> Result<KernelTree, Error> {
         root: dir.to_owned(),
         image: dir.join(BOOT).join("vmlinuz"),
         guest_modules: guest_modules(&config).map(|file| dir.join(BOOT).join(file)).collect(),
+        image_package: image_package.clone(),
         c_compiler: c_compiler.to_owned(),
         config,
         fingerprint: Key::new("tree")
