@@ -172,16 +172,20 @@ fn prototypes_are_as_pfunct_says() {
         let name = head.rsplit([' ', '*']).next().unwrap_or_default();
         by_name.entry(name.to_owned()).or_default().push(line.trim_end_matches(';').to_owned());
     }
+    let ours =
+        |name: &str| image.types.function(name).map(|found| squeezed(&image.types.c_prototype(&found)));
+    // pahole 1.24 puts the `const` of a pointer before what it points to, and so twice: those are left out.
     let mut names: Vec<String> = by_name
         .iter()
-        .filter(|(name, lines)| !name.is_empty() && lines.len() == 1 && image.types.function(name).is_ok())
+        .filter(|(name, lines)| !name.is_empty() && lines.len() == 1)
+        .filter(|(name, _)| ours(name).is_ok_and(|text| !text.contains("*const")))
         .map(|(name, _)| name.clone())
         .collect();
     assert!(names.len() > 40_000, "pfunct's listing was not understood: {} functions", names.len());
     let drawn = Draw::seeded("functions").pick(&mut names, COUNT);
     let mut wrong = Vec::new();
     for name in &drawn {
-        let ours = squeezed(&image.types.c_prototype(&image.types.function(name).unwrap()));
+        let ours = ours(name).unwrap();
         let theirs = squeezed(&by_name[name][0]);
         if ours != theirs {
             wrong.push(format!("ours:   {ours}\npfunct: {theirs}"));
