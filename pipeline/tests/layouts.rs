@@ -152,7 +152,8 @@ fn structs_are_laid_out_as_pahole_says() {
 fn squeezed(text: &str) -> String {
     let text = text.replace("_Bool", "bool").replace('\t', " ");
     let words: Vec<&str> = text.split_whitespace().collect();
-    words.join(" ").replace(" *", "*").replace("* ", "*").replace("( ", "(")
+    let text = words.join(" ").replace("restrict ", "");
+    text.replace(" *", "*").replace("* ", "*").replace("( ", "(").replace(" )", ")")
 }
 
 #[test]
@@ -174,11 +175,12 @@ fn prototypes_are_as_pfunct_says() {
     }
     let ours =
         |name: &str| image.types.function(name).map(|found| squeezed(&image.types.c_prototype(&found)));
-    // pahole 1.24 puts the `const` of a pointer before what it points to, and so twice: those are left out.
+    // pahole 1.24 puts the `const` of a pointer before what it points to, and so twice, and takes a pointer to an array for
+    // one to its elements: those are left out. Of the other 49,000 none differs.
     let mut names: Vec<String> = by_name
         .iter()
         .filter(|(name, lines)| !name.is_empty() && lines.len() == 1)
-        .filter(|(name, _)| ours(name).is_ok_and(|text| !text.contains("*const")))
+        .filter(|(name, _)| ours(name).is_ok_and(|text| !text.contains("*const") && !text.contains(")[")))
         .map(|(name, _)| name.clone())
         .collect();
     assert!(names.len() > 40_000, "pfunct's listing was not understood: {} functions", names.len());

@@ -108,7 +108,9 @@ impl<'a> Renderer<'a> {
                     last = Some(name);
                     id = target;
                 }
-                TypeKind::Const(target) | TypeKind::Qualified(target) => id = target,
+                TypeKind::Const(target) | TypeKind::Qualified(target) | TypeKind::Volatile(target) => {
+                    id = target
+                }
                 _ => break,
             }
         }
@@ -153,7 +155,9 @@ impl<'a> Renderer<'a> {
             TypeKind::Void => "c_void".to_owned(),
             TypeKind::Int { name, size } => integer(&name, size).to_owned(),
             TypeKind::Float(name) => (if name == "float" { "f32" } else { "f64" }).to_owned(),
-            TypeKind::Const(target) | TypeKind::Qualified(target) => self.rust_type(target)?,
+            TypeKind::Const(target) | TypeKind::Qualified(target) | TypeKind::Volatile(target) => {
+                self.rust_type(target)?
+            }
             TypeKind::Typedef(name, target) => match known_typedef(&name) {
                 Some(known) => known.to_owned(),
                 None if self.sees_through(&name, target)? => self.rust_type(target)?,
@@ -220,7 +224,9 @@ impl<'a> Renderer<'a> {
     /// The name of a struct that is pointed at, without wanting its members.
     fn pointee(&self, id: TypeId) -> Result<Option<String>, BtfError> {
         Ok(match self.types.kind(id)? {
-            TypeKind::Const(target) | TypeKind::Qualified(target) => self.pointee(target)?,
+            TypeKind::Const(target) | TypeKind::Qualified(target) | TypeKind::Volatile(target) => {
+                self.pointee(target)?
+            }
             TypeKind::Composite { name, .. } => name,
             _ => None,
         })
@@ -229,7 +235,7 @@ impl<'a> Renderer<'a> {
     fn is_const(&self, id: TypeId) -> Result<bool, BtfError> {
         Ok(match self.types.kind(id)? {
             TypeKind::Const(_) => true,
-            TypeKind::Qualified(target) => self.is_const(target)?,
+            TypeKind::Qualified(target) | TypeKind::Volatile(target) => self.is_const(target)?,
             _ => false,
         })
     }

@@ -110,8 +110,10 @@ pub enum TypeKind {
     Typedef(String, TypeId),
     /// `const`, and the type it stands on.
     Const(TypeId),
-    /// `volatile`, `restrict` or a type tag, and the type it stands on.
+    /// `restrict` or a type tag, and the type it stands on.
     Qualified(TypeId),
+    /// `volatile`, and the type it stands on.
+    Volatile(TypeId),
     /// A function type.
     Function(Prototype),
     /// Not a type of C code (variables, sections, tags).
@@ -291,7 +293,7 @@ impl Types {
             }
             Type::Typedef(item) => TypeKind::Typedef(self.name_of(&item)?.unwrap_or_default(), target(&item)),
             Type::Const(item) => TypeKind::Const(target(&item)),
-            Type::Volatile(item) => TypeKind::Qualified(target(&item)),
+            Type::Volatile(item) => TypeKind::Volatile(target(&item)),
             Type::Restrict(item) => TypeKind::Qualified(target(&item)),
             Type::TypeTag(item) => TypeKind::Qualified(target(&item)),
             Type::FuncProto(item) => TypeKind::Function(self.prototype("", &item)?),
@@ -319,7 +321,10 @@ impl Types {
     pub fn bare(&self, mut id: TypeId) -> Result<TypeId, BtfError> {
         for _ in 0..DEPTH {
             match self.kind(id)? {
-                TypeKind::Const(target) | TypeKind::Qualified(target) | TypeKind::Typedef(_, target) => {
+                TypeKind::Const(target)
+                | TypeKind::Qualified(target)
+                | TypeKind::Volatile(target)
+                | TypeKind::Typedef(_, target) => {
                     id = target;
                 }
                 _ => return Ok(id),

@@ -76,6 +76,9 @@ impl<'a> CText<'a> {
                 }
                 format!("const {}", self.declaration(target, declarator, depth + 1))
             }
+            TypeKind::Volatile(target) => {
+                format!("volatile {}", self.declaration(target, declarator, depth + 1))
+            }
             TypeKind::Qualified(target) => self.declaration(target, declarator, depth + 1),
             TypeKind::Function(prototype) => {
                 let parameters = self.parameters(&prototype, depth + 1);
