@@ -109,7 +109,7 @@ impl<'a> Renderer<'a> {
                     id = target;
                 }
                 TypeKind::Const(target) | TypeKind::Qualified(target) | TypeKind::Volatile(target) => {
-                    id = target
+                    id = target;
                 }
                 _ => break,
             }
