@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What is done with a module's file that the loader and the preflight read.
+
+#![allow(unreachable_pub, dead_code, reason = "shared by several programs, none of which uses all of it")]
+
+use klp_module::{KlpLayout, Module};
+
+/// Of Debian's 6.12.117.
+const LAYOUT: KlpLayout = KlpLayout {
+    func_size: 152,
+    func_old_name: 0,
+    func_new_func: 8,
+    func_old_sympos: 16,
+    object_size: 168,
+    object_name: 0,
+    object_funcs: 8,
+    patch_size: 200,
+    patch_mod: 0,
+    patch_objs: 8,
+    patch_replace: 24,
+};
+
+/// Everything that can be asked of a module.
+pub fn module(data: &[u8]) {
+    let Ok(module) = Module::parse(data) else { return };
+    let _ =
+        (module.name().is_ok(), module.is_livepatch(), module.vermagic(), module.has_appended_signature());
+    assert!(module.modinfo().count() <= data.len());
+    assert!(module.klp_symbols().count() <= module.symbols().len());
+    assert!(module.unconverted_symbols().count() <= module.symbols().len());
+    for relocation in module.relocations() {
+        assert!(relocation.symbol < module.symbols().len() && relocation.target < module.sections().len());
+    }
+    for relocation in module.relocations().take(64) {
+        let _ = module.function_at(relocation.target, relocation.offset);
+        let _ = module.machine().relocation_name(relocation.kind);
+    }
+    for symbol in module.symbols().iter().take(64) {
+        if let Ok(table) = module.patch_table(&LAYOUT, symbol.name) {
+            assert!(table.objects.len() <= 10_000);
+        }
+    }
+}
