@@ -26,10 +26,23 @@ check "sysfs says that the object is patched" attribute "$module" binfmt_misc/pa
 
 check "the module leaves while it is patched" leaves
 check "sysfs says that the object is not patched" attribute "$module" binfmt_misc/patched 0
-check "the module comes again, after the patch" arrives
-check "the replacement answers at once" reads "$patched" $status
-
-check "kpatch unload succeeds" kpatch unload "$module"
+case $RELEASE in
+6.1.*)
+	# Until 6.3 the kernel does not clear a patch's relocations when the module that they are for leaves, and then takes
+	# them for damage: the module can come back only when the patch has gone.
+	kernel_log_mark
+	check "the module cannot come again while it is patched" fails insmod "$target"
+	kernel_log_since >/tmp/log
+	check "because the kernel finds its own old relocations" contains "Skipping invalid relocation target" /tmp/log
+	check "kpatch unload succeeds" kpatch unload "$module"
+	check "the module comes again" arrives
+	;;
+*)
+	check "the module comes again, after the patch" arrives
+	check "the replacement answers at once" reads "$patched" $status
+	check "kpatch unload succeeds" kpatch unload "$module"
+	;;
+esac
 phase reverted
 check "the module answers itself again" reads enabled $status
 check "the module leaves" leaves
