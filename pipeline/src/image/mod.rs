@@ -5,6 +5,7 @@
 //! Nothing else is asked: no debug package, no System.map, no headers. What was found is kept in the cache in a form that is
 //! read back in a few milliseconds.
 
+pub mod bench;
 mod btf;
 mod bzimage;
 mod c_text;
