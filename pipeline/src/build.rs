@@ -166,6 +166,7 @@ impl Build<'_> {
             )?;
             make_dir(&out.join("replaced"))?;
             write(&out.join("bindings.rs"), made.bindings)?;
+            write(&out.join("shims.c"), made.shims)?;
             made.replaced
                 .iter()
                 .try_for_each(|(fix, text)| write(&out.join(format!("replaced/{fix}.rs")), text))
@@ -196,9 +197,12 @@ impl Build<'_> {
         }
 
         let object = path(Stage::Compile, "module.o");
-        let inputs =
-            Key::new("kbuild").with(&self.tree.fingerprint).with(resolved.to_json()).with_file(&object)?;
-        run(Stage::Kbuild, inputs, &|out| kbuild::link(self.tree, &resolved, &object, out).map(|_| ()))?;
+        let shims = sources.join("shims.c");
+        let inputs = Key::new("kbuild").with(&self.tree.fingerprint).with(resolved.to_json());
+        let inputs = inputs.with_file(&object)?.with_file(&shims)?;
+        run(Stage::Kbuild, inputs, &|out| {
+            kbuild::link(self.tree, &resolved, &object, &shims, out).map(|_| ())
+        })?;
         if range.to == Stage::Kbuild {
             return Ok(built);
         }

@@ -31,11 +31,17 @@ pub(crate) fn make(tree: &KernelTree, dir: &Path) -> Cmd {
         .hint("install the package make (or run `cargo xtask doctor --fix`)")
 }
 
-/// Links `object` (stage 3's result) into `<module>.ko` in `dir`: its path.
+/// Links `object` (stage 3's result), and stage 2's shims where there are any, into `<module>.ko` in `dir`: its path.
 ///
 /// # Errors
 /// kbuild failed, or one of its tools printed something that is not known to be harmless.
-pub fn link(tree: &KernelTree, resolved: &Resolved, object: &Path, dir: &Path) -> Result<PathBuf, Error> {
+pub fn link(
+    tree: &KernelTree,
+    resolved: &Resolved,
+    object: &Path,
+    shims: &Path,
+    dir: &Path,
+) -> Result<PathBuf, Error> {
     let module = &resolved.module;
     std::fs::copy(object, dir.join(format!("{module}_rs.bin")))
         .map_err(crate::error::io_error("copy", object))?;
@@ -45,6 +51,17 @@ pub fn link(tree: &KernelTree, resolved: &Resolved, object: &Path, dir: &Path) -
         "# Generated.\nobj-m := {module}.o\n{module}-y := {module}_rs.o\ntargets += {module}_rs.o\n\
          $(obj)/{module}_rs.o: $(src)/{module}_rs.bin FORCE\n\t$(call if_changed,copy)\n",
     );
+    let shims = crate::error::read_text(shims)?;
+    let makefile = if shims.is_empty() {
+        makefile
+    } else {
+        write(&dir.join(format!("{module}_shims.c")), shims)?;
+        // A shim is called from Rust alone, so that no header declares it.
+        format!(
+            "{makefile}{module}-y += {module}_shims.o\n\
+             CFLAGS_{module}_shims.o := -Wno-missing-prototypes -Wno-missing-declarations\n"
+        )
+    };
     write(&dir.join("Makefile"), makefile)?;
     write(&dir.join("klp.symvers"), symvers(resolved))?;
     let log = dir.join("log");

@@ -37,6 +37,10 @@ pub struct Fix {
     pub functions: Vec<KlpSymbol>,
     /// Kernel variables that it reads or writes.
     pub symbols: Vec<Variable>,
+    /// Static inline functions of its headers that it calls.
+    pub inlines: Vec<String>,
+    /// Macros of its headers that are constants.
+    pub constants: Vec<String>,
     /// What it asks of the kernel it is compiled for.
     pub cfg: Cfg,
 }
@@ -159,6 +163,10 @@ struct FixFile {
     functions: Vec<String>,
     #[serde(default)]
     symbols: Vec<VariableEntry>,
+    #[serde(default)]
+    inlines: Vec<String>,
+    #[serde(default)]
+    constants: Vec<String>,
     #[serde(default)]
     cfg: Cfg,
 }
@@ -378,6 +386,11 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
     if let Some(message) = parsed.cfg.wrong() {
         return Err(wrong("cfg", message));
     }
+    for (key, names) in [("inlines", &parsed.inlines), ("constants", &parsed.constants)] {
+        if let Some(name) = names.iter().find(|name| !is_rust_name(name)) {
+            return Err(wrong(key, format!("`{name}` is no name of C")));
+        }
+    }
     let variables = parsed.symbols.into_iter().map(variable);
     let variables = variables.collect::<Result<_, _>>().map_err(|message| wrong("symbols", message))?;
     Ok(Fix {
@@ -389,6 +402,8 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
         types: parsed.types,
         functions: symbols_of("functions", parsed.functions)?,
         symbols: variables,
+        inlines: parsed.inlines,
+        constants: parsed.constants,
         cfg: parsed.cfg,
     })
 }

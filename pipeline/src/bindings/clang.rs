@@ -2,7 +2,9 @@
 //! bindgen, as a library, on this kernel's headers: only what is asked for, and only the members of what is looked into.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use klp_base::cache::{Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
@@ -20,9 +22,24 @@ pub(super) struct Request {
     pub(super) needed: Needed,
     /// Functions.
     pub(super) functions: Vec<String>,
+    /// Static inline functions of the headers, for which shims in C are made.
+    pub(super) inlines: Vec<String>,
+    /// Macros that are constants.
+    pub(super) constants: Vec<String>,
     /// Variables, with the name that they are linked under.
     pub(super) variables: BTreeMap<String, String>,
 }
+
+/// What bindgen made.
+pub(super) struct Made {
+    /// Rust.
+    pub(super) rust: String,
+    /// C that gives static inline functions a symbol; empty where none is wanted.
+    pub(super) shims: String,
+}
+
+/// A constant of this name and prefix stands for a macro: bindgen does not evaluate macros with casts in them.
+const CONSTANT: &str = "__klp_constant_";
 
 /// Version of libclang, as part of the key of what it makes.
 pub(super) fn version(tree: &KernelTree) -> Result<String, Error> {
@@ -51,8 +68,8 @@ pub(super) fn bindings(
     request: &Request,
     cache: &Cache,
     sink: &dyn Sink,
-) -> Result<String, Error> {
-    let mut key = Key::new("bindgen 5").with(&tree.fingerprint).with(version(tree)?).with(&request.headers);
+) -> Result<Made, Error> {
+    let mut key = Key::new("bindgen 7").with(&tree.fingerprint).with(version(tree)?).with(&request.headers);
     for name in request.needed.full.keys().chain(&request.needed.names).chain(&request.functions) {
         key = key.with(name);
     }
@@ -60,24 +77,45 @@ pub(super) fn bindings(
     for name in request.needed.opaque.keys() {
         key = key.with(name);
     }
+    key = key.with("inlines");
+    for name in &request.inlines {
+        key = key.with(name);
+    }
+    key = key.with("constants");
+    for name in &request.constants {
+        key = key.with(name);
+    }
     for (name, link_name) in &request.variables {
         key = key.with(name).with(link_name);
     }
     let entry = cache.entry("bindings", &tree.id, &key, |dir| {
         stage(sink, "bindgen", &tree.id, || {
-            let text = generate(tree, request, cache)?;
+            let shims = dir.join("shims.c");
+            let text = generate(tree, request, &shims, cache)?;
+            // bindgen writes the wrappers alone.
+            let wrappers = if shims.is_file() {
+                format!("{}{}", request.headers, read_text(&shims)?)
+            } else {
+                String::new()
+            };
+            write(&shims, wrappers)?;
             write(&dir.join("bindings.rs"), text).map(|()| (StageEnd::Done, ()))
         })
     })?;
-    read_text(&entry.join("bindings.rs"))
+    Ok(Made { rust: read_text(&entry.join("bindings.rs"))?, shims: read_text(&entry.join("shims.c"))? })
 }
 
-fn generate(tree: &KernelTree, request: &Request, cache: &Cache) -> Result<String, Error> {
+fn generate(tree: &KernelTree, request: &Request, shims: &Path, cache: &Cache) -> Result<String, Error> {
     load(tree)?;
     let failed = |message: String| Error::Bindings { kernel: tree.id.clone(), message };
     let target = bindgen::RustTarget::stable(85, 0).map_err(|error| failed(error.to_string()))?;
+    let constants = request.constants.iter().fold(String::new(), |mut text, name| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "static const __typeof__({name}) {CONSTANT}{name} = {name};");
+        text
+    });
     let mut builder = bindgen::builder()
-        .header_contents("ferrograft.h", &request.headers)
+        .header_contents("ferrograft.h", &format!("{}{constants}", request.headers))
         .clang_args(cflags::for_clang(tree, cache)?)
         .rust_target(target)
         .rust_edition(bindgen::RustEdition::Edition2024)
@@ -104,6 +142,15 @@ fn generate(tree: &KernelTree, request: &Request, cache: &Cache) -> Result<Strin
     for name in request.variables.keys() {
         builder = builder.allowlist_var(name);
     }
+    for name in &request.constants {
+        builder = builder.allowlist_var(format!("{CONSTANT}{name}"));
+    }
+    if !request.inlines.is_empty() {
+        builder = builder.wrap_static_fns(true).wrap_static_fns_path(shims);
+    }
+    for name in &request.inlines {
+        builder = builder.allowlist_function(name);
+    }
     // bindgen panics on some input; that is a failure of this stage, not of the process.
     let generated = catch_unwind(AssertUnwindSafe(|| builder.generate()))
         .map_err(|_| failed("bindgen panicked; its message is above".to_owned()))?
@@ -116,12 +163,32 @@ fn generate(tree: &KernelTree, request: &Request, cache: &Cache) -> Result<Strin
         .filter_map(|rest| rest.split(':').next())
         .filter(|name| is_errno(name));
     let roots = needed.full.keys().chain(needed.opaque.keys()).chain(&needed.names).chain(&request.functions);
-    let roots = roots.chain(request.variables.keys()).cloned().chain(errnos.map(ToOwned::to_owned)).collect();
+    let constants: Vec<String> = request.constants.iter().map(|name| format!("{CONSTANT}{name}")).collect();
+    let roots = roots
+        .chain(&request.inlines)
+        .chain(&constants)
+        .chain(request.variables.keys())
+        .cloned()
+        .chain(errnos.map(ToOwned::to_owned))
+        .collect();
     let opaque = needed.opaque.iter().filter(|(_, id)| id.is_some()).map(|(name, _)| name);
     let known = needed.full.keys().chain(opaque).cloned().collect();
     let text = trim::trim(&text, &roots, &known)
         .map_err(|error| failed(format!("bindgen's text cannot be read: {error}")))?;
-    Ok(name_links(text, &request.variables))
+    for (what, start, names) in
+        [("static inline function", "pub fn ", &request.inlines), ("constant", "pub const ", &constants)]
+    {
+        let there = |name: &&String| {
+            text.contains(&format!("{start}{name}(")) || text.contains(&format!("{start}{name}:"))
+        };
+        if let Some(name) = names.iter().find(|name| !there(name)) {
+            let name = name.trim_start_matches(CONSTANT);
+            return Err(failed(format!(
+                "no header that the fix names has a {what} `{name}` that can be had; check `inlines`, `constants` and `headers` in patch.toml"
+            )));
+        }
+    }
+    Ok(name_links(text.replace(CONSTANT, ""), &request.variables))
 }
 
 /// Names of error numbers: the only macros that fixes get.

@@ -39,6 +39,8 @@ pub struct Sources {
     pub bindings: String,
     /// Crate `replaced` of each fix, by the fix's name.
     pub replaced: Vec<(String, String)>,
+    /// C that gives static inline functions a symbol; empty where the fixes call none.
+    pub shims: String,
 }
 
 /// Generates the sources of stage 2.
@@ -76,6 +78,8 @@ pub fn generate(
         headers: header_text(target),
         needed: needed.clone(),
         functions: FUNCTIONS.iter().map(|name| (*name).to_owned()).collect(),
+        inlines: all_of(target, |fix| &fix.inlines),
+        constants: all_of(target, |fix| &fix.constants),
         variables: resolved
             .externs
             .iter()
@@ -83,7 +87,7 @@ pub fn generate(
             .map(|item| (item.symbol.symbol.clone(), item.link_name()))
             .collect(),
     };
-    let generated = clang::bindings(tree, &request, cache, sink)?;
+    let clang::Made { rust: generated, shims } = clang::bindings(tree, &request, cache, sink)?;
     for item in resolved.externs.iter().filter(|item| item.kind == ExternKind::Variable) {
         if !generated.contains(&format!("static mut {}:", item.symbol.symbol)) {
             return Err(Error::Symbol {
@@ -102,7 +106,7 @@ pub fn generate(
         layout_assertions(objects.types(), &needed, &[&generated, &others]).map_err(failed(tree))?;
     bindings.push_str(&others);
     bindings.push_str(&assertions);
-    Ok(Sources { bindings, replaced })
+    Ok(Sources { bindings, replaced, shims })
 }
 
 /// Rust source that defines structs from BTF alone, as if no header did; a whole crate.
@@ -131,9 +135,24 @@ pub fn key(tree: &KernelTree, target: &Target, resolved: &Resolved) -> Result<Ke
     let mut key =
         Key::new("bindings").with(&tree.fingerprint).with(clang::version(tree)?).with(header_text(target));
     for fix in &target.fixes {
-        key = key.with(&fix.name).with(fix.types.join(","));
+        key = key
+            .with(&fix.name)
+            .with(fix.types.join(","))
+            .with(fix.inlines.join(","))
+            .with(fix.constants.join(","));
     }
     Ok(key.with(resolved.to_json()))
+}
+
+/// What the fixes name, each once.
+fn all_of(target: &Target, names: impl Fn(&Fix) -> &Vec<String>) -> Vec<String> {
+    target
+        .fixes
+        .iter()
+        .flat_map(|fix| names(fix).iter().cloned())
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
 }
 
 fn header_text(target: &Target) -> String {

@@ -23,7 +23,7 @@ pub(super) fn trim(
         .collect();
     let mut by_owner: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (index, item) in items.iter().enumerate() {
-        if let Some(owner) = owner(item) {
+        if let Some(owner) = owner(item, roots) {
             by_owner.entry(owner).or_default().push(index);
         }
     }
@@ -75,13 +75,14 @@ fn split(item: Item) -> Vec<Item> {
 }
 
 /// The name that brings an item in: its own; the type's, for an implementation or a constant of an enumeration.
-fn owner(item: &Item) -> Option<String> {
+fn owner(item: &Item, roots: &BTreeSet<String>) -> Option<String> {
     match item {
         Item::Struct(item) => Some(item.ident.to_string()),
         Item::Union(item) => Some(item.ident.to_string()),
         Item::Enum(item) => Some(item.ident.to_string()),
         Item::Type(item) => Some(item.ident.to_string()),
         Item::Impl(item) => type_name(&item.self_ty),
+        Item::Const(item) if roots.contains(&item.ident.to_string()) => Some(item.ident.to_string()),
         Item::Const(item) => match type_name(&item.ty) {
             Some(name)
                 if !matches!(name.as_str(), "u8" | "u16" | "u32" | "u64" | "i8" | "i16" | "i32" | "i64") =>
