@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["look-up", dir, function] => look_up(Path::new(dir), function)?,
         _ => {
             return Err(
-                "usage: image index <vmlinuz> <release> <directory> | look-up <directory> <function>".into()
+                "usage: image index <vmlinuz> <release> <directory> | look-up <directory> <function>".into(),
             );
         }
     }

@@ -13,13 +13,13 @@ use klp_vm::{Options, Suite, Unprovided, case};
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::{qemu_test, setup};
 
-/// Measure: boot (a case against a bare boot), build (cold, warm, unchanged).
+/// Measure: boot (a case against a bare boot), build (cold, warm, unchanged), image (index and look-up, beside peers).
 ///
 /// Example: cargo xtask bench boot
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Which; all of them where none is given
-    #[arg(value_parser = ["boot", "build"])]
+    #[arg(value_parser = ["boot", "build", "image"])]
     name: Option<String>,
     /// Measured runs of each
     #[arg(long, default_value = "5")]
@@ -41,7 +41,23 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if wanted("build") {
         build(&context, args.runs)?;
     }
+    if wanted("image") {
+        image(&context, args.runs)?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The index of a kernel from its image and a look-up in it, each as a process of its own, optimised as a release is.
+fn image(context: &Context, runs: usize) -> Result<()> {
+    let tree = context.kernel(DEFAULT_KERNEL)?;
+    Cmd::new("cargo")
+        .args(["build", "--quiet", "--release", "-p", "klp-pipeline", "--example", "image", "--target-dir"])
+        .arg(context.target_dir())
+        .cwd(context.project.root())
+        .run()?;
+    let program = context.target_dir().join("release/examples/image");
+    println!("{}", klp_pipeline::image::bench::measure(&tree, &program, runs)?);
+    Ok(())
 }
 
 /// One load-prove-revert case in a boot of its own, against the same kernel booted to a bare busybox shell.

@@ -59,12 +59,17 @@ impl Context {
         Ok(build.run(range)?)
     }
 
+    /// Where cargo puts what it builds.
+    pub(crate) fn target_dir(&self) -> PathBuf {
+        let named = std::env::var_os("CARGO_TARGET_DIR");
+        named.map_or_else(|| self.project.root().join("target"), |dir| self.project.root().join(dir))
+    }
+
     /// Builds the guest program and the loader, static and small.
     pub(crate) fn static_programs(&self) -> Result<StaticPrograms> {
         use klp_base::events::{StageEnd, stage};
         let target = crate::setup::guest_target();
-        let target_dir = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| self.project.root().join("target"), |dir| self.project.root().join(dir));
+        let target_dir = self.target_dir();
         stage(&self.terminal, "programs", "guest and kpatch", || {
             Cmd::new("cargo")
                 .args([
