@@ -128,6 +128,16 @@ pub fn sha256_file(path: &Path) -> Result<String, Error> {
     }
 }
 
+/// Bytes that may still be written below a directory.
+///
+/// # Errors
+/// The file system cannot be asked.
+pub fn free_space(dir: &Path) -> Result<u64, Error> {
+    let found =
+        rustix::fs::statvfs(dir).map_err(|errno| io_error("ask the free space of", dir)(errno.into()))?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 #[derive(Serialize, Deserialize)]
 struct Manifest {
     key: String,

@@ -254,6 +254,10 @@ impl Cmd {
     /// # Errors
     /// It could not be started, or its pipes or its log failed.
     pub fn output(&self) -> Result<Output, Error> {
+        self.output_by_line(&mut |_| {})
+    }
+
+    fn output_by_line(&self, on_line: &mut dyn FnMut(&[u8])) -> Result<Output, Error> {
         let mut running = self.spawn()?;
         let stdin = running.stdin.take();
         let bytes = self.stdin.clone();
@@ -263,9 +267,9 @@ impl Cmd {
                 let _ = pipe.write_all(&bytes);
             }
         });
-        let stdout = running.stdout.take().map(drain);
         let stderr = running.stderr.take().map(drain);
-        let stdout = collect(stdout).map_err(self.io_error("read the output"))?;
+        let stdout = running.stdout.take().map(|pipe| read_lines(pipe, on_line)).transpose();
+        let stdout = stdout.map_err(self.io_error("read the output"))?.unwrap_or_default();
         let stderr = collect(stderr).map_err(self.io_error("read the output"))?;
         let _ = writer.join();
         let (status, cpu) = running.wait()?;
@@ -295,7 +299,16 @@ impl Cmd {
     /// # Errors
     /// As [`Cmd::output`], and [`Error::Failed`] for any other exit status.
     pub fn run(&self) -> Result<Output, Error> {
-        let output = self.output()?;
+        self.run_by_line(&mut |_| {})
+    }
+
+    /// As [`Cmd::run`], and gives each line of standard output away as soon as it is there, without its line break:
+    /// for work that takes minutes.
+    ///
+    /// # Errors
+    /// As [`Cmd::run`].
+    pub fn run_by_line(&self, on_line: &mut dyn FnMut(&[u8])) -> Result<Output, Error> {
+        let output = self.output_by_line(on_line)?;
         if output.status.success() { Ok(output) } else { Err(self.failed(&output)) }
     }
 
@@ -430,6 +443,19 @@ impl Drop for Running {
     }
 }
 
+fn read_lines(pipe: impl Read, on_line: &mut dyn FnMut(&[u8])) -> io::Result<Vec<u8>> {
+    let mut pipe = io::BufReader::new(pipe);
+    let mut bytes = Vec::new();
+    loop {
+        let from = bytes.len();
+        if io::BufRead::read_until(&mut pipe, b'\n', &mut bytes)? == 0 {
+            return Ok(bytes);
+        }
+        let line = bytes.get(from..).unwrap_or_default();
+        on_line(line.strip_suffix(b"\n").unwrap_or(line));
+    }
+}
+
 fn drain(mut pipe: impl Read + Send + 'static) -> JoinHandle<io::Result<Vec<u8>>> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -471,6 +497,17 @@ mod tests {
         let error = Cmd::new("sh").args(["-c", "echo why >&2; exit 3"]).run().unwrap_err().to_string();
         assert!(error.contains("`sh -c 'echo why >&2; exit 3'` ended with exit status 3"), "{error}");
         assert!(error.contains("| why"), "{error}");
+    }
+
+    #[test]
+    fn lines_come_one_by_one_and_all_of_them_stay() {
+        let mut lines = Vec::new();
+        let output = Cmd::new("printf")
+            .arg("one\\n\\ntwo")
+            .run_by_line(&mut |line| lines.push(String::from_utf8_lossy(line).into_owned()))
+            .unwrap();
+        assert_eq!(lines, ["one", "", "two"]);
+        assert_eq!(output.stdout, b"one\n\ntwo");
     }
 
     #[test]

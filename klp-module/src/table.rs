@@ -74,7 +74,7 @@ pub struct PatchedFunction {
 }
 
 /// A place in the module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Index of the section.
     pub section: usize,

@@ -21,6 +21,7 @@ pub(crate) fn make(tree: &KernelTree, dir: &Path) -> Cmd {
     Cmd::new("make")
         .arg("-C")
         .arg(&tree.headers)
+        .args(&tree.make)
         .arg(format!("M={}", dir.display()))
         // Nothing of the Rust code would be in it, and newer kernels refuse a mismatch.
         .arg("CONFIG_DEBUG_INFO_BTF_MODULES=")

@@ -61,6 +61,11 @@ impl Arch {
         }
     }
 
+    /// The emulator's program, and the Debian package that brings it.
+    pub fn emulator(self) -> (&'static str, &'static str) {
+        (self.table().qemu, self.table().package)
+    }
+
     /// The kernel's name for it.
     pub fn name(self) -> &'static str {
         match self {

@@ -71,7 +71,7 @@ fn run(junit: &Option<PathBuf>, full: bool) -> Result<ExitCode> {
 
     say("host tests");
     let tree = context.kernel(DEFAULT_KERNEL)?;
-    let programs = context.static_programs()?;
+    let programs = context.static_programs(tree.arch)?;
     Cmd::new("cargo")
         .args(["test", "--quiet", "--workspace", "--", "--include-ignored"])
         .env("FERROGRAFT_TEST_KERNEL", &tree.image)

@@ -8,7 +8,7 @@ use klp_base::cache::Cache;
 use klp_base::events::Terminal;
 use klp_base::process::Cmd;
 use klp_pipeline::build::{Build, Built, Range};
-use klp_pipeline::kernel::{KernelTree, Pin};
+use klp_pipeline::kernel::{Arch, KernelTree, Pin};
 use klp_pipeline::project::Project;
 
 /// The kernel that verbs take where none is named.
@@ -46,9 +46,11 @@ impl Context {
         })
     }
 
-    /// The pinned kernel, made or found in the cache.
+    /// The pinned kernel, made or found in the cache. What making it needs is installed first.
     pub(crate) fn kernel(&self, id: &str) -> Result<KernelTree> {
-        Ok(Pin::load(&self.project, id)?.fetch(&self.cache, &self.terminal)?)
+        let pin = Pin::load(&self.project, id)?;
+        crate::setup::ensure_for(&pin, &self.terminal)?;
+        Ok(pin.fetch(&self.cache, &self.terminal)?)
     }
 
     /// Builds a fix or stream for a kernel.
@@ -65,12 +67,17 @@ impl Context {
         named.map_or_else(|| self.project.root().join("target"), |dir| self.project.root().join(dir))
     }
 
-    /// Builds the guest program and the loader, static and small.
-    pub(crate) fn static_programs(&self) -> Result<StaticPrograms> {
+    /// Builds the guest program and the loader for an architecture, static and small.
+    pub(crate) fn static_programs(&self, arch: Arch) -> Result<StaticPrograms> {
         use klp_base::events::{StageEnd, stage};
-        let target = crate::setup::guest_target();
+        let target = crate::setup::guest_target(arch)?;
+        // No C compiler for another architecture is needed: rustc brings musl's objects and a linker.
+        let linker = match arch {
+            Arch::X86_64 => "",
+            Arch::Arm64 => " -Clinker=rust-lld -Clink-self-contained=yes",
+        };
         let target_dir = self.target_dir();
-        stage(&self.terminal, "programs", "guest and kpatch", || {
+        stage(&self.terminal, "programs", &format!("guest and kpatch, {}", arch.name()), || {
             Cmd::new("cargo")
                 .args([
                     "build",
@@ -86,7 +93,7 @@ impl Context {
                 ])
                 .arg("--target-dir")
                 .arg(&target_dir)
-                .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
+                .env("RUSTFLAGS", format!("-Ctarget-feature=+crt-static{linker}"))
                 .cwd(self.project.root())
                 .run()
                 .map(|_| (StageEnd::Done, ()))

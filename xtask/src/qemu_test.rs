@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use klp_base::events::Verdict;
 use klp_pipeline::Error;
 use klp_pipeline::build::{Range, Stage};
-use klp_pipeline::kernel::{Arch, KernelTree};
+use klp_pipeline::kernel::{KernelTree, Pin};
 use klp_vm::{
     AccelChoice, GuestFiles, Kernel, Options, Suite, Summary, Target, Unprovided, case, junit, ktap,
 };
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let cases = case::select(&cases, &args.filter).map_err(klp_vm::Error::from)?;
     if args.list {
         for kernel in &args.kernel {
-            klp_pipeline::kernel::Pin::load(&context.project, kernel)?;
+            Pin::load(&context.project, kernel)?;
             cases
                 .iter()
                 .filter(|case| case.is_for(kernel))
@@ -125,12 +125,11 @@ pub(crate) fn run_cases(context: &Context, args: &Args, cases: Vec<case::Case>) 
 
 /// A kernel and what its guest needs.
 pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
-    let programs = context.static_programs()?;
-    let busybox =
-        setup::busybox().ok_or_else(|| NotAble("busybox is missing; install busybox-static".to_owned()))?;
-    let arch = match tree.arch {
-        Arch::X86_64 => klp_vm::Arch::X86_64,
-    };
+    let programs = context.static_programs(tree.arch)?;
+    let pinned = Pin::load(&context.project, &tree.id)?.busybox(&context.cache, &context.terminal)?;
+    let busybox = pinned
+        .or_else(setup::busybox)
+        .ok_or_else(|| NotAble("busybox is missing; install busybox-static".to_owned()))?;
     // The guest program loads them in the order of their names.
     let modules = tree.guest_modules.iter().zip(0..).map(|(file, position)| {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -139,7 +138,7 @@ pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
     Ok(Target {
         kernel: Kernel {
             id: tree.id.clone(),
-            arch,
+            arch: setup::vm_arch(tree.arch),
             image: tree.image.clone(),
             release: tree.release.to_string(),
         },

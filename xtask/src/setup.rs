@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What the host needs, and how it gets it: `doctor`, and the automatic set-up of `demo`, `test` and `qemu-test`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,6 +10,7 @@ use klp_base::cache::Cache;
 use klp_base::events::Sink;
 use klp_base::process::{Cmd, find_program};
 use klp_pipeline::compile::{Rustc, rust_src};
+use klp_pipeline::kernel::{Arch, Pin, Toolchain};
 
 use crate::context::{Context, NotAble, project_root};
 
@@ -104,7 +106,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             println!("MISSING  Rust with the source of core: {error}");
         }
     }
-    println!("ok       guest programs are built for {}", guest_target());
+    println!("ok       guest programs are built for {}", guest_target(Arch::X86_64)?);
     if missing == 0 {
         return Ok(ExitCode::SUCCESS);
     }
@@ -113,17 +115,50 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Installs what is missing, or says the one command to run.
 pub(crate) fn ensure(context: &Context) -> Result<()> {
-    let missing: Vec<&Tool> = TOOLS.iter().filter(|tool| !(tool.present)()).collect();
-    if !missing.is_empty() {
-        install(&missing, &context.terminal)?;
-    }
+    let missing = || {
+        TOOLS
+            .iter()
+            .filter(|tool| !(tool.present)())
+            .map(|tool| (tool.name.to_owned(), tool.package.to_owned()))
+            .collect()
+    };
+    install(&missing, &context.terminal)?;
     ensure_rust(&context.cache, &context.terminal)
 }
 
-fn install(missing: &[&Tool], sink: &dyn Sink) -> Result<()> {
-    let mut packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
-    packages.dedup();
-    let names: Vec<&str> = missing.iter().map(|tool| tool.name).collect();
+/// Installs what one kernel needs beside [`ensure`]'s tools: to be built, or to be run.
+pub(crate) fn ensure_for(pin: &Pin, sink: &dyn Sink) -> Result<()> {
+    let (qemu, package) = vm_arch(pin.arch).emulator();
+    let missing = || {
+        let tools = pin.tools().into_iter().map(|tool| (tool.program, tool.package));
+        let tools = tools.chain([(qemu.to_owned(), package.to_owned())]);
+        let tools = tools.filter(|(program, _)| find_program(program).is_none());
+        let libraries = Toolchain::LIBRARIES.iter().filter(|_| pin.source.is_some());
+        let libraries = libraries.filter(|(header, _)| !Path::new(header).is_file());
+        tools
+            .chain(libraries.map(|(header, package)| ((*header).to_owned(), (*package).to_owned())))
+            .collect()
+    };
+    install(&missing, sink)
+}
+
+/// The architecture as the harness knows it.
+pub(crate) fn vm_arch(arch: Arch) -> klp_vm::Arch {
+    match arch {
+        Arch::X86_64 => klp_vm::Arch::X86_64,
+        Arch::Arm64 => klp_vm::Arch::Arm64,
+    }
+}
+
+/// Installs the packages of what `missing` finds missing, as pairs of name and package.
+fn install(missing: &dyn Fn() -> Vec<(String, String)>, sink: &dyn Sink) -> Result<()> {
+    let found = missing();
+    if found.is_empty() {
+        return Ok(());
+    }
+    let packages: BTreeSet<&str> = found.iter().map(|(_, package)| package.as_str()).collect();
+    let packages: Vec<&str> = packages.into_iter().collect();
+    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
     let typed = format!("apt-get install --no-install-recommends {}", packages.join(" "));
     let root = Cmd::new("id").arg("-u").read()? == "0";
     let sudo = !root && find_program("sudo").is_some() && Cmd::new("sudo").args(["-n", "true"]).run().is_ok();
@@ -144,7 +179,7 @@ fn install(missing: &[&Tool], sink: &dyn Sink) -> Result<()> {
         sink.note("  set-up       the package lists do not serve; fetching new ones".to_owned());
         apt(&["update"]).and_then(|_| apt(&wanted)).map_err(|error| NotAble(format!("{error}")))?;
     }
-    let still: Vec<&str> = missing.iter().filter(|tool| !(tool.present)()).map(|tool| tool.name).collect();
+    let still: Vec<String> = missing().into_iter().map(|(name, _)| name).collect();
     if still.is_empty() {
         return Ok(());
     }
@@ -153,7 +188,7 @@ fn install(missing: &[&Tool], sink: &dyn Sink) -> Result<()> {
 
 /// The source of `core`, and the target that guest programs are built for: by rustup, else as Debian packages them.
 fn ensure_rust(cache: &Cache, sink: &dyn Sink) -> Result<()> {
-    if Rustc::find(cache).is_ok() && musl_is_there() {
+    if Rustc::find(cache).is_ok() && musl_is_there(MUSL) {
         return Ok(());
     }
     sink.note("  set-up       installing Rust's components with rustup".to_owned());
@@ -166,23 +201,32 @@ fn ensure_rust(cache: &Cache, sink: &dyn Sink) -> Result<()> {
         rust_src::from_debian(cache, sink)?;
         Rustc::find(cache)?;
     }
-    if !musl_is_there() {
-        sink.warn(format!("no musl target: guest programs are built for {}", guest_target()));
+    if !musl_is_there(MUSL) {
+        sink.warn(format!("no musl target: guest programs are built for {}", guest_target(Arch::X86_64)?));
     }
     Ok(())
 }
 
 const MUSL: &str = "x86_64-unknown-linux-musl";
+const MUSL_ARM64: &str = "aarch64-unknown-linux-musl";
 
-fn musl_is_there() -> bool {
+fn musl_is_there(target: &str) -> bool {
     Cmd::new("rustc")
         .args(["--print", "sysroot"])
         .cwd(project_root())
         .read()
-        .is_ok_and(|sysroot| Path::new(&sysroot).join("lib/rustlib").join(MUSL).join("lib").is_dir())
+        .is_ok_and(|sysroot| Path::new(&sysroot).join("lib/rustlib").join(target).join("lib").is_dir())
 }
 
-/// The target that static programs are built for: musl where it is there, else the host's, linked statically.
-pub(crate) fn guest_target() -> &'static str {
-    if musl_is_there() { MUSL } else { "x86_64-unknown-linux-gnu" }
+/// The target that static programs are built for: musl where it is there, else the host's, linked statically. For another
+/// architecture there is musl alone.
+pub(crate) fn guest_target(arch: Arch) -> Result<&'static str> {
+    match arch {
+        Arch::X86_64 if musl_is_there(MUSL) => Ok(MUSL),
+        Arch::X86_64 => Ok("x86_64-unknown-linux-gnu"),
+        Arch::Arm64 if musl_is_there(MUSL_ARM64) => Ok(MUSL_ARM64),
+        Arch::Arm64 => bail!(NotAble(format!(
+            "guest programs for arm64 need Rust's target {MUSL_ARM64}; run this and then try again:\n    rustup target add {MUSL_ARM64}"
+        ))),
+    }
 }

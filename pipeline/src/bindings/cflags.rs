@@ -41,7 +41,7 @@ const NOT_FOR_CLANG: [&str; 24] = [
 
 /// Flags for libclang to read this kernel's headers with.
 pub(super) fn for_clang(tree: &KernelTree, cache: &Cache) -> Result<Vec<String>, Error> {
-    let key = Key::new("cflags 2").with(&tree.fingerprint).with(&tree.c_compiler);
+    let key = Key::new("cflags 2").with(&tree.fingerprint).with(format!("{:?}", tree.toolchain));
     let entry = cache.entry("cflags", &tree.id, &key, |dir| probe(tree, dir))?;
     let root = tree.root.display().to_string();
     let headers = tree.headers.display().to_string();
@@ -60,16 +60,9 @@ pub(super) fn for_clang(tree: &KernelTree, cache: &Cache) -> Result<Vec<String>,
         }
         after_include = word == "-include";
     }
+    flags.push(format!("--target={}", tree.arch.triple()));
     flags.extend(
-        [
-            "-w",
-            "--target=x86_64-linux-gnu",
-            "-D__BINDGEN__",
-            "-DMODULE",
-            "-DKBUILD_MODNAME=\"x\"",
-            "-fno-builtin",
-        ]
-        .map(ToOwned::to_owned),
+        ["-w", "-D__BINDGEN__", "-DMODULE", "-DKBUILD_MODNAME=\"x\"", "-fno-builtin"].map(ToOwned::to_owned),
     );
     Ok(flags)
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use klp_base::cache::{Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
@@ -60,6 +60,14 @@ fn load(tree: &KernelTree) -> Result<(), Error> {
 /// Whether libclang can be loaded.
 pub fn libclang_is_there() -> bool {
     clang_sys::is_loaded() || clang_sys::load().is_ok()
+}
+
+/// Directory of the libclang that is used, for programs that load it themselves.
+pub(crate) fn libclang_dir() -> Option<PathBuf> {
+    if !libclang_is_there() {
+        return None;
+    }
+    clang_sys::get_library()?.path().parent().map(Path::to_owned)
 }
 
 /// Makes or finds the bindings.

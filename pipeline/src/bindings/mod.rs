@@ -16,6 +16,7 @@ use std::fmt::Write;
 use klp_base::cache::{Cache, Key};
 use klp_base::events::Sink;
 
+pub(crate) use self::clang::libclang_dir;
 pub use self::clang::libclang_is_there;
 pub use self::render::is_rust_keyword;
 use self::render::{Needed, Renderer};

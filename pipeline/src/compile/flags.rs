@@ -27,6 +27,7 @@ pub(super) fn rustc(tree: &KernelTree) -> Vec<String> {
     .to_vec();
     match tree.arch {
         Arch::X86_64 => x86_64(&tree.config, &mut flags),
+        Arch::Arm64 => arm64(&tree.config, &mut flags),
     }
     flags
 }
@@ -60,6 +61,21 @@ fn x86_64(config: &KernelConfig, flags: &mut Vec<String>) {
     }
     if config.is_on("FUNCTION_ALIGNMENT_16B") {
         add(&["-Zmin-function-alignment=16"]);
+    }
+}
+
+/// Source: `arch/arm64/Makefile`.
+fn arm64(config: &KernelConfig, flags: &mut Vec<String>) {
+    let mut add = |items: &[&str]| flags.extend(items.iter().map(|item| (*item).to_owned()));
+    add(&["--target=aarch64-unknown-none-softfloat", "-Cforce-frame-pointers=y"]);
+    // What protects returns and branches goes into every function, or none: a kernel without it runs such code too.
+    match (config.is_on("ARM64_BTI_KERNEL"), config.is_on("ARM64_PTR_AUTH_KERNEL")) {
+        (true, _) => add(&["-Zbranch-protection=bti,pac-ret"]),
+        (false, true) => add(&["-Zbranch-protection=pac-ret"]),
+        (false, false) => {}
+    }
+    if config.is_on("SHADOW_CALL_STACK") {
+        add(&["-Zfixed-x18"]);
     }
 }
 

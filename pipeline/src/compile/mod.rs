@@ -146,7 +146,7 @@ pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) 
     objects.extend(target.fixes.iter().map(|fix| out.join(format!("fix_{}.o", fix.crate_name()))));
     objects.extend(["klp.o", "bindings.o"].map(|name| out.join(name)));
     objects.extend(["core.o", "compiler_builtins.o"].map(|name| core.join(name)));
-    link(dir, &objects, &log)
+    link(tree, dir, &objects, &log)
 }
 
 /// What a fix asked of the kernel, as rustc's flags. A question that patch.toml does not ask is an error.
@@ -187,12 +187,14 @@ fn root_source(target: &Target, resolved: &Resolved) -> String {
     text
 }
 
-fn link(dir: &Path, objects: &[PathBuf], log: &Path) -> Result<PathBuf, Error> {
+fn link(tree: &KernelTree, dir: &Path, objects: &[PathBuf], log: &Path) -> Result<PathBuf, Error> {
     let script = dir.join("module.lds");
     write(&script, LINKER_SCRIPT)?;
     let object = dir.join("module.o");
-    let cmd = Cmd::new("ld")
-        .args(["-r", "-m", "elf_x86_64", "--gc-sections", "-e", "init_module", "-u", "cleanup_module", "-T"])
+    let [program, emulation @ ..] = tree.toolchain.linker(tree.arch);
+    let cmd = Cmd::new(program)
+        .args(emulation)
+        .args(["-r", "--gc-sections", "-e", "init_module", "-u", "cleanup_module", "-T"])
         .arg(&script)
         .arg("-o")
         .arg(&object)

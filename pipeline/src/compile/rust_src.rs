@@ -39,9 +39,9 @@ fn library(entry: &Path) -> PathBuf {
 /// The package is not to be had, or is not what was pinned.
 pub fn from_debian(cache: &Cache, sink: &dyn Sink) -> Result<(), Error> {
     let (name, version, suite, sha256) = PACKAGE;
-    let package = Package { name: name.to_owned(), version: version.to_owned(), sha256: sha256.to_owned() };
+    let package = Package::new(name, version, sha256);
     cache.entry("rust-src", VERSION, &key(), |dir| {
-        let deb = Apt::of_suite(suite, cache, sink)?.download_checked(&package, dir)?;
+        let deb = Apt::of_suite(suite, None, cache, sink)?.download_checked(&package, dir)?;
         Cmd::new("dpkg-deb").arg("-x").args([&deb, dir]).hint("install the package dpkg").run()?;
         std::fs::remove_file(&deb).map_err(io_error("remove", &deb))
     })?;

@@ -75,8 +75,32 @@ impl Rustc {
         &self.version
     }
 
+    /// Asks for the version that a kernel was built with: metadata of other versions cannot be read.
+    ///
+    /// # Errors
+    /// It is another one.
+    pub(crate) fn must_be(&self, version: &str, kernel: &str) -> Result<(), Error> {
+        if version == VERSION {
+            return Ok(());
+        }
+        Err(Error::NotAble {
+            what: format!("kernel {kernel} is pinned to Rust {version}, the project's compiler is {VERSION}"),
+            help: format!(
+                "set `rust = \"{VERSION}\"` under [toolchain] of its kernel.toml; the kernel is then built anew"
+            ),
+        })
+    }
+
+    /// What the kernel's make must be told of it: the programs themselves, not rustup's wrappers.
+    pub(crate) fn make_words(&self) -> Vec<String> {
+        let bin = self.program.parent().unwrap_or(Path::new(""));
+        [("RUSTC", "rustc"), ("HOSTRUSTC", "rustc"), ("RUSTDOC", "rustdoc"), ("RUSTFMT", "rustfmt")]
+            .map(|(variable, program)| format!("{variable}={}", bin.join(program).display()))
+            .to_vec()
+    }
+
     /// Directory with the source of `core`.
-    pub(super) fn library(&self) -> &Path {
+    pub(crate) fn library(&self) -> &Path {
         &self.library
     }
 

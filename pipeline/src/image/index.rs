@@ -17,7 +17,7 @@ const SYMBOLS: &str = "symbols";
 const TRACE: &str = "trace";
 const FACTS: &str = "facts.json";
 
-/// Reads the image of the kernel `release` and writes what it tells to `dir`.
+/// Reads the image of the kernel `release`, or the ELF file that it was made of, and writes what it tells to `dir`.
 ///
 /// # Errors
 /// The image is not one that we can read, or a file cannot be written.
@@ -26,7 +26,9 @@ pub fn write_index(image: &Path, release: &str, dir: &Path) -> Result<(), Error>
         path: image.to_owned(),
         message: message.to_string(),
     };
-    let vmlinux = decompress(&read(image)?).map_err(|error| at(&error))?;
+    let bytes = read(image)?;
+    let vmlinux =
+        if bytes.starts_with(b"\x7fELF") { bytes } else { decompress(&bytes).map_err(|error| at(&error))? };
     let parsed = Parsed::parse(&vmlinux, release).map_err(|error| at(&error))?;
     write(&dir.join(BTF), parsed.btf)?;
     write(&dir.join(SYMBOLS), parsed.symbols.to_bytes())?;

@@ -94,7 +94,7 @@ impl KernelImage {
         let key = Key::new("image 2").with(&tree.fingerprint).with(tree.release.as_str());
         let entry = cache.entry("image", &tree.id, &key, |dir| {
             stage(sink, "image", &tree.id, || {
-                write_index(&tree.image, tree.release.as_str(), dir).map(|()| (StageEnd::Done, ()))
+                write_index(&tree.vmlinux, tree.release.as_str(), dir).map(|()| (StageEnd::Done, ()))
             })
         })?;
         read_index(&entry)

@@ -25,6 +25,10 @@ impl Apt {
         if find_program("apt-get").is_none() {
             return Err(Error::NotAble { what: "apt-get is missing".to_owned(), help: HINT.to_owned() });
         }
+        if let Some(suite) = &package.suite {
+            let other = Self::of_suite(suite, package.architecture.as_deref(), cache, sink)?;
+            return if other.has(package)? { Ok(other) } else { Err(other.vanished(package)?) };
+        }
         let system = Self { options: Vec::new() };
         if system.has(package)? {
             return Ok(system);
@@ -41,8 +45,14 @@ impl Apt {
         Self::with_lists_in(&cache.root().join("apt"), &[], sink)
     }
 
-    /// apt with the lists of another suite of Debian, from the mirror that the machine's own suite comes from.
-    pub(crate) fn of_suite(suite: &str, cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
+    /// apt with the lists of another suite of Debian, or of another architecture, from the mirror that the machine's own
+    /// suite comes from.
+    pub(crate) fn of_suite(
+        suite: &str,
+        architecture: Option<&str>,
+        cache: &Cache,
+        sink: &dyn Sink,
+    ) -> Result<Self, Error> {
         let targets = Cmd::new("apt-get")
             .args([
                 "indextargets",
@@ -61,14 +71,20 @@ impl Apt {
             what: format!("no mirror of Debian is set up in apt, so that suite {suite} cannot be found"),
             help: "add Debian's archive to apt's sources and run `apt-get update`".to_owned(),
         })?;
-        let dir = cache.root().join("apt").join(suite);
+        let name =
+            architecture.map_or_else(|| suite.to_owned(), |architecture| format!("{suite}-{architecture}"));
+        let dir = cache.root().join("apt").join(name);
         make_dir(&dir)?;
         let sources = dir.join("sources.list");
         crate::error::write(&sources, format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"))?;
-        let only = [
+        let mut only = vec![
             format!("-oDir::Etc::sourcelist={}", sources.display()),
             "-oDir::Etc::sourceparts=/dev/null".to_owned(),
         ];
+        if let Some(architecture) = architecture {
+            only.push(format!("-oAPT::Architecture={architecture}"));
+            only.push(format!("-oAPT::Architectures={architecture}"));
+        }
         Self::with_lists_in(&dir, &only, sink)
     }
 
@@ -178,8 +194,7 @@ impl Apt {
 fn packages(madison: &str) -> impl Iterator<Item = Package> {
     madison.lines().filter_map(|line| {
         let mut fields = line.split('|').map(str::trim);
-        let (name, version) = (fields.next()?.to_owned(), fields.next()?.to_owned());
-        Some(Package { name, version, sha256: String::new() })
+        Some(Package::new(fields.next()?, fields.next()?, ""))
     })
 }
 

@@ -4,22 +4,26 @@
 mod apt;
 mod config;
 mod modules;
+mod source;
 mod stock;
+mod toolchain;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use klp_base::cache::Cache;
+use klp_base::cache::{Cache, Key};
 use klp_base::events::Sink;
+use klp_base::process::Cmd;
 use klp_format::KernelRelease;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::apt::Apt;
 pub use self::config::KernelConfig;
-use crate::error::Error;
+use crate::error::{Error, io_error};
 use crate::project::{Project, parse_toml};
 
 pub use self::stock::repin;
+pub use self::toolchain::{HostTool, Toolchain};
 
 /// Processor architectures that we can build for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,13 +31,24 @@ pub use self::stock::repin;
 pub enum Arch {
     /// 64-bit x86.
     X86_64,
+    /// 64-bit ARM.
+    Arm64,
 }
 
 impl Arch {
-    /// The name that kernel.toml uses.
+    /// The name that kernel.toml uses, which is the kernel's `ARCH` too.
     pub fn name(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    /// The target triple that C compilers know it by.
+    pub fn triple(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64-linux-gnu",
+            Self::Arm64 => "aarch64-linux-gnu",
         }
     }
 }
@@ -44,6 +59,8 @@ impl Arch {
 pub enum Kind {
     /// A distribution's own image and headers; nothing of the kernel is compiled.
     Stock,
+    /// A distribution's source package and fragments of our own, built once.
+    Source,
 }
 
 /// Which packages a new pin takes.
@@ -67,6 +84,25 @@ pub struct Package {
     pub version: String,
     /// SHA-256 of the package's file, 64 hexadecimal digits.
     pub sha256: String,
+    /// The suite of the distribution that has it, where it is not one that apt reads on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite: Option<String>,
+    /// The architecture that it is for, where it is not the machine's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<String>,
+}
+
+impl Package {
+    /// One of the machine's own suites and architecture.
+    pub(crate) fn new(name: &str, version: &str, sha256: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            sha256: sha256.to_owned(),
+            suite: None,
+            architecture: None,
+        }
+    }
 }
 
 /// A pinned kernel: what `kernel.toml` says.
@@ -86,8 +122,22 @@ pub struct Pin {
     pub release: KernelRelease,
     /// Which packages a new pin takes.
     pub repin: Repin,
-    /// Its packages by role: image, headers, common, kbuild.
+    /// Its packages by role: image, headers, common, kbuild of a stock kernel; source of one that is built here; and
+    /// for each kind busybox, the guest's userland, where the machine's own cannot serve.
     pub packages: BTreeMap<String, Package>,
+    /// How it is built, if it is.
+    pub source: Option<SourcePin>,
+}
+
+/// How a kernel of kind `source` is built.
+#[derive(Clone, Debug)]
+pub struct SourcePin {
+    /// Files of kernel-configs/fragments, without `.config`, in the order in which they are joined.
+    pub fragments: Vec<String>,
+    /// Lines of its configuration beside those.
+    pub config: Vec<String>,
+    /// What it is built with.
+    pub toolchain: Toolchain,
 }
 
 #[derive(Deserialize)]
@@ -100,10 +150,17 @@ struct PinFile {
     #[serde(default)]
     repin: Repin,
     packages: BTreeMap<String, Package>,
+    fragments: Option<Vec<String>>,
+    config: Option<Vec<String>>,
+    toolchain: Option<Toolchain>,
 }
 
 /// Roles that the packages of a stock kernel must fill.
 const STOCK_ROLES: [&str; 4] = ["image", "headers", "common", "kbuild"];
+/// Roles that the packages of a kernel that is built here must fill.
+const SOURCE_ROLES: [&str; 1] = ["source"];
+/// Roles that may be filled.
+const OTHER_ROLES: [&str; 1] = ["busybox"];
 
 impl Pin {
     /// Reads `kernel-configs/<id>/kernel.toml`.
@@ -118,16 +175,20 @@ impl Pin {
         let file = project.root().join("kernel-configs").join(id).join("kernel.toml");
         let parsed: PinFile = parse_toml(&file)?;
         let wrong = |message: String| Error::Config { file: file.clone(), message };
-        for role in STOCK_ROLES {
-            if !parsed.packages.contains_key(role) {
+        let roles: &[&str] = match parsed.kind {
+            Kind::Stock => &STOCK_ROLES,
+            Kind::Source => &SOURCE_ROLES,
+        };
+        for role in roles {
+            if !parsed.packages.contains_key(*role) {
                 return Err(wrong(format!("`packages.{role}` is missing")));
             }
         }
         for (role, package) in &parsed.packages {
-            if !STOCK_ROLES.contains(&role.as_str()) {
+            if !roles.iter().chain(&OTHER_ROLES).any(|known| known == role) {
                 return Err(wrong(format!(
                     "`packages.{role}`: unknown role; there are {}",
-                    STOCK_ROLES.join(", ")
+                    [roles, OTHER_ROLES.as_slice()].concat().join(", ")
                 )));
             }
             if package.sha256.len() != 64 || !package.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -136,6 +197,20 @@ impl Pin {
         }
         let release =
             KernelRelease::new(&parsed.release).map_err(|error| wrong(format!("`release`: {error}")))?;
+        let source = match (parsed.kind, parsed.fragments, parsed.toolchain) {
+            (Kind::Stock, None, None) if parsed.config.is_none() => None,
+            (Kind::Stock, ..) => {
+                return Err(wrong(
+                    "`fragments`, `config` and `toolchain` are for kind \"source\": nothing of a stock kernel is built"
+                        .to_owned(),
+                ));
+            }
+            (Kind::Source, Some(fragments), Some(toolchain)) => {
+                Some(SourcePin { fragments, config: parsed.config.unwrap_or_default(), toolchain })
+            }
+            (Kind::Source, None, _) => return Err(wrong("`fragments` is missing".to_owned())),
+            (Kind::Source, _, None) => return Err(wrong("`toolchain` is missing".to_owned())),
+        };
         Ok(Self {
             id: id.to_owned(),
             description: parsed.description,
@@ -144,6 +219,7 @@ impl Pin {
             release,
             repin: parsed.repin,
             packages: parsed.packages,
+            source,
             file,
         })
     }
@@ -155,8 +231,50 @@ impl Pin {
     pub fn fetch(&self, cache: &Cache, sink: &dyn Sink) -> Result<KernelTree, Error> {
         match self.kind {
             Kind::Stock => stock::fetch(self, cache, sink),
+            Kind::Source => source::fetch(self, cache, sink),
         }
     }
+
+    /// Programs that making this kernel, or modules for it, needs beside those that every kernel does.
+    pub fn tools(&self) -> Vec<HostTool> {
+        self.source.as_ref().map(|source| source.toolchain.tools()).unwrap_or_default()
+    }
+
+    /// The guest's userland of this kernel's architecture, where it is pinned: the static program.
+    ///
+    /// # Errors
+    /// The package is not to be had or not what was pinned, or holds no such program.
+    pub fn busybox(&self, cache: &Cache, sink: &dyn Sink) -> Result<Option<PathBuf>, Error> {
+        let Some(package) = self.packages.get("busybox") else { return Ok(None) };
+        let key = Key::new("busybox 1").with(&package.name).with(&package.version).with(&package.sha256);
+        let entry = cache.entry("busybox", self.arch.name(), &key, |dir| {
+            let deb = Apt::that_has(package, cache, sink)?.download_checked(package, dir)?;
+            Cmd::new("dpkg-deb").arg("-x").args([&deb, dir]).hint("install the package dpkg").run()?;
+            std::fs::remove_file(&deb).map_err(io_error("remove", &deb))
+        })?;
+        ["bin/busybox", "usr/bin/busybox"]
+            .iter()
+            .map(|path| entry.join(path))
+            .find(|path| path.is_file())
+            .map_or_else(
+                || {
+                    Err(Error::Package {
+                        package: format!("{} {}", package.name, package.version),
+                        message: "holds no busybox".to_owned(),
+                    })
+                },
+                |path| Ok(Some(path)),
+            )
+    }
+}
+
+/// Where a kernel's own modules are.
+#[derive(Clone, Debug)]
+pub enum OwnModules {
+    /// In a package, fetched when one of them is asked for.
+    Package(Package),
+    /// In a directory.
+    Dir(PathBuf),
 }
 
 /// A kernel on disk: everything that a build, a check and a boot need of it.
@@ -172,16 +290,22 @@ pub struct KernelTree {
     pub root: PathBuf,
     /// The bootable image.
     pub image: PathBuf,
+    /// The file that symbols and types are read from: the image, or the ELF file that it was made of.
+    pub vmlinux: PathBuf,
     /// Its own modules that a guest must load to reach the host, in this order; none where they are built in.
     pub guest_modules: Vec<PathBuf>,
-    /// The package that the image and the modules come in.
-    pub image_package: Package,
+    /// Its own modules.
+    pub modules: OwnModules,
     /// Directory that kbuild is started in.
     pub headers: PathBuf,
     /// Its configuration.
     pub config: KernelConfig,
-    /// The C compiler's command that kbuild uses.
-    pub c_compiler: String,
+    /// What modules are made with for it.
+    pub toolchain: Toolchain,
+    /// What goes on make's command line for its modules.
+    pub make: Vec<String>,
+    /// The key that it trusts for modules, where it was built here and checks them: PEM, key and certificate.
+    pub signing_key: Option<PathBuf>,
     /// Changes when anything of the tree changes.
     pub fingerprint: String,
 }
@@ -190,5 +314,10 @@ impl KernelTree {
     /// The exported symbols with their checksums.
     pub fn symvers(&self) -> PathBuf {
         self.headers.join("Module.symvers")
+    }
+
+    /// Whether it has the `kernel` crate, with what modules need of it.
+    pub fn has_kernel_crate(&self) -> bool {
+        self.config.is_on("RUST") && self.headers.join("rust/libkernel.rmeta").is_file()
     }
 }

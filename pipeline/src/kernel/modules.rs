@@ -9,7 +9,7 @@ use klp_base::process::Cmd;
 use klp_format::ObjectName;
 
 use super::apt::Apt;
-use super::{KernelTree, Package};
+use super::{KernelTree, OwnModules, Package};
 use crate::error::{Error, io_error, make_dir};
 
 impl KernelTree {
@@ -18,7 +18,7 @@ impl KernelTree {
     /// # Errors
     /// The kernel has no such module, or its package is not to be had.
     pub fn module(&self, name: &ObjectName, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
-        let dir = self.modules(cache, sink)?;
+        let dir = self.modules_dir(cache, sink)?;
         let stem = |path: &Path| {
             let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             file.split_once(".ko").map(|(stem, _)| stem.replace('-', "_"))
@@ -27,13 +27,16 @@ impl KernelTree {
         found.ok_or_else(|| Error::Symbol {
             symbol: name.to_string(),
             kernel: self.id.clone(),
-            message: "the kernel's package has no module of that name".to_owned(),
+            message: "the kernel has no module of that name".to_owned(),
         })
     }
 
     /// Directory with all modules of the kernel.
-    fn modules(&self, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
-        let package = &self.image_package;
+    fn modules_dir(&self, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
+        let package = match &self.modules {
+            OwnModules::Dir(dir) => return Ok(dir.clone()),
+            OwnModules::Package(package) => package,
+        };
         let key =
             Key::new("kernel modules 1").with(&package.name).with(&package.version).with(&package.sha256);
         cache.entry("modules", &self.id, &key, |dir| {

@@ -9,7 +9,7 @@ use klp_base::events::{Sink, StageEnd, stage};
 use klp_base::process::Cmd;
 
 use super::apt::Apt;
-use super::{KernelConfig, KernelTree, Package, Pin, Repin, STOCK_ROLES};
+use super::{KernelConfig, KernelTree, OwnModules, Package, Pin, Repin, STOCK_ROLES, Toolchain};
 use crate::error::{Error, io_error, make_dir, read_text, write};
 
 /// Makes or finds the kernel in the cache.
@@ -179,9 +179,13 @@ fn open(pin: &Pin, dir: &Path) -> Result<KernelTree, Error> {
         release: pin.release.clone(),
         root: dir.to_owned(),
         image: dir.join(BOOT).join("vmlinuz"),
+        vmlinux: dir.join(BOOT).join("vmlinuz"),
         guest_modules: guest_modules(&config).map(|file| dir.join(BOOT).join(file)).collect(),
-        image_package: image_package.clone(),
-        c_compiler: c_compiler.to_owned(),
+        modules: OwnModules::Package(image_package.clone()),
+        toolchain: Toolchain::gcc(c_compiler),
+        // Debian's headers name compiler and architecture themselves.
+        make: Vec::new(),
+        signing_key: None,
         config,
         fingerprint: Key::new("tree")
             .with(pin.packages.values().map(|p| p.sha256.as_str()).collect::<String>())
@@ -279,11 +283,7 @@ mod tests {
     #[test]
     fn a_new_pin_takes_packages_of_one_version() {
         let line = |versions: &[&str]| -> Vec<Package> {
-            let package = |version: &&str| Package {
-                name: format!("x-{version}"),
-                version: (*version).to_owned(),
-                sha256: String::new(),
-            };
+            let package = |version: &&str| Package::new(&format!("x-{version}"), version, "");
             versions.iter().map(package).collect()
         };
         let old = line(&["1"]).remove(0);

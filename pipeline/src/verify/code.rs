@@ -102,14 +102,72 @@ pub(super) fn ibt_endbr(subject: &Subject<'_>, findings: &mut Findings) -> Scope
     if !subject.expected.ibt {
         return Scope::Nothing("the kernel is built without CONFIG_X86_KERNEL_IBT".to_owned());
     }
-    let module = &subject.module;
-    let sealed: BTreeSet<(usize, u64)> = module
-        .section(subject.arch.sealed_targets)
+    let sealed_section = subject.arch.sealed_targets;
+    let sealed: BTreeSet<Place> = sealed_section
+        .and_then(|name| subject.module.section(name))
         .into_iter()
-        .flat_map(|section| relocated_places(module, section.index))
-        .map(|place| (place.section, place.offset))
+        .flat_map(|section| relocated_places(&subject.module, section.index))
         .collect();
-    let entries = module
+    for (what, place) in entries(subject) {
+        if !begins_with_landing_pad(subject, place) {
+            findings.error(
+                name_at(subject, place),
+                format!(
+                    "{what} does not begin with endbr64: a processor with IBT raises a control protection fault when the \
+                     kernel branches there; compile every object with -Zcf-protection=branch (C: -fcf-protection=branch)"
+                ),
+            );
+        } else if sealed.contains(&place) {
+            findings.error(
+                name_at(subject, place),
+                format!(
+                    "{what} is listed in {}, because objtool saw nothing that takes its address: the kernel overwrites its \
+                     endbr64 at load time, and then branches there; refer to it from a data section",
+                    sealed_section.unwrap_or_default()
+                ),
+            );
+        }
+    }
+    entries_scope(subject)
+}
+
+/// [`super::rules::BTI_LANDING_PAD`]
+pub(super) fn bti_landing_pad(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+    if !subject.expected.bti {
+        return Scope::Nothing("the kernel is built without CONFIG_ARM64_BTI_KERNEL".to_owned());
+    }
+    let module = &subject.module;
+    let in_data = module
+        .relocations()
+        .filter(|relocation| relocation.kind == subject.arch.absolute)
+        .filter(|relocation| module.sections()[relocation.target].is_alloc())
+        .filter_map(|relocation| place_of(module, relocation.symbol, relocation.addend))
+        .filter(|place| module.sections()[place.section].is_executable())
+        // Addresses inside functions (bug tables, exception tables) are looked up there and not branched to.
+        .filter(|place| {
+            module.symbols().iter().any(|s| s.kind == SymbolKind::Function && place_is(s, *place))
+        })
+        .map(|place| ("a function whose address stands in data", place));
+    let mut seen = BTreeSet::new();
+    for (what, place) in entries(subject).chain(in_data) {
+        if seen.insert(place) && !begins_with_landing_pad(subject, place) {
+            findings.error(
+                name_at(subject, place),
+                format!(
+                    "{what} does not begin with `bti c` or `paciasp`: a processor with BTI raises an exception when the kernel \
+                     branches there; compile every object with -Zbranch-protection=bti,pac-ret (C: -mbranch-protection=...)"
+                ),
+            );
+        }
+    }
+    entries_scope(subject)
+}
+
+/// Where the kernel itself branches to: the module's init and exit, and the replacements. Those that are no code are for
+/// rule replacement-symbol to refuse.
+fn entries<'s>(subject: &'s Subject<'_>) -> impl Iterator<Item = (&'static str, Place)> + 's {
+    let module = &subject.module;
+    let own = module
         .section(THIS_MODULE)
         .into_iter()
         .flat_map(|section| relocated_places(module, section.index))
@@ -117,47 +175,42 @@ pub(super) fn ibt_endbr(subject: &Subject<'_>, findings: &mut Findings) -> Scope
     let replacements = subject.table.iter().flat_map(|table| &table.objects).flat_map(|object| {
         object.functions.iter().map(|function| ("the replacement", function.new_function))
     });
-    for (what, place) in entries.chain(replacements) {
-        let section = &module.sections()[place.section];
-        if !section.is_executable() {
-            continue; // rule replacement-symbol refuses it
-        }
-        let name = module.function_at(place.section, place.offset).map_or("(no symbol)", |f| f.name);
-        let wanted = subject.arch.branch_target;
-        if range(section.data, place.offset, wanted.len() as u64) != Some(wanted) {
-            findings.error(
-                name,
-                format!(
-                    "{what} does not begin with endbr64: a processor with IBT raises a control protection fault when the \
-                     kernel branches there; compile every object with -Zcf-protection=branch (C: -fcf-protection=branch)"
-                ),
-            );
-        } else if sealed.contains(&(place.section, place.offset)) {
-            findings.error(
-                name,
-                format!(
-                    "{what} is listed in {}, because objtool saw nothing that takes its address: the kernel overwrites its \
-                     endbr64 at load time, and then branches there; refer to it from a data section",
-                    subject.arch.sealed_targets
-                ),
-            );
-        }
-    }
+    own.chain(replacements).filter(|(_, place)| module.sections()[place.section].is_executable())
+}
+
+fn entries_scope(subject: &Subject<'_>) -> Scope {
     match &subject.table {
         Ok(_) => Scope::All,
         Err(_) => Scope::But("the replacements, because the live patch's tables cannot be read".to_owned()),
     }
 }
 
+fn begins_with_landing_pad(subject: &Subject<'_>, place: Place) -> bool {
+    let code = subject.module.sections()[place.section].data;
+    range(code, place.offset, 4)
+        .is_some_and(|first| subject.arch.branch_targets.iter().any(|target| target == first))
+}
+
+fn name_at(subject: &Subject<'_>, place: Place) -> String {
+    let function = subject.module.function_at(place.section, place.offset);
+    function.map_or("(no symbol)", |function| function.name).to_owned()
+}
+
+fn place_is(symbol: &Symbol<'_>, place: Place) -> bool {
+    section_of(symbol) == Some(place.section) && symbol.value == place.offset
+}
+
 /// Where the relocations of a section lead to, as far as that is in the module.
 fn relocated_places(module: &Module<'_>, section: usize) -> Vec<Place> {
-    let place = |symbol: &Symbol<'_>, addend: i64| {
-        Some(Place { section: section_of(symbol)?, offset: symbol.value.wrapping_add_signed(addend) })
-    };
     module
         .relocations_of(section)
-        .filter_map(|relocation| place(&module.symbols()[relocation.symbol], relocation.addend))
+        .filter_map(|relocation| place_of(module, relocation.symbol, relocation.addend))
         .collect()
+}
+
+fn place_of(module: &Module<'_>, symbol: usize, addend: i64) -> Option<Place> {
+    let symbol = &module.symbols()[symbol];
+    Some(Place { section: section_of(symbol)?, offset: symbol.value.wrapping_add_signed(addend) })
 }
 
 fn section_of(symbol: &Symbol<'_>) -> Option<usize> {

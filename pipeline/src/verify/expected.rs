@@ -31,6 +31,8 @@ pub struct Expected {
     pub prefix_symbols: bool,
     /// Whether the kernel runs with indirect branch tracking (`CONFIG_X86_KERNEL_IBT`).
     pub ibt: bool,
+    /// Whether it runs with branch target identification (`CONFIG_ARM64_BTI_KERNEL`).
+    pub bti: bool,
     /// Layout of the livepatch tables' structs.
     pub layout: KlpLayout,
     /// What the module should be; unknown where only its file is at hand.
@@ -99,6 +101,7 @@ impl Expected {
             call_padding,
             prefix_symbols: config.is_on("PREFIX_SYMBOLS"),
             ibt: config.is_on("X86_KERNEL_IBT"),
+            bti: config.is_on("ARM64_BTI_KERNEL"),
             layout: layout.for_reader(),
             patch: None,
         }

@@ -36,6 +36,12 @@ pub const CALL_PADDING: &str = "call-padding";
 /// Source: `CONFIG_X86_KERNEL_IBT`, `apply_seal_endbr()`. The processor raises a control protection fault at the first call.
 /// Most test machines do not have the feature, so that no test would show it.
 pub const IBT_ENDBR: &str = "ibt-endbr";
+/// On a kernel with branch target identification, replacements, the module's init and exit, and every function whose address
+/// stands in data begin with an instruction that may be branched to.
+///
+/// Source: `CONFIG_ARM64_BTI_KERNEL`. The processor raises an exception at the first call; those without the feature, and
+/// emulators' plain models, show nothing.
+pub const BTI_LANDING_PAD: &str = "bti-landing-pad";
 /// Symbols that the livepatch core resolves are marked so, have a well-formed name, and only livepatch relocations use them.
 ///
 /// Source: `Documentation/livepatch/module-elf-format.rst`; `klp_resolve_symbols()`. The module loader takes the value of
@@ -97,11 +103,12 @@ pub(super) type Check = fn(&Subject<'_>, &mut Findings) -> Scope;
 pub(super) const FIRST: [&str; 2] = [ELF, ARCHITECTURE];
 
 /// The other rules, in the order in which they are applied.
-pub(super) const CHECKS: [(&str, Check); 15] = [
+pub(super) const CHECKS: [(&str, Check); 16] = [
     (RELOCATION_TYPE, relocations::types),
     (RELOCATION_RANGE, relocations::ranges),
     (CALL_PADDING, code::call_padding),
     (IBT_ENDBR, code::ibt_endbr),
+    (BTI_LANDING_PAD, code::bti_landing_pad),
     (KLP_SYMBOL, symbols::livepatch),
     (KLP_RELOCATION, relocations::livepatch),
     (VERMAGIC, info::vermagic),
