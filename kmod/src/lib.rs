@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The kernel side of a live patch in Rust.
 //!
-//! * [`tables`]: the livepatch core's tables, made at compile time (every form of a fix);
-//! * [`sys`]: printing, seq_file, errno and the panic handler, for kernels whose own `kernel` crate is not used.
+//! * [`core`]: the livepatch interface (every form of a fix);
+//! * [`sys`]: printing, seq_file and the panic handler, for kernels whose own `kernel` crate is not used. Where it is,
+//!   the crate is compiled with `--cfg kernel_crate`, and there is no such module.
 //!
 //! An author writes `use klp::prelude::*;`, implements the generated traits of crate `replaced`, and ends with
 //! [`livepatch!`].
@@ -10,8 +11,9 @@
 //! C header: `include/linux/livepatch.h`
 #![no_std]
 
+pub mod core;
+#[cfg(not(kernel_crate))]
 pub mod sys;
-pub mod tables;
 
 #[doc(hidden)]
 pub use bindings;
@@ -21,8 +23,10 @@ pub mod prelude {
     pub use bindings::ffi::*;
     pub use bindings::*;
 
-    pub use crate::sys::errno::{Errno, to_result};
+    pub use crate::core::errno::{Errno, to_result};
+    #[cfg(not(kernel_crate))]
     pub use crate::sys::seq_file::SeqFile;
+    #[cfg(not(kernel_crate))]
     pub use crate::{pr_err, pr_info, pr_warn};
 }
 

@@ -2,7 +2,7 @@
 //! What a Rust panic comes to: a message, then an invalid instruction. The kernel makes an oops of it and kills the task,
 //! with whatever locks it holds: a fix must not panic.
 
-use core::panic::PanicInfo;
+use ::core::panic::PanicInfo;
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
@@ -10,11 +10,11 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     // SAFETY: the instruction raises #UD and does not come back.
     #[cfg(target_arch = "x86_64")]
     unsafe {
-        core::arch::asm!("ud2", options(noreturn))
+        ::core::arch::asm!("ud2", options(noreturn))
     }
     // SAFETY: BRK raises a debug exception, which the kernel takes for a bug.
     #[cfg(target_arch = "aarch64")]
     unsafe {
-        core::arch::asm!("brk 0x800", options(noreturn))
+        ::core::arch::asm!("brk 0x800", options(noreturn))
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! C header: `include/linux/printk.h`
 
-use core::fmt::{self, Write};
+use ::core::fmt::{self, Write};
 
 /// Bytes of one message, as the kernel itself limits them (`PRINTKRB_RECORD_MAX` is 1024): what is longer is cut.
 const LENGTH: usize = 512;

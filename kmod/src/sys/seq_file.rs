@@ -3,9 +3,9 @@
 //!
 //! C header: `include/linux/seq_file.h`
 
-use core::ffi::CStr;
-use core::fmt;
-use core::marker::PhantomData;
+use ::core::ffi::CStr;
+use ::core::fmt;
+use ::core::marker::PhantomData;
 
 use bindings::ffi::c_int;
 use bindings::seq_file;

@@ -23,6 +23,15 @@ use crate::resolve::Resolved;
 /// Edition of `klp`, of the fixes and of what is generated.
 const EDITION: &str = "2024";
 
+/// What the crates of a module are compiled with, beside the flags that the kernel asks for.
+const EXTRA: [&str; 4] = [
+    "-Dwarnings",
+    "-Cdebuginfo=2",
+    "-Zcrate-attr=feature(used_with_arg)",
+    // Crate `klp` leaves out its half `sys` where the kernel's own `kernel` crate is used.
+    "--check-cfg=cfg(kernel_crate)",
+];
+
 /// Sections of the result; everything else is dropped. `KEEP` holds what nothing refers to.
 const LINKER_SCRIPT: &str = "SECTIONS {
   .text 0 : ALIGN(16) { *(.text .text.*) }
@@ -102,11 +111,7 @@ pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) 
                 edition: EDITION,
                 externs: with_core(externs),
                 search: vec![out.clone(), core.clone()],
-                extra: ["-Dwarnings", "-Cdebuginfo=2", "-Zcrate-attr=feature(used_with_arg)"]
-                    .map(ToOwned::to_owned)
-                    .into_iter()
-                    .chain(cfg_flags(resolved, subject))
-                    .collect(),
+                extra: EXTRA.map(ToOwned::to_owned).into_iter().chain(cfg_flags(resolved, subject)).collect(),
             },
         )
     };

@@ -25,7 +25,7 @@ pub use self::info::GPL_COMPATIBLE;
 pub use self::symbols::VERSION_ENTRY_SIZE;
 use crate::error::Error;
 
-/// The symbol that names the `struct klp_patch` of our modules (`klp::patch!` in `kmod/src/tables.rs`).
+/// The symbol that names the `struct klp_patch` of our modules (`klp::patch!` in `kmod/src/core/tables.rs`).
 pub const PATCH_SYMBOL: &str = "__klp_patch";
 
 /// What came of applying one rule. The order is the order of gravity: from [`Outcome::Unchecked`] on the module is refused.

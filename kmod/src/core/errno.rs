@@ -15,7 +15,7 @@ pub struct Errno(c_int);
 impl Errno {
     /// The error of a positive number, as the constants have it; a number out of range becomes `EINVAL`.
     pub const fn new(number: c_int) -> Self {
-        if number >= 1 && number <= 4095 { Self(number) } else { Self(bindings::EINVAL) }
+        if number >= 1 && number <= 4095 { Self(number) } else { Self(bindings::EINVAL as c_int) }
     }
 
     /// The negative number that kernel functions return.

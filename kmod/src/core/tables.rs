@@ -3,9 +3,9 @@
 //!
 //! C header: `include/linux/livepatch.h`
 
-use core::ffi::CStr;
-use core::mem::zeroed;
-use core::ptr::null;
+use ::core::ffi::CStr;
+use ::core::mem::zeroed;
+use ::core::ptr::null;
 
 use bindings::ffi::{c_int, c_ulong, c_void};
 use bindings::{klp_func, klp_object, klp_patch, module};
@@ -97,7 +97,7 @@ macro_rules! patch {
     ) => {
         const _: () = {
             use $crate::bindings::{klp_func, klp_object, klp_patch, module};
-            use $crate::tables;
+            use $crate::core::tables;
 
             unsafe extern "C" {
                 // modpost defines it in the C part of the module.
