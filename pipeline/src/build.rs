@@ -9,9 +9,9 @@ use klp_base::events::{Sink, StageEnd, stage};
 
 use crate::compile::{self, Rustc};
 use crate::error::{Error, io_error, make_dir, read, write};
-use crate::kernel::KernelTree;
+use crate::kernel::{KernelTree, Pin};
 use crate::objects::Objects;
-use crate::project::{Project, Target};
+use crate::project::{Language, Project, Target};
 use crate::resolve::{self, Resolved};
 use crate::{bindings, kbuild, postlink, verify};
 
@@ -119,6 +119,7 @@ impl Build<'_> {
         make_dir(&dir)?;
         let _lock = cache::lock(&dir.join(".lock"))?;
         let rustc = Rustc::find(self.cache)?;
+        self.check_language(&rustc)?;
         let image = std::cell::OnceCell::new();
         let load_objects = || -> Result<&Objects, Error> {
             if image.get().is_none() {
@@ -228,6 +229,31 @@ impl Build<'_> {
             verify::refuse_errors(&built.ko, &verify::verify(&read(&built.ko)?, &expected), self.sink)
         })?;
         Ok(built)
+    }
+
+    /// Whether the kernel has what the fixes are written on, made by this very compiler.
+    fn check_language(&self, rustc: &Rustc) -> Result<(), Error> {
+        if self.target.language() == Language::Core {
+            return Ok(());
+        }
+        if !self.tree.has_kernel_crate() {
+            let pins =
+                self.project.kernel_ids().into_iter().filter_map(|id| Pin::load(self.project, &id).ok());
+            let with: Vec<String> = pins.filter(Pin::has_kernel_crate).map(|pin| pin.id).collect();
+            return Err(Error::Kernel {
+                kernel: self.tree.id.clone(),
+                message: format!(
+                    "`{}` has language = \"kernel\", and this kernel has no `kernel` crate (CONFIG_RUST); of the pinned ones {} {}",
+                    self.target.name,
+                    if with.is_empty() { "none".to_owned() } else { with.join(", ") },
+                    if with.len() > 1 { "have it" } else { "has it" },
+                ),
+            });
+        }
+        match &self.tree.toolchain.rust {
+            Some(version) => rustc.must_be(version, &self.tree.id),
+            None => Ok(()),
+        }
     }
 
     /// Runs one stage, unless its stamp says that it was completed with the same inputs.

@@ -10,7 +10,7 @@ use klp_base::process::Cmd;
 use object::{Object, ObjectSection};
 
 use crate::error::{Error, read, write};
-use crate::kernel::KernelTree;
+use crate::kernel::{CToolchain, KernelTree};
 use crate::resolve::Resolved;
 
 /// What kbuild says of what it does: the only lines that are known to be harmless.
@@ -18,10 +18,16 @@ const KNOWN: [&str; 6] = ["make[", "make:", "  CC ", "  LD ", "  COPY ", "  MODP
 
 /// kbuild for the out-of-tree module in `dir`, quiet, in an environment that does not depend on who runs it.
 pub(crate) fn make(tree: &KernelTree, dir: &Path) -> Cmd {
+    let flags: &[&str] = match tree.toolchain.c {
+        CToolchain::Gcc(_) => &[],
+        // A table for linkers that fold functions; stage 5 could not move what it points at.
+        CToolchain::Llvm(_) => &["KCFLAGS=-fno-addrsig"],
+    };
     Cmd::new("make")
         .arg("-C")
         .arg(&tree.headers)
         .args(&tree.make)
+        .args(flags)
         .arg(format!("M={}", dir.display()))
         // Nothing of the Rust code would be in it, and newer kernels refuse a mismatch.
         .arg("CONFIG_DEBUG_INFO_BTF_MODULES=")

@@ -43,6 +43,19 @@ pub struct Fix {
     pub constants: Vec<String>,
     /// What it asks of the kernel it is compiled for.
     pub cfg: Cfg,
+    /// What it is written on.
+    pub language: Language,
+}
+
+/// What a fix is written on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Language {
+    /// A `core` library of our own and crate `klp`: on every kernel.
+    #[default]
+    Core,
+    /// The kernel's own `kernel` crate and the half `klp::core`: on kernels that have it.
+    Kernel,
 }
 
 /// What a fix asks of the kernel it is compiled for; each becomes a `cfg` value of rustc.
@@ -138,6 +151,11 @@ impl Target {
         })
     }
 
+    /// What its fixes are written on: one of them for all.
+    pub fn language(&self) -> Language {
+        self.fixes.first().map(|fix| fix.language).unwrap_or_default()
+    }
+
     /// The module's name: `kpatch_<kernel>_<version>_<release>` for a stream, `kpatch_<fix>` for a single fix.
     ///
     /// # Errors
@@ -169,6 +187,8 @@ struct FixFile {
     constants: Vec<String>,
     #[serde(default)]
     cfg: Cfg,
+    #[serde(default)]
+    language: Language,
 }
 
 #[derive(Deserialize)]
@@ -293,6 +313,12 @@ impl Project {
             return Err(wrong("`version` and `release` begin with 1 (0-0 is the empty package)".to_owned()));
         }
         let fixes: Vec<Fix> = stream.fixes.iter().map(|fix| self.fix(fix)).collect::<Result<_, _>>()?;
+        if let Some(other) = fixes.iter().find(|fix| fix.language != fixes[0].language) {
+            return Err(wrong(format!(
+                "`fixes`: `{}` and `{}` differ in `language`, and crates of the two cannot be linked into one module",
+                fixes[0].name, other.name
+            )));
+        }
         let mut owners: BTreeMap<&KlpSymbol, &str> = BTreeMap::new();
         for fix in &fixes {
             for replaced in &fix.replace {
@@ -405,6 +431,7 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
         inlines: parsed.inlines,
         constants: parsed.constants,
         cfg: parsed.cfg,
+        language: parsed.language,
     })
 }
 

@@ -6,4 +6,5 @@
 //! hides the library of its name: write `::core::`.
 
 pub mod errno;
+pub mod seq_file;
 pub mod tables;

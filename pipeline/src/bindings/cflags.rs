@@ -56,7 +56,8 @@ pub(super) fn for_clang(tree: &KernelTree, cache: &Cache) -> Result<Vec<String>,
         } else if let Some(path) = word.strip_prefix("-I") {
             flags.push(format!("-I{}", absolute(path)));
         } else if !NOT_FOR_CLANG.iter().any(|start| word.starts_with(start)) {
-            flags.push(word.to_owned());
+            // kbuild's record is for a shell; no flag of a kernel's has a space in its quotes.
+            flags.push(word.replace('\'', ""));
         }
         after_include = word == "-include";
     }

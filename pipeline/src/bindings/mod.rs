@@ -7,6 +7,7 @@
 mod cflags;
 mod clang;
 mod from_btf;
+mod kernel_crate;
 pub(crate) mod render;
 mod trim;
 
@@ -18,13 +19,14 @@ use klp_base::events::Sink;
 
 pub(crate) use self::clang::libclang_dir;
 pub use self::clang::libclang_is_there;
+use self::kernel_crate::KernelBindings;
 pub use self::render::is_rust_keyword;
 use self::render::{Needed, Renderer};
 use crate::error::Error;
 use crate::image::{BtfError, TypeKind, Types};
 use crate::kernel::KernelTree;
 use crate::objects::Objects;
-use crate::project::{Fix, Target, objects_of};
+use crate::project::{Fix, Language, Target, objects_of};
 use crate::resolve::{self, Extern, ExternKind, Resolved};
 
 /// Headers that every fix gets.
@@ -88,7 +90,7 @@ pub fn generate(
             .map(|item| (item.symbol.symbol.clone(), item.link_name()))
             .collect(),
     };
-    let clang::Made { rust: generated, shims } = clang::bindings(tree, &request, cache, sink)?;
+    let clang::Made { rust: mut generated, shims } = clang::bindings(tree, &request, cache, sink)?;
     for item in resolved.externs.iter().filter(|item| item.kind == ExternKind::Variable) {
         if !generated.contains(&format!("static mut {}:", item.symbol.symbol)) {
             return Err(Error::Symbol {
@@ -99,14 +101,29 @@ pub fn generate(
             });
         }
     }
-    let mut bindings = crate_head(tree);
+    let kernel = match target.language() {
+        Language::Core => None,
+        Language::Kernel => Some(KernelBindings::read(tree)?),
+    };
+    let mut bindings = match &kernel {
+        None => crate_head(tree),
+        Some(kernel) => {
+            let variables: BTreeSet<String> = request.variables.keys().cloned().collect();
+            generated = kernel.rest_of(&generated, &variables, tree)?;
+            kernel_crate::head(tree)
+        }
+    };
     bindings.push_str(&generated);
     bindings.push_str(&externs);
-    let others = not_in_headers(objects.types(), &needed, &generated).map_err(failed(tree))?;
+    let theirs = kernel.as_ref().map_or("", KernelBindings::text);
+    let others = not_in_headers(objects.types(), &needed, &[&generated, theirs]).map_err(failed(tree))?;
     let assertions =
-        layout_assertions(objects.types(), &needed, &[&generated, &others]).map_err(failed(tree))?;
+        layout_assertions(objects.types(), &needed, &[&generated, &others, theirs]).map_err(failed(tree))?;
     bindings.push_str(&others);
     bindings.push_str(&assertions);
+    if kernel.is_some() {
+        bindings.push_str(&kernel_crate::named(&request, &resolved.externs));
+    }
     Ok(Sources { bindings, replaced, shims })
 }
 
@@ -124,7 +141,7 @@ pub fn from_btf_alone(types: &Types, names: &[String]) -> Result<String, BtfErro
     Ok(format!(
         "{}\nuse self::ffi::*;\n{}",
         head("from BTF alone", "u8"),
-        not_in_headers(types, &needed, "")?
+        not_in_headers(types, &needed, &[])?
     ))
 }
 
@@ -142,7 +159,7 @@ pub fn key(tree: &KernelTree, target: &Target, resolved: &Resolved) -> Result<Ke
             .with(fix.inlines.join(","))
             .with(fix.constants.join(","));
     }
-    Ok(key.with(resolved.to_json()))
+    Ok(key.with(format!("{:?}", target.language())).with(resolved.to_json()))
 }
 
 /// What the fixes name, each once.
@@ -196,8 +213,9 @@ fn traits(
     tree: &KernelTree,
     objects: &Objects,
 ) -> Result<String, Error> {
+    let no_std = if fix.language == Language::Core { "#![no_std]\n" } else { "" };
     let mut text = format!(
-        "//! Generated: what fix `{}` replaces on {}.\n#![no_std]\n#![allow(non_camel_case_types, unused_imports, clippy::all)]\n\
+        "//! Generated: what fix `{}` replaces on {}.\n{no_std}#![allow(non_camel_case_types, unused_imports, clippy::all)]\n\
          use bindings::ffi::*;\nuse bindings::*;\n",
         fix.name, resolved.kernel
     );
@@ -274,9 +292,9 @@ fn head(what: &str, c_char: &str) -> String {
 }
 
 /// What bindgen left undefined: structs with members from BTF, structs that are only pointed at, enumerations and typedefs.
-fn not_in_headers(types: &Types, needed: &Needed, generated: &str) -> Result<String, BtfError> {
+fn not_in_headers(types: &Types, needed: &Needed, generated: &[&str]) -> Result<String, BtfError> {
     let mut text = String::from("\n");
-    let defined = defined_names(generated);
+    let defined: BTreeSet<String> = generated.iter().flat_map(|text| defined_names(text)).collect();
     let made = from_btf::definitions(types, &needed.full, &defined)?;
     if !made.text.is_empty() {
         text.push_str("// No header that the fix names defines these: from BTF.\n\n");

@@ -74,6 +74,15 @@ fn split(item: Item) -> Vec<Item> {
     }
 }
 
+/// The type, constant or alias that an item defines, or the type that it is about.
+pub(super) fn owner_of_any(item: &Item) -> Option<String> {
+    match item {
+        Item::ForeignMod(_) => None,
+        Item::Const(item) => Some(item.ident.to_string()),
+        other => owner(other, &BTreeSet::new()),
+    }
+}
+
 /// The name that brings an item in: its own; the type's, for an implementation or a constant of an enumeration.
 fn owner(item: &Item, roots: &BTreeSet<String>) -> Option<String> {
     match item {

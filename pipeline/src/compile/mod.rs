@@ -2,6 +2,7 @@
 //! Stage 3: rustc, with a `core` of our own, then one relocatable link that drops what is not used.
 
 mod flags;
+mod kernel_crate;
 mod own_core;
 pub mod rust_src;
 mod rustc;
@@ -17,7 +18,7 @@ pub use self::rustc::Rustc;
 use self::rustc::{Crate, Job};
 use crate::error::{Error, make_dir, write};
 use crate::kernel::KernelTree;
-use crate::project::{Project, Target, objects_of};
+use crate::project::{Language, Project, Target, objects_of};
 use crate::resolve::Resolved;
 
 /// Edition of `klp`, of the fixes and of what is generated.
@@ -43,7 +44,7 @@ const LINKER_SCRIPT: &str = "SECTIONS {
   .modinfo 0 : { KEEP(*(.modinfo)) }
   .init.data 0 : { KEEP(*(.init.data)) }
   .exit.data 0 : { KEEP(*(.exit.data)) }
-  /DISCARD/ : { *(.eh_frame) *(__patchable_function_entries) *(.note.gnu.property) *(.llvm_addrsig) *(.comment) *(.note.GNU-stack) }
+  /DISCARD/ : { *(.eh_frame) *(__patchable_function_entries) *(.note.gnu.property) *(.llvm_addrsig) *(.comment) *(.note.GNU-stack) *(.ARM.attributes) }
 }
 ";
 
@@ -85,11 +86,27 @@ pub struct Inputs<'a> {
 /// # Errors
 /// rustc refused a source, or the link failed.
 pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
+    let log = dir.join("log");
+    let (objects, collect) = match inputs.target.language() {
+        Language::Core => (with_own_core(inputs, dir, &log, cache, sink)?, true),
+        // The kernel's Rust code is not compiled into a section per function, and uses sections that nothing refers to.
+        Language::Kernel => (kernel_crate::compile(inputs, dir, &log)?, false),
+    };
+    link(inputs.tree, dir, &objects, collect, &log)
+}
+
+/// Compiles the crates of a module on top of our own `core`: their objects and its.
+fn with_own_core(
+    inputs: &Inputs<'_>,
+    dir: &Path,
+    log: &Path,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<Vec<PathBuf>, Error> {
     let Inputs { tree, project, target, resolved, rustc, sources } = *inputs;
     let core = own_core::build(tree, rustc, cache, sink)?;
     let out = dir.join("crates");
     make_dir(&out)?;
-    let log = dir.join("log");
     let relative = |path: PathBuf| path.strip_prefix(project.root()).map(ToOwned::to_owned).unwrap_or(path);
     let metadata = |name: &str, suffix: &str| out.join(format!("lib{name}{suffix}.rmeta"));
     let with_core = |externs: &[(&str, PathBuf)]| {
@@ -103,7 +120,7 @@ pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) 
     let build = |subject: &str, name: &str, suffix: &str, source: PathBuf, externs: &[(&str, PathBuf)]| {
         let source = relative(source);
         rustc.compile(
-            &Job { tree, subject, root: project.root(), out: &out, log: &log, resolved: Some(resolved) },
+            &Job { tree, subject, root: project.root(), out: &out, log, resolved: Some(resolved) },
             &Crate {
                 name,
                 source: &source,
@@ -151,7 +168,7 @@ pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) 
     objects.extend(target.fixes.iter().map(|fix| out.join(format!("fix_{}.o", fix.crate_name()))));
     objects.extend(["klp.o", "bindings.o"].map(|name| out.join(name)));
     objects.extend(["core.o", "compiler_builtins.o"].map(|name| core.join(name)));
-    link(tree, dir, &objects, &log)
+    Ok(objects)
 }
 
 /// What a fix asked of the kernel, as rustc's flags. A question that patch.toml does not ask is an error.
@@ -192,14 +209,23 @@ fn root_source(target: &Target, resolved: &Resolved) -> String {
     text
 }
 
-fn link(tree: &KernelTree, dir: &Path, objects: &[PathBuf], log: &Path) -> Result<PathBuf, Error> {
+/// One object of all; `collect` drops what nothing refers to.
+fn link(
+    tree: &KernelTree,
+    dir: &Path,
+    objects: &[PathBuf],
+    collect: bool,
+    log: &Path,
+) -> Result<PathBuf, Error> {
     let script = dir.join("module.lds");
     write(&script, LINKER_SCRIPT)?;
     let object = dir.join("module.o");
     let [program, emulation @ ..] = tree.toolchain.linker(tree.arch);
     let cmd = Cmd::new(program)
         .args(emulation)
-        .args(["-r", "--gc-sections", "-e", "init_module", "-u", "cleanup_module", "-T"])
+        .arg("-r")
+        .args(collect.then_some("--gc-sections"))
+        .args(["-e", "init_module", "-u", "cleanup_module", "-T"])
         .arg(&script)
         .arg("-o")
         .arg(&object)

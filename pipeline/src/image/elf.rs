@@ -80,6 +80,24 @@ impl<'a> Vmlinux<'a> {
         section.data.get(from..to)
     }
 
+    /// The addresses in a table from `start` up to `end`. Kernels for arm64 that can be moved keep them in relocations that
+    /// add the kernel's own offset (`R_AARCH64_RELATIVE` in `.rela.dyn`), and zeroes in the table.
+    pub(super) fn addresses(&self, start: u64, end: u64) -> Option<Vec<u64>> {
+        const RELATIVE: u32 = 1027;
+        let table = self.bytes(start, end)?;
+        let mut addresses: Vec<u64> =
+            table.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+        let relocations = self.section(".rela.dyn").map_or(&[][..], |section| section.data);
+        for entry in relocations.as_chunks::<24>().0 {
+            let (place, kind, addend) = (u64_at(entry, 0)?, u32_at(entry, 8)?, u64_at(entry, 16)?);
+            if kind == RELATIVE && (start..end).contains(&place) {
+                let index = usize::try_from((place - start) / 8).ok()?;
+                *addresses.get_mut(index)? = addend;
+            }
+        }
+        Some(addresses)
+    }
+
     /// The version magic that the kernel compares with each module's: a string that begins with the release and names
     /// the build's properties (`include/linux/vermagic.h`).
     pub(super) fn vermagic(&self, release: &str) -> Result<String, ImageError> {

@@ -131,12 +131,12 @@ impl Trace {
     pub(super) fn read(vmlinux: &Vmlinux<'_>, symbols: &Symbols) -> Result<Self, ImageError> {
         let start = symbols.mark("__start_mcount_loc")?;
         let stop = symbols.mark("__stop_mcount_loc")?;
-        let table = vmlinux.bytes(start, stop).ok_or_else(|| {
+        let mut entries = vmlinux.addresses(start, stop).ok_or_else(|| {
             ImageError::Damaged("its table of traceable functions lies in no section".to_owned())
         })?;
-        let all = table.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
-        let mut entries: Vec<u64> = all.filter(|entry| *entry != 0).collect();
-        let dropped = table.len() as u64 / 8 - entries.len() as u64;
+        let all = entries.len() as u64;
+        entries.retain(|entry| *entry != 0);
+        let dropped = all - entries.len() as u64;
         let text = |entry: &u64| vmlinux.section_at(*entry).is_some_and(|section| section.executable);
         if entries.is_empty() || !entries.iter().all(text) {
             return Err(ImageError::Damaged(
@@ -145,6 +145,9 @@ impl Trace {
         }
         entries.sort_unstable();
         entries.dedup();
+        if begin_before(&entries, symbols) {
+            entries.iter_mut().for_each(|entry| *entry = entry.saturating_add(BEFORE));
+        }
         let init = symbols.mark("__init_begin")?..symbols.mark("__init_end")?;
         let mut noinstr = Vec::new();
         for (start, end) in NOINSTR {
@@ -284,6 +287,17 @@ pub(super) fn reason_of_name(name: &str) -> Option<NotTraceable> {
         return Some(NotTraceable::Cold { function: function.to_owned() });
     }
     name.starts_with("_R").then_some(NotTraceable::Rust)
+}
+
+/// Bytes of the instructions before a function that arm64 keeps for its callback (`CONFIG_DYNAMIC_FTRACE_WITH_CALL_OPS`,
+/// `ftrace_call_adjust()` in `arch/arm64/kernel/ftrace.c`): the table then has the first of them.
+const BEFORE: u64 = 8;
+
+/// Whether most entries stand before the functions that they are of.
+fn begin_before(entries: &[u64], symbols: &Symbols) -> bool {
+    let before =
+        entries.iter().filter(|entry| symbols.at(entry.saturating_add(BEFORE)).next().is_some()).count();
+    before * 2 > entries.len()
 }
 
 /// How far behind its symbol an entry may lie. The kernel knows from its configuration (`FTRACE_MCOUNT_MAX_OFFSET`); here

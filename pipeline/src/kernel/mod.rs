@@ -23,7 +23,7 @@ use crate::error::{Error, io_error};
 use crate::project::{Project, parse_toml};
 
 pub use self::stock::repin;
-pub use self::toolchain::{HostTool, Toolchain};
+pub use self::toolchain::{CToolchain, HostTool, Toolchain};
 
 /// Processor architectures that we can build for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,6 +238,11 @@ impl Pin {
     /// Programs that making this kernel, or modules for it, needs beside those that every kernel does.
     pub fn tools(&self) -> Vec<HostTool> {
         self.source.as_ref().map(|source| source.toolchain.tools()).unwrap_or_default()
+    }
+
+    /// Whether it is built with the `kernel` crate that fixes can use.
+    pub fn has_kernel_crate(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.toolchain.rust.is_some())
     }
 
     /// The guest's userland of this kernel's architecture, where it is pinned: the static program.

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+. /lib/case.sh
+. /lib/livepatch.sh
+
+keep cmdline /proc/cmdline
+keep version /proc/version
+
+check "the form with our own core is loaded" kpatch load "$KO_cmdline" || exit
+phase own-core
+keep cmdline.own-core /proc/cmdline
+check "it acts" reads "patched from Rust" /proc/cmdline
+check "it is unloaded" kpatch unload "$(module_of "$KO_cmdline")" || exit
+check "the original is back" same "$EVIDENCE/cmdline" /proc/cmdline
+
+kernel_log_mark
+check "the form with the kernel crate is loaded" kpatch load "$KO_cmdline_kernel" || exit
+module=$(module_of "$KO_cmdline_kernel")
+phase kernel-crate
+check "it behaves as the other does, byte for byte" same "$EVIDENCE/cmdline.own-core" /proc/cmdline
+check "its calls go through the livepatch trampoline" redirected cmdline_proc_show
+kernel_log_since >/tmp/log
+check "the kernel crate printed its message, under the module's name" contains "$module: /proc/cmdline is read" /tmp/log
+check "it is unloaded" kpatch unload "$module" || exit
+phase unpatched
+check "the original is back again" same "$EVIDENCE/cmdline" /proc/cmdline
+check "nothing of it is left" unloaded "$module"
+
+kernel_log_mark
+check "the fix with a lock and an allocation is loaded" kpatch load "$KO_version_kernel" || exit
+module=$(module_of "$KO_version_kernel")
+printf '1\n4\n9\n16\n25\n' >/tmp/squares
+check "it lists what it allocated" same /tmp/squares /proc/version
+check "again, in memory of its own" same /tmp/squares /proc/version
+kernel_log_since >/tmp/log
+check "it printed what it did" contains "$module: 5 squares were allocated" /tmp/log
+check "it is unloaded" kpatch unload "$module" || exit
+check "the kernel answers itself again" same "$EVIDENCE/version" /proc/version
+check "nothing of it is left" unloaded "$module"
