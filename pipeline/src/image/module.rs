@@ -11,7 +11,7 @@ use super::KernelImage;
 use super::btf::Types;
 use super::error::ImageError;
 use super::symbols::{Builder, Symbol, Symbols};
-use super::trace::{NotTraceable, Traceability, choose, reason_of_name};
+use super::trace::{BEFORE, NotTraceable, Traceability, choose, reason_of_name};
 use super::unpack::Format;
 
 /// The most that a compressed module may unpack to.
@@ -22,6 +22,9 @@ const NOBITS: u32 = 8;
 const WRITE: u64 = 1;
 /// How far behind its symbol a function's entry may lie: the length of `endbr64`.
 const SLACK: u64 = 4;
+
+/// Sections that list the places that ftrace can reach: on x86, and where the compiler makes the list (arm64).
+const TABLES: [&str; 2] = ["__mcount_loc", "__patchable_function_entries"];
 
 /// A module of a distribution, read: what [`KernelImage`] is for the kernel.
 pub struct ModuleImage {
@@ -130,15 +133,27 @@ impl ModuleImage {
     }
 }
 
-/// What the relocations of `__mcount_loc` point to.
+/// What the relocations of the tables of traceable functions point to (`FTRACE_CALLSITE_SECTION`).
 fn entries(module: &Module<'_>) -> BTreeSet<(usize, u64)> {
-    let Some(table) = module.section("__mcount_loc") else { return BTreeSet::new() };
+    let tables = module.sections().iter().filter(|section| TABLES.contains(&section.name));
     let place = |relocation: klp_module::Relocation| {
         let symbol = module.symbols().get(relocation.symbol)?;
         let SymbolSection::Section(section) = symbol.section else { return None };
         Some((section, symbol.value.checked_add_signed(relocation.addend)?))
     };
-    module.relocations_of(table.index).filter_map(place).collect()
+    let entries = tables.flat_map(|table| module.relocations_of(table.index)).filter_map(place);
+    let entries: BTreeSet<(usize, u64)> = entries.collect();
+    let starts: BTreeSet<(usize, u64)> = module
+        .symbols()
+        .iter()
+        .filter_map(|symbol| match symbol.section {
+            SymbolSection::Section(section) if !symbol.name.is_empty() => Some((section, symbol.value)),
+            _ => None,
+        })
+        .collect();
+    let behind = |(section, offset): (usize, u64)| (section, offset.saturating_add(BEFORE));
+    let before = entries.iter().filter(|entry| starts.contains(&behind(**entry))).count();
+    if before * 2 > entries.len() { entries.into_iter().map(behind).collect() } else { entries }
 }
 
 /// The letter that nm prints.

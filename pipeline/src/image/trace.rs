@@ -291,7 +291,7 @@ pub(super) fn reason_of_name(name: &str) -> Option<NotTraceable> {
 
 /// Bytes of the instructions before a function that arm64 keeps for its callback (`CONFIG_DYNAMIC_FTRACE_WITH_CALL_OPS`,
 /// `ftrace_call_adjust()` in `arch/arm64/kernel/ftrace.c`): the table then has the first of them.
-const BEFORE: u64 = 8;
+pub(super) const BEFORE: u64 = 8;
 
 /// Whether most entries stand before the functions that they are of.
 fn begin_before(entries: &[u64], symbols: &Symbols) -> bool {
