@@ -92,6 +92,8 @@ pub struct Output {
     pub wall: Duration,
     /// User and system time, of its own reaped children too.
     pub cpu: Duration,
+    /// The most memory that it or one of its reaped children held, in KiB.
+    pub peak_kib: u64,
 }
 
 impl Output {
@@ -273,7 +275,8 @@ impl Cmd {
         let stderr = collect(stderr).map_err(self.io_error("read the output"))?;
         let _ = writer.join();
         let (status, cpu) = running.wait()?;
-        let output = Output { status, stdout, stderr, wall: running.started.elapsed(), cpu };
+        let peak_kib = running.peak_kib;
+        let output = Output { status, stdout, stderr, wall: running.started.elapsed(), cpu, peak_kib };
         if let Some(path) = &self.log {
             self.append_log(path, &output).map_err(self.io_error("write the log"))?;
         }
@@ -369,6 +372,7 @@ impl Cmd {
             stdout: child.stdout.take(),
             stderr: child.stderr.take(),
             ended: None,
+            peak_kib: 0,
         })
     }
 }
@@ -386,6 +390,7 @@ pub struct Running {
     /// The child's standard error.
     pub stderr: Option<ChildStderr>,
     ended: Option<(ExitStatus, Duration)>,
+    peak_kib: u64,
 }
 
 impl Running {
@@ -421,6 +426,7 @@ impl Running {
                 action: "wait for the end",
                 source,
             })?;
+            self.peak_kib = reaped.as_ref().map_or(0, |reaped| reaped.peak_kib);
             self.ended = reaped.map(|reaped| (ExitStatus::from_raw(reaped.status), reaped.cpu));
         }
         Ok(self.ended)

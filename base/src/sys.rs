@@ -12,6 +12,8 @@ pub(crate) struct Reaped {
     pub(crate) status: i32,
     /// User and system time of the child and of the children it waited for.
     pub(crate) cpu: Duration,
+    /// The most memory that one of them held, in KiB.
+    pub(crate) peak_kib: u64,
 }
 
 /// Waits for the child `pid`. With `block` false, `None` says that it still runs.
@@ -33,7 +35,9 @@ pub(crate) fn wait(pid: u32, block: bool) -> io::Result<Option<Reaped>> {
                 }
             }
             _ => {
-                return Ok(Some(Reaped { status, cpu: duration(usage.ru_utime) + duration(usage.ru_stime) }));
+                let cpu = duration(usage.ru_utime) + duration(usage.ru_stime);
+                let peak_kib = u64::try_from(usage.ru_maxrss).unwrap_or(0);
+                return Ok(Some(Reaped { status, cpu, peak_kib }));
             }
         }
     }

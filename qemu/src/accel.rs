@@ -150,6 +150,7 @@ fn prove(target: &Target, deadlines: Deadlines) -> Result<Option<String>, Error>
         cpus: 1,
         memory_mib: 512,
         append: "",
+        cpu_model: None,
         gdb: false,
     };
     match Vm::boot(&machine, &Initramfs::guest(&target.files)?, deadlines, deadlines.proof) {

@@ -38,6 +38,7 @@ pub fn bare_boot(target: &Target, options: &Options) -> Result<Cost, Error> {
         cpus: 1,
         memory_mib: options.memory_mib,
         append: "",
+        cpu_model: None,
         gdb: false,
     };
     let root = Initramfs::bare(&target.files.busybox, INIT)?;

@@ -12,6 +12,7 @@ use klp_base::events::{CaseEnd, Check, Event, Sink, StageEnd, Verdict};
 use crate::accel::Accel;
 use crate::console;
 use crate::error::Error;
+use crate::judge;
 use crate::machine::{Death, End, Machine, NoVm, Vm};
 use crate::plan::{Group, Planned, initramfs};
 use crate::session::{self, Broken, Ended, NoEnd};
@@ -128,6 +129,7 @@ impl Booter<'_> {
             cpus: group.cpus,
             memory_mib: self.options.memory_mib,
             append: &self.append(group),
+            cpu_model: group.cpu_model.as_deref(),
             gdb: self.options.gdb,
         };
         let deadlines = self.options.deadlines();
@@ -186,6 +188,14 @@ impl Booter<'_> {
         }
         if let Err(error) = kept {
             self.sink.warn(error.to_string());
+        }
+        if let Some(text) = &planned.case.panics {
+            let (verdict, reason, check) = judge::panicked(text, death, &facts.checks);
+            let mut facts = facts;
+            facts.checks.push(check);
+            let tail =
+                if verdict == Verdict::Passed { String::new() } else { console::tail(&death.end.console) };
+            return self.finish(group, planned, verdict, reason, facts, tail);
         }
         let tail = console::tail(&death.end.console);
         self.finish(group, planned, death.verdict, Some(death.reason.clone()), facts, tail);

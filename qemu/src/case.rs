@@ -74,6 +74,10 @@ pub struct Case {
     pub own_boot: bool,
     /// More words for the kernel's command line.
     pub append: String,
+    /// The processor that is emulated, as QEMU's `-cpu` names it; `None` for the plain one.
+    pub cpu_model: Option<String>,
+    /// The case ends in a panic of the kernel, with this text on the console; anything else is a failure.
+    pub panics: Option<String>,
     /// Files that each phase keeps as evidence; may hold `*`.
     pub collect: Vec<String>,
     /// How long it may take.
@@ -99,6 +103,8 @@ struct CaseToml {
     own_boot: bool,
     #[serde(default)]
     append: String,
+    cpu_model: Option<String>,
+    panics: Option<String>,
     #[serde(default)]
     collect: Vec<String>,
     #[serde(default = "minute")]
@@ -200,6 +206,11 @@ fn parse(dir: &Path, text: &str, expected: Option<&str>) -> Result<Case, Error> 
     if let Some((kernel, _)) = toml.skip.iter().find(|(_, reason)| reason.trim().is_empty()) {
         return value("skip", format!("the reason for {kernel} is missing"));
     }
+    for (key, text) in [("panics", &toml.panics), ("cpu_model", &toml.cpu_model)] {
+        if text.as_ref().is_some_and(|text| text.trim().is_empty()) {
+            return value(key, "is empty; leave the key out".to_owned());
+        }
+    }
     if toml.dmesg.is_empty() != expected.is_none() {
         return value("dmesg", "the prefixes and the file dmesg.expected need each other".to_owned());
     }
@@ -211,8 +222,10 @@ fn parse(dir: &Path, text: &str, expected: Option<&str>) -> Result<Case, Error> 
         kernels: toml.kernels,
         skip: toml.skip,
         cpus: toml.cpus,
-        own_boot: toml.own_boot,
+        own_boot: toml.own_boot || toml.panics.is_some(),
         append: toml.append,
+        cpu_model: toml.cpu_model,
+        panics: toml.panics,
         collect: toml.collect,
         timeout: Duration::from_secs(toml.timeout),
         dmesg: toml.dmesg,
@@ -304,6 +317,8 @@ mod tests {
             ("description = 'x'\ncollect = ['proc/version']", "collect"),
             ("description = 'x'\ncollect = ['/a;$(b)']", "collect"),
             ("description = 'x'\nkernels = []", "kernels"),
+            ("description = 'x'\npanics = ''", "panics"),
+            ("description = 'x'\ncpu_model = ' '", "cpu_model"),
             ("description = 'x'\nskip = { k = '' }", "skip"),
             ("description = 'x'\ndmesg = ['livepatch: ']", "dmesg"),
         ] {

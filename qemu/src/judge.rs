@@ -7,6 +7,7 @@ use klp_base::events::{Check, Verdict};
 use klp_guest::{Exit, State};
 
 use crate::case::Case;
+use crate::machine::Death;
 use crate::transcript::Transcript;
 
 /// Words in the kernel's log that no well-behaved case leaves behind.
@@ -127,6 +128,9 @@ pub(crate) fn judge(
             reasons.push("run.sh made no check".to_owned());
         }
     }
+    if case.panics.is_some() {
+        reasons.push("the kernel was to panic, and did not".to_owned());
+    }
     if seen.overflow {
         reasons.push("it printed more than is kept".to_owned());
     }
@@ -144,6 +148,24 @@ pub(crate) fn judge(
     };
     let reason = (!reasons.is_empty()).then(|| format!("{}: {}", case.name, reasons.join("; ")));
     (verdict, reason)
+}
+
+/// The end of a case that was to end in a panic with this text: verdict, reason, and the claim itself.
+pub(crate) fn panicked(text: &str, death: &Death, checks: &[Check]) -> (Verdict, Option<String>, Check) {
+    let seen = death.verdict == Verdict::Panicked && death.end.console.contains(text);
+    let check = Check {
+        name: format!("the kernel panics: {text}"),
+        ok: seen,
+        detail: (!seen).then(|| death.reason.clone()),
+    };
+    match (seen, checks.iter().filter(|check| !check.ok).count()) {
+        (true, 0) => (Verdict::Passed, None, check),
+        (true, failed) => (Verdict::Failed, Some(format!("{failed} checks not ok before the panic")), check),
+        (false, _) => {
+            let verdict = if death.verdict == Verdict::Panicked { Verdict::Failed } else { death.verdict };
+            (verdict, Some(format!("the kernel was to panic with `{text}`: {}", death.reason)), check)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) memory_mib: u32,
     /// More words for the kernel's command line.
     pub(crate) append: &'a str,
+    /// The processor that is emulated; the plain one where there is none. Acceleration has the host's.
+    pub(crate) cpu_model: Option<&'a str>,
     /// Stop before the first instruction and wait for a debugger.
     pub(crate) gdb: bool,
 }
@@ -63,7 +65,7 @@ impl Machine<'_> {
             return Err(Error::io("start", Path::new(arch.qemu))(source));
         }
         let cpu = match self.backend {
-            Backend::Tcg => arch.tcg_cpu,
+            Backend::Tcg => self.cpu_model.unwrap_or(arch.tcg_cpu),
             Backend::Kvm => "host",
         };
         let append = format!(

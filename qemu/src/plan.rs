@@ -53,6 +53,7 @@ pub(crate) struct Group {
     pub(crate) target: usize,
     pub(crate) cpus: u32,
     pub(crate) append: String,
+    pub(crate) cpu_model: Option<String>,
     pub(crate) iteration: u32,
     pub(crate) cases: Vec<Planned>,
 }
@@ -73,7 +74,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Resolves artifacts and groups the cases by kernel, CPUs and command line, in the order given.
+    /// Resolves artifacts and groups the cases by kernel, CPUs, processor and command line, in the order given.
     pub(crate) fn new(
         targets: &[Target],
         cases: &[Case],
@@ -109,13 +110,20 @@ impl Plan {
     }
 
     fn place(&mut self, target: usize, planned: Planned) {
-        let (cpus, append) = (planned.case.cpus, planned.case.append.clone());
-        let fits =
-            |group: &&mut Group| group.target == target && group.cpus == cpus && group.append == append;
+        let Case { cpus, append, cpu_model, .. } = planned.case.clone();
+        let fits = |group: &&mut Group| {
+            group.target == target
+                && group.cpus == cpus
+                && group.append == append
+                && group.cpu_model == cpu_model
+        };
         let shares = |group: &Group| !group.cases.iter().any(|planned| planned.case.own_boot);
         match self.groups.iter_mut().find(|group| fits(group) && shares(group) && !planned.case.own_boot) {
             Some(group) => group.cases.push(planned),
-            None => self.groups.push(Group { target, cpus, append, iteration: 1, cases: vec![planned] }),
+            None => {
+                let cases = vec![planned];
+                self.groups.push(Group { target, cpus, append, cpu_model, iteration: 1, cases });
+            }
         }
     }
 }

@@ -238,6 +238,7 @@ impl Suite<'_> {
             cpus: group.cpus,
             memory_mib: self.options.memory_mib,
             append: append.trim(),
+            cpu_model: group.cpu_model.as_deref(),
             gdb: self.options.gdb,
         };
         let ended = run_terminal(&machine, &plan::initramfs(target, &group.cases)?);

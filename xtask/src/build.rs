@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use klp_pipeline::build::{Built, Range, Stage};
+use klp_pipeline::kernel::Pin;
+use klp_pipeline::project::Language;
 
 use crate::context::{Context, DEFAULT_KERNEL};
 
@@ -16,10 +18,10 @@ use crate::context::{Context, DEFAULT_KERNEL};
 pub(crate) struct Args {
     /// Name of a fix (patches/NAME) or stream (patches/streams/NAME.toml)
     target: String,
-    /// Id of the kernel (a directory of kernel-configs)
+    /// Id of the kernel (a directory of kernel-configs), or all; may be given several times
     #[arg(long, default_value = DEFAULT_KERNEL)]
-    kernel: String,
-    /// Also put the module and its debug file into this directory
+    kernel: Vec<String>,
+    /// Also put the module and its debug file into this directory, or a directory in it for each of several kernels
     #[arg(long)]
     out: Option<PathBuf>,
     /// Run this stage and those after it even where nothing changed: resolve, bindings, compile, kbuild, postlink, verify
@@ -32,17 +34,26 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
-    let tree = context.kernel(&args.kernel)?;
-    let built = context.build(&tree, &args.target, Range { from: args.from, to: args.to })?;
-    if args.to < Stage::Postlink {
-        println!("{}", built.dir.join(args.to.dir_name()).display());
-        return Ok(ExitCode::SUCCESS);
+    let language = context.project.target(&args.target)?.language();
+    let mut kernels = context.kernels(&args.kernel)?;
+    if args.kernel.iter().any(|id| id == "all") && language == Language::Kernel {
+        // Those without the `kernel` crate are not among all that could be meant.
+        kernels.retain(|id| Pin::load(&context.project, id).is_ok_and(|pin| pin.has_kernel_crate()));
     }
-    let shown = match &args.out {
-        Some(dir) => copy_out(&built, dir)?,
-        None => built.ko,
-    };
-    println!("{}", shown.display());
+    for kernel in &kernels {
+        let tree = context.kernel(kernel)?;
+        let built = context.build(&tree, &args.target, Range { from: args.from, to: args.to })?;
+        if args.to < Stage::Postlink {
+            println!("{}", built.dir.join(args.to.dir_name()).display());
+            continue;
+        }
+        let shown = match &args.out {
+            Some(dir) if kernels.len() > 1 => copy_out(&built, &dir.join(kernel))?,
+            Some(dir) => copy_out(&built, dir)?,
+            None => built.ko,
+        };
+        println!("{}", shown.display());
+    }
     Ok(ExitCode::SUCCESS)
 }
 

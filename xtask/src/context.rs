@@ -53,6 +53,17 @@ impl Context {
         Ok(pin.fetch(&self.cache, &self.terminal)?)
     }
 
+    /// Ids of kernels as they were given: `all` stands for every pinned one.
+    pub(crate) fn kernels(&self, given: &[String]) -> Result<Vec<String>> {
+        if given.iter().any(|id| id == "all") {
+            return Ok(self.project.kernel_ids());
+        }
+        for id in given {
+            Pin::load(&self.project, id)?;
+        }
+        Ok(given.to_vec())
+    }
+
     /// Builds a fix or stream for a kernel.
     pub(crate) fn build(&self, tree: &KernelTree, target: &str, range: Range) -> Result<Built> {
         let target = self.project.target(target)?;

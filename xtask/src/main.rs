@@ -12,6 +12,7 @@ mod kernel;
 mod new_patch;
 mod qemu_test;
 mod setup;
+mod support;
 
 use std::process::ExitCode;
 

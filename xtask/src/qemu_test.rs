@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use klp_base::events::Verdict;
 use klp_pipeline::Error;
 use klp_pipeline::build::{Range, Stage};
@@ -15,7 +15,7 @@ use klp_vm::{
 };
 
 use crate::context::{Context, DEFAULT_KERNEL, NotAble};
-use crate::setup;
+use crate::{setup, support};
 
 /// Run VM cases: boot a pinned kernel, load, prove, revert.
 ///
@@ -26,12 +26,15 @@ use crate::setup;
 pub(crate) struct Args {
     /// Cases whose names contain one of these words; all of them where none is given
     pub(crate) filter: Vec<String>,
-    /// Id of a kernel; may be given several times
+    /// Id of a kernel, or all; may be given several times
     #[arg(long, default_value = DEFAULT_KERNEL)]
     pub(crate) kernel: Vec<String>,
     /// List the selected cases and kernels, and run nothing
     #[arg(long)]
     list: bool,
+    /// How to list: for people, or as JSON for CI systems that split the work (schema ferrograft.cases/1)
+    #[arg(long, value_enum, default_value = "human", requires = "list")]
+    format: Format,
     /// Write a JUnit report to this file
     #[arg(long)]
     pub(crate) junit: Option<PathBuf>,
@@ -50,6 +53,9 @@ pub(crate) struct Args {
     /// Let each boot wait for a debugger
     #[arg(long)]
     gdb: bool,
+    /// Keep what came of kernels whose cases all passed, for the README's support matrix; needs a clean checkout
+    #[arg(long, conflicts_with = "filter")]
+    record: bool,
     /// Directory of the cases
     #[arg(long, hide = true)]
     cases: Option<PathBuf>,
@@ -62,12 +68,14 @@ impl Args {
             filter: filter.iter().map(|word| (*word).to_owned()).collect(),
             kernel: vec![kernel.to_owned()],
             list: false,
+            format: Format::Human,
             junit: None,
             accel: AccelChoice::Auto,
             jobs: NonZeroU32::MIN,
             repeat: NonZeroU32::MIN,
             shell: false,
             gdb: false,
+            record: false,
             cases: None,
         }
     }
@@ -81,16 +89,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     case::check_kernels(&cases, &known.iter().map(String::as_str).collect::<Vec<_>>())
         .map_err(klp_vm::Error::from)?;
     let cases = case::select(&cases, &args.filter).map_err(klp_vm::Error::from)?;
+    let kernels = context.kernels(&args.kernel)?;
     if args.list {
-        for kernel in &args.kernel {
-            Pin::load(&context.project, kernel)?;
-            cases
-                .iter()
-                .filter(|case| case.is_for(kernel))
-                .for_each(|case| println!("{kernel} {}", case.name));
-        }
+        println!("{}", listing(&kernels, &cases, args.format)?);
         return Ok(ExitCode::SUCCESS);
     }
+    let commit = args.record.then(|| support::commit_to_record(&context)).transpose()?;
     setup::ensure(&context)?;
     let summary = match run_cases(&context, args, cases)? {
         Some(summary) => summary,
@@ -100,13 +104,53 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(path) = &args.junit {
         junit::write(path, &summary)?;
     }
+    if let Some(commit) = commit {
+        support::record(&context, &commit, &summary)?;
+    }
     println!("{}", closing_line(&summary));
     Ok(ExitCode::from(summary.verdict().exit_code()))
 }
 
+/// How a listing is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Human,
+    /// For programs.
+    Json,
+}
+
+/// The selected cases of each kernel, those that are skipped with the reason.
+fn listing(kernels: &[String], cases: &[case::Case], format: Format) -> Result<String> {
+    let selected = kernels.iter().flat_map(|kernel| {
+        cases.iter().filter(|case| case.is_for(kernel)).map(move |case| (kernel, case, case.skip.get(kernel)))
+    });
+    if format == Format::Json {
+        let entry = |(kernel, case, skip): (&String, &case::Case, Option<&String>)| {
+            serde_json::json!({
+                "kernel": kernel,
+                "case": case.name,
+                "description": case.description,
+                "skipped": skip,
+                "command": format!("cargo xtask qemu-test {} --kernel {kernel}", case.name),
+            })
+        };
+        let cases: Vec<_> = selected.map(entry).collect();
+        return Ok(serde_json::to_string_pretty(
+            &serde_json::json!({ "schema": "ferrograft.cases/1", "cases": cases }),
+        )?);
+    }
+    let line = |(kernel, case, skip): (&String, &case::Case, Option<&String>)| {
+        let why = skip.map_or_else(String::new, |reason| format!(" (skipped: {reason})"));
+        format!("{kernel} {}{why}", case.name)
+    };
+    Ok(selected.map(line).collect::<Vec<_>>().join("\n"))
+}
+
 /// Runs cases; nothing comes back of a shell.
 pub(crate) fn run_cases(context: &Context, args: &Args, cases: Vec<case::Case>) -> Result<Option<Summary>> {
-    let trees: Vec<KernelTree> = args.kernel.iter().map(|id| context.kernel(id)).collect::<Result<_>>()?;
+    let ids = context.kernels(&args.kernel)?;
+    let trees: Vec<KernelTree> = ids.iter().map(|id| context.kernel(id)).collect::<Result<_>>()?;
     let targets = trees.iter().map(|tree| guest(context, tree)).collect::<Result<_>>()?;
     let provide = |kernel: &Kernel, artifact: &str| artifact_of(context, &trees, kernel, artifact);
     let mut options =
@@ -152,7 +196,8 @@ pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
 }
 
 /// What a case names: the module of a fix or stream; `<name>@kbuild` for the one that was not converted;
-/// `module:<name>` for a module of the kernel's own; `traceability` for what the image says of ftrace's list.
+/// `module:<name>` for a module of the kernel's own; `without:<option>,...:<name>` for a fix compiled as if the kernel did
+/// not have these options, which `verify` must refuse; `traceability` for what the image says of ftrace's list.
 fn artifact_of(
     context: &Context,
     trees: &[KernelTree],
@@ -164,6 +209,10 @@ fn artifact_of(
     let (name, stage) = artifact.split_once('@').unwrap_or((artifact, "verify"));
     if let Some(module) = artifact.strip_prefix("module:") {
         return own_module(context, tree, module).map_err(|error| Unprovided::Failed(format!("{error:#}")));
+    }
+    if let Some((options, fix)) = artifact.strip_prefix("without:").and_then(|rest| rest.split_once(':')) {
+        return unprotected(context, tree, options, fix)
+            .map_err(|error| Unprovided::Failed(format!("{error:#}")));
     }
     if artifact == "traceability" {
         return predictions(context, tree).map_err(|error| Unprovided::Failed(format!("{error:#}")));
@@ -190,6 +239,24 @@ fn own_module(context: &Context, tree: &KernelTree, name: &str) -> Result<PathBu
     let bytes = std::fs::read(&file).with_context(|| format!("could not read {}", file.display()))?;
     let unpacked = klp_pipeline::image::unpack_module(&bytes)?;
     for_guest(context, tree, &format!("{name}.ko"), &unpacked)
+}
+
+/// A module that lacks what the kernel's options ask of code; it is an error if `verify` lets it pass.
+fn unprotected(context: &Context, tree: &KernelTree, options: &str, fix: &str) -> Result<PathBuf> {
+    let mut without = KernelTree { id: format!("{}-unprotected", tree.id), ..tree.clone() };
+    for option in options.split(',') {
+        ensure!(tree.config.is_on(option), "{} is built without CONFIG_{option}", tree.id);
+        without.config = without.config.without(option);
+    }
+    let built = context.build(&without, fix, Range { from: None, to: Stage::Postlink })?;
+    let bytes = std::fs::read(&built.ko).with_context(|| format!("could not read {}", built.ko.display()))?;
+    let report =
+        klp_pipeline::verify::verify(&bytes, &klp_pipeline::verify::Expected::of_build(tree, &built)?);
+    ensure!(
+        report.refusals() > 0,
+        "{fix} without {options}: verify should have refused it, and found nothing"
+    );
+    Ok(built.ko)
 }
 
 /// What the image says of ftrace's list, with a seed to draw by: FERROGRAFT_SEED, or the time.

@@ -77,6 +77,13 @@ fn the_readme_lists_the_pinned_kernels() {
 }
 
 #[test]
+fn the_readmes_matrix_is_what_was_recorded() {
+    let checked =
+        Cmd::new(env!("CARGO_BIN_EXE_xtask")).args(["update-generated", "--check"]).output().unwrap();
+    assert!(checked.status.success(), "{}", checked.stdout_text());
+}
+
+#[test]
 fn the_readme_shows_the_fix_that_is_there() {
     let readme = read(&root().join("README.md"));
     let shown = readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();

@@ -133,6 +133,17 @@ pub const CASES: &[Case] = &[
             (list[0].symbol, list[0].r_addend) = (Some(init), 0);
         });
     }),
+    // The rule is arm64's; what it looks for comes from the architecture's table, so that any module shows it. A module
+    // for arm64 that is really compiled without landing pads is in tests/cases/bti-missing.
+    case(BTI_LANDING_PAD, "the replacement begins with another instruction", |m| {
+        (m.expected.bti, m.expected.ibt) = (true, false);
+        let at = m.replacement().new_function.offset as usize;
+        m.data(".text", |code| code[at..at + 4].copy_from_slice(&[0x0f, 0x1f, 0x40, 0x00]));
+    }),
+    case(BTI_LANDING_PAD, "the module's exit begins with another instruction", |m| {
+        (m.expected.bti, m.expected.ibt) = (true, false);
+        m.data(".exit.text", |code| code[19] = 0xfb);
+    }),
     case(KLP_SYMBOL, "it was not converted: kbuild's result", |m| m.bytes = m.unconverted.clone())
         .also(&[DEBUG_LEFT]),
     case(KLP_SYMBOL, "an alias was not converted", |m| {

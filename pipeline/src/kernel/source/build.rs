@@ -28,6 +28,8 @@ struct Cost {
     wall_seconds: f64,
     /// Processes that ran at a time.
     jobs: usize,
+    /// The most memory that one process held, in bytes.
+    memory_bytes: u64,
     /// The most that was on disk, in bytes.
     disk_bytes: u64,
 }
@@ -75,6 +77,7 @@ pub(super) fn build(
         cpu_seconds: output.cpu.as_secs_f64(),
         wall_seconds: output.wall.as_secs_f64(),
         jobs,
+        memory_bytes: output.peak_kib << 10,
         disk_bytes: cache::walk(&work)?
             .iter()
             .filter_map(|file| fs::symlink_metadata(file).ok())

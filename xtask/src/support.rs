@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The support matrix: what `qemu-test --record` saw of each kernel, and the README's table of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use klp_base::events::Verdict;
+use klp_base::process::Cmd;
+use klp_pipeline::kernel::Pin;
+use klp_vm::Summary;
+use serde::{Deserialize, Serialize};
+
+use crate::context::{Context, NotAble};
+
+/// Where results are kept, below the project's directory.
+const FILE: &str = "docs/support.json";
+const SCHEMA: &str = "ferrograft.support/1";
+/// What stands around the table in the README.
+const MARKS: [&str; 2] = ["<!-- support matrix: begin -->\n", "<!-- support matrix: end -->\n"];
+
+/// What was recorded.
+#[derive(Serialize, Deserialize)]
+struct Support {
+    schema: String,
+    /// By id of the kernel.
+    kernels: BTreeMap<String, Record>,
+}
+
+/// All cases of one kernel, passed.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    /// `uname -r` of the kernel that they ran on.
+    release: String,
+    /// What was checked out: the commit's short hash.
+    commit: String,
+    /// The day, UTC.
+    date: String,
+    /// How many cases passed.
+    passed: usize,
+    /// How many were skipped, each for a reason that its case.toml gives.
+    skipped: usize,
+}
+
+/// Asks, before anything runs, that what is tested is what the commit holds.
+pub(crate) fn commit_to_record(context: &Context) -> Result<String> {
+    let git = |words: &[&str]| Cmd::new("git").args(words).cwd(context.project.root()).read();
+    let changed = git(&["status", "--porcelain"])?;
+    if !changed.is_empty() {
+        bail!(NotAble(format!(
+            "results are recorded of a commit, and these files differ from it; commit them first:\n{changed}"
+        )));
+    }
+    Ok(git(&["rev-parse", "--short=10", "HEAD"])?)
+}
+
+/// Records the kernels whose cases all passed, and writes the README's table anew. The others keep what they had.
+pub(crate) fn record(context: &Context, commit: &str, summary: &Summary) -> Result<()> {
+    let mut support = read(context)?;
+    let date = Cmd::new("date").args(["-u", "+%Y-%m-%d"]).read()?;
+    for id in context.project.kernel_ids() {
+        let of_kernel: Vec<Verdict> =
+            summary.cases.iter().filter(|run| run.end.kernel == id).map(|run| run.end.verdict).collect();
+        let count = |wanted| of_kernel.iter().filter(|verdict| **verdict == wanted).count();
+        let (passed, skipped) = (count(Verdict::Passed), count(Verdict::Skipped));
+        if passed > 0 && passed + skipped == of_kernel.len() {
+            let release = Pin::load(&context.project, &id)?.release.to_string();
+            let record = Record { release, commit: commit.to_owned(), date: date.clone(), passed, skipped };
+            support.kernels.insert(id, record);
+        }
+    }
+    let text = serde_json::to_string_pretty(&support)? + "\n";
+    klp_base::cache::write_durable(&context.project.root().join(FILE), text.as_bytes())?;
+    let (readme, text) = readme(context)?;
+    klp_base::cache::write_durable(&readme, &text)?;
+    Ok(())
+}
+
+fn read(context: &Context) -> Result<Support> {
+    let file = context.project.root().join(FILE);
+    let text =
+        std::fs::read_to_string(&file).with_context(|| format!("could not read {}", file.display()))?;
+    let support: Support =
+        serde_json::from_str(&text).with_context(|| format!("{} is damaged", file.display()))?;
+    if support.schema != SCHEMA {
+        bail!("{} has schema {:?}, not {SCHEMA:?}", file.display(), support.schema);
+    }
+    Ok(support)
+}
+
+/// The README's path, and its text with the table as it should be.
+pub(crate) fn readme(context: &Context) -> Result<(PathBuf, Vec<u8>)> {
+    let file = context.project.root().join("README.md");
+    let text =
+        std::fs::read_to_string(&file).with_context(|| format!("could not read {}", file.display()))?;
+    let parts = text.split_once(MARKS[0]).and_then(|(head, rest)| Some((head, rest.split_once(MARKS[1])?)));
+    let Some((head, (_, tail))) = parts else {
+        bail!("{} has lost the marks of its support matrix", file.display())
+    };
+    let text = format!("{head}{}{}{}{tail}", MARKS[0], table(context)?, MARKS[1]);
+    Ok((file, text.into_bytes()))
+}
+
+/// One row for each pinned kernel; a record of another release than the pinned one does not count.
+fn table(context: &Context) -> Result<String> {
+    let support = read(context)?;
+    let mut text =
+        String::from("| id | kernel | architecture | fixes | all cases passed |\n|---|---|---|---|---|\n");
+    for id in context.project.kernel_ids() {
+        let pin = Pin::load(&context.project, &id)?;
+        let fixes = if pin.has_kernel_crate() { "own `core`, `kernel` crate" } else { "own `core`" };
+        let proven = match support.kernels.get(&id).filter(|record| record.release == pin.release.as_str()) {
+            Some(Record { commit, date, passed, skipped: 0, .. }) => format!("{date} at {commit}: {passed}"),
+            Some(Record { commit, date, passed, skipped, .. }) => {
+                format!("{date} at {commit}: {passed}, {skipped} skipped")
+            }
+            None => "not yet recorded".to_owned(),
+        };
+        let source = if pin.source.is_some() { "built here" } else { "Debian's" };
+        text.push_str(&format!(
+            "| `{id}` | {}, {source} | {} | {fixes} | {proven} |\n",
+            pin.release,
+            pin.arch.name()
+        ));
+    }
+    Ok(text)
+}
