@@ -91,6 +91,17 @@ fn the_readme_shows_the_fix_that_is_there() {
 }
 
 #[test]
+fn the_document_shows_both_forms_of_a_fix() {
+    let text = read(&root().join("docs/kernel-crate.md"));
+    let blocks: Vec<&str> =
+        text.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    for (block, fix) in blocks.iter().zip(["cmdline", "cmdline-kernel"]) {
+        assert!(read(&root().join(format!("patches/{fix}/src/lib.rs"))).ends_with(block), "{block}");
+    }
+    assert_eq!(blocks.len(), 2);
+}
+
+#[test]
 fn files_stay_readable_and_say_their_licence() {
     for file in files(".rs") {
         let text = read(&file);
