@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
-use klp_base::events::Sink;
-use klp_base::process::Cmd;
+use anyhow::{Context as _, Result};
+use klp_base::events::{Sink, StageEnd, stage};
+use klp_base::process::{Cmd, find_program};
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::{bench, qemu_test, setup};
@@ -26,7 +26,7 @@ pub(crate) struct TestArgs {
 /// Example: cargo xtask ci --tier fast
 #[derive(clap::Args)]
 pub(crate) struct CiArgs {
-    /// fast: what `test` runs; full: all kernels, licences and benchmarks too
+    /// fast: what `test` runs; full: all kernels, licences, fuzzing and benchmarks too
     #[arg(long, value_parser = ["fast", "full"], default_value = "fast")]
     tier: String,
     /// Write the VM cases' JUnit report to this file
@@ -87,10 +87,43 @@ fn run(junit: &Option<PathBuf>, full: bool) -> Result<ExitCode> {
     }
     let code = qemu_test::run(&cases)?;
     if full && code == ExitCode::SUCCESS {
+        say("fuzzing");
+        fuzz(&context)?;
         say("benchmarks");
         return bench::run_all();
     }
     Ok(code)
+}
+
+/// Seconds that each fuzz target gets.
+const FUZZ_SECONDS: u32 = 30;
+
+/// Runs each fuzz target for a while, from its corpus; what it finds new goes to the build directory. A target that finds
+/// what breaks a parser ends the run, with the input's path in its output.
+fn fuzz(context: &Context) -> Result<()> {
+    let root = context.project.root();
+    if find_program("cargo-fuzz").is_none() {
+        context.terminal.note("  set-up       installing cargo-fuzz".to_owned());
+        Cmd::new("cargo").args(["install", "--quiet", "--locked", "cargo-fuzz"]).run_inherited()?;
+    }
+    for file in klp_base::cache::walk(&root.join("fuzz/fuzz_targets"))? {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        stage(&context.terminal, "fuzz", &name, || {
+            let found = root.join("build/fuzz").join(&name);
+            std::fs::create_dir_all(&found).with_context(|| format!("could not make {}", found.display()))?;
+            Cmd::new("cargo")
+                .args(["fuzz", "run", "--fuzz-dir", "fuzz", &name])
+                .arg(&found)
+                .arg(root.join("fuzz/corpus").join(&name))
+                .args(["--", &format!("-max_total_time={FUZZ_SECONDS}")])
+                .env("RUSTC_BOOTSTRAP", "1")
+                .cwd(root)
+                .hint("libFuzzer needs a C++ compiler (Debian: apt-get install g++)")
+                .run()?;
+            Ok::<_, anyhow::Error>((StageEnd::Done, ()))
+        })?;
+    }
+    Ok(())
 }
 
 /// Sources that plain cargo does not see.
