@@ -15,6 +15,7 @@ pub mod postlink;
 pub mod project;
 pub mod resolve;
 pub mod scaffold;
+pub mod sign;
 pub mod verify;
 
 pub use error::Error;

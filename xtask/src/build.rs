@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use klp_pipeline::build::{Built, Range, Stage};
+use klp_pipeline::build::{Range, Stage};
 use klp_pipeline::kernel::Pin;
 use klp_pipeline::project::Language;
 
@@ -24,6 +24,12 @@ pub(crate) struct Args {
     /// Also put the module and its debug file into this directory, or a directory in it for each of several kernels
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Sign the module with the key that was made with the kernel (kernels that are built here)
+    #[arg(long)]
+    sign: bool,
+    /// Sign the module with this key: PEM, private key and certificate
+    #[arg(long)]
+    sign_key: Option<PathBuf>,
     /// Run this stage and those after it even where nothing changed: resolve, bindings, compile, kbuild, postlink, verify
     #[arg(long)]
     from: Option<Stage>,
@@ -47,23 +53,30 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             println!("{}", built.dir.join(args.to.dir_name()).display());
             continue;
         }
+        let mut ko = built.ko.clone();
+        if args.sign || args.sign_key.is_some() {
+            ko = klp_pipeline::sign::sign(&tree, &ko, args.sign_key.as_deref(), &built.dir.join("7-sign"))?;
+        }
         let shown = match &args.out {
-            Some(dir) if kernels.len() > 1 => copy_out(&built, &dir.join(kernel))?,
-            Some(dir) => copy_out(&built, dir)?,
-            None => built.ko,
+            Some(dir) if kernels.len() > 1 => copy_out(&[&built.debug, &ko], &dir.join(kernel))?,
+            Some(dir) => copy_out(&[&built.debug, &ko], dir)?,
+            None => ko,
         };
         println!("{}", shown.display());
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn copy_out(built: &Built, dir: &Path) -> Result<PathBuf> {
+/// Copies files to a directory: the path of the last one there.
+fn copy_out(files: &[&PathBuf], dir: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(dir)
         .with_context(|| format!("could not make the directory {}", dir.display()))?;
-    for file in [&built.debug, &built.ko] {
+    let mut last = dir.to_owned();
+    for file in files {
         let name = file.file_name().unwrap_or_default();
         let bytes = std::fs::read(file).with_context(|| format!("could not read {}", file.display()))?;
-        klp_base::cache::write_durable(&dir.join(name), &bytes)?;
+        last = dir.join(name);
+        klp_base::cache::write_durable(&last, &bytes)?;
     }
-    Ok(dir.join(built.ko.file_name().unwrap_or_default()))
+    Ok(last)
 }

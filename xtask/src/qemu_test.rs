@@ -197,7 +197,7 @@ pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
 
 /// What a case names: the module of a fix or stream; `<name>@kbuild` for the one that was not converted;
 /// `module:<name>` for a module of the kernel's own; `without:<option>,...:<name>` for a fix compiled as if the kernel did
-/// not have these options, which `verify` must refuse; `traceability` for what the image says of ftrace's list.
+/// not have these options, which `verify` must refuse; `signed:<name>` for a fix with the kernel's signature; `traceability` for what the image says of ftrace's list.
 fn artifact_of(
     context: &Context,
     trees: &[KernelTree],
@@ -209,6 +209,9 @@ fn artifact_of(
     let (name, stage) = artifact.split_once('@').unwrap_or((artifact, "verify"));
     if let Some(module) = artifact.strip_prefix("module:") {
         return own_module(context, tree, module).map_err(|error| Unprovided::Failed(format!("{error:#}")));
+    }
+    if let Some(fix) = artifact.strip_prefix("signed:") {
+        return signed(context, tree, fix).map_err(|error| Unprovided::Failed(format!("{error:#}")));
     }
     if let Some((options, fix)) = artifact.strip_prefix("without:").and_then(|rest| rest.split_once(':')) {
         return unprotected(context, tree, options, fix)
@@ -239,6 +242,12 @@ fn own_module(context: &Context, tree: &KernelTree, name: &str) -> Result<PathBu
     let bytes = std::fs::read(&file).with_context(|| format!("could not read {}", file.display()))?;
     let unpacked = klp_pipeline::image::unpack_module(&bytes)?;
     for_guest(context, tree, &format!("{name}.ko"), &unpacked)
+}
+
+/// A fix, signed with the key that the kernel trusts.
+fn signed(context: &Context, tree: &KernelTree, fix: &str) -> Result<PathBuf> {
+    let built = context.build(tree, fix, Range::default())?;
+    Ok(klp_pipeline::sign::sign(tree, &built.ko, None, &built.dir.join("7-sign"))?)
 }
 
 /// A module that lacks what the kernel's options ask of code; it is an error if `verify` lets it pass.

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Stage 7: the signature that a kernel asks for, appended to the finished module. Nothing may change it afterwards.
+//!
+//! Source: `Documentation/admin-guide/module-signing.rst`.
+
+use std::path::{Path, PathBuf};
+
+use klp_base::process::Cmd;
+
+use crate::error::{Error, make_dir};
+use crate::kernel::KernelTree;
+
+/// Signs a module with a key that the kernel trusts, by the kernel's own program, into `dir`: the path of the signed one.
+///
+/// `key` is a PEM file with the private key and the certificate; none takes the one that was made with the kernel.
+///
+/// # Errors
+/// There is no key, the kernel does not check signatures, or signing failed.
+pub fn sign(tree: &KernelTree, ko: &Path, key: Option<&Path>, dir: &Path) -> Result<PathBuf, Error> {
+    let not_able = |what: String, help: &str| Error::NotAble { what, help: help.to_owned() };
+    let hash = tree.config.value("MODULE_SIG_HASH").ok_or_else(|| {
+        not_able(
+            format!("{} checks no signatures of modules (CONFIG_MODULE_SIG)", tree.id),
+            "leave the module unsigned",
+        )
+    })?;
+    let key = key.or(tree.signing_key.as_deref()).ok_or_else(|| {
+        not_able(
+            format!("{} has no signing key of its own: whoever built it keeps it", tree.id),
+            "give the key that the machines trust: --sign-key FILE (PEM, private key and certificate)",
+        )
+    })?;
+    let program = tree.headers.join("scripts/sign-file");
+    make_dir(dir)?;
+    let signed = dir.join(ko.file_name().unwrap_or_default());
+    Cmd::new(&program)
+        .arg(hash)
+        .args([key, key, ko, &signed])
+        .hint("the kernel's tree for modules should hold its program scripts/sign-file")
+        .run()?;
+    Ok(signed)
+}
