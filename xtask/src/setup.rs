@@ -139,7 +139,15 @@ pub(crate) fn ensure_for(pin: &Pin, sink: &dyn Sink) -> Result<()> {
             .chain(libraries.map(|(header, package)| ((*header).to_owned(), (*package).to_owned())))
             .collect()
     };
-    install(&missing, sink)
+    install(&missing, sink)?;
+    if pin.arch == Arch::Arm64 && !musl_is_there(MUSL_ARM64) {
+        sink.note(format!("  set-up       installing Rust's target {MUSL_ARM64} with rustup"));
+        let added = Cmd::new("rustup").args(["target", "add", MUSL_ARM64]).cwd(project_root()).run();
+        if let Err(error) = added {
+            sink.warn(format!("rustup refused ({})", error.to_string().lines().next().unwrap_or_default()));
+        }
+    }
+    Ok(())
 }
 
 /// The architecture as the harness knows it.

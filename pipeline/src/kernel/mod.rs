@@ -326,3 +326,58 @@ impl KernelTree {
         self.config.is_on("RUST") && self.headers.join("rust/libkernel.rmeta").is_file()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Pin, Error> {
+        let dir = tempfile::tempdir().unwrap();
+        let kernel = dir.path().join("kernel-configs/k");
+        std::fs::create_dir_all(&kernel).unwrap();
+        std::fs::write(kernel.join("kernel.toml"), text).unwrap();
+        Pin::load(&Project::open(dir.path()).unwrap(), "k")
+    }
+
+    const HEAD: &str = "description = 'x'\narch = 'arm64'\nrelease = '7.3.4-x'\n";
+
+    #[test]
+    fn a_source_kernel_names_fragments_toolchain_and_source() {
+        let package = format!(
+            "[packages.source]\nname = 'linux-source-7.3'\nversion = '1'\nsha256 = '{}'\n",
+            "0".repeat(64)
+        );
+        let source = format!("{HEAD}kind = 'source'\nfragments = ['boot']\n");
+        let pin = load(&format!("{source}toolchain = {{ llvm = 19 }}\n{package}")).unwrap();
+        assert!(!pin.has_kernel_crate() && pin.tools().iter().any(|tool| tool.package == "clang-19"));
+        let rust = "toolchain = { gcc = 12, rust = '1.95.0', bindgen = '0.72.1' }\n";
+        assert!(load(&format!("{source}{rust}{package}")).unwrap().has_kernel_crate());
+        for (text, expected) in [
+            (format!("{source}{package}"), "`toolchain` is missing"),
+            (
+                format!("{HEAD}kind = 'source'\ntoolchain = {{ llvm = 19 }}\n{package}"),
+                "`fragments` is missing",
+            ),
+            (format!("{source}toolchain = {{ llvm = 19 }}\n[packages]"), "`packages.source` is missing"),
+            (
+                format!("{source}toolchain = {{ llvm = 19 }}\n{}", package.replace(".source", ".sauce")),
+                "`packages.source` is missing",
+            ),
+            (
+                format!(
+                    "{source}toolchain = {{ llvm = 19 }}\n{package}{}",
+                    package.replace(".source", ".sauce")
+                ),
+                "`packages.sauce`: unknown role; there are source, busybox",
+            ),
+            (format!("{HEAD}kind = 'stock'\nfragments = []\n[packages]"), "is missing"),
+            (
+                format!("{source}toolchain = {{ llvm = 19 }}\n{}", package.replace("'0", "'x")),
+                "64 hexadecimal",
+            ),
+        ] {
+            let error = load(&text).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("kernel.toml"), "{text}: {error}");
+        }
+    }
+}
