@@ -55,6 +55,10 @@ const LINKER_SCRIPT: &str = "SECTIONS {
 pub fn key(tree: &KernelTree, project: &Project, target: &Target, rustc: &Rustc) -> Result<Key, Error> {
     let mut key =
         Key::new("compile").with(rustc.version()).with(flags::rustc(tree).join(" ")).with(LINKER_SCRIPT);
+    if target.language() == Language::Kernel {
+        // Its flags and its crates are the kernel's.
+        key = key.with(&tree.fingerprint);
+    }
     let dirs = target.fixes.iter().map(|fix| fix.dir.join("src")).chain([project.kmod().join("src")]);
     for dir in dirs {
         for file in klp_base::cache::walk(&dir)? {
