@@ -37,7 +37,7 @@ pub(super) fn compile(inputs: &Inputs<'_>, dir: &Path, log: &Path) -> Result<Vec
     make_dir(&work.join("meta"))?;
     make_dir(&work.join("arguments"))?;
     for item in &crates {
-        write(&work.join("arguments").join(&item.name), arguments(item, &work))?;
+        write(&work.join("arguments").join(&item.name), arguments(item, &work, &inputs.tree.headers))?;
     }
     write(&work.join("Kbuild"), kbuild_file(&inputs.resolved.module, &crates))?;
 
@@ -145,13 +145,14 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 /// rustc's arguments for one crate beside those of the kernel, one a line.
-fn arguments(item: &Crate, work: &Path) -> String {
+fn arguments(item: &Crate, work: &Path, headers: &Path) -> String {
     let meta = work.join("meta");
     let shown = item.shown.parent().unwrap_or(Path::new("")).display();
     let mut text = format!(
-        "-L\n{}\n--emit=metadata={}\n--remap-path-prefix={}={shown}\n",
+        "-L\n{}\n--emit=metadata={}\n--remap-path-prefix={}=kernel\n--remap-path-prefix={}={shown}\n",
         meta.display(),
         metadata(&meta, &item.name),
+        headers.display(),
         work.join(&item.name).display(),
     );
     for (alias, name) in &item.uses {

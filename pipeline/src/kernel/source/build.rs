@@ -44,9 +44,9 @@ pub(super) fn build(
     sink: &dyn Sink,
 ) -> Result<(), Error> {
     check_host(pin, source, dir)?;
-    let rust = rust_words(pin, source, cache, sink)?;
     let work = dir.join("work");
     make_dir(&work)?;
+    let rust = rust_words(pin, source, &work, cache, sink)?;
     let tree = stage(sink, "source", &pin.id, || {
         unpack(pin, &work, cache, sink).map(|tree| (StageEnd::Done, tree))
     })?;
@@ -129,7 +129,13 @@ fn check_host(pin: &Pin, source: &SourcePin, dir: &Path) -> Result<(), Error> {
 }
 
 /// What make must be told of Rust: the pinned compiler itself, not a wrapper that asks the home directory.
-fn rust_words(pin: &Pin, source: &SourcePin, cache: &Cache, sink: &dyn Sink) -> Result<Vec<String>, Error> {
+fn rust_words(
+    pin: &Pin,
+    source: &SourcePin,
+    work: &Path,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<Vec<String>, Error> {
     let (Some(version), Some(bindgen)) = (&source.toolchain.rust, &source.toolchain.bindgen) else {
         return Ok(Vec::new());
     };
@@ -150,7 +156,10 @@ fn rust_words(pin: &Pin, source: &SourcePin, cache: &Cache, sink: &dyn Sink) -> 
     })?;
     let mut words = rustc.make_words();
     words.push(format!("BINDGEN={}", tools.join("bin/bindgen").display()));
-    words.push(format!("RUST_LIB_SRC={}", rustc.library().display()));
+    let library = rustc.library().display();
+    words.push(format!("RUST_LIB_SRC={library}"));
+    // Panics in the kernel's crates name source files, and some end in the modules that use them.
+    words.push(format!("KRUSTFLAGS=--remap-path-prefix={library}=library --remap-path-prefix={}=.", work.display()));
     Ok(words)
 }
 
@@ -197,7 +206,6 @@ impl Maker<'_> {
             .args(self.source.toolchain.make_words(self.pin.arch))
             .args(&self.rust)
             .arg(format!("KCFLAGS=-ffile-prefix-map={work}=."))
-            .arg(format!("KRUSTFLAGS=--remap-path-prefix={work}=."))
             .clean_env()
             .env("LC_ALL", "C")
             .env("KBUILD_BUILD_TIMESTAMP", "2026-01-01 00:00:00 UTC")

@@ -36,6 +36,9 @@ pub(super) fn fetch(pin: &Pin, cache: &Cache, sink: &dyn Sink) -> Result<KernelT
         .with(pin.release.as_str())
         .with(wanted.text())
         .with(format!("{:?}", source.toolchain));
+    if source.toolchain.rust.is_some() {
+        key = key.with("paths of core left out");
+    }
     for (role, package) in pin.packages.iter().filter(|(role, _)| *role == "source") {
         key = key.with(role).with(&package.name).with(&package.version).with(&package.sha256);
     }
