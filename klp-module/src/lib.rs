@@ -11,7 +11,9 @@
 
 mod elf;
 mod error;
+mod manifest;
 mod table;
+mod unpack;
 
 use std::borrow::Cow;
 
@@ -19,7 +21,9 @@ use klp_format::{ALIAS_PREFIX, KlpSymbol, ModuleName, NameError, SYMBOL_PREFIX};
 
 pub use elf::{Binding, Machine, Relocation, Section, Symbol, SymbolKind, SymbolSection};
 pub use error::{Error, TableError};
+pub use manifest::{Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestError, ManifestFix, State};
 pub use table::{KlpLayout, PatchTable, PatchedFunction, PatchedObject, Place};
+pub use unpack::{Compression, UnpackError, unpack};
 
 /// The last bytes of a signed module (`MODULE_SIG_STRING` in `include/linux/module_signature.h`).
 const SIGNATURE_TRAILER: &[u8] = b"~Module signature appended~\n";
@@ -145,6 +149,19 @@ impl<'a> Module<'a> {
         })
     }
 
+    /// What the module says of what it repairs; `None` where it was not built by Ferrograft.
+    ///
+    /// # Errors
+    /// It has a manifest that is none, or of a schema that is newer than this program.
+    pub fn manifest(&self) -> Result<Option<Manifest>, ManifestError> {
+        self.modinfo_value(MANIFEST_KEY).map(|text| Manifest::from_modinfo(&text)).transpose()
+    }
+
+    /// The build id: the description of the GNU build-id note, in hexadecimal digits.
+    pub fn build_id(&self) -> Option<String> {
+        build_id_of_notes(self.section(".note.gnu.build-id")?.data)
+    }
+
     /// Whether a signature is appended. It says nothing about who signed or whether the kernel knows the key.
     pub fn has_appended_signature(&self) -> bool {
         self.bytes.ends_with(SIGNATURE_TRAILER)
@@ -171,5 +188,52 @@ impl<'a> Module<'a> {
     /// no end within 10,000 entries.
     pub fn patch_table(&self, layout: &KlpLayout, patch: &str) -> Result<PatchTable, TableError> {
         table::read(self, layout, patch)
+    }
+}
+
+/// The GNU build id in the bytes of an ELF note section, as they also stand in `/sys/module/<name>/notes/` and
+/// `/sys/kernel/notes`: in hexadecimal digits. Source: the ELF gABI, section Note Sections.
+pub fn build_id_of_notes(mut notes: &[u8]) -> Option<String> {
+    const GNU_BUILD_ID: u32 = 3;
+    let word = |bytes: &[u8], at: usize| {
+        Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+    };
+    loop {
+        let name_size = word(notes, 0)? as usize;
+        let size = word(notes, 4)? as usize;
+        let kind = word(notes, 8)?;
+        let name = notes.get(12..12_usize.checked_add(name_size)?)?;
+        let start = 12_usize.checked_add(name_size.checked_next_multiple_of(4)?)?;
+        let description = notes.get(start..start.checked_add(size)?)?;
+        if kind == GNU_BUILD_ID && name == b"GNU\0" {
+            return Some(description.iter().map(|byte| format!("{byte:02x}")).collect());
+        }
+        notes = notes.get(start.checked_add(size.checked_next_multiple_of(4)?)?..)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::build_id_of_notes;
+
+    #[test]
+    fn the_build_id_is_found_among_other_notes() {
+        let mut notes = Vec::new();
+        for (kind, name, description) in
+            [(1_u32, &b"Linux\0"[..], &b"abc"[..]), (3, b"GNU\0", &[0xab, 0x01, 0xff])]
+        {
+            notes.extend(u32::try_from(name.len()).unwrap().to_le_bytes());
+            notes.extend(u32::try_from(description.len()).unwrap().to_le_bytes());
+            notes.extend(kind.to_le_bytes());
+            for part in [name, description] {
+                notes.extend(part);
+                notes.resize(notes.len().next_multiple_of(4), 0);
+            }
+        }
+        assert_eq!(build_id_of_notes(&notes).as_deref(), Some("ab01ff"));
+        for length in 0..notes.len() - 1 {
+            assert_eq!(build_id_of_notes(&notes[..length]), None, "{length}");
+        }
+        assert_eq!(build_id_of_notes(&[0xff; 64]), None);
     }
 }
