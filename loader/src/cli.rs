@@ -3,43 +3,70 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::export::Format;
+use crate::load::Request;
+use crate::transition::{OnStall, Patience};
 
 /// What `kpatch help` prints.
 pub(crate) const USAGE: &str = "\
 usage: kpatch <command> [<args>]
 
 Valid commands:
-   load [--no-check] <module>
-      load a patch module into the running kernel and wait until it is in effect;
-      --no-check skips our own checks, the kernel still refuses what it cannot load
-   load --all
-      load all patch modules that are installed for the running kernel
-   unload <module>
-      revert a patch and take its module out of the running kernel
-   unload --all
-      revert all patches and take their modules out of the running kernel
+   install [-k|--kernel-version <kernel>] <file>
+      install a patch module, to be loaded at boot
+   uninstall [-k|--kernel-version <kernel>] <module>
+      take a patch module out of what is loaded at boot; the running kernel stays as it is
+   uninstall --prune [--dry-run]
+      take out the modules of kernels that are no longer on this machine
+   rollback [<line>]
+      go back to the version before the newest one that is installed
+   load <module>, load --all
+      load a patch module, or all that are installed, into the running kernel
+   unload <module>, unload --all
+      revert a patch, or all, and take the module out of the running kernel
 
-   info <module>
-      show the information in a patch module
-   list
+   list [--json]
       list loaded and installed patch modules
+   status [--check] [--json]
+      show kernel, patches, transition, what is fixed and what the next boot will do
+   info [--json] <module>
+      show the information in a patch module
+   check [--json] <module>
+      say whether a patch module can be loaded into the running kernel
+   history [--json]
+      show what was changed
+   export --format openvex|openmetrics [--output <file>]
+      say what is fixed, for scanners and monitors
+
+   signal
+      poke the tasks that hold a transition up
+   force --it-can-never-be-unloaded
+      end a transition for all tasks at once
+   confirm
+      trust the patches that are loaded, should this machine crash
 
    version
       show the version of this command
    help
       show this text
 
-A <module> is a file, or the name of a module that is installed for the running kernel.
+kpatch <command> --help shows the options of a command. A <module> is a file, or the name of a
+module that is installed for the running kernel. --root <dir> works on another root's files.
 
 Exit codes: 0 done, 1 other failure, 2 usage, 3 no such module, 4 not for this kernel,
-5 refused by the kernel, 6 transition stalled, 7 still in use";
+5 refused by the kernel, 6 transition stalled, 7 still in use, 128 + signal interrupted";
 
 /// What the arguments ask for.
 pub(crate) enum Parsed {
-    Verb(Verb),
+    Verb {
+        verb: Verb,
+        root: Option<PathBuf>,
+    },
     /// Help for one verb, or for all.
     Help(String),
     /// A verb that there is not.
@@ -48,54 +75,142 @@ pub(crate) enum Parsed {
     Wrong(Option<String>),
 }
 
-/// What to do.
-pub(crate) enum Verb {
-    Load { target: Target, check: bool },
-    Unload(Target),
-    List,
-    Info(PathBuf),
-    Version,
-    Help,
-}
-
-/// To what.
-pub(crate) enum Target {
-    One(PathBuf),
-    All,
-}
-
 #[derive(Parser)]
 #[command(name = "kpatch", disable_help_subcommand = true, override_help = USAGE)]
+/// Load, list and unload kernel live patches.
 struct Line {
+    /// Work on the files below this directory; modules cannot be loaded there.
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<PathBuf>,
     #[command(subcommand)]
-    verb: Words,
+    verb: Verb,
 }
 
+/// What to do.
 #[derive(Subcommand)]
-enum Words {
+pub(crate) enum Verb {
     /// Load a patch module into the running kernel and wait until it is in effect.
     #[command(after_help = "Example: kpatch load ./kpatch-6_12_117-1-1.ko")]
     Load {
         /// Skip our own checks; the kernel still refuses what it cannot load.
         #[arg(long)]
         no_check: bool,
+        /// Load it although a newer version of its line is enabled.
+        #[arg(long)]
+        allow_older: bool,
         #[command(flatten)]
-        target: TargetWords,
+        patience: PatienceWords,
+        #[command(flatten)]
+        target: Target,
     },
     /// Revert a patch and take its module out of the running kernel.
     #[command(after_help = "Example: kpatch unload kpatch_6_12_117_1_1")]
     Unload {
         #[command(flatten)]
-        target: TargetWords,
+        patience: PatienceWords,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Install a patch module, to be loaded at boot. The running kernel stays as it is.
+    #[command(after_help = "Example: kpatch install ./kpatch-6_12_117-1-1.ko")]
+    Install {
+        /// The kernel that it is for; the running one where none is given.
+        #[arg(short, long, value_name = "KERNEL")]
+        kernel_version: Option<String>,
+        /// A module's file: .ko, .ko.xz, .ko.zst or .ko.gz.
+        file: Option<PathBuf>,
+    },
+    /// Take a patch module out of what is loaded at boot. The running kernel stays as it is.
+    #[command(after_help = "Example: kpatch uninstall kpatch_6_12_117_1_1")]
+    Uninstall {
+        /// The kernel that it is for; the running one where none is given.
+        #[arg(short, long, value_name = "KERNEL")]
+        kernel_version: Option<String>,
+        /// Keep it for rollback, as when a newer version is there.
+        #[arg(long, conflicts_with = "prune")]
+        keep: bool,
+        /// Take out the modules of all kernels that are no longer on this machine.
+        #[arg(long, conflicts_with = "module")]
+        prune: bool,
+        /// With --prune: only say which.
+        #[arg(long, requires = "prune")]
+        dry_run: bool,
+        /// The module's name.
+        module: Option<PathBuf>,
+    },
+    /// Go back to the version before the newest one that is installed for the running kernel.
+    #[command(after_help = "Example: kpatch rollback")]
+    Rollback {
+        #[command(flatten)]
+        patience: PatienceWords,
+        /// Name of the line, or of a module of it; may be left out where there is only one.
+        line: Option<String>,
     },
     /// List loaded and installed patch modules.
     #[command(after_help = "Example: kpatch list")]
-    List,
+    List {
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Show kernel, patches, transition, what is fixed and what the next boot will do.
+    #[command(
+        after_help = "Example: kpatch status --check\n\nExit codes of --check: 0 current, 1 outdated or not loaded, 2 stalled, 3 unknown"
+    )]
+    Status {
+        #[command(flatten)]
+        json: Json,
+        /// One line for monitors, and an exit code.
+        #[arg(long, conflicts_with = "json")]
+        check: bool,
+    },
     /// Show the information in a patch module.
     #[command(after_help = "Example: kpatch info kpatch_6_12_117_1_1")]
     Info {
+        #[command(flatten)]
+        json: Json,
         /// A file, or the name of a module that is installed for the running kernel.
         module: PathBuf,
+    },
+    /// Say whether a patch module can be loaded into the running kernel, as far as that can be known before.
+    #[command(after_help = "Example: kpatch check ./kpatch-6_12_117-1-1.ko")]
+    Check {
+        #[command(flatten)]
+        json: Json,
+        /// A file, or the name of a module that is installed for the running kernel.
+        module: PathBuf,
+    },
+    /// Show what was changed on this machine.
+    #[command(after_help = "Example: kpatch history")]
+    History {
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Say what is fixed, for scanners and monitors.
+    #[command(after_help = "Example: kpatch export --format openvex --output /var/lib/vex/kernel.json")]
+    Export {
+        /// In which form.
+        #[arg(long)]
+        format: Format,
+        /// Replace this file instead of printing.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Poke the tasks that hold a transition up.
+    #[command(after_help = "Example: kpatch signal")]
+    Signal,
+    /// End a transition for all tasks at once. They may crash, and the patch can never be removed.
+    #[command(after_help = "Example: kpatch force --it-can-never-be-unloaded")]
+    Force {
+        /// What it costs, as the word without which nothing is done.
+        #[arg(long)]
+        it_can_never_be_unloaded: bool,
+    },
+    /// Trust the patches that are loaded: a crash from now on no longer keeps them from being loaded at boot.
+    #[command(after_help = "Example: kpatch confirm")]
+    Confirm {
+        /// Wait until each has been loaded for so many seconds; a signal to end confirms at once.
+        #[arg(long, value_name = "SECONDS", default_value = "0")]
+        settle: u64,
     },
     /// Show the version of this command.
     #[command(after_help = "Example: kpatch version")]
@@ -105,40 +220,63 @@ enum Words {
     Help,
 }
 
+/// How a read verb answers.
+#[derive(Args)]
+pub(crate) struct Json {
+    /// Answer in JSON, for programs; docs/schemas describes it.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// To what.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
-struct TargetWords {
+pub(crate) struct Target {
     /// All of them.
     #[arg(long)]
     all: bool,
     /// A file, or the name of a module that is installed for the running kernel.
-    module: Option<PathBuf>,
+    pub(crate) module: Option<PathBuf>,
 }
 
-impl From<TargetWords> for Target {
-    fn from(words: TargetWords) -> Self {
-        // The group has one of the two.
-        words.module.map_or(Self::All, Self::One)
-    }
+#[derive(Args)]
+pub(crate) struct PatienceWords {
+    /// What to do when the transition stalls: load reverses, unload fails where nothing is given.
+    #[arg(long, value_name = "POLICY")]
+    on_stall: Option<OnStall>,
+    /// Seconds until it has stalled (75); with --on-stall wait seconds until waiting ends (never).
+    #[arg(long, value_name = "SECONDS")]
+    deadline: Option<u64>,
 }
 
-impl From<Words> for Verb {
-    fn from(words: Words) -> Self {
-        match words {
-            Words::Load { no_check, target } => Self::Load { target: target.into(), check: !no_check },
-            Words::Unload { target } => Self::Unload(target.into()),
-            Words::List => Self::List,
-            Words::Info { module } => Self::Info(module),
-            Words::Version => Self::Version,
-            Words::Help => Self::Help,
+impl PatienceWords {
+    fn or(&self, usual: OnStall) -> Patience {
+        Patience {
+            on_stall: self.on_stall.unwrap_or(usual),
+            deadline: self.deadline.map(Duration::from_secs),
         }
     }
+
+    /// As an unload takes it.
+    pub(crate) fn for_unload(&self) -> Patience {
+        self.or(OnStall::Fail)
+    }
+
+    /// As a load takes it.
+    pub(crate) fn for_load(&self, check: bool, allow_older: bool) -> Request {
+        Request { check, allow_older, patience: self.or(OnStall::Reverse) }
+    }
+}
+
+/// The command line as clap describes it, for man page and completions.
+pub fn command() -> clap::Command {
+    Line::command()
 }
 
 /// Reads the arguments, the program's name first.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Parsed {
     let error = match Line::try_parse_from(arguments) {
-        Ok(line) => return Parsed::Verb(line.verb.into()),
+        Ok(line) => return Parsed::Verb { verb: line.verb, root: line.root },
         Err(error) => error,
     };
     match error.kind() {

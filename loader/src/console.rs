@@ -13,11 +13,13 @@ pub(crate) struct Console<'w> {
     out: &'w mut dyn Write,
     err: &'w mut dyn Write,
     failed: Option<io::Error>,
+    /// Whether a line of progress stands on the terminal.
+    progress: bool,
 }
 
 impl<'w> Console<'w> {
     pub(crate) fn new(out: &'w mut dyn Write, err: &'w mut dyn Write) -> Self {
-        Self { out, err, failed: None }
+        Self { out, err, failed: None, progress: false }
     }
 
     /// Progress or a row of a listing.
@@ -38,9 +40,32 @@ impl<'w> Console<'w> {
         let _ = writeln!(self.err, "{text}");
     }
 
+    /// A line on the terminal that the next one replaces.
+    pub(crate) fn progress(&mut self, text: impl Display) {
+        self.progress = true;
+        let _ = write!(self.err, "\r\x1b[K{text}").and_then(|()| self.err.flush());
+    }
+
+    /// Takes the line of progress away.
+    pub(crate) fn end_progress(&mut self) {
+        if std::mem::take(&mut self.progress) {
+            let _ = write!(self.err, "\r\x1b[K").and_then(|()| self.err.flush());
+        }
+    }
+
+    /// A JSON document, on lines of its own.
+    pub(crate) fn json(&mut self, value: &impl serde::Serialize) {
+        match serde_json::to_string_pretty(value) {
+            Ok(text) => self.say(text),
+            Err(error) => {
+                self.failed.get_or_insert(io::Error::other(error));
+            }
+        }
+    }
+
     /// An error: its lines, each with the command's name, those that explain indented below.
     pub(crate) fn error(&mut self, error: &Error) {
-        if !matches!(error, Error::Usage { message: None }) {
+        if !matches!(error, Error::Usage { message: None } | Error::Verdict { .. }) {
             for line in error.to_string().lines() {
                 if line.starts_with(' ') { self.note(line) } else { self.warn(line) }
             }

@@ -20,6 +20,71 @@ pub enum Error {
         /// What is wrong with them, where the usage does not say it all.
         message: Option<String>,
     },
+    /// An argument cannot be used; the usage would not help.
+    #[error("{message}")]
+    Argument {
+        /// Why.
+        message: String,
+        /// The exit code of the failure's class.
+        code: u8,
+    },
+    /// Another module of that name is installed.
+    #[error(
+        "{shown} is already installed\n  {path} is another build of it; to put this one in its place:\n  kpatch uninstall -k {release} {name}, then install it again"
+    )]
+    Installed {
+        /// The argument.
+        shown: String,
+        /// The installed file.
+        path: String,
+        /// Its module's name.
+        name: String,
+        /// Its kernel.
+        release: String,
+    },
+    /// Another kpatch works for too long.
+    #[error("another kpatch ({holder}) is still at work; try again when it has ended")]
+    Locked {
+        /// What it says of itself.
+        holder: String,
+    },
+    /// A signal asked this program to end.
+    #[error("interrupted by {}: {state}", signal_name(*signal))]
+    Interrupted {
+        /// Its number.
+        signal: i32,
+        /// How things were left.
+        state: String,
+    },
+    /// The kernel of another root does not run.
+    #[error("{verb} works on the running kernel, not on that of --root {}", root.display())]
+    Offline {
+        /// The verb.
+        verb: &'static str,
+        /// The root.
+        root: PathBuf,
+    },
+    /// `force` without its word.
+    #[error(
+        "force ends the transition while tasks still run code that it takes away from under them: they may crash the machine, and neither the patch nor its module can ever be removed until the next boot\n  kpatch status shows the tasks and what would free them; if that is meant all the same:\n  kpatch force --it-can-never-be-unloaded"
+    )]
+    ForceNeedsWord,
+    /// A patch that may have crashed an earlier boot.
+    #[error(
+        "{module} is left out: the boot in which it was loaded at {since} ended without a shutdown in good order before the patch was confirmed (a crash or a power cut)\n  kpatch load {module} tries it again; kpatch rollback goes back to the version before it"
+    )]
+    Unconfirmed {
+        /// The module.
+        module: ModuleName,
+        /// When it was loaded.
+        since: String,
+    },
+    /// `status --check` found something; its line says what.
+    #[error("")]
+    Verdict {
+        /// The exit code that monitors know.
+        code: u8,
+    },
     /// No file and no installed module.
     #[error("can't find {}", module.display())]
     NotFound {
@@ -118,6 +183,24 @@ pub enum Error {
         /// Whether it could be taken out again.
         undone: Result<(), Box<Error>>,
     },
+    /// The transition of a load stalled and is left to the kernel.
+    #[error(
+        "transition stalled for {module}\n  the module stays loaded, and the kernel goes on with the transition: it ends when the tasks named above leave\n  the patched code (kpatch status shows them); kpatch unload {module} takes it back"
+    )]
+    LoadLeft {
+        /// The module.
+        module: ModuleName,
+    },
+    /// The transition of an unload stalled and was turned round.
+    #[error(
+        "transition stalled for {module}\nfailed to disable module {module}\n  {}", reversed(*complete)
+    )]
+    UnloadReversed {
+        /// The module.
+        module: ModuleName,
+        /// Whether the way back is complete.
+        complete: bool,
+    },
     /// The transition of an unload stalled.
     #[error(
         "transition stalled for {module}\nfailed to disable module {module}\n  the kernel goes on with the transition: it ends when the tasks named above leave the patched code, then\n  run kpatch unload {module} again; kpatch load {module} turns it round"
@@ -196,15 +279,22 @@ impl Error {
     /// The exit code of the failure's class; the crate's documentation lists them.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage { .. } => 2,
+            Self::Usage { .. } | Self::Offline { .. } | Self::ForceNeedsWord => 2,
+            Self::Argument { code, .. } | Self::Verdict { code } => *code,
+            Self::Interrupted { signal, .. } => 128 + u8::try_from(*signal).unwrap_or(0),
             Self::NotFound { .. } | Self::NotLoaded { .. } | Self::Name { .. } => 3,
             Self::Refused { .. }
             | Self::TooLarge { .. }
             | Self::LoadedOther { .. }
+            | Self::Installed { .. }
+            | Self::Unconfirmed { .. }
             | Self::OtherBuild { .. } => 4,
             Self::Insert { .. } | Self::Enable { .. } | Self::Disable { .. } | Self::Remove { .. } => 5,
-            Self::LoadStalled { .. } | Self::UnloadStalled { .. } => 6,
-            Self::InUse { .. } => 7,
+            Self::LoadStalled { .. }
+            | Self::LoadLeft { .. }
+            | Self::UnloadStalled { .. }
+            | Self::UnloadReversed { .. } => 6,
+            Self::InUse { .. } | Self::Locked { .. } => 7,
             Self::Release { .. }
             | Self::File { .. }
             | Self::PatchedNothing { .. }
@@ -212,6 +302,18 @@ impl Error {
             | Self::SomeFailed { .. }
             | Self::Output { .. } => 1,
         }
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    signal_hook::low_level::signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned)
+}
+
+fn reversed(complete: bool) -> &'static str {
+    if complete {
+        "it is enabled again for all tasks: nothing has changed"
+    } else {
+        "it is being enabled again, and the kernel goes on with that (kpatch list shows when it is done)"
     }
 }
 

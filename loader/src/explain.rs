@@ -221,7 +221,10 @@ fn name(errno: Errno) -> Option<&'static str> {
 pub(crate) fn file_advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "; run this as root",
-        io::ErrorKind::ReadOnlyFilesystem => "; is /sys mounted writable here?",
+        io::ErrorKind::ReadOnlyFilesystem => "; the file system is mounted read-only",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; nothing was changed: make room there, then try again"
+        }
         _ => "",
     }
 }

@@ -31,28 +31,45 @@
 
 mod check;
 mod cli;
+mod conflicts;
 mod console;
+mod durable;
 mod error;
 mod explain;
+mod export;
+mod history;
 mod info;
+mod install;
 mod kmsg;
+mod known;
 mod list;
 mod livepatch;
 mod load;
+mod lock;
+mod module_file;
+mod poke;
+mod record;
+mod rollback;
+mod status;
 mod store;
 mod system;
+mod tasks;
 mod transition;
+mod trial;
 mod unload;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
 
-use cli::{Parsed, Target, Verb};
+use cli::{Parsed, Verb};
 use console::Console;
 
 pub use check::Refusal;
+pub use cli::command;
 pub use error::Error;
-pub use system::{Kernel, Linux, System};
+pub use system::{Image, Kernel, Linux, System};
 
 /// Runs the command line `arguments` (the program's name first) and returns the exit code. Progress and listings go to
 /// `out`, everything else to `err`.
@@ -64,7 +81,10 @@ pub fn main(
 ) -> u8 {
     let mut console = Console::new(out, err);
     let result = match cli::parse(arguments) {
-        Parsed::Verb(verb) => run(verb, system, &mut console),
+        Parsed::Verb { verb, root: Some(root) } if root != Path::new("/") => {
+            run(verb, &System::offline(root), &mut console)
+        }
+        Parsed::Verb { verb, .. } => run(verb, system, &mut console),
         Parsed::Help(text) => {
             console.note(text);
             Ok(())
@@ -75,6 +95,7 @@ pub fn main(
         }
         Parsed::Wrong(message) => Err(Error::Usage { message }),
     };
+    system.keep_lock(None);
     match result.and_then(|()| console.finish()) {
         Ok(()) => 0,
         Err(error) => {
@@ -85,15 +106,48 @@ pub fn main(
 }
 
 fn run(verb: Verb, system: &System, console: &mut Console<'_>) -> Result<(), Error> {
-    match verb {
-        Verb::Load { target: Target::One(module), check } => {
-            load::one(system, console, &store::find(system, &module)?, check)
+    if let Some(name) = changes(&verb) {
+        let touches_kernel = matches!(verb, Verb::Load { .. } | Verb::Unload { .. });
+        if touches_kernel && !system.is_running() {
+            return Err(Error::Offline { verb: name, root: system.root().to_owned() });
         }
-        Verb::Load { target: Target::All, check } => load::all(system, console, check),
-        Verb::Unload(Target::One(module)) => unload::one(system, console, &store::module_name(&module)?),
-        Verb::Unload(Target::All) => unload::all(system, console),
-        Verb::List => list::run(system, console),
-        Verb::Info(module) => info::run(system, console, &module),
+        lock::take(system, console, name)?;
+    }
+    match verb {
+        Verb::Load { no_check, allow_older, patience, target } => {
+            let request = patience.for_load(!no_check, allow_older);
+            match target.module {
+                Some(module) => load::recorded_one(system, console, &store::find(system, &module)?, &request),
+                None => load::all(system, console, &request),
+            }
+        }
+        Verb::Unload { patience, target } => match target.module {
+            Some(module) => {
+                unload::recorded_one(system, console, &store::module_name(&module)?, patience.for_unload())
+            }
+            None => unload::all(system, console, patience.for_unload()),
+        },
+        Verb::Install { kernel_version, file } => {
+            let file = file.ok_or_else(no_module)?;
+            install::install(system, console, &file, kernel_version.as_deref())
+        }
+        Verb::Uninstall { prune: true, dry_run, .. } => install::prune(system, console, dry_run),
+        Verb::Uninstall { kernel_version, keep, module, .. } => {
+            let module = module.ok_or_else(no_module)?;
+            install::uninstall(system, console, &module, kernel_version.as_deref(), keep)
+        }
+        Verb::Rollback { patience, line } => {
+            rollback::run(system, console, line.as_deref(), &patience.for_load(true, true))
+        }
+        Verb::List { json } => list::run(system, console, json.json),
+        Verb::Status { json, check } => status::run(system, console, json.json, check),
+        Verb::Info { json, module } => info::run(system, console, &module, json.json),
+        Verb::Check { json, module } => info::judge(system, console, &module, json.json),
+        Verb::History { json } => history::run(system, console, json.json),
+        Verb::Export { format, output } => export::run(system, console, format, output.as_deref()),
+        Verb::Signal => poke::signal(system, console),
+        Verb::Force { it_can_never_be_unloaded } => poke::force(system, console, it_can_never_be_unloaded),
+        Verb::Confirm { settle } => trial::confirm(system, console, Duration::from_secs(settle)),
         Verb::Version => {
             console.say(env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -102,5 +156,22 @@ fn run(verb: Verb, system: &System, console: &mut Console<'_>) -> Result<(), Err
             console.note(cli::USAGE);
             Ok(())
         }
+    }
+}
+
+fn no_module() -> Error {
+    Error::Argument { message: "no module file specified".to_owned(), code: 2 }
+}
+
+/// The name of a verb that changes something and may therefore not work beside another one. `signal` and `force` may:
+/// they are for what another one waits for. `confirm` takes the lock itself, when it has waited.
+fn changes(verb: &Verb) -> Option<&'static str> {
+    match verb {
+        Verb::Load { .. } => Some("load"),
+        Verb::Unload { .. } => Some("unload"),
+        Verb::Install { file: Some(_), .. } => Some("install"),
+        Verb::Uninstall { module: Some(_), .. } | Verb::Uninstall { prune: true, .. } => Some("uninstall"),
+        Verb::Rollback { .. } => Some("rollback"),
+        _ => None,
     }
 }

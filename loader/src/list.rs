@@ -1,27 +1,81 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `list`: loaded and installed patch modules.
 
+use serde::Serialize;
+
 use crate::console::Console;
-use crate::livepatch::{self, Function};
+use crate::livepatch::{self, Function, State};
+use crate::tasks::{self, Stalled, Task};
 use crate::{Error, System, store, transition};
 
-pub(crate) fn run(system: &System, console: &mut Console<'_>) -> Result<(), Error> {
-    console.say("Loaded patch modules:");
+#[derive(Serialize)]
+struct Document {
+    schema: &'static str,
+    loaded: Vec<Loaded>,
+    /// While a patch is in transition.
+    stalled: Vec<Task>,
+    hidden_tasks: usize,
+    installed: Vec<Installed>,
+    /// Where the kernel says which patch is on top (6.13 and later).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    functions: Option<Vec<Function>>,
+}
+
+#[derive(Serialize)]
+struct Loaded {
+    module: String,
+    state: State,
+}
+
+#[derive(Serialize)]
+struct Installed {
+    module: String,
+    kernel: String,
+    path: String,
+}
+
+pub(crate) fn run(system: &System, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
+    let mut loaded = Vec::new();
     for patch in livepatch::patches(system)? {
         // One without a state has gone since the directory was read.
         if let Some(state) = livepatch::state(system, &patch)? {
-            console.say(format_args!("{patch} [{state}]"));
+            loaded.push(Loaded { module: patch, state });
         }
     }
-    if let Some(patch) = livepatch::changing(system)? {
-        transition::report(console, &livepatch::stalled(system, &patch)?);
+    let changing = loaded.iter().find(|patch| patch.state.is_changing());
+    let stalled = match changing {
+        Some(patch) => tasks::stalled(system, &patch.module)?,
+        None => Stalled::default(),
+    };
+    let installed = store::installed(system)?;
+    let functions = livepatch::functions(system)?;
+    if json {
+        let row = |module: &store::Installed| Installed {
+            module: module.name(),
+            kernel: module.release.clone(),
+            path: module.path(),
+        };
+        console.json(&Document {
+            schema: "ferrograft.kpatch.list/1",
+            loaded,
+            stalled: stalled.tasks,
+            hidden_tasks: stalled.hidden,
+            installed: installed.iter().map(row).collect(),
+            functions,
+        });
+        return Ok(());
     }
+    console.say("Loaded patch modules:");
+    for Loaded { module, state } in &loaded {
+        console.say(format_args!("{module} [{state}]"));
+    }
+    transition::report(console, &stalled);
     console.say("");
     console.say("Installed patch modules:");
-    for module in store::installed(system)? {
+    for module in installed {
         console.say(format_args!("{} ({})", module.name(), module.release));
     }
-    if let Some(functions) = livepatch::functions(system)? {
+    if let Some(functions) = functions {
         console.say("");
         console.say("Currently livepatched functions:");
         table(console, &functions);

@@ -7,6 +7,7 @@ use std::fmt;
 
 use klp_format::ModuleName;
 use rustix::io::Errno;
+use serde::Serialize;
 
 use crate::system::is_gone;
 use crate::{Error, System};
@@ -15,7 +16,8 @@ use crate::{Error, System};
 pub(crate) const DIRECTORY: &str = "/sys/kernel/livepatch";
 
 /// What a patch is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum State {
     Enabled,
     Disabled,
@@ -29,7 +31,7 @@ impl State {
         matches!(self, Self::Enabled | Self::Enabling)
     }
 
-    fn is_changing(self) -> bool {
+    pub(crate) fn is_changing(self) -> bool {
         matches!(self, Self::Enabling | Self::Disabling)
     }
 }
@@ -107,66 +109,6 @@ pub(crate) fn reference_count(system: &System, module: &ModuleName) -> Result<Op
     Ok(text.and_then(|text| text.trim().parse().ok()))
 }
 
-/// A task that holds a transition up.
-pub(crate) struct Task {
-    tid: String,
-    name: String,
-    stack: String,
-}
-
-impl fmt::Display for Task {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}\nstack:", self.tid, self.name.trim_end())?;
-        self.stack.lines().try_for_each(|line| write!(f, "\n{line}"))
-    }
-}
-
-/// The tasks that hold a transition up.
-#[derive(Default)]
-pub(crate) struct Stalled {
-    pub(crate) tasks: Vec<Task>,
-    /// Tasks whose state only root may read.
-    pub(crate) hidden: usize,
-}
-
-/// The tasks that hold the transition of `patch` up: those whose `patch_state` is neither -1 (no transition) nor the
-/// patch's `enabled`.
-pub(crate) fn stalled(system: &System, patch: &str) -> Result<Stalled, Error> {
-    let mut stalled = Stalled::default();
-    let Some(enabled) = flag(system, patch, "enabled")? else {
-        return Ok(stalled);
-    };
-    let goal = i32::from(enabled);
-    let mut processes: Vec<u32> =
-        system.names("/proc")?.iter().filter_map(|name| name.parse().ok()).collect();
-    processes.sort_unstable();
-    for process in processes {
-        for tid in system.names(&format!("/proc/{process}/task"))? {
-            let directory = format!("/proc/{process}/task/{tid}");
-            match task_state(system, &directory) {
-                Ok(Some(state)) if state != -1 && state != goal => {}
-                Ok(_) => continue,
-                Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::PermissionDenied => {
-                    stalled.hidden += 1;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            }
-            // Without the name the task has gone meanwhile.
-            if let Some(name) = system.read(&format!("{directory}/comm"))? {
-                let stack = system.read(&format!("{directory}/stack"))?.unwrap_or_default();
-                stalled.tasks.push(Task { tid, name, stack });
-            }
-        }
-    }
-    Ok(stalled)
-}
-
-fn task_state(system: &System, directory: &str) -> Result<Option<i32>, Error> {
-    let text = system.read(&format!("{directory}/patch_state"))?;
-    Ok(text.and_then(|text| text.trim().parse().ok()))
-}
-
 /// The patch that is changing, of which there is at most one.
 pub(crate) fn changing(system: &System) -> Result<Option<String>, Error> {
     for patch in patches(system)? {
@@ -178,8 +120,9 @@ pub(crate) fn changing(system: &System) -> Result<Option<String>, Error> {
 }
 
 /// A patched function and the patch whose code it runs.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Function {
+    #[serde(rename = "module")]
     pub(crate) patch: String,
     pub(crate) object: String,
     /// Name and occurrence, as sysfs shows them: `cmdline_proc_show,1`.
@@ -208,6 +151,24 @@ pub(crate) fn functions(system: &System) -> Result<Option<Vec<Function>>, Error>
     Ok(known.then(|| top.into_iter().map(row).collect()))
 }
 
+/// The functions that a patch replaces, as `(object, function)` and without their occurrence, whether its objects are
+/// patched now or not.
+pub(crate) fn replaced_by(system: &System, patch: &str) -> Result<Vec<(String, String)>, Error> {
+    let mut found = Vec::new();
+    for object in system.names(&format!("{DIRECTORY}/{patch}"))? {
+        let directory = format!("{DIRECTORY}/{patch}/{object}");
+        if !system.path(&directory).is_dir() {
+            continue;
+        }
+        for function in system.names(&directory)? {
+            if let Some((name, _)) = function.split_once(',') {
+                found.push((object.clone(), name.to_owned()));
+            }
+        }
+    }
+    Ok(found)
+}
+
 fn functions_of(system: &System, patch: &str) -> Result<Vec<(String, String)>, Error> {
     let mut found = Vec::new();
     for object in system.names(&format!("{DIRECTORY}/{patch}"))? {
@@ -222,7 +183,17 @@ fn functions_of(system: &System, patch: &str) -> Result<Vec<(String, String)>, E
     Ok(found)
 }
 
-fn flag(system: &System, patch: &str, file: &str) -> Result<Option<bool>, Error> {
+/// What is written into a patch's directory to end its transition for all tasks at once.
+pub(crate) fn force(system: &System, patch: &str) -> Result<(), Error> {
+    let path = format!("{DIRECTORY}/{patch}/force");
+    match system.write(&path, "1") {
+        Ok(()) => Ok(()),
+        Err(error) if is_gone(&error) => Ok(()),
+        Err(source) => Err(Error::file("write", &path, source)),
+    }
+}
+
+pub(crate) fn flag(system: &System, patch: &str, file: &str) -> Result<Option<bool>, Error> {
     let path = format!("{DIRECTORY}/{patch}/{file}");
     match system.read(&path) {
         Ok(text) => Ok(text.map(|text| text.trim() == "1")),

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `load`: inserts a live patch and waits until it is in effect.
 
-use std::fs::File;
-use std::io::Read;
+use std::time::Duration;
 
 use klp_format::ModuleName;
 use klp_module::Module;
@@ -11,17 +10,29 @@ use rustix::io::Errno;
 use crate::console::Console;
 use crate::kmsg::Log;
 use crate::livepatch::{self, State};
+use crate::module_file::{self, ModuleFile, refused};
+use crate::record::{What, recorded};
 use crate::store::{self, Source};
-use crate::transition::{self, Outcome};
+use crate::transition::{self, OnStall, Outcome, Patience};
 use crate::unload::{self, BUSY_ATTEMPTS, BUSY_INTERVAL, Voice};
-use crate::{Error, Refusal, System, check};
+use crate::{Error, Refusal, System, check, known, trial};
 
-/// The largest file that is read, in bytes: many times that of a module with full debug information.
-const FILE_MAX: u64 = 256 << 20;
+/// How long `load --all` waits for transitions in all, so that no patch delays a boot for longer.
+const BUDGET: Duration = Duration::from_secs(120);
+
+/// How to load.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    /// Whether our own checks come first; else only the kernel judges.
+    pub(crate) check: bool,
+    /// Whether an older version may replace a newer one.
+    pub(crate) allow_older: bool,
+    pub(crate) patience: Patience,
+}
 
 /// Every module that is installed for the running kernel, the newest of each line. One that fails does not keep the others
-/// from being loaded.
-pub(crate) fn all(system: &System, console: &mut Console<'_>, check: bool) -> Result<(), Error> {
+/// from being loaded; one that may have crashed an earlier boot is left out.
+pub(crate) fn all(system: &System, console: &mut Console<'_>, request: &Request) -> Result<(), Error> {
     let installed = store::installed_for(system, &system.release()?)?;
     let (modules, older) = store::newest(installed);
     for (module, newer) in older {
@@ -29,8 +40,18 @@ pub(crate) fn all(system: &System, console: &mut Console<'_>, check: bool) -> Re
     }
     let total = modules.len();
     let mut failed = 0;
+    let end = system.kernel().now() + request.patience.deadline.unwrap_or(BUDGET);
     for module in modules {
-        if let Err(error) = one(system, console, &store::source(system, &module), check) {
+        let left = end.saturating_sub(system.kernel().now());
+        let deadline = Some(left.min(request.patience.deadline.unwrap_or(Duration::from_secs(75))));
+        let request = Request { patience: Patience { deadline, ..request.patience }, ..*request };
+        let source = store::source(system, &module);
+        let loaded = skip_unconfirmed(system, console, &source)
+            .and_then(|()| recorded_one(system, console, &source, &request));
+        if let Err(error) = loaded {
+            if matches!(error, Error::Interrupted { .. }) {
+                return Err(error);
+            }
             console.error(&error);
             failed += 1;
         }
@@ -38,45 +59,91 @@ pub(crate) fn all(system: &System, console: &mut Console<'_>, check: bool) -> Re
     if failed == 0 { Ok(()) } else { Err(Error::SomeFailed { action: "loaded", failed, total }) }
 }
 
-/// One module. With `check` false only the kernel judges it.
-pub(crate) fn one(
+/// An error for a patch that was loaded in a boot which ended neither confirmed nor in good order.
+fn skip_unconfirmed(system: &System, console: &mut Console<'_>, source: &Source) -> Result<(), Error> {
+    let file = ModuleFile::open(source)?;
+    // What cannot be read is refused where it is loaded.
+    let Some((name, module)) = Module::parse(&file.bytes).ok().and_then(|m| Some((m.name().ok()?, m))) else {
+        return Ok(());
+    };
+    if livepatch::state(system, name.as_str())?.is_some_and(State::is_on) {
+        return Ok(());
+    }
+    let build = module_file::build_of(&module, &file.bytes);
+    let Some(trial) = trial::unconfirmed(system, name.as_str(), &build)? else {
+        return Ok(());
+    };
+    let since = trial.time();
+    let error = Error::Unconfirmed { module: name.clone(), since };
+    crate::record::change(system, console, What::Skip, name.as_str(), &trial.kernel, Err(&error));
+    Err(error)
+}
+
+/// One module, written down where anything was done.
+pub(crate) fn recorded_one(
     system: &System,
     console: &mut Console<'_>,
     source: &Source,
-    check: bool,
+    request: &Request,
 ) -> Result<(), Error> {
-    let (file, bytes) = open(source)?;
-    let refused = |refusals| Error::Refused { path: source.shown.clone(), refusals };
-    let not_a_module = |error| refused(vec![Refusal::NotAModule(error)]);
-    let parsed = Module::parse(&bytes).and_then(|module| Ok((module.name()?, module)));
+    let file = ModuleFile::open(source)?;
+    let parsed = file.module(source).and_then(|module| {
+        let name = module.name().map_err(|error| refused(source, Refusal::NotAModule(error)))?;
+        Ok((name, module))
+    });
     let (name, module) = match parsed {
         Ok((name, module)) => (name, Some(module)),
-        Err(error) if check => return Err(not_a_module(error)),
+        Err(error) if request.check => return Err(error),
         // Should the kernel take it all the same, then most likely under its file's name.
         Err(_) => (store::module_name(&source.shown)?, None),
     };
-
     if is_on_already(system, console, source, &name, module.as_ref())? {
-        return finish(system, console, &name);
+        return finish(system, console, &name, request.patience);
     }
-    if let Some(module) = module.filter(|_| check) {
-        let refusals = check::refusals(system, &module)?;
-        if !refusals.is_empty() {
-            return Err(refused(refusals));
+    let release = system.release()?;
+    recorded(system, console, What::Load, name.as_str(), release.as_str(), |console| {
+        one(system, console, (source, &file), (&name, module.as_ref()), request)
+    })
+}
+
+fn one(
+    system: &System,
+    console: &mut Console<'_>,
+    (source, file): (&Source, &ModuleFile),
+    (name, module): (&ModuleName, Option<&Module<'_>>),
+    request: &Request,
+) -> Result<(), Error> {
+    if let Some(module) = module.filter(|_| request.check) {
+        let verdict = check::judge(system, module, request.allow_older)?;
+        for warning in &verdict.warnings {
+            console.warn(format_args!("{name}: {warning}"));
+        }
+        if !verdict.refusals.is_empty() {
+            return Err(Error::Refused { path: source.shown.clone(), refusals: verdict.refusals });
         }
     }
     // What is left of it from before, replaced or disabled, patches nothing.
-    match livepatch::is_loaded_livepatch(system, &name)? {
+    match livepatch::is_loaded_livepatch(system, name)? {
         None => {}
-        Some(true) => unload::remove(system, console, &name, Voice::Quiet)?,
-        Some(false) => return Err(Error::LoadedOther { module: name, action: "load a patch over" }),
+        Some(true) => unload::remove(system, console, name, Voice::Quiet)?,
+        Some(false) => return Err(Error::LoadedOther { module: name.clone(), action: "load a patch over" }),
     }
     console.say(format_args!("loading patch module: {}", source.shown.display()));
-    insert(system, console, source, &file)?;
-    if livepatch::state(system, name.as_str())?.is_none() {
-        return Err(Error::PatchedNothing { module: name });
+    let release = system.release()?;
+    let build = module.map_or_else(String::new, |module| module_file::build_of(module, &file.bytes));
+    trial::begin(system, console, name.as_str(), &build, release.as_str());
+    if let Err(error) = insert(system, console, source, file) {
+        trial::end(system, console, name.as_str());
+        return Err(error);
     }
-    finish(system, console, &name)
+    if livepatch::state(system, name.as_str())?.is_none() {
+        trial::end(system, console, name.as_str());
+        return Err(Error::PatchedNothing { module: name.clone() });
+    }
+    if let Some(module) = module {
+        known::remember(system, console, name.as_str(), module);
+    }
+    finish(system, console, name, request.patience)
 }
 
 /// Whether the patch is loaded and enabled, or could be turned round on its way out.
@@ -107,18 +174,6 @@ fn is_on_already(
     }
 }
 
-fn open(source: &Source) -> Result<(File, Vec<u8>), Error> {
-    let error = |action, error| Error::file(action, &source.shown, error);
-    let mut file = File::open(&source.file).map_err(|source| error("open", source))?;
-    let length = file.metadata().map_err(|source| error("read", source))?.len();
-    if length > FILE_MAX {
-        return Err(Error::TooLarge { path: source.shown.clone(), length, limit: FILE_MAX });
-    }
-    let mut bytes = Vec::new();
-    (&mut file).take(FILE_MAX).read_to_end(&mut bytes).map_err(|source| error("read", source))?;
-    Ok((file, bytes))
-}
-
 /// Turns a patch that is being disabled round. `false`: it was too late, the patch is disabled.
 fn re_enable(system: &System, console: &mut Console<'_>, name: &ModuleName) -> Result<bool, Error> {
     console.say("module already loaded, re-enabling");
@@ -130,11 +185,16 @@ fn re_enable(system: &System, console: &mut Console<'_>, name: &ModuleName) -> R
     }
 }
 
-fn insert(system: &System, console: &mut Console<'_>, source: &Source, file: &File) -> Result<(), Error> {
+fn insert(
+    system: &System,
+    console: &mut Console<'_>,
+    source: &Source,
+    file: &ModuleFile,
+) -> Result<(), Error> {
     let mut attempt = 1;
     loop {
         let mut log = Log::from_here(system);
-        let Err(errno) = system.kernel().insert(file) else {
+        let Err(errno) = system.kernel().insert(file.image()) else {
             return Ok(());
         };
         let changing = if errno == Errno::BUSY { livepatch::changing(system)? } else { None };
@@ -152,16 +212,32 @@ fn insert(system: &System, console: &mut Console<'_>, source: &Source, file: &Fi
     }
 }
 
-/// Waits for the transition; a patch that stalls is taken out again.
-fn finish(system: &System, console: &mut Console<'_>, name: &ModuleName) -> Result<(), Error> {
-    if transition::wait(system, console, name.as_str())? == Outcome::Complete {
-        let is_on = livepatch::state(system, name.as_str())?.is_some_and(State::is_on);
-        let overtaken = || Error::Overtaken { module: name.clone(), state: "no longer enabled" };
-        return if is_on { Ok(()) } else { Err(overtaken()) };
+/// Waits for the transition; what happens to a patch that stalls is the policy's to say.
+fn finish(
+    system: &System,
+    console: &mut Console<'_>,
+    name: &ModuleName,
+    patience: Patience,
+) -> Result<(), Error> {
+    match transition::wait(system, console, name.as_str(), patience)? {
+        Outcome::Complete => {
+            let is_on = livepatch::state(system, name.as_str())?.is_some_and(State::is_on);
+            let overtaken = || Error::Overtaken { module: name.clone(), state: "no longer enabled" };
+            if is_on { Ok(()) } else { Err(overtaken()) }
+        }
+        Outcome::Interrupted(signal) => {
+            let state = format!(
+                "{name} is loaded, and the kernel goes on with its transition (kpatch list shows when it is done): kpatch unload {name} takes it back"
+            );
+            Err(Error::Interrupted { signal, state })
+        }
+        Outcome::Stalled if patience.on_stall == OnStall::Reverse => {
+            console.say(format_args!("module {name} did not complete its transition, unloading..."));
+            let undone = unload::one(system, console, name, Patience::USUAL).map_err(Box::new);
+            Err(Error::LoadStalled { module: name.clone(), undone })
+        }
+        Outcome::Stalled => Err(Error::LoadLeft { module: name.clone() }),
     }
-    console.say(format_args!("module {name} did not complete its transition, unloading..."));
-    let undone = unload::one(system, console, name).map_err(Box::new);
-    Err(Error::LoadStalled { module: name.clone(), undone })
 }
 
 /// Whether the loaded module of that name has another build id. Where one of the two has none, nothing is known.

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use klp_format::{KernelRelease, ModuleName};
 
-use crate::{Error, System};
+use crate::{Error, System, module_file};
 
-const DIRECTORY: &str = "/var/lib/kpatch";
-const EXTENSION: &str = ".ko";
+pub(crate) const DIRECTORY: &str = "/var/lib/kpatch";
+/// The modules that were replaced, by kernel as the others; not listed.
+pub(crate) const PREVIOUS: &str = "/var/lib/kpatch/.previous";
 
 /// An installed module.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Installed {
     /// The directory it lies in: the kernel that it is for.
     pub(crate) release: String,
@@ -27,6 +29,11 @@ impl Installed {
     /// Its path on the machine.
     pub(crate) fn path(&self) -> String {
         format!("{DIRECTORY}/{}/{}", self.release, self.file)
+    }
+
+    /// Its path where it was replaced and is kept.
+    pub(crate) fn previous_path(&self) -> String {
+        format!("{PREVIOUS}/{}/{}", self.release, self.file)
     }
 }
 
@@ -53,16 +60,35 @@ pub(crate) fn installed_for(system: &System, release: &KernelRelease) -> Result<
 }
 
 fn of_directory(system: &System, release: &str) -> Result<Vec<Installed>, Error> {
-    let files = system.names(&format!("{DIRECTORY}/{release}"))?;
-    let modules = files.into_iter().filter(|file| file.ends_with(EXTENSION));
+    files_of(system, &format!("{DIRECTORY}/{release}"), release)
+}
+
+fn files_of(system: &System, directory: &str, release: &str) -> Result<Vec<Installed>, Error> {
+    let files = system.names(directory)?;
+    let modules = files.into_iter().filter(|file| module_file::stem(file).is_some());
     Ok(modules.map(|file| Installed { release: release.to_owned(), file }).collect())
+}
+
+/// The replaced modules that are kept for one kernel, in order.
+pub(crate) fn previous_for(system: &System, release: &KernelRelease) -> Result<Vec<Installed>, Error> {
+    files_of(system, &format!("{PREVIOUS}/{release}"), release.as_str())
+}
+
+/// Of a kernel's modules the one of this name.
+pub(crate) fn named(
+    system: &System,
+    release: &KernelRelease,
+    name: &str,
+) -> Result<Option<Installed>, Error> {
+    let wanted = normalized(name);
+    Ok(installed_for(system, release)?.into_iter().find(|module| module.name() == wanted))
 }
 
 /// The file that an argument means: a path, where it looks like one and there is such a file; else the module of that name
 /// that is installed for the running kernel. `foo-bar`, `foo_bar` and `foo-bar.ko` are one name.
 pub(crate) fn find(system: &System, argument: &Path) -> Result<Source, Error> {
     let text = argument.to_string_lossy();
-    let is_path = text.contains('/') || text.ends_with(EXTENSION);
+    let is_path = text.contains('/') || module_file::stem(&text).is_some();
     if is_path && argument.is_file() {
         return Ok(Source { shown: argument.to_owned(), file: argument.to_owned() });
     }
@@ -70,9 +96,7 @@ pub(crate) fn find(system: &System, argument: &Path) -> Result<Source, Error> {
     if text.contains('/') {
         return Err(not_found());
     }
-    let wanted = normalized(&text);
-    let modules = installed_for(system, &system.release()?)?;
-    let found = modules.into_iter().find(|module| module.name() == wanted).ok_or_else(not_found)?;
+    let found = named(system, &system.release()?, &text)?.ok_or_else(not_found)?;
     Ok(source(system, &found))
 }
 
@@ -87,9 +111,9 @@ pub(crate) fn module_name(argument: &Path) -> Result<ModuleName, Error> {
     ModuleName::new(&normalized(&file)).map_err(|reason| Error::Name { reason })
 }
 
-/// File name to module name: one trailing `.ko` off, each `-` an underscore.
-fn normalized(file: &str) -> String {
-    file.strip_suffix(EXTENSION).unwrap_or(file).replace('-', "_")
+/// File name to module name: one trailing `.ko` (with what says that it is compressed) off, each `-` an underscore.
+pub(crate) fn normalized(file: &str) -> String {
+    module_file::stem(file).unwrap_or(file).replace('-', "_")
 }
 
 /// Of the modules that replace each other the newest one each: a module named `kpatch_<kernel>_<version>_<release>` replaces
@@ -119,8 +143,8 @@ pub(crate) fn newest(modules: Vec<Installed>) -> (Vec<Installed>, Vec<(Installed
     (chosen, older)
 }
 
-/// Line, version and release of a module that is named by the convention.
-fn line_of(name: &str) -> Option<(String, (u64, u64))> {
+/// Line, version and release of a module that is named by the convention `kpatch_<kernel>_<version>_<release>`.
+pub(crate) fn line_of(name: &str) -> Option<(String, (u64, u64))> {
     let mut parts = name.strip_prefix("kpatch_")?.rsplitn(3, '_');
     let release = parts.next()?.parse().ok()?;
     let version = parts.next()?.parse().ok()?;

@@ -2,23 +2,36 @@
 //! The machine: its files below one root directory, and the calls that are no files. Tests put another root and other
 //! calls in their place.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use klp_format::{KernelRelease, ModuleName};
 use rustix::io::Errno;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::Error;
 
-/// What cannot be done through files: insertion, removal and time.
+/// A module's image on its way into the kernel.
+#[derive(Clone, Copy)]
+pub enum Image<'a> {
+    /// A file that holds it, open for reading: what security policies on files can judge.
+    File(&'a File),
+    /// Its bytes, where the file is compressed.
+    Bytes(&'a [u8]),
+}
+
+/// What cannot be done through files: insertion, removal, signals, services and time.
 pub trait Kernel {
-    /// Inserts the module in a file that is open for reading (`finit_module(2)`), without parameters.
+    /// Inserts a module without parameters (`finit_module(2)`, `init_module(2)`).
     ///
     /// # Errors
     /// What the kernel answers.
-    fn insert(&self, module: &File) -> Result<(), Errno>;
+    fn insert(&self, module: Image<'_>) -> Result<(), Errno>;
 
     /// Removes a module without waiting (`delete_module(2)` with `O_NONBLOCK`).
     ///
@@ -29,19 +42,57 @@ pub trait Kernel {
     /// Time since some fixed moment; it never goes back.
     fn now(&self) -> Duration;
 
+    /// The time of day.
+    fn clock(&self) -> SystemTime;
+
     /// Waits.
     fn sleep(&self, time: Duration);
+
+    /// The signal that asked this program to end, if one did.
+    fn interrupted(&self) -> Option<i32>;
+
+    /// Asks systemd to start a unit at each boot (`systemctl enable`) below `root`.
+    ///
+    /// # Errors
+    /// There is no systemctl, or it refused: what it said.
+    fn enable_unit(&self, unit: &str, root: &Path) -> Result<(), String>;
+
+    /// Whether a person sees the standard error, and with it progress.
+    fn shows_progress(&self) -> bool;
 }
 
 /// The running kernel.
 #[derive(Debug)]
 pub struct Linux {
     start: Instant,
+    signal: Arc<AtomicUsize>,
+}
+
+impl Linux {
+    /// The running kernel; SIGINT, SIGTERM and SIGHUP no longer end this program but are remembered.
+    pub fn new() -> Self {
+        let signal = Arc::new(AtomicUsize::new(0));
+        for number in [SIGHUP, SIGINT, SIGTERM] {
+            let value = usize::try_from(number).unwrap_or(0);
+            // Should the kernel refuse a handler, the signal ends the program, as without one.
+            let _ = signal_hook::flag::register_usize(number, Arc::clone(&signal), value);
+        }
+        Self { start: Instant::now(), signal }
+    }
+}
+
+impl Default for Linux {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Kernel for Linux {
-    fn insert(&self, module: &File) -> Result<(), Errno> {
-        rustix::system::finit_module(module, c"", 0)
+    fn insert(&self, module: Image<'_>) -> Result<(), Errno> {
+        match module {
+            Image::File(file) => rustix::system::finit_module(file, c"", 0),
+            Image::Bytes(bytes) => rustix::system::init_module(bytes, c""),
+        }
     }
 
     fn remove(&self, module: &ModuleName) -> Result<(), Errno> {
@@ -55,8 +106,36 @@ impl Kernel for Linux {
         self.start.elapsed()
     }
 
+    fn clock(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
     fn sleep(&self, time: Duration) {
         std::thread::sleep(time);
+    }
+
+    fn interrupted(&self) -> Option<i32> {
+        i32::try_from(self.signal.load(Ordering::Relaxed)).ok().filter(|number| *number != 0)
+    }
+
+    fn enable_unit(&self, unit: &str, root: &Path) -> Result<(), String> {
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the wrapper of klp-base is for hosts that build; this is the only program that the loader starts"
+        )]
+        let mut systemctl = std::process::Command::new("systemctl");
+        if root != Path::new("/") {
+            systemctl.arg("--root").arg(root);
+        }
+        match systemctl.args(["enable", unit]).status() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("systemctl enable {unit} ended with {status}")),
+            Err(error) => Err(format!("systemctl could not be run: {error}")),
+        }
+    }
+
+    fn shows_progress(&self) -> bool {
+        io::stderr().is_terminal()
     }
 }
 
@@ -64,17 +143,39 @@ impl Kernel for Linux {
 pub struct System {
     root: PathBuf,
     kernel: Box<dyn Kernel>,
+    running: bool,
+    lock: RefCell<Option<File>>,
 }
 
 impl System {
     /// The one that this program runs on.
     pub fn running() -> Self {
-        Self::new(PathBuf::from("/"), Box::new(Linux { start: Instant::now() }))
+        Self::new(PathBuf::from("/"), Box::new(Linux::new()))
     }
 
-    /// One whose files (`/sys`, `/proc`, `/dev`, `/var/lib/kpatch`) lie below `root`.
+    /// One whose files (`/sys`, `/proc`, `/dev`, `/var/lib/kpatch`) lie below `root`, and whose kernel is `kernel`.
     pub fn new(root: PathBuf, kernel: Box<dyn Kernel>) -> Self {
-        Self { root, kernel }
+        Self { root, kernel, running: true, lock: RefCell::default() }
+    }
+
+    /// One whose files lie below `root` and whose kernel does not run: what `--root` asks for.
+    pub fn offline(root: PathBuf) -> Self {
+        Self { running: false, ..Self::new(root, Box::new(Linux::new())) }
+    }
+
+    /// Whether its kernel is the one that runs, so that modules can be inserted.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running
+    }
+
+    /// Its root directory.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Keeps the lock that [`crate::lock::take`] made.
+    pub(crate) fn keep_lock(&self, lock: Option<File>) {
+        *self.lock.borrow_mut() = lock;
     }
 
     pub(crate) fn kernel(&self) -> &dyn Kernel {
@@ -85,6 +186,12 @@ impl System {
     pub(crate) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// The id of this boot; empty where the kernel does not say.
+    pub(crate) fn boot_id(&self) -> String {
+        let text = self.read("/proc/sys/kernel/random/boot_id").ok().flatten().unwrap_or_default();
+        text.trim_end().to_owned()
     }
 
     /// The release of its kernel.

@@ -8,9 +8,10 @@ use rustix::io::Errno;
 
 use crate::console::Console;
 use crate::livepatch::{self, State};
+use crate::record::{What, recorded};
 use crate::system::Backoff;
-use crate::transition::{self, Outcome};
-use crate::{Error, System};
+use crate::transition::{self, OnStall, Outcome, Patience};
+use crate::{Error, System, trial};
 
 /// How long a module that is no longer patching anything may stay in use before it is given up.
 const WAIT_FOR_USERS: Duration = Duration::from_secs(15);
@@ -27,13 +28,16 @@ pub(crate) enum Voice {
 }
 
 /// Every patch that the livepatch core knows. One that fails does not keep the others from being unloaded.
-pub(crate) fn all(system: &System, console: &mut Console<'_>) -> Result<(), Error> {
+pub(crate) fn all(system: &System, console: &mut Console<'_>, patience: Patience) -> Result<(), Error> {
     let patches = livepatch::patches(system)?;
     let total = patches.len();
     let mut failed = 0;
     for patch in patches {
         let name = ModuleName::new(&patch).map_err(|reason| Error::Name { reason });
-        if let Err(error) = name.and_then(|name| one(system, console, &name)) {
+        if let Err(error) = name.and_then(|name| recorded_one(system, console, &name, patience)) {
+            if matches!(error, Error::Interrupted { .. }) {
+                return Err(error);
+            }
             console.error(&error);
             failed += 1;
         }
@@ -41,10 +45,28 @@ pub(crate) fn all(system: &System, console: &mut Console<'_>) -> Result<(), Erro
     if failed == 0 { Ok(()) } else { Err(Error::SomeFailed { action: "unloaded", failed, total }) }
 }
 
+/// One patch, written down.
+pub(crate) fn recorded_one(
+    system: &System,
+    console: &mut Console<'_>,
+    module: &ModuleName,
+    patience: Patience,
+) -> Result<(), Error> {
+    let release = system.release()?;
+    recorded(system, console, What::Unload, module.as_str(), release.as_str(), |console| {
+        one(system, console, module, patience)
+    })
+}
+
 /// One patch.
-pub(crate) fn one(system: &System, console: &mut Console<'_>, module: &ModuleName) -> Result<(), Error> {
+pub(crate) fn one(
+    system: &System,
+    console: &mut Console<'_>,
+    module: &ModuleName,
+    patience: Patience,
+) -> Result<(), Error> {
     if livepatch::state(system, module.as_str())?.is_some() {
-        disable(system, console, module)?;
+        disable(system, console, module, patience)?;
     } else {
         match livepatch::is_loaded_livepatch(system, module)? {
             None => return Err(Error::NotLoaded { module: module.clone() }),
@@ -53,21 +75,50 @@ pub(crate) fn one(system: &System, console: &mut Console<'_>, module: &ModuleNam
             Some(true) => {}
         }
     }
-    remove(system, console, module, Voice::Aloud)
+    remove(system, console, module, Voice::Aloud)?;
+    trial::end(system, console, module.as_str());
+    Ok(())
 }
 
-fn disable(system: &System, console: &mut Console<'_>, module: &ModuleName) -> Result<(), Error> {
+fn disable(
+    system: &System,
+    console: &mut Console<'_>,
+    module: &ModuleName,
+    patience: Patience,
+) -> Result<(), Error> {
     if livepatch::state(system, module.as_str())?.is_some_and(State::is_on) {
         console.say(format_args!("disabling patch module: {module}"));
         ask_to_disable(system, console, module)?;
     }
-    if transition::wait(system, console, module.as_str())? == Outcome::Stalled {
-        return Err(Error::UnloadStalled { module: module.clone() });
+    match transition::wait(system, console, module.as_str(), patience)? {
+        Outcome::Complete => {}
+        Outcome::Stalled if patience.on_stall == OnStall::Reverse => return reverse(system, console, module),
+        Outcome::Stalled => return Err(Error::UnloadStalled { module: module.clone() }),
+        Outcome::Interrupted(signal) => {
+            let state = format!(
+                "{module} is being disabled, and the kernel goes on with that (kpatch list shows when it is done): then kpatch unload {module} removes it; kpatch load {module} turns it round"
+            );
+            return Err(Error::Interrupted { signal, state });
+        }
     }
     if livepatch::state(system, module.as_str())?.is_some_and(State::is_on) {
         return Err(Error::Overtaken { module: module.clone(), state: "enabled again" });
     }
     Ok(())
+}
+
+/// Enables a patch again whose way out has stalled.
+fn reverse(system: &System, console: &mut Console<'_>, module: &ModuleName) -> Result<(), Error> {
+    console.say(format_args!("module {module} did not complete its transition, enabling it again..."));
+    match livepatch::set_enabled(system, module, true) {
+        None | Some(Ok(())) => {}
+        // It was disabled in the last moment: what was asked for in the first place.
+        Some(Err(Errno::INVAL)) => return Ok(()),
+        Some(Err(errno)) => return Err(Error::Enable { module: module.clone(), errno }),
+    }
+    let outcome = transition::wait(system, console, module.as_str(), Patience::USUAL)?;
+    let complete = outcome == Outcome::Complete;
+    Err(Error::UnloadReversed { module: module.clone(), complete })
 }
 
 fn ask_to_disable(system: &System, console: &mut Console<'_>, module: &ModuleName) -> Result<(), Error> {
@@ -101,6 +152,7 @@ pub(crate) fn remove(
     voice: Voice,
 ) -> Result<(), Error> {
     let mut waiting = Backoff::new(system, WAIT_FOR_USERS);
+    crate::known::forget(system, module.as_str());
     let mut said = voice == Voice::Quiet;
     loop {
         match livepatch::reference_count(system, module)? {

@@ -192,8 +192,8 @@ fn version_and_help() {
 #[test]
 fn wrong_usage_is_exit_code_2() {
     let machine = Machine::new();
-    let unknown = machine.run(&["force"]);
-    assert_eq!((unknown.code, unknown.out.as_str()), (2, "subcommand force not recognized\n"));
+    let unknown = machine.run(&["patch"]);
+    assert_eq!((unknown.code, unknown.out.as_str()), (2, "subcommand patch not recognized\n"));
     assert!(unknown.err.starts_with("usage: kpatch "));
     assert!(machine.run(&[]).err.starts_with("usage: kpatch "));
     let wrong: &[&[&str]] = &[

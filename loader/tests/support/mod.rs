@@ -8,10 +8,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use klp_format::ModuleName;
-use kpatch::{Kernel, System};
+use kpatch::{Image, Kernel, System};
 use rustix::io::Errno;
 
 pub const RELEASE: &str = "6.12.117+deb12-amd64";
@@ -20,8 +20,11 @@ pub const MODULE: &[u8] = include_bytes!("../../../klp-module/tests/data/cmdline
 
 /// What the kernel does when it is called, on the machine's files.
 type Answer = Box<dyn FnMut(&Files) -> Result<(), Errno>>;
-/// What the kernel does as time goes by.
-type Event = (Duration, Box<dyn FnOnce(&Files)>);
+/// What happens as time goes by.
+enum Event {
+    Files(Box<dyn FnOnce(&Files)>),
+    Signal(i32),
+}
 
 /// What a command did.
 pub struct Ran {
@@ -96,18 +99,23 @@ impl Files {
 struct State {
     files: Files,
     time: Cell<Duration>,
-    events: RefCell<Vec<Event>>,
+    events: RefCell<Vec<(Duration, Event)>>,
     insert: RefCell<Answer>,
     remove: RefCell<Answer>,
     calls: RefCell<Vec<String>>,
+    signal: Cell<Option<i32>>,
+    systemctl: RefCell<Result<(), String>>,
 }
 
 struct Fake(Rc<State>);
 
 impl Kernel for Fake {
-    fn insert(&self, module: &File) -> Result<(), Errno> {
+    fn insert(&self, module: Image<'_>) -> Result<(), Errno> {
         self.0.calls.borrow_mut().push("insert".to_owned());
-        assert!(module.metadata().unwrap().is_file());
+        match module {
+            Image::File(file) => assert!(file.metadata().unwrap().is_file()),
+            Image::Bytes(bytes) => assert!(bytes.starts_with(b"\x7fELF")),
+        }
         (self.0.insert.borrow_mut())(&self.0.files)
     }
 
@@ -130,8 +138,30 @@ impl Kernel for Fake {
         self.0.time.set(now);
         let (due, later) = self.0.events.take().into_iter().partition(|(at, _)| *at <= now);
         self.0.events.replace(later);
-        let due: Vec<Event> = due;
-        due.into_iter().for_each(|(_, event)| event(&self.0.files));
+        let due: Vec<(Duration, Event)> = due;
+        for (_, event) in due {
+            match event {
+                Event::Files(event) => event(&self.0.files),
+                Event::Signal(number) => self.0.signal.set(Some(number)),
+            }
+        }
+    }
+
+    fn clock(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_795_521_600) + self.0.time.get()
+    }
+
+    fn interrupted(&self) -> Option<i32> {
+        self.0.signal.get()
+    }
+
+    fn enable_unit(&self, unit: &str, _: &Path) -> Result<(), String> {
+        self.0.calls.borrow_mut().push(format!("enable {unit}"));
+        self.0.systemctl.borrow().clone()
+    }
+
+    fn shows_progress(&self) -> bool {
+        false
     }
 }
 
@@ -150,6 +180,8 @@ impl Machine {
         let files = Files(root.path().to_owned());
         fs::create_dir_all(files.path("/sys/kernel/livepatch")).unwrap();
         files.write("/proc/sys/kernel/osrelease", format!("{RELEASE}\n"));
+        files.write("/proc/sys/kernel/random/boot_id", "boot-1\n");
+        files.write("/proc/uptime", "1000.00 900.00\n");
         files.write("/dev/kmsg", "");
         let state = Rc::new(State {
             files: files.clone(),
@@ -161,6 +193,8 @@ impl Machine {
             })),
             remove: RefCell::new(Box::new(|_| Ok(()))),
             calls: RefCell::default(),
+            signal: Cell::default(),
+            systemctl: RefCell::new(Ok(())),
         });
         let system = System::new(root.path().to_owned(), Box::new(Fake(state.clone())));
         Self { _root: root, files, state, system }
@@ -176,7 +210,29 @@ impl Machine {
 
     /// Something that happens when the loader has waited so long in all.
     pub fn after(&self, time: Duration, event: impl FnOnce(&Files) + 'static) {
-        self.state.events.borrow_mut().push((time, Box::new(event)));
+        self.state.events.borrow_mut().push((time, Event::Files(Box::new(event))));
+    }
+
+    /// A signal that comes when the loader has waited so long in all.
+    pub fn signal_after(&self, time: Duration, number: i32) {
+        self.state.events.borrow_mut().push((time, Event::Signal(number)));
+    }
+
+    /// What systemctl answers from now on.
+    pub fn systemctl(&self, answer: Result<(), String>) {
+        *self.state.systemctl.borrow_mut() = answer;
+    }
+
+    /// Another boot of the same machine: nothing is loaded.
+    pub fn reboot(&self, boot_id: &str) {
+        for directory in ["/sys/kernel/livepatch", "/sys/module", "/run"] {
+            if self.files.exists(directory) {
+                self.files.remove(directory);
+            }
+        }
+        fs::create_dir_all(self.files.path("/sys/kernel/livepatch")).unwrap();
+        self.files.write("/proc/sys/kernel/random/boot_id", format!("{boot_id}\n"));
+        self.state.signal.set(None);
     }
 
     /// A module file outside of the store; its path as an argument.

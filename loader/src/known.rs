@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What loaded patches say of themselves. The kernel keeps no `.modinfo`, so that a manifest is remembered when its patch
+//! is loaded; for patches that others loaded the file of the same build is looked for in the store.
+
+use klp_module::{Manifest, Module, build_id_of_notes};
+
+use crate::console::Console;
+use crate::durable::{self, Kind};
+use crate::module_file::ModuleFile;
+use crate::{Error, System, store};
+
+const DIRECTORY: &str = "/run/kpatch/loaded";
+
+fn path(module: &str) -> String {
+    format!("{DIRECTORY}/{module}")
+}
+
+/// The build id of a loaded module, in hexadecimal digits.
+pub(crate) fn loaded_build(system: &System, module: &str) -> Result<Option<String>, Error> {
+    let notes = system.read_bytes(&format!("/sys/module/{module}/notes/.note.gnu.build-id"))?;
+    Ok(notes.and_then(|notes| build_id_of_notes(&notes)))
+}
+
+/// Remembers the manifest of a module that was loaded, with its build id.
+pub(crate) fn remember(system: &System, console: &mut Console<'_>, name: &str, module: &Module<'_>) {
+    let Ok(Some(manifest)) = module.manifest() else {
+        return;
+    };
+    let text = format!("{}\n{}\n", module.build_id().unwrap_or_default(), manifest.to_modinfo());
+    if let Err(error) = durable::replace(system, &path(name), text.as_bytes(), Kind::Plain) {
+        console.warn(format_args!("status may not know what {name} repairs: {error}"));
+    }
+}
+
+/// Forgets it.
+pub(crate) fn forget(system: &System, name: &str) {
+    // It lies in /run, and a note that stays is told from the build id of what is loaded.
+    let _ = std::fs::remove_file(system.path(path(name)));
+}
+
+/// The manifest of a loaded patch; `None` where it has none or none can be found.
+pub(crate) fn manifest(system: &System, name: &str) -> Result<Option<Manifest>, Error> {
+    let loaded = loaded_build(system, name)?;
+    if let Some(text) = system.read(&path(name))? {
+        let (build, manifest) = text.split_once('\n').unwrap_or_default();
+        if loaded.as_deref().is_none_or(|loaded| loaded == build) {
+            if let Ok(manifest) = Manifest::from_modinfo(manifest.trim_end()) {
+                return Ok(Some(manifest));
+            }
+        }
+    }
+    let Some(installed) = store::named(system, &system.release()?, name)? else {
+        return Ok(None);
+    };
+    let source = store::source(system, &installed);
+    let Ok(file) = ModuleFile::open(&source) else {
+        return Ok(None);
+    };
+    let Ok(module) = file.module(&source) else {
+        return Ok(None);
+    };
+    let same = loaded.is_some() && module.build_id() == loaded;
+    Ok(if same { module.manifest().ok().flatten() } else { None })
+}

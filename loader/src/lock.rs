@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! One at a time: verbs that change something take a lock. The kernel releases it when the program ends, however.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::console::Console;
+use crate::system::Backoff;
+use crate::{Error, System, durable};
+
+const FILE: &str = "/run/kpatch/lock";
+/// How long another kpatch may take: a load that stalls, is reversed and stalls again takes two and a half minutes.
+const WAIT: Duration = Duration::from_secs(300);
+/// After which time the waiting is worth a line.
+const SILENT: Duration = Duration::from_secs(1);
+
+/// Takes the lock for this program, or fails when another one keeps it for too long.
+pub(crate) fn take(system: &System, console: &mut Console<'_>, verb: &str) -> Result<(), Error> {
+    let error = |action, source: std::io::Error| Error::file(action, FILE, source);
+    durable::make_dirs(system, FILE)?;
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(system.path(FILE))
+        .map_err(|source| error("open", source))?;
+    let mut waiting = Backoff::new(system, WAIT);
+    let mut said = false;
+    // At a shutdown the signal has come before, and what is left to do is to be done.
+    let before = system.kernel().interrupted();
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+            Err(errno) => return Err(error("lock", errno.into())),
+        }
+        if let Some(signal) = system.kernel().interrupted().filter(|_| before.is_none()) {
+            return Err(Error::Interrupted { signal, state: "nothing was changed".to_owned() });
+        }
+        let holder = holder(&mut file);
+        if waiting.elapsed() >= SILENT && !std::mem::replace(&mut said, true) {
+            console.warn(format_args!("waiting for another kpatch ({holder}) to finish"));
+        }
+        if !waiting.step() {
+            return Err(Error::Locked { holder });
+        }
+    }
+    // Only for the message of those who wait.
+    let _ = file.set_len(0).and_then(|()| {
+        file.seek(SeekFrom::Start(0))?;
+        write!(file, "{verb}, process {}", std::process::id())
+    });
+    system.keep_lock(Some(file));
+    Ok(())
+}
+
+/// Lets others go on, while this program only waits.
+pub(crate) fn release(system: &System) {
+    system.keep_lock(None);
+}
+
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_string(&mut text));
+    if read.is_err() || text.is_empty() { "it does not say which".to_owned() } else { text }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `rollback`: back to the version of a line before its newest, on disk and, where the kernel allows it, in the kernel.
+
+use klp_module::Manifest;
+
+use crate::console::Console;
+use crate::load::{self, Request};
+use crate::module_file::ModuleFile;
+use crate::record::{What, recorded};
+use crate::store::{self, Installed, Source};
+use crate::{Error, System, durable, install, livepatch};
+
+type Version = (u64, u64);
+
+/// A version of a line, and where its file lies.
+struct Candidate {
+    module: Installed,
+    version: Version,
+    installed: bool,
+}
+
+impl Candidate {
+    fn source(&self, system: &System) -> Source {
+        let path = if self.installed { self.module.path() } else { self.module.previous_path() };
+        Source { file: system.path(&path), shown: path.into() }
+    }
+}
+
+pub(crate) fn run(
+    system: &System,
+    console: &mut Console<'_>,
+    line: Option<&str>,
+    request: &Request,
+) -> Result<(), Error> {
+    let release = system.release()?;
+    let name = chosen_line(system, line)?;
+    let of_line = |installed: bool| {
+        let name = name.clone();
+        move |module: Installed| {
+            let (line, version) = store::line_of(&module.name())?;
+            (line == name).then_some(Candidate { module, version, installed })
+        }
+    };
+    let mut all: Vec<Candidate> =
+        store::installed_for(system, &release)?.into_iter().filter_map(of_line(true)).collect();
+    let Some(current) = all.iter().map(|candidate| candidate.version).max() else {
+        return Err(nothing(format!("no patch of the line kpatch_{name} is installed for {release}")));
+    };
+    all.extend(store::previous_for(system, &release)?.into_iter().filter_map(of_line(false)));
+    let (newest, rest): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|candidate| candidate.installed && candidate.version == current);
+    let target = rest.into_iter().filter(|candidate| candidate.version < current).max_by_key(|c| c.version);
+    let (Some(newest), Some(target)) = (newest.into_iter().next(), target) else {
+        return Err(nothing(format!("no older version of kpatch_{name} is kept for {release}")));
+    };
+    let obstacle = obstacle(system, &newest, &target)?;
+    console.say(format_args!("rolling back {} to {}", newest.module.name(), target.module.name()));
+    recorded(system, console, What::Rollback, &newest.module.name(), release.as_str(), |_| {
+        // The target first: a kill between the two leaves both, of which the newer is loaded, as before.
+        if !target.installed {
+            durable::rename(system, &target.module.previous_path(), &target.module.path())?;
+        }
+        install::set_aside(system, &release, &newest.module)
+    })?;
+    let is_on = livepatch::state(system, &newest.module.name())?.is_some_and(livepatch::State::is_on);
+    if !is_on {
+        return Ok(());
+    }
+    if let Some(obstacle) = obstacle {
+        console.warn(format_args!(
+            "{} stays in the running kernel: {obstacle}; the next boot loads {}",
+            newest.module.name(),
+            target.module.name()
+        ));
+        return Ok(());
+    }
+    let request = Request { allow_older: true, ..*request };
+    load::recorded_one(system, console, &store::source(system, &target.module), &request)
+}
+
+fn nothing(message: String) -> Error {
+    Error::Argument { message: format!("nothing to go back to: {message}"), code: 3 }
+}
+
+/// The line that is meant: the named one, or the only one.
+fn chosen_line(system: &System, argument: Option<&str>) -> Result<String, Error> {
+    let installed = store::installed_for(system, &system.release()?)?;
+    let mut lines: Vec<String> =
+        installed.iter().filter_map(|module| store::line_of(&module.name())).map(|(line, _)| line).collect();
+    lines.dedup();
+    if let Some(argument) = argument {
+        let wanted = store::normalized(argument);
+        let line = store::line_of(&wanted)
+            .map_or_else(|| wanted.strip_prefix("kpatch_").unwrap_or(&wanted).to_owned(), |(line, _)| line);
+        return Ok(line);
+    }
+    match lines.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(nothing("no patch with a version is installed for the running kernel".to_owned())),
+        several => Err(Error::Argument {
+            message: format!("several lines are installed, name one of them: {}", several.join(", ")),
+            code: 2,
+        }),
+    }
+}
+
+/// Why the kernel would refuse to replace the newer by the older one: a state that the older does not know, or knows only
+/// in a lower version (`klp_is_patch_compatible()` in `kernel/livepatch/state.c`).
+fn obstacle(system: &System, newest: &Candidate, target: &Candidate) -> Result<Option<String>, Error> {
+    let manifest = |candidate: &Candidate| -> Result<Option<Manifest>, Error> {
+        let source = candidate.source(system);
+        let file = ModuleFile::open(&source)?;
+        let module = file.module(&source)?;
+        Ok(module.manifest().ok().flatten())
+    };
+    let (Some(new), Some(old)) = (manifest(newest)?, manifest(target)?) else {
+        return Ok(None);
+    };
+    Ok(crate::conflicts::incompatible_state(&new, &old).map(|state| {
+        format!(
+            "it has brought system state {} to version {}, and only a reboot helps",
+            state.id, state.version
+        )
+    }))
+}

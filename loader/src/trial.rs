@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Patches on trial. Before a patch goes into the kernel, that is written down durably; after a settle time, or at a clean
+//! shutdown, `kpatch confirm` takes the note back. A note of another boot says that that boot ended without either: a
+//! crash or a power cut, perhaps by the patch. Such a patch is not loaded at boot until somebody loads it by name, or
+//! another build of it comes.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::console::Console;
+use crate::durable::{self, Kind};
+use crate::record::{self, What, rfc3339};
+use crate::system::Backoff;
+use crate::{Error, System};
+
+const DIRECTORY: &str = "/var/lib/kpatch/.trial";
+
+/// A patch's note.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Trial {
+    pub(crate) module: String,
+    /// Which build of it: see [`crate::module_file::Loaded::id`].
+    pub(crate) build: String,
+    pub(crate) kernel: String,
+    /// The kernel's id of the boot in which it was loaded.
+    pub(crate) boot: String,
+    /// Seconds since 1970.
+    pub(crate) since: u64,
+    /// Seconds since that boot: what ages are taken from, since the time of day may be set meanwhile.
+    pub(crate) uptime: u64,
+}
+
+impl Trial {
+    /// When it was loaded, for people.
+    pub(crate) fn time(&self) -> String {
+        rfc3339(UNIX_EPOCH + Duration::from_secs(self.since))
+    }
+}
+
+fn path(module: &str) -> String {
+    format!("{DIRECTORY}/{module}")
+}
+
+fn uptime(system: &System) -> Result<u64, Error> {
+    Ok(crate::tasks::uptime(system)?.as_secs())
+}
+
+/// Puts a build of a patch on trial in this boot. Where that cannot be written the patch is loaded all the same.
+pub(crate) fn begin(system: &System, console: &mut Console<'_>, module: &str, build: &str, kernel: &str) {
+    let trial = Trial {
+        module: module.to_owned(),
+        build: build.to_owned(),
+        kernel: kernel.to_owned(),
+        boot: system.boot_id(),
+        since: system.kernel().clock().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or(0),
+        uptime: uptime(system).unwrap_or(0),
+    };
+    // Serialising plain structs to memory cannot fail.
+    let text = serde_json::to_string(&trial).unwrap_or_default() + "\n";
+    if let Err(error) = durable::replace(system, &path(module), text.as_bytes(), Kind::Plain) {
+        console
+            .warn(format_args!("should {module} crash this machine, the next boot will not know: {error}"));
+    }
+}
+
+/// Takes a note back: the patch is not in the kernel, or is trusted.
+pub(crate) fn end(system: &System, console: &mut Console<'_>, module: &str) {
+    if let Err(error) = durable::remove(system, &path(module)) {
+        console.warn(format_args!("the next boot may take {module} for the cause of a crash: {error}"));
+    }
+}
+
+/// The note of a build that an earlier boot did not live to confirm.
+pub(crate) fn unconfirmed(system: &System, module: &str, build: &str) -> Result<Option<Trial>, Error> {
+    let boot = system.boot_id();
+    Ok(read(system, module)?.filter(|trial| trial.build == build && trial.boot != boot))
+}
+
+fn read(system: &System, module: &str) -> Result<Option<Trial>, Error> {
+    // One that is damaged was never completed: replace() does not leave such.
+    Ok(system.read(&path(module))?.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// All notes, in order.
+pub(crate) fn all(system: &System) -> Result<Vec<Trial>, Error> {
+    let mut found = Vec::new();
+    for name in system.names(DIRECTORY)? {
+        found.extend(read(system, &name)?);
+    }
+    Ok(found)
+}
+
+/// Confirms the patches of this boot: those that are older than `settle`, after waiting until all are; at once when this
+/// program is asked to end, as at a clean shutdown.
+pub(crate) fn confirm(system: &System, console: &mut Console<'_>, settle: Duration) -> Result<(), Error> {
+    let boot = system.boot_id();
+    loop {
+        let mine: Vec<Trial> = all(system)?.into_iter().filter(|trial| trial.boot == boot).collect();
+        let now = uptime(system)?;
+        let age = |trial: &Trial| Duration::from_secs(now.saturating_sub(trial.uptime));
+        let left = mine.iter().map(|trial| settle.saturating_sub(age(trial))).max().unwrap_or_default();
+        let ended = system.kernel().interrupted().is_some();
+        if left.is_zero() || ended {
+            crate::lock::take(system, console, "confirm")?;
+            for trial in mine {
+                let why =
+                    if ended { "the machine is being shut down in good order" } else { "it has settled" };
+                durable::remove(system, &path(&trial.module))?;
+                console.say(format_args!("{} is confirmed: {why}", trial.module));
+                record::change(system, console, What::Confirm, &trial.module, &trial.kernel, Ok(why));
+            }
+            return Ok(());
+        }
+        let mut waiting = Backoff::new(system, left);
+        while system.kernel().interrupted().is_none() && waiting.step() {}
+    }
+}
