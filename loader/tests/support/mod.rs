@@ -2,6 +2,8 @@
 //! A machine in a temporary directory: its files, a clock that only goes on when the loader waits, and a kernel that does
 //! what the test says.
 
+mod module;
+
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -12,6 +14,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use klp_format::ModuleName;
 use kpatch::{Image, Kernel, System};
+#[allow(unused_imports, reason = "not every test needs all")]
+pub use module::{manifest, module_named, module_with};
 use rustix::io::Errno;
 
 pub const RELEASE: &str = "6.12.117+deb12-amd64";
@@ -283,13 +287,4 @@ impl Machine {
     fn root(&self) -> &str {
         Path::to_str(&self.files.0).unwrap()
     }
-}
-
-/// The real module with one text in it replaced by another of the same length.
-pub fn module_with(old: &str, new: &str) -> Vec<u8> {
-    assert_eq!(old.len(), new.len());
-    let mut bytes = MODULE.to_vec();
-    let at = bytes.windows(old.len()).rposition(|window| window == old.as_bytes()).unwrap();
-    bytes[at..at + old.len()].copy_from_slice(new.as_bytes());
-    bytes
 }

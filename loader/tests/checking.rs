@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `check` and `load`: what the running kernel, its patches and its tracers have against a module. `status`, `export`: what
+//! is fixed. `--json`: as the schemas say.
+#![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
+
+mod support;
+
+use serde_json::Value;
+use support::{MODULE, Machine, RELEASE, manifest, module_named};
+
+const TRACED: &str = "/sys/kernel/tracing/enabled_functions";
+const KPROBES: &str = "/sys/kernel/debug/kprobes/list";
+
+/// A machine where everything can be looked at and nothing speaks against the module, and that module.
+fn quiet() -> (Machine, String) {
+    let machine = Machine::new();
+    machine.files.write(TRACED, "");
+    machine.files.write(KPROBES, "");
+    machine
+        .files
+        .write("/sys/kernel/notes", [4, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0, 0xab, 1, 0, 0]);
+    let bytes =
+        module_named("kpatch_k_1_1", &[&manifest("demo", (1, 1), r#""CVE-2026-1","CVE-2026-2""#, "")]);
+    let path = machine.file("fix.ko", &bytes);
+    (machine, path)
+}
+
+#[test]
+fn a_quiet_machine_has_nothing_against_it() {
+    let (machine, path) = quiet();
+    let ran = machine.run(&["check", &path]);
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, "/tmp/fix.ko can be loaded\n", ""));
+    assert!(machine.calls().is_empty());
+}
+
+#[test]
+fn what_could_not_be_looked_at_is_said() {
+    let machine = Machine::new();
+    let path = machine.file("fix.ko", MODULE);
+    let ran = machine.run(&["check", &path]);
+    assert_eq!(
+        ran.out,
+        "not checked: what it repairs: it has no manifest (Ferrograft did not build it)
+not checked: tracers and probes: which functions it replaces is not known
+/tmp/fix.ko can be loaded
+"
+    );
+}
+
+#[test]
+fn each_thing_that_the_kernel_would_refuse_is_refused_with_the_reason() {
+    type Break = fn(&Machine);
+    let cases: &[(&str, Break, &str)] = &[
+        (
+            "modules_disabled",
+            |m| m.files.write("/proc/sys/kernel/modules_disabled", "1\n"),
+            "until the next boot",
+        ),
+        (
+            "ftrace",
+            |m| m.files.write("/proc/sys/kernel/ftrace_enabled", "0\n"),
+            "sysctl kernel.ftrace_enabled=1",
+        ),
+        (
+            "sig_enforce",
+            |m| m.files.write("/sys/module/module/parameters/sig_enforce", "Y\n"),
+            "loads signed modules only (module.sig_enforce)",
+        ),
+        (
+            "lockdown",
+            |m| m.files.write("/sys/kernel/security/lockdown", "none [integrity] confidentiality\n"),
+            "loads signed modules only (the kernel is locked down)",
+        ),
+        (
+            "build",
+            |m| {
+                m.files.write(
+                    "/sys/kernel/notes",
+                    [4, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0, 9, 0, 0, 0],
+                )
+            },
+            "another build of 6.12: build id ab01, the running kernel has 09",
+        ),
+        (
+            "ipmodify",
+            |m| {
+                m.files.write(TRACED, "other (1) R I\ncmdline_proc_show (1) R I     \ttramp: 0xffffffffc0 (kprobe_ftrace_handler+0x0/0x1d0)\n")
+            },
+            "cmdline_proc_show is already changed by another user of ftrace",
+        ),
+        (
+            "older",
+            |m| m.files.patch("kpatch_k_1_10", true, false),
+            "kpatch_k_1_10 of the same line is enabled, which is newer",
+        ),
+        (
+            "state",
+            |m| {
+                m.files.patch("kpatch_other_1_1", true, false);
+                let states = manifest("other", (1, 1), "", r#","states":[{"id":7,"version":2}]"#);
+                m.files.write(
+                    "/run/kpatch/loaded/kpatch_other_1_1",
+                    format!("\n{}\n", &states["ferrograft=".len()..]),
+                );
+            },
+            "kpatch_other_1_1 has system state 7 in version 2, which this patch does not know",
+        ),
+    ];
+    for (name, make, text) in cases {
+        let (machine, path) = quiet();
+        make(&machine);
+        for verb in ["check", "load"] {
+            let ran = machine.run(&[verb, &path]);
+            assert_eq!(ran.code, 4, "{name}: {}", ran.err);
+            assert!(ran.err.starts_with("kpatch: /tmp/fix.ko cannot be loaded: "), "{name}: {}", ran.err);
+            assert!(ran.err.contains(text), "{name}: {}", ran.err);
+        }
+        assert!(machine.calls().is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn what_the_kernel_allows_is_a_warning() {
+    let cases = [
+        (TRACED, "cmdline_proc_show (1) R   D M 	tramp: x\n", "has a BPF program or another direct caller"),
+        (
+            TRACED,
+            "cmdline_proc_show (1) R    	tramp: 0xffc0 (function_trace_call+0x0/0x10)\n",
+            "is being traced; tracing goes on",
+        ),
+        (
+            KPROBES,
+            "ffffffff81 k cmdline_proc_show+0x0 [FTRACE]\n",
+            "it still fires, before the replacement runs",
+        ),
+        (KPROBES, "ffffffff81 k cmdline_proc_show+0x1f\n", "it no longer fires"),
+    ];
+    for (file, line, text) in cases {
+        let (machine, path) = quiet();
+        machine.files.write(file, line);
+        machine.on_insert(|files| {
+            files.patch("kpatch_k_1_1", true, false);
+            Ok(())
+        });
+        let ran = machine.run(&["check", &path]);
+        assert_eq!(ran.code, 0);
+        assert!(ran.out.starts_with("warning: ") && ran.out.contains(text), "{}", ran.out);
+        let ran = machine.run(&["load", &path]);
+        assert_eq!(ran.code, 0);
+        assert!(ran.err.starts_with("kpatch: kpatch_k_1_1: ") && ran.err.contains(text), "{}", ran.err);
+    }
+    // Our own patches on the function, alone or with others, are none of these.
+    for line in [
+        "cmdline_proc_show (1) R I     \ttramp: 0xffc0 (klp_ftrace_handler+0x0/0x1d0)\n",
+        "cmdline_proc_show [ext4] (1) R I     \ttramp: 0xffc0 (x+0x0/0x1d0)\n",
+        "cmdline_proc_show2 (1) R I\n",
+    ] {
+        let (machine, path) = quiet();
+        machine.files.write(TRACED, line);
+        assert_eq!(machine.run(&["check", &path]).out, "/tmp/fix.ko can be loaded\n", "{line}");
+    }
+}
+
+/// A machine with the manifest's patch installed and loaded.
+fn loaded() -> Machine {
+    let (machine, path) = quiet();
+    machine.on_insert(|files| {
+        files.patch("kpatch_k_1_1", true, false);
+        Ok(())
+    });
+    assert_eq!(machine.run(&["install", &path]).code, 0);
+    assert_eq!(machine.run(&["load", &path]).code, 0);
+    machine.files.write("/etc/systemd/system/multi-user.target.wants/kpatch.service", "");
+    machine
+}
+
+#[test]
+fn status_is_one_screen() {
+    let machine = loaded();
+    machine.run(&["confirm"]);
+    let ran = machine.run(&["status"]);
+    assert_eq!(
+        ran.out,
+        format!(
+            "Kernel:      {RELEASE}
+Patches:     kpatch_k_1_1 [enabled], stream demo 1-1
+Transition:  none
+Fixed:       CVE-2026-1, CVE-2026-2
+Next boot:   kpatch.service loads kpatch_k_1_1
+Verdict:     OK - in effect: kpatch_k_1_1
+"
+        )
+    );
+}
+
+#[test]
+fn monitors_get_one_line_and_a_code() {
+    let machine = Machine::new();
+    let check = |machine: &Machine| {
+        let ran = machine.run(&["status", "--check"]);
+        assert_eq!(ran.err, "");
+        (ran.code, ran.out.trim_end().to_owned())
+    };
+    let nothing = "KPATCH OK - no patch is installed for this kernel, none is loaded";
+    assert_eq!(check(&machine), (0, nothing.to_owned()));
+    machine.install(RELEASE, "cmdline-c.ko");
+    assert_eq!(check(&machine), (1, "KPATCH WARNING - cmdline_c is installed but not loaded".to_owned()));
+    machine.run(&["load", "--all"]);
+    assert_eq!(check(&machine), (0, "KPATCH OK - in effect: cmdline_c".to_owned()));
+    machine.files.write(
+        "/sys/module/cmdline_c/notes/.note.gnu.build-id",
+        [4, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0, 9, 0, 0, 0],
+    );
+    assert_eq!(check(&machine).0, 1);
+    machine.files.patch("cmdline_c", true, true);
+    assert_eq!(check(&machine).0, 1, "a transition that has just begun has not stalled");
+    machine.files.write("/proc/uptime", "1016.00 1\n");
+    assert_eq!(check(&machine).0, 2);
+    machine.files.remove("/sys/kernel/livepatch");
+    assert_eq!(check(&machine), (3, "KPATCH UNKNOWN - the running kernel has no live patching".to_owned()));
+    machine.files.remove("/proc/sys/kernel");
+    assert_eq!(check(&machine).0, 3);
+}
+
+#[test]
+fn scanners_and_monitors_get_what_is_fixed() {
+    let machine = loaded();
+    machine.files.write("/etc/os-release", "ID=debian\nVERSION_ID=\"12\"\n");
+    let vex: Value = serde_json::from_str(&machine.run(&["export", "--format", "openvex"]).out).unwrap();
+    assert_eq!(vex["@context"], "https://openvex.dev/ns/v0.2.0");
+    assert_eq!(vex["statements"][0]["vulnerability"]["name"], "CVE-2026-1");
+    assert_eq!(vex["statements"][0]["status"], "fixed");
+    assert_eq!(
+        vex["statements"][0]["products"][0]["@id"],
+        "pkg:deb/debian/linux-image-6.12.117%2Bdeb12-amd64?distro=debian-12"
+    );
+    let file = machine.file("kpatch.prom", b"old");
+    let ran = machine.run(&["export", "--format", "openmetrics", "--output", &file]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(
+        text.contains("kpatch_verdict{verdict=\"current\"} 1\nkpatch_verdict{verdict=\"outdated\"} 0\n"),
+        "{text}"
+    );
+    assert!(text.contains(&format!("kpatch_enabled{{module=\"kpatch_k_1_1\",kernel=\"{RELEASE}\"}} 1\n")));
+    assert!(text.contains("kpatch_fixed{cve=\"CVE-2026-2\"} 1\n") && text.ends_with("# EOF\n"));
+
+    // What is not in effect for every task has fixed nothing.
+    machine.files.patch("kpatch_k_1_1", true, true);
+    let vex = machine.run(&["export", "--format", "openvex"]).out;
+    assert!(vex.contains("\"affected\"") && !vex.contains("\"fixed\""), "{vex}");
+    assert!(!machine.run(&["export", "--format", "openmetrics"]).out.contains("kpatch_fixed{"));
+    let ran = machine.run(&["export", "--format", "openvex", "--output", "/nowhere/at/all"]);
+    assert_eq!(ran.code, 1);
+}
+
+#[test]
+fn info_shows_the_manifest() {
+    let (machine, path) = quiet();
+    let out = machine.run(&["info", &path]).out;
+    for line in [
+        "stream:         demo",
+        "patch version:  1-1",
+        "fix:            a-fix: A fix",
+        "fixes:          CVE-2026-1",
+        "replaces:       vmlinux:cmdline_proc_show",
+    ] {
+        assert!(out.lines().any(|found| found == line), "{line}: {out}");
+    }
+    assert!(!out.contains("ferrograft="), "{out}");
+    let newer = module_named("x", &[r#"ferrograft={"schema":"ferrograft.manifest/9"}"#]);
+    let path = machine.file("newer.ko", &newer);
+    let ran = machine.run(&["check", &path]);
+    assert_eq!(ran.code, 4);
+    assert!(ran.err.contains("use a newer kpatch"), "{}", ran.err);
+}
+
+/// What of JSON Schema our schemas use.
+fn conforms(value: &Value, schema: &Value, root: &Value, at: &str) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let target = root.pointer(reference.trim_start_matches('#')).unwrap_or_else(|| panic!("{reference}"));
+        return conforms(value, target, root, at);
+    }
+    if let Some(any) = schema["type"].as_array() {
+        if value.is_null() && any.iter().any(|kind| kind == "null") {
+            return;
+        }
+    }
+    if let Some(wanted) = schema.get("const") {
+        assert_eq!(value, wanted, "{at}");
+    }
+    if let Some(allowed) = schema["enum"].as_array() {
+        assert!(allowed.contains(value), "{at}: {value}");
+    }
+    let kind = schema["type"].as_str().or_else(|| schema["type"][0].as_str()).unwrap_or_default();
+    match kind {
+        "object" => {
+            let object = value.as_object().unwrap_or_else(|| panic!("{at}: {value} is no object"));
+            for required in schema["required"].as_array().unwrap_or(&Vec::new()) {
+                assert!(object.contains_key(required.as_str().unwrap()), "{at}: {required} is missing");
+            }
+            for (key, value) in object {
+                let property = schema["properties"].get(key);
+                let inside = format!("{at}.{key}");
+                match (property, schema.get("additionalProperties")) {
+                    (Some(property), _) => conforms(value, property, root, &inside),
+                    (None, Some(any)) if any.is_object() => conforms(value, any, root, &inside),
+                    _ => panic!("{inside} is not in the schema"),
+                }
+            }
+        }
+        "array" => {
+            let array = value.as_array().unwrap_or_else(|| panic!("{at}: {value} is no array"));
+            array.iter().for_each(|item| conforms(item, &schema["items"], root, &format!("{at}[]")));
+        }
+        "string" => assert!(value.is_string(), "{at}: {value}"),
+        "integer" => assert!(value.is_u64(), "{at}: {value}"),
+        "boolean" => assert!(value.is_boolean(), "{at}: {value}"),
+        other => panic!("{at}: the schema has type {other:?}"),
+    }
+}
+
+#[test]
+fn json_is_as_the_schemas_say() {
+    let machine = loaded();
+    let path = machine.file("second.ko", &module_named("second", &[]));
+    let mut documents = Vec::new();
+    for stalled in [false, true] {
+        if stalled {
+            machine.files.patch("kpatch_k_1_1", true, true);
+            machine.files.task(7, 8, "x", "0", "[<0>] cmdline_proc_show+0x1/0x2\n");
+            machine.files.write("/sys/kernel/livepatch/kpatch_k_1_1/stack_order", "1\n");
+            machine.files.write("/sys/kernel/livepatch/kpatch_k_1_1/vmlinux/patched", "1\n");
+            machine.files.write("/sys/kernel/livepatch/kpatch_k_1_1/vmlinux/f,1/.keep", "");
+        }
+        for arguments in
+            [&["list"][..], &["status"], &["history"], &["info", &path], &["check", &path], &["info", "fix"]]
+        {
+            let ran = machine.run(&[arguments, &["--json"]].concat());
+            assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.err);
+            documents.push(serde_json::from_str::<Value>(&ran.out).unwrap());
+        }
+    }
+    for document in documents {
+        let name = document["schema"].as_str().unwrap();
+        let file = name.trim_start_matches("ferrograft.").replace('/', ".");
+        let file = format!("{}/../docs/schemas/{file}.json", env!("CARGO_MANIFEST_DIR"));
+        let schema: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        conforms(&document, &schema, &schema, name);
+    }
+}
