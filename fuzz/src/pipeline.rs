@@ -111,7 +111,7 @@ pub fn kernel() -> KernelImage {
         types: Types::parse(parsed.btf).expect("it is BTF"),
         symbols: parsed.symbols,
         trace: parsed.trace,
-        facts: Facts { vermagic: VERMAGIC.to_owned() },
+        facts: Facts { vermagic: VERMAGIC.to_owned(), build_id: None },
     }
 }
 

@@ -89,7 +89,7 @@ fn show(console: &mut Console<'_>, manifest: &Manifest) {
     }
     row(console, "source", &manifest.source);
     if let Some(id) = &manifest.kernel.build_id {
-        row(console, "kernel build id", id);
+        row(console, "kernel build", id);
     }
 }
 

@@ -10,6 +10,7 @@ pub mod error;
 pub mod image;
 pub mod kbuild;
 pub mod kernel;
+pub mod manifest;
 pub mod objects;
 pub mod postlink;
 pub mod project;

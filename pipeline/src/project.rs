@@ -43,6 +43,8 @@ pub struct Fix {
     pub constants: Vec<String>,
     /// What it asks of the kernel it is compiled for.
     pub cfg: Cfg,
+    /// The CVEs that it repairs.
+    pub cves: Vec<String>,
     /// What it is written on.
     pub language: Language,
 }
@@ -140,6 +142,8 @@ pub struct Target {
     pub fixes: Vec<Fix>,
     /// Version and release, for a stream.
     pub version: Option<(u32, u32)>,
+    /// Version and release of the stream that it follows.
+    pub predecessor: Option<(u32, u32)>,
 }
 
 impl Target {
@@ -189,6 +193,8 @@ struct FixFile {
     cfg: Cfg,
     #[serde(default)]
     language: Language,
+    #[serde(default)]
+    cves: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -215,6 +221,8 @@ struct StreamFile {
     description: String,
     version: u32,
     release: u32,
+    /// `<version>-<release>`
+    predecessor: Option<String>,
     fixes: Vec<String>,
 }
 
@@ -298,6 +306,7 @@ impl Project {
                     description: fix.description.clone(),
                     fixes: vec![fix],
                     version: None,
+                    predecessor: None,
                 })
             }
         }
@@ -312,6 +321,17 @@ impl Project {
         if stream.version == 0 || stream.release == 0 {
             return Err(wrong("`version` and `release` begin with 1 (0-0 is the empty package)".to_owned()));
         }
+        let predecessor = match &stream.predecessor {
+            None => None,
+            Some(text) => {
+                let older = version_of(text).filter(|older| *older < (stream.version, stream.release));
+                Some(older.ok_or_else(|| {
+                    wrong(format!(
+                        "`predecessor`: {text:?} should be an older version and release, such as \"1-1\""
+                    ))
+                })?)
+            }
+        };
         let fixes: Vec<Fix> = stream.fixes.iter().map(|fix| self.fix(fix)).collect::<Result<_, _>>()?;
         if let Some(other) = fixes.iter().find(|fix| fix.language != fixes[0].language) {
             return Err(wrong(format!(
@@ -335,6 +355,7 @@ impl Project {
             description: stream.description,
             fixes,
             version: Some((stream.version, stream.release)),
+            predecessor,
         })
     }
 
@@ -417,6 +438,9 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
             return Err(wrong(key, format!("`{name}` is no name of C")));
         }
     }
+    if let Some(text) = parsed.cves.iter().find(|text| !is_cve(text)) {
+        return Err(wrong("cves", format!("{text:?} should look like \"CVE-2026-12345\"")));
+    }
     let variables = parsed.symbols.into_iter().map(variable);
     let variables = variables.collect::<Result<_, _>>().map_err(|message| wrong("symbols", message))?;
     Ok(Fix {
@@ -432,7 +456,22 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
         constants: parsed.constants,
         cfg: parsed.cfg,
         language: parsed.language,
+        cves: parsed.cves,
     })
+}
+
+/// `1-2` as version and release.
+fn version_of(text: &str) -> Option<(u32, u32)> {
+    let (version, release) = text.split_once('-')?;
+    Some((version.parse().ok()?, release.parse().ok()?))
+}
+
+/// Whether a text is a CVE's name: a year, and a number of at least four digits.
+fn is_cve(text: &str) -> bool {
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    text.strip_prefix("CVE-")
+        .and_then(|rest| rest.split_once('-'))
+        .is_some_and(|(year, number)| year.len() == 4 && number.len() >= 4 && digits(year) && digits(number))
 }
 
 /// Whether a fix may be called this.
@@ -549,6 +588,10 @@ mod tests {
                 "`kernel_at_least`: \"6\"",
             ),
             ("description = 'x'", "missing field `replace`"),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\ncves = ['2026-1234']",
+                "`cves`: \"2026-1234\" should",
+            ),
         ] {
             let error = fix(text).unwrap_err().to_string();
             assert!(error.contains(expected) && error.contains("patch.toml"), "{text}: {error}");

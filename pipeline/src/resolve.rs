@@ -31,6 +31,9 @@ pub struct Resolved {
     pub cfg: Vec<Answer>,
     /// What the kernel asks of the module's version magic.
     pub vermagic: String,
+    /// The kernel's GNU build id, in hexadecimal digits.
+    #[serde(default)]
+    pub kernel_build_id: Option<String>,
     /// Layout of the tables.
     pub layout: Layout,
 }
@@ -245,6 +248,7 @@ pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<
         externs: externs(tree, objects, target)?,
         cfg: answers(tree, objects, target)?,
         vermagic: objects.kernel.facts.vermagic.clone(),
+        kernel_build_id: objects.kernel.facts.build_id.clone(),
         layout,
     })
 }

@@ -36,6 +36,7 @@ fn messages_are_as_expected() {
             description: fix.description.clone(),
             fixes: vec![fix],
             version: None,
+            predecessor: None,
         };
         let build = Build { project: &project, tree: &tree, target: &target, cache: &cache, sink: &Silent };
         let seen = match build.run(Range { from: None, to: Stage::Compile }) {

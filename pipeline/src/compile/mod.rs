@@ -18,6 +18,7 @@ pub use self::rustc::Rustc;
 use self::rustc::{Crate, Job};
 use crate::error::{Error, make_dir, write};
 use crate::kernel::KernelTree;
+use crate::manifest;
 use crate::project::{Language, Project, Target, objects_of};
 use crate::resolve::Resolved;
 
@@ -59,14 +60,15 @@ pub fn key(tree: &KernelTree, project: &Project, target: &Target, rustc: &Rustc)
         // Its flags and its crates are the kernel's.
         key = key.with(&tree.fingerprint);
     }
-    let dirs = target.fixes.iter().map(|fix| fix.dir.join("src")).chain([project.kmod().join("src")]);
+    let dirs = target.fixes.iter().map(|fix| fix.dir.clone()).chain([project.kmod().join("src")]);
     for dir in dirs {
         for file in klp_base::cache::walk(&dir)? {
             let relative = file.strip_prefix(project.root()).unwrap_or(&file);
             key = key.with(relative.to_string_lossy().as_bytes()).with_file(&file)?;
         }
     }
-    Ok(key)
+    // What the manifest says of the stream.
+    Ok(key.with(&target.name).with(format!("{:?} {:?}", target.version, target.predecessor)))
 }
 
 /// What stage 3 works on.
@@ -165,7 +167,8 @@ fn with_own_core(
         root_externs.push((fix, metadata(fix, "")));
         root_externs.push((alias, replaced.clone()));
     }
-    write(&dir.join("module.rs"), root_source(target, resolved))?;
+    let manifest = manifest::of(tree, project, target, resolved)?;
+    write(&dir.join("module.rs"), root_source(target, resolved) + &manifest::source(&manifest))?;
     build("the module's tables", &resolved.module, "", dir.join("module.rs"), &root_externs)?;
 
     let mut objects = vec![out.join(format!("{}.o", resolved.module))];

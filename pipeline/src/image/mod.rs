@@ -42,6 +42,8 @@ use crate::kernel::KernelTree;
 pub struct Facts {
     /// The version magic that the kernel asks of its modules, as it stands in the image.
     pub vermagic: String,
+    /// Its GNU build id, in hexadecimal digits: two builds of one release differ in it.
+    pub build_id: Option<String>,
 }
 
 /// What is read out of a decompressed kernel.
@@ -66,7 +68,9 @@ impl<'a> Parsed<'a> {
         let btf = vmlinux.section(".BTF").map_err(|_| {
             ImageError::Missing("section .BTF; is it built with CONFIG_DEBUG_INFO_BTF?".to_owned())
         })?;
-        let facts = Facts { vermagic: vmlinux.vermagic(release)? };
+        let notes = vmlinux.section(".notes").ok();
+        let build_id = notes.and_then(|notes| klp_module::build_id_of_notes(notes.data));
+        let facts = Facts { vermagic: vmlinux.vermagic(release)?, build_id };
         let symbols = kallsyms::symbols(&vmlinux)?;
         let trace = Trace::read(&vmlinux, &symbols)?;
         Ok(Self { btf: btf.data, symbols, trace, facts })
@@ -91,7 +95,7 @@ impl KernelImage {
     /// # Errors
     /// The image is not one that we can read, or the cache failed.
     pub fn load(tree: &KernelTree, cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
-        let key = Key::new("image 2").with(&tree.fingerprint).with(tree.release.as_str());
+        let key = Key::new("image 3").with(&tree.fingerprint).with(tree.release.as_str());
         let entry = cache.entry("image", &tree.id, &key, |dir| {
             stage(sink, "image", &tree.id, || {
                 write_index(&tree.vmlinux, tree.release.as_str(), dir).map(|()| (StageEnd::Done, ()))

@@ -159,7 +159,10 @@ fn rust_words(
     let library = rustc.library().display();
     words.push(format!("RUST_LIB_SRC={library}"));
     // Panics in the kernel's crates name source files, and some end in the modules that use them.
-    words.push(format!("KRUSTFLAGS=--remap-path-prefix={library}=library --remap-path-prefix={}=.", work.display()));
+    words.push(format!(
+        "KRUSTFLAGS=--remap-path-prefix={library}=library --remap-path-prefix={}=.",
+        work.display()
+    ));
     Ok(words)
 }
 

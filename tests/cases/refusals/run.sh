@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+. /lib/case.sh
+. /lib/livepatch.sh
+
+module=$(module_of "$KO_cmdline")
+old=$(module_of "$KO_demo_v1")
+new=$(module_of "$KO_demo_v2")
+TRACING=/sys/kernel/tracing
+
+# ends <code> <name> <command...>: the exit code; what is printed is kept.
+ends() {
+	_code=$1
+	_name=$2
+	shift 2
+	prints "$_name" "$@"
+	equals "$_code" $?
+}
+
+# hits <name>: how often a kprobe has fired.
+hits() {
+	awk -v name="$1" '$1 == name { print $2 }' $TRACING/kprobe_profile
+}
+
+keep original /proc/cmdline
+check "nothing speaks against the module" ends 0 quiet kpatch check "$KO_cmdline"
+check "everything could be looked at" lacks "not checked" "$EVIDENCE/quiet"
+
+phase ftrace
+echo 0 >/proc/sys/kernel/ftrace_enabled
+check "with ftrace off the load is refused" ends 4 ftrace kpatch load "$KO_cmdline"
+check "with the reason and the remedy" contains "sysctl kernel.ftrace_enabled=1" "$EVIDENCE/ftrace"
+check "the kernel says the same" ends 5 ftrace-kernel kpatch load --no-check "$KO_cmdline"
+check "its refusal is explained" contains "kernel.ftrace_enabled is 0" "$EVIDENCE/ftrace-kernel"
+echo 1 >/proc/sys/kernel/ftrace_enabled
+
+phase kprobe
+echo 'p:entry cmdline_proc_show' >$TRACING/kprobe_events
+echo 'p:inside cmdline_proc_show+9' >>$TRACING/kprobe_events 2>/dev/null || echo 'p:inside cmdline_proc_show+5' >>$TRACING/kprobe_events
+echo 1 >$TRACING/events/kprobes/enable
+cat /proc/cmdline >/dev/null
+check "both kprobes fire on the original" equals "1 1" "$(hits entry) $(hits inside)"
+check "they are warnings" ends 0 kprobe kpatch load "$KO_cmdline"
+check "one on the entry" contains "there is a kprobe on cmdline_proc_show: it still fires" "$EVIDENCE/kprobe"
+check "one inside" grep -q "there is a kprobe inside cmdline_proc_show (at +0x[95]): it no longer fires" "$EVIDENCE/kprobe"
+cat /proc/cmdline >/dev/null
+check "and that is what they do" equals "2 1" "$(hits entry) $(hits inside)"
+check "the patch acts" reads "patched from Rust" /proc/cmdline
+check "it is unloaded" kpatch unload "$module"
+echo 0 >$TRACING/events/kprobes/enable
+echo >$TRACING/kprobe_events
+
+phase older
+check "the newer version is loaded" kpatch load "$KO_demo_v2"
+check "the older one is refused" ends 4 older kpatch load "$KO_demo_v1"
+check "with the reason" contains "$new of the same line is enabled, which is newer" "$EVIDENCE/older"
+check "the newer one stays" listed "$new" enabled
+check "unless it is meant" kpatch load --allow-older "$KO_demo_v1"
+check "then it takes its place" listed "$old" enabled
+kpatch unload "$old"
+[ ! -d "/sys/module/$new" ] || kpatch unload "$new"
+check "the original is back, byte for byte" same "$EVIDENCE/original" /proc/cmdline
