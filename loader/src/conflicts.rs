@@ -90,10 +90,12 @@ pub(crate) fn with_patches(
         if patch == name || !livepatch::state(system, &patch)?.is_some_and(livepatch::State::is_on) {
             continue;
         }
-        if let (Some((line, version)), Some((other, its))) = (store::line_of(&name), store::line_of(&patch)) {
-            if line == other && its > version && !allow_older {
-                judgement.refusals.push(Refusal::Older { newer: patch.clone() });
-            }
+        if let (Some((line, version)), Some((other, its))) = (store::line_of(&name), store::line_of(&patch))
+            && line == other
+            && its > version
+            && !allow_older
+        {
+            judgement.refusals.push(Refusal::Older { newer: patch.clone() });
         }
         match (known::manifest(system, &patch)?, &own) {
             (Some(loaded), Some(own)) => {

@@ -43,10 +43,10 @@ pub(crate) fn manifest(system: &System, name: &str) -> Result<Option<Manifest>, 
     let loaded = loaded_build(system, name)?;
     if let Some(text) = system.read(&path(name))? {
         let (build, manifest) = text.split_once('\n').unwrap_or_default();
-        if loaded.as_deref().is_none_or(|loaded| loaded == build) {
-            if let Ok(manifest) = Manifest::from_modinfo(manifest.trim_end()) {
-                return Ok(Some(manifest));
-            }
+        if loaded.as_deref().is_none_or(|loaded| loaded == build)
+            && let Ok(manifest) = Manifest::from_modinfo(manifest.trim_end())
+        {
+            return Ok(Some(manifest));
         }
     }
     let Some(installed) = store::named(system, &system.release()?, name)? else {

@@ -44,14 +44,14 @@ pub(crate) fn run(
     let mut all: Vec<Candidate> =
         store::installed_for(system, &release)?.into_iter().filter_map(of_line(true)).collect();
     let Some(current) = all.iter().map(|candidate| candidate.version).max() else {
-        return Err(nothing(format!("no patch of the line kpatch_{name} is installed for {release}")));
+        return Err(nothing(&format!("no patch of the line kpatch_{name} is installed for {release}")));
     };
     all.extend(store::previous_for(system, &release)?.into_iter().filter_map(of_line(false)));
     let (newest, rest): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|candidate| candidate.installed && candidate.version == current);
     let target = rest.into_iter().filter(|candidate| candidate.version < current).max_by_key(|c| c.version);
     let (Some(newest), Some(target)) = (newest.into_iter().next(), target) else {
-        return Err(nothing(format!("no older version of kpatch_{name} is kept for {release}")));
+        return Err(nothing(&format!("no older version of kpatch_{name} is kept for {release}")));
     };
     let obstacle = obstacle(system, &newest, &target)?;
     console.say(format_args!("rolling back {} to {}", newest.module.name(), target.module.name()));
@@ -78,7 +78,7 @@ pub(crate) fn run(
     load::recorded_one(system, console, &store::source(system, &target.module), &request)
 }
 
-fn nothing(message: String) -> Error {
+fn nothing(message: &str) -> Error {
     Error::Argument { message: format!("nothing to go back to: {message}"), code: 3 }
 }
 
@@ -96,7 +96,7 @@ fn chosen_line(system: &System, argument: Option<&str>) -> Result<String, Error>
     }
     match lines.as_slice() {
         [only] => Ok(only.clone()),
-        [] => Err(nothing("no patch with a version is installed for the running kernel".to_owned())),
+        [] => Err(nothing("no patch with a version is installed for the running kernel")),
         several => Err(Error::Argument {
             message: format!("several lines are installed, name one of them: {}", several.join(", ")),
             code: 2,

@@ -180,8 +180,11 @@ pub(crate) fn gather(system: &System) -> Result<Status, Error> {
     })
 }
 
+/// Names of modules that a boot loads, and leaves out; sentences on what is not in effect now.
+type Lists = (Vec<String>, Vec<String>, Vec<String>);
+
 /// Of what is installed for the running kernel: what a boot loads, what it leaves out, and what of it is not in effect now.
-fn installed(system: &System, patches: &[Patch]) -> Result<(Vec<String>, Vec<String>, Vec<String>), Error> {
+fn installed(system: &System, patches: &[Patch]) -> Result<Lists, Error> {
     let (newest, _) = store::newest(store::installed_for(system, &system.release()?)?);
     let (mut loads, mut skips, mut behind) = (Vec::new(), Vec::new(), Vec::new());
     for installed in newest {

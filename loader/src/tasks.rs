@@ -101,8 +101,11 @@ pub(crate) fn stalled(system: &System, patch: &str) -> Result<Stalled, Error> {
     let Some(enabled) = livepatch::flag(system, patch, "enabled")? else {
         return Ok(stalled);
     };
+    let own = [patch.to_owned()];
     let functions = livepatch::replaced_by(system, patch)?;
-    let in_the_way = |line: &str| frame(line, patch, enabled, &functions);
+    let others: Vec<String> =
+        livepatch::patches(system)?.into_iter().filter(|other| other != patch).collect();
+    let in_the_way = |line: &str| frame(line, if enabled { &others } else { &own }, enabled, &functions);
     let now = uptime(system)?;
     stalled.hidden = each_pending(system, enabled, |process, tid, directory| {
         // Without the name the task has gone meanwhile.
@@ -204,19 +207,16 @@ pub(crate) fn uptime(system: &System) -> Result<Duration, Error> {
 }
 
 /// A frame such as `[<0>] cmdline_proc_show+0x1d/0x40 [kpatch_x]` that keeps a task from changing over: on the way in an
-/// original that is replaced, on the way out any function of the patch's module.
-fn frame(line: &str, patch: &str, enabled: bool, functions: &[(String, String)]) -> Option<String> {
+/// original that is replaced, or a function of a patch that is replaced; on the way out any function of the patch itself.
+fn frame(line: &str, patches: &[String], enabled: bool, functions: &[(String, String)]) -> Option<String> {
     let text = line.strip_prefix("[<0>] ").unwrap_or(line).trim();
     let (symbol, module) = match text.split_once(" [") {
         Some((symbol, module)) => (symbol, module.trim_end_matches(']')),
         None => (text, "vmlinux"),
     };
     let name = symbol.split('+').next().unwrap_or(symbol);
-    let blocks = if enabled {
-        functions.iter().any(|(object, function)| object == module && function == name)
-    } else {
-        module == patch
-    };
+    let original = |(object, function): &(String, String)| object == module && function == name;
+    let blocks = patches.iter().any(|patch| patch == module) || (enabled && functions.iter().any(original));
     blocks.then(|| if module == "vmlinux" { name.to_owned() } else { format!("{name} [{module}]") })
 }
 
@@ -234,7 +234,9 @@ mod tests {
     #[test]
     fn frames_that_hold_a_transition_up() {
         let functions = [("vmlinux".to_owned(), "show".to_owned()), ("ext4".to_owned(), "open".to_owned())];
-        let seen = |line, enabled| frame(line, "fix", enabled, &functions);
+        let (fix, older) = (["fix".to_owned()], ["older".to_owned()]);
+        let seen = |line, enabled| frame(line, if enabled { &older } else { &fix }, enabled, &functions);
+        assert_eq!(seen("[<0>] x+0x1/0x20 [older]", true).as_deref(), Some("x [older]"));
         assert_eq!(seen("[<0>] show+0x1/0x20", true).as_deref(), Some("show"));
         assert_eq!(seen("[<0>] open+0x1/0x20 [ext4]", true).as_deref(), Some("open [ext4]"));
         for line in ["[<0>] showy+0x1/0x2", "[<0>] open+0x1/0x2", "[<0>] show+0x1/0x2 [fix]", ""] {

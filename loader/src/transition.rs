@@ -72,10 +72,10 @@ pub(crate) fn wait(
     console.say("patch transition has stalled!");
     signal(system, console, patch)?;
     let second = if forever { WAIT_AFTER_SIGNAL } else { total.saturating_sub(first) };
-    if !second.is_zero() {
-        if let Some(end) = wait_for(system, console, patch, second)? {
-            return Ok(end);
-        }
+    if !second.is_zero()
+        && let Some(end) = wait_for(system, console, patch, second)?
+    {
+        return Ok(end);
     }
     report(console, &tasks::stalled(system, patch)?);
     explain(system, console, patch)?;

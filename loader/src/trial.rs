@@ -16,6 +16,9 @@ use crate::{Error, System};
 
 const DIRECTORY: &str = "/var/lib/kpatch/.trial";
 
+/// The same for this boot only: what `kpatch-settle.path` watches. (A note of an earlier boot stays above.)
+const THIS_BOOT: &str = "/run/kpatch/trial";
+
 /// A patch's note.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Trial {
@@ -61,14 +64,23 @@ pub(crate) fn begin(system: &System, console: &mut Console<'_>, module: &str, bu
     if let Err(error) = durable::replace(system, &path(module), text.as_bytes(), Kind::Plain) {
         console
             .warn(format_args!("should {module} crash this machine, the next boot will not know: {error}"));
+        return;
     }
+    // Without it the patch is confirmed at the next shutdown in good order, no sooner.
+    let mark = format!("{THIS_BOOT}/{module}");
+    let _ = durable::make_dirs(system, &mark).map(|()| std::fs::write(system.path(mark), ""));
 }
 
 /// Takes a note back: the patch is not in the kernel, or is trusted.
 pub(crate) fn end(system: &System, console: &mut Console<'_>, module: &str) {
-    if let Err(error) = durable::remove(system, &path(module)) {
+    if let Err(error) = forget(system, module) {
         console.warn(format_args!("the next boot may take {module} for the cause of a crash: {error}"));
     }
+}
+
+fn forget(system: &System, module: &str) -> Result<(), Error> {
+    durable::remove(system, &path(module))?;
+    durable::remove(system, &format!("{THIS_BOOT}/{module}"))
 }
 
 /// The note of a build that an earlier boot did not live to confirm.
@@ -106,7 +118,7 @@ pub(crate) fn confirm(system: &System, console: &mut Console<'_>, settle: Durati
             for trial in mine {
                 let why =
                     if ended { "the machine is being shut down in good order" } else { "it has settled" };
-                durable::remove(system, &path(&trial.module))?;
+                forget(system, &trial.module)?;
                 console.say(format_args!("{} is confirmed: {why}", trial.module));
                 record::change(system, console, What::Confirm, &trial.module, &trial.kernel, Ok(why));
             }

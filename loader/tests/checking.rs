@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `check` and `load`: what the running kernel, its patches and its tracers have against a module. `status`, `export`: what
 //! is fixed. `--json`: as the schemas say.
-#![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, unreachable_pub, dead_code, reason = "a test")]
 
 mod support;
 
@@ -77,14 +77,14 @@ fn each_thing_that_the_kernel_would_refuse_is_refused_with_the_reason() {
                 m.files.write(
                     "/sys/kernel/notes",
                     [4, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0, 9, 0, 0, 0],
-                )
+                );
             },
             "another build of 6.12: build id ab01, the running kernel has 09",
         ),
         (
             "ipmodify",
             |m| {
-                m.files.write(TRACED, "other (1) R I\ncmdline_proc_show (1) R I     \ttramp: 0xffffffffc0 (kprobe_ftrace_handler+0x0/0x1d0)\n")
+                m.files.write(TRACED, "other (1) R I\ncmdline_proc_show (1) R I     \ttramp: 0xffffffffc0 (kprobe_ftrace_handler+0x0/0x1d0)\n");
             },
             "cmdline_proc_show is already changed by another user of ftrace",
         ),
@@ -281,10 +281,11 @@ fn conforms(value: &Value, schema: &Value, root: &Value, at: &str) {
         let target = root.pointer(reference.trim_start_matches('#')).unwrap_or_else(|| panic!("{reference}"));
         return conforms(value, target, root, at);
     }
-    if let Some(any) = schema["type"].as_array() {
-        if value.is_null() && any.iter().any(|kind| kind == "null") {
-            return;
-        }
+    if let Some(any) = schema["type"].as_array()
+        && value.is_null()
+        && any.iter().any(|kind| kind == "null")
+    {
+        return;
     }
     if let Some(wanted) = schema.get("const") {
         assert_eq!(value, wanted, "{at}");

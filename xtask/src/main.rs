@@ -13,6 +13,7 @@ mod new_patch;
 mod qemu_test;
 mod setup;
 mod support;
+mod update_generated;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,7 @@ enum Verb {
     NewPatch(new_patch::Args),
     Test(ci::TestArgs),
     QemuTest(qemu_test::Args),
+    UpdateGenerated(update_generated::Args),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Verb::NewPatch(args) => new_patch::run(&args),
         Verb::Test(args) => ci::test(&args),
         Verb::QemuTest(args) => qemu_test::run(&args),
+        Verb::UpdateGenerated(args) => update_generated::run(&args),
     };
     match result {
         Ok(code) => code,

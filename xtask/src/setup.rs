@@ -51,6 +51,7 @@ const TOOLS: &[Tool] = &[
     program!("dpkg-deb", "dpkg", "unpacks pinned kernels"),
     program!("git", "git", "names the commit in reports"),
     program!("pahole", "pahole", "is the second opinion on layouts in the tests"),
+    program!("strace", "strace", "kills kpatch before each of its system calls, in the tests"),
     program!("qemu-system-x86_64", "qemu-system-x86", "boots guests"),
     Tool {
         name: "busybox (static)",

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# A reader sleeps for four seconds in the first patch; what comes to replace or to remove that patch stalls on it.
+. /lib/case.sh
+. /lib/livepatch.sh
+
+old=$(module_of "$KO_sleeper")
+new=$(module_of "$KO_cmdline")
+
+sleeping() {
+	grep -q msleep "/proc/$1/stack"
+}
+
+# reader_sleeps: a reader is asleep in the first patch; its number is $reader.
+reader_sleeps() {
+	cat /proc/cmdline >/tmp/slept &
+	reader=$!
+	wait_until 20 sleeping $reader
+}
+
+# stalls <name> <command...>: it ends with the exit code of a stall; what it prints is kept.
+stalls() {
+	_name=$1
+	shift
+	prints "$_name" "$@"
+	equals 6 $?
+}
+
+keep original /proc/cmdline
+check "the first patch is loaded" kpatch load "$KO_sleeper" || exit
+
+phase fail
+check "a reader sleeps in the first patch" reader_sleeps
+check "a load over it stalls" stalls load-fail kpatch load --on-stall fail --deadline 1 "$KO_cmdline"
+check "the task is named as the original does" contains "Stalled processes:" "$EVIDENCE/load-fail"
+check "with its number and name" contains "$reader cat" "$EVIDENCE/load-fail"
+check "with its stack" contains "[<0>] msleep+" "$EVIDENCE/load-fail"
+check "the function is named" grep -q "$reader cat is in .*cmdline_proc_show.* \[$old\], was started [0-9]* s ago" "$EVIDENCE/load-fail"
+check "so is what would free it" contains "it waits for a device or a lock" "$EVIDENCE/load-fail"
+check "it says that the kernel goes on" contains "the kernel goes on with the transition" "$EVIDENCE/load-fail"
+check "the patch is in transition still" in_transition "$new"
+check "when the reader has left, the transition ends by itself" wait_until 30 settled "$new"
+wait $reader
+check "the second patch acts" reads "patched from Rust" /proc/cmdline
+check "it is unloaded" kpatch unload "$new"
+check "the replaced one is removed" kpatch unload "$old"
+
+phase reverse
+check "the first patch is loaded again" kpatch load "$KO_sleeper"
+check "a reader sleeps in it" reader_sleeps
+check "a load over it stalls and is taken back" stalls load-reverse kpatch load --deadline 1 "$KO_cmdline"
+check "it says so" contains "module $new did not complete its transition, unloading..." "$EVIDENCE/load-reverse"
+check "nothing of the second patch is left" unloaded "$new"
+check "the first patch is enabled" listed "$old" enabled
+wait $reader
+check "another reader sleeps in it" reader_sleeps
+check "an unload stalls and is turned round" stalls unload-reverse kpatch unload --on-stall reverse --deadline 1 "$old"
+check "it says so" contains "it is enabled again for all tasks: nothing has changed" "$EVIDENCE/unload-reverse"
+check "the first patch is enabled still" listed "$old" enabled
+wait $reader
+
+phase wait
+check "a third reader sleeps in it" reader_sleeps
+check "an unload waits as long as it takes" kpatch unload --on-stall wait "$old"
+wait $reader
+check "the reader got the replacement's answer" reads "slept in Rust" /tmp/slept
+check "the original is back, byte for byte" same "$EVIDENCE/original" /proc/cmdline
+check "nothing of the first patch is left" unloaded "$old"
+kpatch history >/tmp/history
+check "the history has the three stalls" equals 3 "$(grep -c 'FAILED: .*transition stalled' /tmp/history)"
