@@ -47,8 +47,13 @@ fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("patch.toml"), format!("description = 'x'\n{text}\n")).unwrap();
         let fix = read_fix("test", dir.path()).unwrap();
-        let target =
-            Target { name: "test".to_owned(), description: String::new(), fixes: vec![fix], version: None };
+        let target = Target {
+            name: "test".to_owned(),
+            description: String::new(),
+            fixes: vec![fix],
+            version: None,
+            predecessor: None,
+        };
         let error = Objects::load(&tree, target.symbols(), &cache, &Silent)
             .and_then(|objects| resolve(&tree, &objects, &target))
             .map(|_| ())
