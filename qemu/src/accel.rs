@@ -152,6 +152,7 @@ fn prove(target: &Target, deadlines: Deadlines) -> Result<Option<String>, Error>
         append: "",
         cpu_model: None,
         gdb: false,
+        disk: None,
     };
     match Vm::boot(&machine, &Initramfs::guest(&target.files)?, deadlines, deadlines.proof) {
         Ok(vm) => {

@@ -40,6 +40,7 @@ pub fn bare_boot(target: &Target, options: &Options) -> Result<Cost, Error> {
         append: "",
         cpu_model: None,
         gdb: false,
+        disk: None,
     };
     let root = Initramfs::bare(&target.files.busybox, INIT)?;
     match run_bare(&machine, &root, options.deadlines.boot) {

@@ -131,6 +131,7 @@ impl Booter<'_> {
             append: &self.append(group),
             cpu_model: group.cpu_model.as_deref(),
             gdb: self.options.gdb,
+            disk: None,
         };
         let deadlines = self.options.deadlines();
         let booted = initramfs(self.target, cases)

@@ -39,6 +39,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) cpu_model: Option<&'a str>,
     /// Stop before the first instruction and wait for a debugger.
     pub(crate) gdb: bool,
+    /// A disk image (qcow2) with a full system.
+    pub(crate) disk: Option<&'a Path>,
 }
 
 /// Where the serial console goes, and whether there is a port for the guest program.
@@ -91,6 +93,11 @@ impl Machine<'_> {
                 cmd.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
             }
         };
+        if let Some(disk) = self.disk {
+            // What the host loses in a crash is of no use to anybody: nothing is flushed to it.
+            let drive = format!("if=none,id=disk,format=qcow2,cache=unsafe,file={}", escaped(disk));
+            cmd = cmd.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"]);
+        }
         if self.gdb {
             cmd = cmd.args(["-S", "-gdb", &format!("tcp:127.0.0.1:{GDB_PORT}")]);
         }

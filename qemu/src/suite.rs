@@ -240,6 +240,7 @@ impl Suite<'_> {
             append: append.trim(),
             cpu_model: group.cpu_model.as_deref(),
             gdb: self.options.gdb,
+            disk: None,
         };
         let ended = run_terminal(&machine, &plan::initramfs(target, &group.cases)?);
         // QEMU's stdio leaves the cursor where the guest left it.

@@ -13,6 +13,7 @@ mod new_patch;
 mod qemu_test;
 mod setup;
 mod support;
+mod system_test;
 mod update_generated;
 
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ enum Verb {
     Demo(demo::Args),
     Kernel(kernel::Args),
     NewPatch(new_patch::Args),
+    SystemTest(system_test::Args),
     Test(ci::TestArgs),
     QemuTest(qemu_test::Args),
     UpdateGenerated(update_generated::Args),
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Kernel(args) => kernel::run(&args),
         Verb::NewPatch(args) => new_patch::run(&args),
+        Verb::SystemTest(args) => system_test::run(&args),
         Verb::Test(args) => ci::test(&args),
         Verb::QemuTest(args) => qemu_test::run(&args),
         Verb::UpdateGenerated(args) => update_generated::run(&args),

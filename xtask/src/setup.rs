@@ -68,6 +68,13 @@ const TOOLS: &[Tool] = &[
     Tool { name: "libelf", why: "is what the kernel's objtool runs on", package: "libelf1", present: libelf },
 ];
 
+/// What only `system-test` needs, beside [`TOOLS`].
+const SYSTEM_GUEST_TOOLS: &[Tool] = &[
+    program!("mmdebstrap", "mmdebstrap", "makes the full system of system-test's guests"),
+    program!("mke2fs", "e2fsprogs", "makes its file system"),
+    program!("qemu-img", "qemu-utils", "makes its disk"),
+];
+
 /// Where busybox is: a dynamic one is of no use in a guest.
 pub(crate) fn busybox() -> Option<PathBuf> {
     find_program("busybox")
@@ -91,9 +98,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
     if args.fix {
         ensure(&context)?;
+        ensure_system_guest(&context)?;
     }
     let mut missing = 0;
-    for tool in TOOLS {
+    for tool in TOOLS.iter().chain(SYSTEM_GUEST_TOOLS) {
         let present = (tool.present)();
         missing += u32::from(!present);
         let word = if present { "ok" } else { "MISSING" };
@@ -116,15 +124,24 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Installs what is missing, or says the one command to run.
 pub(crate) fn ensure(context: &Context) -> Result<()> {
+    ensure_tools(TOOLS, &context.terminal)?;
+    ensure_rust(&context.cache, &context.terminal)
+}
+
+/// Installs what the guests with a full system need beside it.
+pub(crate) fn ensure_system_guest(context: &Context) -> Result<()> {
+    ensure_tools(SYSTEM_GUEST_TOOLS, &context.terminal)
+}
+
+fn ensure_tools(tools: &[Tool], sink: &dyn Sink) -> Result<()> {
     let missing = || {
-        TOOLS
+        tools
             .iter()
             .filter(|tool| !(tool.present)())
             .map(|tool| (tool.name.to_owned(), tool.package.to_owned()))
             .collect()
     };
-    install(&missing, &context.terminal)?;
-    ensure_rust(&context.cache, &context.terminal)
+    install(&missing, sink)
 }
 
 /// Installs what one kernel needs beside [`ensure`]'s tools: to be built, or to be run.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use klp_base::cache::{self, Cache};
+use klp_base::cache::{self, Cache, Key};
 use klp_base::events::Sink;
 use klp_base::process::{Cmd, find_program};
 
@@ -53,24 +53,7 @@ impl Apt {
         cache: &Cache,
         sink: &dyn Sink,
     ) -> Result<Self, Error> {
-        let targets = Cmd::new("apt-get")
-            .args([
-                "indextargets",
-                "--format",
-                "$(REPO_URI) $(RELEASE)",
-                "Created-By: Packages",
-                "Origin: Debian",
-            ])
-            .hint(HINT)
-            .read()?;
-        let own_suite = |line: &str| {
-            let (uri, release) = line.split_once(' ')?;
-            (!release.contains('-')).then(|| uri.to_owned())
-        };
-        let mirror = targets.lines().find_map(own_suite).ok_or_else(|| Error::NotAble {
-            what: format!("no mirror of Debian is set up in apt, so that suite {suite} cannot be found"),
-            help: "add Debian's archive to apt's sources and run `apt-get update`".to_owned(),
-        })?;
+        let mirror = debian_mirror()?;
         let name =
             architecture.map_or_else(|| suite.to_owned(), |architecture| format!("{suite}-{architecture}"));
         let dir = cache.root().join("apt").join(name);
@@ -188,6 +171,49 @@ impl Apt {
             help: "try again".to_owned(),
         })
     }
+}
+
+/// Where the machine's own packages of Debian come from, as apt is set up.
+///
+/// # Errors
+/// apt is missing, or has no source of Debian's.
+pub fn debian_mirror() -> Result<String, Error> {
+    let targets = Cmd::new("apt-get")
+        .args([
+            "indextargets",
+            "--format",
+            "$(REPO_URI) $(RELEASE)",
+            "Created-By: Packages",
+            "Origin: Debian",
+        ])
+        .hint(HINT)
+        .read()?;
+    let own_suite = |line: &str| {
+        let (uri, release) = line.split_once(' ')?;
+        (!release.contains('-')).then(|| uri.to_owned())
+    };
+    targets.lines().find_map(own_suite).ok_or_else(|| Error::NotAble {
+        what: "no mirror of Debian is set up in apt, so that its suites cannot be found".to_owned(),
+        help: "add Debian's archive to apt's sources and run `apt-get update`".to_owned(),
+    })
+}
+
+/// A package of another suite of Debian, downloaded, checked and unpacked in the cache: its directory.
+///
+/// # Errors
+/// It is not to be had, or is not what was pinned.
+pub fn unpacked_package(
+    package: &Package,
+    suite: &str,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<PathBuf, Error> {
+    let key = Key::new("package 1").with(&package.name).with(&package.version).with(&package.sha256);
+    cache.entry("package", &package.name, &key, |dir| {
+        let deb = Apt::of_suite(suite, None, cache, sink)?.download_checked(package, dir)?;
+        Cmd::new("dpkg-deb").arg("-x").args([deb.as_path(), dir]).hint("install the package dpkg").run()?;
+        std::fs::remove_file(&deb).map_err(crate::error::io_error("remove", &deb))
+    })
 }
 
 /// The lines `name | version | source` of `apt-cache madison`.

@@ -18,6 +18,7 @@ use klp_format::KernelRelease;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::apt::Apt;
+pub use self::apt::{debian_mirror, unpacked_package};
 pub use self::config::KernelConfig;
 use crate::error::{Error, io_error};
 use crate::project::{Project, parse_toml};
@@ -94,7 +95,7 @@ pub struct Package {
 
 impl Package {
     /// One of the machine's own suites and architecture.
-    pub(crate) fn new(name: &str, version: &str, sha256: &str) -> Self {
+    pub fn new(name: &str, version: &str, sha256: &str) -> Self {
         Self {
             name: name.to_owned(),
             version: version.to_owned(),

@@ -15,6 +15,8 @@ pub const PORT: &str = "org.ferrograft.guest";
 pub const PROTOCOL: u32 = 1;
 /// Word on the kernel's command line that asks PID 1 for a shell on the console instead of the protocol.
 pub const SHELL_WORD: &str = "ferrograft.shell";
+/// Word that asks PID 1 to become the init of the full system on the first disk.
+pub const DISK_WORD: &str = "ferrograft.disk";
 
 /// What the host asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,12 +8,15 @@ mod process;
 mod serve;
 mod setup;
 mod state;
+mod switch;
 
 use std::process::ExitCode;
 
+use klp_guest::{DISK_WORD, SHELL_WORD};
+
 fn main() -> ExitCode {
     let first = rustix::process::getpid().is_init();
-    let result = if first { setup::prepare().and_then(|()| work()) } else { serve::serve() };
+    let result = if first { prepare_and_work() } else { serve::serve() };
     if let Err(error) = &result {
         eprintln!("klp-guest: {error}");
     }
@@ -24,6 +27,15 @@ fn main() -> ExitCode {
     if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+fn prepare_and_work() -> Result<(), setup::Error> {
+    setup::mount_all()?;
+    if setup::wants(DISK_WORD) {
+        return switch::to_disk().map(|never| match never {});
+    }
+    setup::prepare()?;
+    work()
+}
+
 fn work() -> Result<(), setup::Error> {
-    if setup::shell_wanted() { setup::shell() } else { serve::serve() }
+    if setup::wants(SHELL_WORD) { setup::shell() } else { serve::serve() }
 }

@@ -20,6 +20,11 @@ pub(crate) fn serve() -> Result<(), Error> {
     answered.map_err(|error| Error::new("serve the host", error))
 }
 
+/// Asks the system's own init for a reboot, which ends this service too.
+fn reboot_in_order() -> io::Result<()> {
+    process::foreground(&["systemctl", "reboot"])
+}
+
 fn hello() -> Hello {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let uptime = read("/proc/uptime");
@@ -60,6 +65,9 @@ fn answer_all(port: &mut Port, log: &mut KernelLog) -> io::Result<()> {
             Request::PowerOff => {
                 port.send(&Reply::Bye, b"")?;
                 rustix::fs::sync();
+                if !rustix::process::getpid().is_init() {
+                    return reboot_in_order();
+                }
                 reset();
             }
         }

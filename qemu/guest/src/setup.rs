@@ -6,7 +6,6 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use klp_guest::SHELL_WORD;
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, init_module, reboot};
 
@@ -36,8 +35,8 @@ const OPTIONAL_MOUNTS: [(&str, &str); 2] =
 /// come without.
 const MODULES: &str = "/modules";
 
-/// Mounts what a program expects to find and puts busybox's applets into /bin.
-pub(crate) fn prepare() -> Result<(), Error> {
+/// Mounts what a program expects to find.
+pub(crate) fn mount_all() -> Result<(), Error> {
     for (kind, target) in MOUNTS {
         fs::create_dir_all(target).map_err(|error| Error::new(format!("make {target}"), error))?;
         mount_one(kind, target).map_err(|error| Error::new(format!("mount {kind} on {target}"), error))?;
@@ -48,12 +47,17 @@ pub(crate) fn prepare() -> Result<(), Error> {
                 .map_err(|error| Error::new(format!("mount {kind} on {target}"), error))?;
         }
     }
+    Ok(())
+}
+
+/// Loads the drivers and puts busybox's applets into /bin.
+pub(crate) fn prepare() -> Result<(), Error> {
     load_modules()?;
     process::foreground(&["/bin/busybox", "--install", "-s", "/bin"])
         .map_err(|error| Error::new("run /bin/busybox --install (it must be a static program)", error))
 }
 
-fn load_modules() -> Result<(), Error> {
+pub(crate) fn load_modules() -> Result<(), Error> {
     let mut files: Vec<_> =
         fs::read_dir(MODULES).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     files.sort();
@@ -68,10 +72,10 @@ fn mount_one(kind: &str, target: &str) -> io::Result<()> {
     mount(kind, target, kind, MountFlags::NOSUID, None).map_err(Into::into)
 }
 
-/// Whether the kernel's command line asks for a shell on the console.
-pub(crate) fn shell_wanted() -> bool {
+/// Whether a word stands on the kernel's command line.
+pub(crate) fn wants(wanted: &str) -> bool {
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    line.split_whitespace().any(|word| word == SHELL_WORD)
+    line.split_whitespace().any(|word| word == wanted)
 }
 
 /// A shell on the console, with job control, until it ends.

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! From the initramfs to a full system on a disk: what an initrd does, no more.
+
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, unmount};
+use rustix::process::{chdir, chroot};
+
+use crate::setup::{Error, load_modules};
+
+const DISK: &str = "/dev/vda";
+const ROOT: &str = "/disk";
+/// What the host wants to find in the system beside what the disk's image holds.
+const OVERLAY: &str = "/overlay";
+/// How long the driver may take to show the disk.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Mounts the disk, lays the overlay over it, and becomes its init.
+pub(crate) fn to_disk() -> Result<Infallible, Error> {
+    load_modules()?;
+    let started = Instant::now();
+    while !Path::new(DISK).exists() {
+        if started.elapsed() > PATIENCE {
+            return Err(Error::new(format!("find {DISK}"), io::Error::from(io::ErrorKind::NotFound)));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    fs::create_dir_all(ROOT).map_err(|error| Error::new(format!("make {ROOT}"), error))?;
+    mount(DISK, ROOT, "ext4", MountFlags::NOATIME, None)
+        .map_err(|error| Error::new(format!("mount {DISK}"), error))?;
+    copy(Path::new(OVERLAY), Path::new(ROOT))
+        .map_err(|error| Error::new(format!("copy {OVERLAY} to {ROOT}"), error))?;
+    for busy in ["/proc", "/sys"] {
+        unmount(busy, UnmountFlags::DETACH).map_err(|error| Error::new(format!("unmount {busy}"), error))?;
+    }
+    let switched = mount_move("/dev", Path::new(ROOT).join("dev"))
+        .and_then(|()| chdir(ROOT))
+        .and_then(|()| mount_move(".", "/"))
+        .and_then(|()| chroot("."))
+        .and_then(|()| chdir("/"));
+    switched.map_err(|error| Error::new(format!("make {ROOT} the root"), error))?;
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the wrapper of klp-base is for the host; this is the guest's"
+    )]
+    let error = std::process::Command::new("/sbin/init").env_clear().exec();
+    Err(Error::new("run /sbin/init of the disk", error))
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            fs::create_dir_all(&target)?;
+            copy(&entry.path(), &target)?;
+        } else {
+            // A program that an earlier boot ran may stand there: it is replaced, not overwritten.
+            let _ = fs::remove_file(&target);
+            fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}

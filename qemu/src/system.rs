@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Cases in a full system with systemd, through several boots of one disk: `tests/systems/<name>/{case.toml,1.sh,2.sh,...}`.
+//! Each script runs in a boot of its own; after it the machine is rebooted in good order, or has crashed where the case
+//! says that it does.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use klp_base::events::{CaseEnd, Check, Event, Sink, Verdict};
+use klp_guest::{DISK_WORD, Exit, Reply, Request, Run};
+use serde::Deserialize;
+
+use crate::accel;
+use crate::console;
+use crate::disk;
+use crate::error::Error;
+use crate::initramfs::Initramfs;
+use crate::link::LinkError;
+use crate::machine::{Machine, NoVm, Vm};
+use crate::session;
+use crate::suite::Options;
+use crate::target::Target;
+use crate::transcript::Transcript;
+
+/// Memory of such a guest, in MiB.
+const MEMORY: u32 = 1024;
+
+/// One case, as its directory has it.
+#[derive(Clone, Debug)]
+pub struct SystemCase {
+    /// Name of the directory.
+    pub name: String,
+    /// The directory.
+    pub dir: PathBuf,
+    /// One line: what is shown.
+    pub description: String,
+    /// What it wants of the provider.
+    pub artifacts: Vec<String>,
+    /// The boots, by number from 1, that end in a panic.
+    pub crashes: Vec<usize>,
+    /// How long each script may take.
+    pub timeout: Duration,
+    /// The scripts, in their order.
+    scripts: Vec<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    description: String,
+    #[serde(default)]
+    artifacts: Vec<String>,
+    #[serde(default)]
+    crashes: Vec<usize>,
+    #[serde(default = "usual_timeout")]
+    timeout: u64,
+}
+
+fn usual_timeout() -> u64 {
+    120
+}
+
+impl SystemCase {
+    /// Every case below `dir`, in order.
+    ///
+    /// # Errors
+    /// One of them cannot be read, or has no script.
+    pub fn load_all(dir: &Path) -> Result<Vec<Self>, Error> {
+        let mut dirs: Vec<PathBuf> = fs::read_dir(dir)
+            .map_err(Error::io("list", dir))?
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.join("case.toml").is_file())
+            .collect();
+        dirs.sort();
+        dirs.iter().map(|dir| Self::load(dir)).collect()
+    }
+
+    fn load(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join("case.toml");
+        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        let wrong = |message: String| Error::io("read", &path)(std::io::Error::other(message));
+        let file: File = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let scripts: Vec<PathBuf> = (1..)
+            .map(|number| dir.join(format!("{number}.sh")))
+            .take_while(|script| script.is_file())
+            .collect();
+        if scripts.is_empty() {
+            return Err(wrong("there is no 1.sh beside it".to_owned()));
+        }
+        if let Some(number) = file.crashes.iter().find(|number| !(1..=scripts.len()).contains(*number)) {
+            return Err(wrong(format!("`crashes`: there is no {number}.sh")));
+        }
+        Ok(Self {
+            name: dir.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            dir: dir.to_owned(),
+            description: file.description,
+            artifacts: file.artifacts,
+            crashes: file.crashes,
+            timeout: Duration::from_secs(file.timeout),
+            scripts,
+        })
+    }
+}
+
+/// What such cases run on.
+pub struct System<'a> {
+    /// The kernel, and the guest program for both its lives.
+    pub target: &'a Target,
+    /// The disk's image, as [`crate::DiskImage::make`] gives it.
+    pub image: &'a Path,
+    /// The kernel's modules that reach the disk, uncompressed, in the order in which they are loaded.
+    pub modules: Vec<(String, Vec<u8>)>,
+    /// Files that are laid over the disk at each boot: path, permission bits, content.
+    pub files: Vec<(String, u32, Vec<u8>)>,
+    /// How to run.
+    pub options: Options,
+}
+
+/// What is known of a case when it ended.
+#[derive(Default)]
+struct Seen {
+    checks: Vec<Check>,
+    console: String,
+    reason: Option<String>,
+    verdict: Option<Verdict>,
+}
+
+impl System<'_> {
+    /// Runs a case: its verdict, which the sink is told too.
+    ///
+    /// # Errors
+    /// The host could not run it.
+    pub fn run(
+        &self,
+        case: &SystemCase,
+        artifacts: &BTreeMap<String, PathBuf>,
+        sink: &dyn Sink,
+    ) -> Result<Verdict, Error> {
+        let accel =
+            accel::decide(self.options.accel, self.target, self.options.deadlines, &self.options.state)?;
+        let started = Instant::now();
+        let evidence = self.options.evidence.join(&self.target.kernel.id).join(&case.name);
+        if evidence.exists() {
+            fs::remove_dir_all(&evidence).map_err(Error::io("empty", &evidence))?;
+        }
+        let temp = tempfile::tempdir().map_err(Error::io("make a directory in", &std::env::temp_dir()))?;
+        let disk = temp.path().join("disk.qcow2");
+        disk::overlay(self.image, &disk)?;
+        let root = self.initramfs(case, artifacts)?;
+        let append = format!("{DISK_WORD} rw mitigations=off systemd.show_status=0");
+        let machine = Machine {
+            kernel: &self.target.kernel,
+            backend: accel.backend,
+            cpus: 1,
+            memory_mib: MEMORY,
+            append: &append,
+            gdb: false,
+            cpu_model: None,
+            disk: Some(&disk),
+        };
+        let mut seen = Seen::default();
+        for number in 1..=case.scripts.len() {
+            sink.note(format!("  boot {number}       {} on {}", case.name, self.target.kernel.id));
+            self.boot(&machine, &root, case, number, &evidence, &mut seen)?;
+            if seen.verdict.is_some() {
+                break;
+            }
+        }
+        let failed = seen.checks.iter().filter(|check| !check.ok).count();
+        let verdict = seen.verdict.unwrap_or(if failed > 0 || seen.checks.is_empty() {
+            seen.reason.get_or_insert(format!("{failed} of {} checks failed", seen.checks.len()));
+            Verdict::Failed
+        } else {
+            Verdict::Passed
+        });
+        sink.event(&Event::Case(Box::new(CaseEnd {
+            case: case.name.clone(),
+            kernel: self.target.kernel.id.clone(),
+            verdict,
+            checks: seen.checks,
+            reason: seen.reason,
+            console: if verdict == Verdict::Passed { String::new() } else { console::tail(&seen.console) },
+            evidence: Some(evidence),
+            repeat: self.options.repeat_line(&case.name, &self.target.kernel.id),
+            accel: accel.text,
+            wall: started.elapsed(),
+        })));
+        Ok(verdict)
+    }
+
+    fn initramfs(
+        &self,
+        case: &SystemCase,
+        artifacts: &BTreeMap<String, PathBuf>,
+    ) -> Result<Initramfs, Error> {
+        let mut root = Initramfs::default();
+        root.add_file("/init", 0o755, &self.target.files.program)?;
+        root.add_file("/overlay/usr/sbin/klp-guest", 0o755, &self.target.files.program)?;
+        root.add_file("/overlay/usr/local/bin/busybox", 0o755, &self.target.files.busybox)?;
+        root.add_dir("/overlay/lib", &self.target.files.lib)?;
+        for (at, (name, bytes)) in self.modules.iter().enumerate() {
+            root.add(&format!("/modules/{at:02}-{name}.ko"), 0o644, bytes.clone());
+        }
+        for (path, mode, bytes) in &self.files {
+            root.add(&format!("/overlay{path}"), *mode, bytes.clone());
+        }
+        root.add_dir("/overlay/case", &case.dir)?;
+        let mut start = format!(
+            "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C\n\
+             export CASE={} KERNEL={} RELEASE={} COLLECT= EVIDENCE=/evidence\n\
+             ln -sf busybox /usr/local/bin/usleep\n",
+            case.name, self.target.kernel.id, self.target.kernel.release
+        );
+        for (name, file) in artifacts {
+            let path = format!("/artifacts/{}", file.file_name().unwrap_or_default().to_string_lossy());
+            root.add_file(&format!("/overlay{path}"), 0o644, file)?;
+            let variable: String =
+                name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+            start.push_str(&format!("export KO_{variable}={path}\n"));
+        }
+        start.push_str(". \"/case/$1.sh\"\n");
+        root.add("/overlay/case/start", 0o755, start.into_bytes());
+        Ok(root)
+    }
+
+    /// One boot and its script. What ends the case is written to `seen`.
+    fn boot(
+        &self,
+        machine: &Machine<'_>,
+        root: &Initramfs,
+        case: &SystemCase,
+        number: usize,
+        evidence: &Path,
+        seen: &mut Seen,
+    ) -> Result<(), Error> {
+        let mut deadlines = self.options.deadlines();
+        // systemd stops its services first.
+        deadlines.shutdown = deadlines.boot;
+        let mut vm = match Vm::boot(machine, root, deadlines, deadlines.boot * 2) {
+            Ok(vm) => vm,
+            Err(NoVm::Host(error)) => return Err(error),
+            Err(NoVm::Died(death)) => {
+                seen.verdict = Some(death.verdict);
+                seen.reason = Some(format!("boot {number}: {}", death.reason));
+                session::write(evidence, &format!("{number}.console.log"), death.end.console.as_bytes())?;
+                seen.console = death.end.console;
+                return Ok(());
+            }
+        };
+        let mut transcript = Transcript::default();
+        let told = tell(&mut vm, &mut transcript, number, deadlines.case(case.timeout));
+        session::write(evidence, &format!("{number}.output.log"), &transcript.bytes)?;
+        let claimed = transcript.checks.len();
+        seen.checks.extend(transcript.checks);
+        let crash = case.crashes.contains(&number);
+        let console = match told {
+            Ok(exit) if crash => {
+                seen.verdict = Some(Verdict::Failed);
+                seen.reason = Some(format!("{number}.sh ended with {:?} instead of a panic", exit.code));
+                vm.kill().console
+            }
+            Ok(exit) => {
+                if exit.code != Some(0) || claimed == 0 {
+                    seen.verdict = Some(Verdict::Failed);
+                    seen.reason = Some(format!(
+                        "{number}.sh ended with {:?} (timed out: {}) after {claimed} claims",
+                        exit.code, exit.timed_out
+                    ));
+                }
+                match vm.power_off() {
+                    Ok(end) => end.console,
+                    Err(death) => {
+                        seen.verdict = Some(death.verdict);
+                        seen.reason = Some(format!("reboot after {number}.sh: {}", death.reason));
+                        death.end.console
+                    }
+                }
+            }
+            Err(error) => {
+                let death = vm.autopsy(&error);
+                if crash && death.verdict == Verdict::Panicked {
+                    let name = format!("boot {number} ends in a panic");
+                    seen.checks.push(Check { name, ok: true, detail: None });
+                } else {
+                    seen.verdict = Some(death.verdict);
+                    seen.reason = Some(format!("{number}.sh: {}", death.reason));
+                }
+                death.end.console
+            }
+        };
+        session::write(evidence, &format!("{number}.console.log"), console.as_bytes())?;
+        seen.console = console;
+        Ok(())
+    }
+}
+
+fn tell(
+    vm: &mut Vm,
+    transcript: &mut Transcript,
+    number: usize,
+    within: Duration,
+) -> Result<Exit, LinkError> {
+    let started = Instant::now();
+    vm.send(&Request::Run(Run {
+        argv: ["/bin/sh", "/case/start", &number.to_string()].map(str::to_owned).to_vec(),
+        env: Vec::new(),
+        cwd: "/".to_owned(),
+        timeout_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
+    }))?;
+    loop {
+        let left = (within + Duration::from_secs(15)).saturating_sub(started.elapsed());
+        match vm.receive(left)? {
+            (Reply::Output { .. }, bytes) => {
+                transcript.push(&bytes, || (started.elapsed(), Duration::ZERO));
+            }
+            (Reply::Exited(exit), _) => return Ok(exit),
+            (other, _) => {
+                return Err(LinkError::Unexpected(format!("{other:?} when asked to run a case")));
+            }
+        }
+    }
+}

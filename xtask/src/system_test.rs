@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `system-test`: cases in a full system with systemd, through several boots.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use klp_base::events::Verdict;
+use klp_pipeline::build::Range;
+use klp_pipeline::kernel::{KernelTree, Package, debian_mirror, unpacked_package};
+use klp_vm::{DiskImage, Options, System, SystemCase, Target};
+
+use crate::context::{Context, DEFAULT_KERNEL};
+use crate::{qemu_test, setup};
+
+/// Run cases in a full system with systemd, through reboots and crashes.
+///
+/// Example: cargo xtask system-test compatible
+///
+/// Exit codes are those of qemu-test.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Cases whose names contain one of these words; all of them where none is given
+    filter: Vec<String>,
+    /// Id of the kernel
+    #[arg(long, default_value = DEFAULT_KERNEL)]
+    kernel: String,
+    /// List the selected cases, and run nothing
+    #[arg(long)]
+    list: bool,
+}
+
+/// The suite of the guests' systems, and what they hold beside the essential packages: systemd, and what Debian's kpatch
+/// calls.
+const SUITE: &str = "bookworm";
+const PACKAGES: [&str; 8] =
+    ["binutils", "dbus", "kmod", "procps", "strace", "systemd", "systemd-sysv", "udev"];
+/// The modules between Debian's kernels and an ext4 file system on a virtio disk, in the order in which they are loaded.
+const DISK_MODULES: [&str; 6] = ["crc32c_generic", "crc16", "mbcache", "jbd2", "ext4", "virtio_blk"];
+/// The original that ours is compared with.
+const PEER: (&str, &str, &str, &str) =
+    ("kpatch", "0.9.10-1", "trixie", "ddbbfe0dbceb269e3c499958df059468e66cbe87c8abb572bcb0b93a4c99a56a");
+const UNITS: [&str; 4] =
+    ["kpatch.service", "kpatch-confirm.service", "kpatch-settle.path", "kpatch-settle.service"];
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let context = Context::new()?;
+    let all = SystemCase::load_all(&context.project.root().join("tests/systems"))?;
+    let wanted = |case: &SystemCase| {
+        args.filter.is_empty() || args.filter.iter().any(|word| case.name.contains(word.as_str()))
+    };
+    let cases: Vec<SystemCase> = all.into_iter().filter(wanted).collect();
+    if cases.is_empty() {
+        bail!("no case of tests/systems has {} in its name", args.filter.join(" or "));
+    }
+    if args.list {
+        cases.iter().for_each(|case| println!("{}: {}", case.name, case.description));
+        return Ok(ExitCode::SUCCESS);
+    }
+    setup::ensure(&context)?;
+    setup::ensure_system_guest(&context)?;
+    let worst = run_cases(&context, &cases, &args.kernel)?;
+    Ok(ExitCode::from(worst.exit_code()))
+}
+
+/// Runs every case that there is on one kernel: the gravest verdict.
+pub(crate) fn run_all(context: &Context) -> Result<Verdict> {
+    let cases = SystemCase::load_all(&context.project.root().join("tests/systems"))?;
+    setup::ensure_system_guest(context)?;
+    run_cases(context, &cases, DEFAULT_KERNEL)
+}
+
+fn run_cases(context: &Context, cases: &[SystemCase], kernel: &str) -> Result<Verdict> {
+    let tree = context.kernel(kernel)?;
+    let target = qemu_test::guest(context, &tree)?;
+    let image = DiskImage {
+        mirror: debian_mirror()?,
+        suite: SUITE.to_owned(),
+        packages: PACKAGES.map(str::to_owned).to_vec(),
+    };
+    let image = image.make(&context.cache, &context.terminal)?;
+    let mut options =
+        Options::new(context.project.root().join("build/evidence"), context.cache.root().join("state"))?;
+    options.repeat_command = "cargo xtask system-test {case} --kernel {kernel}".to_owned();
+    let system = System {
+        target: &target,
+        image: &image,
+        modules: disk_modules(context, &tree)?,
+        files: files(context, &target)?,
+        options,
+    };
+    let mut worst = Verdict::Passed;
+    for case in cases {
+        let mut artifacts = BTreeMap::new();
+        for name in &case.artifacts {
+            artifacts.insert(name.clone(), context.build(&tree, name, Range::default())?.ko);
+        }
+        worst = worst.max(system.run(case, &artifacts, &context.terminal)?);
+    }
+    Ok(worst)
+}
+
+fn disk_modules(context: &Context, tree: &KernelTree) -> Result<Vec<(String, Vec<u8>)>> {
+    let unpacked = |name: &&str| -> Result<(String, Vec<u8>)> {
+        let file = tree.module(&name.parse()?, &context.cache, &context.terminal)?;
+        let bytes = read(&file)?;
+        Ok(((*name).to_owned(), klp_pipeline::image::unpack_module(&bytes)?.into_owned()))
+    };
+    DISK_MODULES.iter().map(unpacked).collect()
+}
+
+/// kpatch and its units as packages install them, and beside them the original.
+fn files(context: &Context, target: &Target) -> Result<Vec<(String, u32, Vec<u8>)>> {
+    let (name, version, suite, sha256) = PEER;
+    let peer =
+        unpacked_package(&Package::new(name, version, sha256), suite, &context.cache, &context.terminal)?;
+    let kpatch = target.files.extra.get("/sbin/kpatch").context("the guest has no kpatch")?;
+    let mut files = vec![
+        ("/usr/sbin/kpatch".to_owned(), 0o755, read(kpatch)?),
+        ("/usr/local/lib/original/kpatch".to_owned(), 0o755, read(&peer.join("usr/sbin/kpatch"))?),
+    ];
+    for unit in UNITS {
+        let file = context.project.root().join("dist/systemd").join(unit);
+        files.push((format!("/usr/lib/systemd/system/{unit}"), 0o644, read(&file)?));
+    }
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("could not read {}", PathBuf::from(path).display()))
+}
