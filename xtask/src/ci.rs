@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use klp_base::events::{Sink, StageEnd, stage};
+use klp_base::events::{Sink, StageEnd, Verdict, stage};
 use klp_base::process::{Cmd, find_program};
 
 use crate::context::{Context, DEFAULT_KERNEL};
-use crate::{bench, qemu_test, setup};
+use crate::{bench, qemu_test, setup, system_test};
 
 /// Run the host tests, then the VM cases on the default kernel.
 ///
@@ -89,6 +89,11 @@ fn run(junit: &Option<PathBuf>, full: bool) -> Result<ExitCode> {
     if full && code == ExitCode::SUCCESS {
         say("fuzzing");
         fuzz(&context)?;
+        say("systems");
+        let worst = system_test::run_all(&context)?;
+        if worst != Verdict::Passed {
+            return Ok(ExitCode::from(worst.exit_code()));
+        }
         say("benchmarks");
         return bench::run_all();
     }
