@@ -5,15 +5,15 @@
 
 ORIGINAL=/usr/local/lib/original/kpatch
 STORE=/var/lib/kpatch
-file=/root/kpatch-demo-1-1.ko
+file=/srv/kpatch-demo-1-1.ko
 name=kpatch_demo_1_1
 patch=$(basename "$KO_demo" .ko)
-mkdir -p /root /tmp/a /tmp/b
+mkdir -p /srv /tmp/a /tmp/b
 cp "$KO_demo" $file
-cp "$KO_sleeper" /root/sleeper.ko
+cp "$KO_sleeper" /srv/sleeper.ko
 sleeper=$(basename "$KO_sleeper" .ko)
-sed "s/$RELEASE SMP/9.99.999+deb12-amd64 SMP/" <"$KO_cmdline" >/root/foreign.ko
-echo text >/root/text.o
+sed "s/$RELEASE SMP/9.99.999+deb12-amd64 SMP/" <"$KO_cmdline" >/srv/foreign.ko
+echo text >/srv/text.o
 
 # States to begin with.
 bare() {
@@ -72,6 +72,9 @@ alike() {
 	echo "exit codes $_a and $_b"
 	return 1
 }
+reads_nothing() {
+	[ ! -s "$1" ]
+}
 # equal <claim> <state> <arguments...>
 equal() {
 	_claim=$1
@@ -95,13 +98,15 @@ equal "list of what is disabled" disabled list
 
 phase install
 equal "install" bare install $file
-equal "install beside others" installed install "$KO_cmdline"
+differs "install beside others leaves the service as it is" installed install "$KO_cmdline"
+check "all else is the same" same /tmp/a/out /tmp/b/out
+check "ours has said nothing of it" reads_nothing /tmp/b/err
 equal "install for a named kernel" bare install -k $RELEASE $file
 equal "install for a named kernel, long" bare install --kernel-version=$RELEASE $file
 equal "install without a file" bare install
-equal "install of what is not there" bare install /root/nothing.ko
-equal "install of what is no .ko" bare install /root/text.o
-equal "install for another kernel" bare install /root/foreign.ko
+equal "install of what is not there" bare install /srv/nothing.ko
+equal "install of what is no .ko" bare install /srv/text.o
+equal "install for another kernel" bare install /srv/foreign.ko
 equal "install for a named other kernel" bare install -k 6.1.0-1-amd64 $file
 differs "install of what is installed is a success" installed install $file
 check "ours says so" reads "$file is already installed" /tmp/b/out
@@ -112,7 +117,7 @@ equal "uninstall" installed uninstall $name
 equal "uninstall by the file's name" installed uninstall kpatch-demo-1-1.ko
 equal "uninstall for another kernel" installed uninstall -k 6.1.0-1-amd64 other_name
 equal "uninstall while loaded" loaded uninstall $name
-equal "uninstall of a path" installed uninstall /root/$name
+equal "uninstall of a path" installed uninstall /srv/$name
 equal "uninstall of what is not installed" installed uninstall nothing
 
 phase load
@@ -120,7 +125,7 @@ equal "load" bare load $file
 equal "load of what is loaded" loaded load $file
 equal "load by name" installed load $name
 equal "load of what was disabled" disabled load $file
-equal "load of what is not there" bare load /root/nothing.ko
+equal "load of what is not there" bare load /srv/nothing.ko
 equal "load of a name that is not installed" bare load nothing
 equal "load --all" installed load --all
 equal "load --all of nothing" bare load --all
@@ -156,20 +161,26 @@ sleeping() {
 }
 busy() {
 	bare
-	insmod /root/sleeper.ko && wait_until 30 grep -q 0 /sys/kernel/livepatch/$sleeper/transition
+	insmod /srv/sleeper.ko && wait_until 30 grep -q 0 /sys/kernel/livepatch/$sleeper/transition
 	cat /proc/cmdline >/dev/null &
 	reader=$!
 	wait_until 20 sleeping
 }
 equal "unload that waits" busy unload "$sleeper"
-busy
-echo 0 >/sys/kernel/livepatch/$sleeper/enabled
-$ORIGINAL list >/tmp/a/out 2>/tmp/a/err
-kpatch list >/tmp/b/out 2>/tmp/b/err
-check "the reader has not left meanwhile" contains "$reader cat" /tmp/b/out
-check "equal: list during a transition" same /tmp/a/out /tmp/b/out
-$ORIGINAL signal >/tmp/a/out 2>/tmp/a/err
-kpatch signal >/tmp/b/out 2>/tmp/b/err
-check "equal: signal during a transition" same /tmp/a/err /tmp/b/err
-wait $reader
+for _who in a b; do
+	busy
+	echo 0 >/sys/kernel/livepatch/$sleeper/enabled
+	[ $_who = a ] && _program=$ORIGINAL || _program=/usr/sbin/kpatch
+	$_program list 2>&1 | sed "s/^$reader cat/READER cat/" >/tmp/$_who/list
+	wait $reader
+	busy
+	echo 0 >/sys/kernel/livepatch/$sleeper/enabled
+	$_program signal >/tmp/$_who/signal 2>&1
+	wait $reader
+done
+check "the reader was seen" contains "READER cat" /tmp/a/list
+check "with its stack" contains "[<0>] msleep+" /tmp/a/list
+check "equal: list during a transition" same /tmp/a/list /tmp/b/list
+check "signal had something to say" contains "Skipping manual process signaling." /tmp/a/signal
+check "equal: signal during a transition" same /tmp/a/signal /tmp/b/signal
 bare
