@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The loader of live patches: what runs on the machines.
 //!
-//! It has the verbs, texts and streams of Red Hat's `kpatch`, and adds what that leaves out: checks before insertion,
-//! explained errors, waiting that starts in milliseconds. It compiles nothing, reads no kernel source, starts no other
-//! program, and needs no file besides itself.
+//! It has the verbs, texts and streams of Red Hat's `kpatch`, and adds what that leaves out: a store that survives a kill, checks
+//! before insertion, explained errors and stalls, what is fixed, what a crash leaves. It compiles nothing, reads no kernel
+//! source, and needs no file besides itself. Where it differs from the original stands in `docs/kpatch.md`.
 //!
-//! # Where it differs from the original
-//! - `help` exits 0, wrong usage 2, the other failures as below (the original: always 1).
-//! - `load --all` takes only the newest `kpatch_<kernel>_<version>_<release>` of a kernel and says what it leaves out; it
-//!   and `unload --all` go on after a failure.
-//! - `load` checks first what can be known, and explains what the kernel refuses. A loaded patch of the same name but
-//!   another build is pointed out.
-//! - `unload`, and the quiet removal before `load`, touch no module that is not a live patch.
-//! - A module name is one name with `-` or `_`, with or without `.ko`.
-//! - Waiting polls after 1 ms, then ever more slowly, up to every 100 ms.
-//! - A transition that someone else turned round meanwhile is a failure.
-//! - The tasks that only root may look at are counted, not left out in silence.
+//! # How it is built
+//! [`main`] parses and runs one verb. Everything it knows of the machine comes through [`System`]: files below a root, and the
+//! few calls of [`Kernel`] that are no files, so that tests put another machine in its place. `livepatch`, `tasks`, `store`, `trial`
+//! and `known` read; `durable` is the only one that writes into the store, and only under `lock`.
 //!
 //! # Exit codes
 //! | code | meaning |
@@ -27,7 +20,8 @@
 //! | 4 | refused before anything was done: the module cannot be loaded into this kernel |
 //! | 5 | the kernel refused |
 //! | 6 | a transition stalled |
-//! | 7 | the module stays in use |
+//! | 7 | the module stays in use, or another kpatch is at work |
+//! | 128 + n | interrupted by signal n |
 
 mod check;
 mod cli;

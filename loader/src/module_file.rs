@@ -42,7 +42,7 @@ impl ModuleFile {
         if length > SIZE_MAX as u64 {
             return Err(Error::TooLarge { path: path.to_owned(), length, limit: SIZE_MAX as u64 });
         }
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
         (&mut file).take(SIZE_MAX as u64).read_to_end(&mut bytes).map_err(|source| error("read", source))?;
         let unpacked = match klp_module::unpack(&bytes, SIZE_MAX) {
             Ok(unpacked) => unpacked,

@@ -2,7 +2,7 @@
 //! The machine: its files below one root directory, and the calls that are no files. Tests put another root and other
 //! calls in their place.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fs::{self, File};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -145,6 +145,7 @@ pub struct System {
     kernel: Box<dyn Kernel>,
     running: bool,
     lock: RefCell<Option<File>>,
+    release: OnceCell<KernelRelease>,
 }
 
 impl System {
@@ -155,7 +156,7 @@ impl System {
 
     /// One whose files (`/sys`, `/proc`, `/dev`, `/var/lib/kpatch`) lie below `root`, and whose kernel is `kernel`.
     pub fn new(root: PathBuf, kernel: Box<dyn Kernel>) -> Self {
-        Self { root, kernel, running: true, lock: RefCell::default() }
+        Self { root, kernel, running: true, lock: RefCell::default(), release: OnceCell::new() }
     }
 
     /// One whose files lie below `root` and whose kernel does not run: what `--root` asks for.
@@ -196,9 +197,13 @@ impl System {
 
     /// The release of its kernel.
     pub(crate) fn release(&self) -> Result<KernelRelease, Error> {
+        if let Some(known) = self.release.get() {
+            return Ok(known.clone());
+        }
         let path = "/proc/sys/kernel/osrelease";
         let text = self.read(path)?.ok_or_else(|| Error::file("read", path, Errno::NOENT.into()))?;
-        KernelRelease::new(text.trim_end()).map_err(|reason| Error::Release { reason })
+        let release = KernelRelease::new(text.trim_end()).map_err(|reason| Error::Release { reason })?;
+        Ok(self.release.get_or_init(|| release).clone())
     }
 
     /// A small text file, such as those of sysfs and procfs; `None` when there is none, or when what it is about has

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Ratios of one run in one guest, each the least of several rounds: what else runs on the host only adds.
+# Ratios of one run in one guest, each the least of several rounds: what else runs on the host only adds. Addresses are
+# not random: an emulator without KVM keeps translated code by its address, and a program that lies elsewhere in each run
+# would be translated anew in each.
 . /lib/case.sh
 
 patch=$(basename "$KO_demo" .ko)
@@ -25,6 +27,7 @@ least() {
 }
 
 systemctl is-system-running --wait >/dev/null
+echo 0 >/proc/sys/kernel/randomize_va_space
 kpatch install "$KO_demo" >/dev/null
 kpatch load "$KO_demo" >/dev/null
 true_us=$(least 7 20 /bin/true)
@@ -34,21 +37,27 @@ echo "# one patch loaded and installed, microseconds: /bin/true $true_us, kpatch
 check "list costs at most 1.5 times /bin/true" [ "$ours_us" -le $((true_us * 3 / 2)) ]
 check "list costs at most a tenth of the original" [ $((ours_us * 10)) -le "$original_us" ]
 
-# What load adds: its time less that of the insertion and of the waiting. strace stops it at these calls only.
-kpatch unload "$patch" >/dev/null
-own_us=
-for _round in 1 2 3 4 5 6 7; do
-	strace -f --seccomp-bpf -qq -ttt -T -e trace=execve,finit_module,clock_nanosleep,exit_group -o /tmp/trace \
-		kpatch load "$KO_demo" >/dev/null
-	kpatch unload "$patch" >/dev/null
+# What load adds: its time from exec to exit, less the insertion and the waiting for the transition, less what a program
+# takes that does nothing. strace stops it at these calls only.
+# own <command...>: microseconds.
+own() {
+	strace -f --seccomp-bpf -qq -ttt -T -e trace=execve,finit_module,clock_nanosleep,exit_group -o /tmp/trace "$@" >/dev/null
 	# Lines `PID TIME call(...) = RESULT <SECONDS>`.
-	_own=$(awk '
+	awk '
 		/ execve\(/ && !start { start = $2 }
-		/ finit_module\(| clock_nanosleep\(/ { gsub(/[<>]/, "", $NF); outside += $NF; calls++ }
+		/ finit_module\(| clock_nanosleep\(/ { gsub(/[<>]/, "", $NF); outside += $NF }
 		/ exit_group\(/ { end = $2 }
-		END { if (calls && end) printf "%d", (end - start - outside) * 1000000; else print "unknown" }' /tmp/trace)
-	echo "# load, microseconds of its own: $_own"
-	[ -n "$own_us" ] && [ "$own_us" -le "$_own" ] || own_us=$_own
+		END { printf "%d", end ? (end - start - outside) * 1000000 : 999999999 }' /tmp/trace
+}
+least_own=999999999
+least_true=999999999
+for _round in 1 2 3 4 5 6 7 8; do
+	kpatch unload "$patch" >/dev/null
+	_own=$(own kpatch load "$KO_demo")
+	check "strace saw the insertion ($_round)" grep -q 'finit_module(.* = 0 <' /tmp/trace
+	_true=$(own /bin/true)
+	echo "# load, microseconds of its own: $_own (/bin/true: $_true)"
+	[ "$least_own" -le "$_own" ] || least_own=$_own
+	[ "$least_true" -le "$_true" ] || least_true=$_true
 done
-keep trace /tmp/trace
-check "load adds at most 20 ms of its own" [ "$own_us" -le 20000 ]
+check "load adds at most 20 ms of its own" [ $((least_own - least_true)) -le 20000 ]
