@@ -31,12 +31,7 @@ fn messages_are_as_expected() {
     for dir in cases {
         let name = dir.file_name().unwrap().to_string_lossy().into_owned();
         let fix = read_fix(&name, &dir).unwrap();
-        let target = Target {
-            name: format!("compile-fail-{name}"),
-            description: fix.description.clone(),
-            fixes: vec![fix],
-            version: None,
-        };
+        let target = Target { name: format!("compile-fail-{name}"), ..Target::of_fix(fix) };
         let build = Build { project: &project, tree: &tree, target: &target, cache: &cache, sink: &Silent };
         let seen = match build.run(Range { from: None, to: Stage::Compile }) {
             Ok(_) => "it compiles\n".to_owned(),
