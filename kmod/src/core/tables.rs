@@ -132,6 +132,8 @@ macro_rules! patch {
 
             static mut OBJECTS: [klp_object; 1 + <[&str]>::len(&[$(stringify!($object)),*])] = [
                 $({
+                    // Named, because an object with callbacks alone has only the end here, and zeroes would go to .bss.
+                    #[unsafe(link_section = ".data.klp_funcs")]
                     static mut FUNCS: [klp_func; 1 + <[&::core::ffi::CStr]>::len(&[$($name),*])] = [
                         // SAFETY: the method's type is checked against the prototype by the generated trait.
                         $(unsafe { tables::func($name, $position, $new as *const ::core::ffi::c_void) },)*

@@ -518,8 +518,8 @@ pub(crate) fn is_rust_name(text: &str) -> bool {
         && !is_rust_keyword(text)
 }
 
-/// The objects that fixes change, in the order in which they first appear: those of functions, then those that have
-/// callbacks alone.
+/// The objects that fixes change: the kernel itself, then modules in the order in which they first appear, those of functions
+/// before those that have callbacks alone. It is the order in which callbacks run.
 pub fn objects_of<'a>(fixes: impl IntoIterator<Item = &'a Fix> + Clone) -> Vec<ObjectName> {
     let functions = fixes.clone().into_iter().flat_map(|fix| &fix.replace).map(|item| &item.symbol.object);
     let callbacks = fixes.into_iter().flat_map(|fix| &fix.callbacks);
@@ -529,6 +529,7 @@ pub fn objects_of<'a>(fixes: impl IntoIterator<Item = &'a Fix> + Clone) -> Vec<O
             objects.push(object.clone());
         }
     }
+    objects.sort_by_key(|object| !object.is_vmlinux());
     objects
 }
 
