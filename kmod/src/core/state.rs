@@ -77,13 +77,25 @@ impl<T: 'static> State<T> {
         self.entry().and_then(|entry| NonNull::new(unsafe { (*entry.as_ptr()).data }.cast()))
     }
 
-    /// Sets this patch's data: whoever sets it owns what was there before. False where the patch has no such state, which
-    /// the generated tables rule out.
-    pub fn set_data(&self, _during: &Object<'_>, data: Option<NonNull<T>>) -> bool {
-        let Some(entry) = self.entry() else { return false };
-        // SAFETY: as above.
-        unsafe { (*entry.as_ptr()).data = data.map_or(::core::ptr::null_mut(), |data| data.as_ptr().cast()) };
-        true
+    /// Sets this patch's data, which has to stay until it is taken back: what was there before belongs to the caller. (In the
+    /// own-`core` form: `KBox::leak`.)
+    pub fn set_data(&self, during: &Object<'_>, data: Option<&'static mut T>) {
+        self.set(during, data.map(NonNull::from));
+    }
+
+    /// Makes the previous patch's data this one's. The previous patch is not told that it was replaced, and its callbacks
+    /// do not run any more.
+    pub fn take_over(&self, during: &Object<'_>, previous: Previous<T>) {
+        self.set(during, previous.data);
+    }
+
+    fn set(&self, _during: &Object<'_>, data: Option<NonNull<T>>) {
+        // The generated tables have every state that the crate `replaced` has.
+        if let Some(entry) = self.entry() {
+            let data = data.map_or(::core::ptr::null_mut(), |data| data.as_ptr().cast());
+            // SAFETY: as in `data`.
+            unsafe { (*entry.as_ptr()).data = data };
+        }
     }
 
     /// The state as the patch has it that this one replaces; none where none of the loaded patches supports it.

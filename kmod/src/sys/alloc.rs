@@ -38,12 +38,16 @@ impl<T> KBox<T> {
         Ok(Self(memory))
     }
 
-    /// The pointer; it is not freed any more.
-    pub fn into_raw(self) -> NonNull<T> {
-        ::core::mem::ManuallyDrop::new(self).0
+    /// The value; it is not freed any more.
+    pub fn leak(self) -> &'static mut T
+    where
+        T: 'static,
+    {
+        // SAFETY: by the type's invariants; nobody else owns it, and it stays.
+        unsafe { ::core::mem::ManuallyDrop::new(self).0.as_mut() }
     }
 
-    /// Takes back what [`KBox::into_raw`] gave.
+    /// Takes back what [`KBox::leak`] gave.
     ///
     /// # Safety
     /// It must come from there, and nobody else may take it back.

@@ -65,7 +65,7 @@ fn compare(table: &PatchTable, patch: &ExpectedPatch, findings: &mut Findings) {
         match (object.callbacks, patch.callbacks.iter().any(|wanted| wanted == name)) {
             (true, false) => findings.error(name, "it has callbacks, but patch.toml names none for it"),
             (false, true) => {
-                findings.error(name, "patch.toml names callbacks for it, but the tables have none")
+                findings.error(name, "patch.toml names callbacks for it, but the tables have none");
             }
             _ => {}
         }

@@ -23,7 +23,7 @@ fn level() -> *mut c_int {
 impl Callbacks<replaced::objects::vmlinux> for Patch {
     fn pre_patch(object: &Object<'_>) -> Result<(), Errno> {
         pr_info!("selftest-state1: allocating space to store console_loglevel");
-        LOG_LEVEL.set_data(object, Some(KBox::new(0, Gfp::KERNEL)?.into_raw()));
+        LOG_LEVEL.set_data(object, Some(KBox::new(0, Gfp::KERNEL)?.leak()));
         Ok(())
     }
 

@@ -27,7 +27,7 @@ impl Callbacks<replaced::objects::vmlinux> for Patch {
             return Ok(());
         }
         pr_info!("selftest-state2: allocating space to store console_loglevel");
-        LOG_LEVEL.set_data(object, Some(KBox::new(0, Gfp::KERNEL)?.into_raw()));
+        LOG_LEVEL.set_data(object, Some(KBox::new(0, Gfp::KERNEL)?.leak()));
         Ok(())
     }
 
@@ -35,7 +35,7 @@ impl Callbacks<replaced::objects::vmlinux> for Patch {
         if let Some(previous) = LOG_LEVEL.previous(object) {
             pr_info!("selftest-state2: taking over the console_loglevel change");
             // The patch before is not told that it was replaced: what it kept is ours now.
-            LOG_LEVEL.set_data(object, previous.data);
+            LOG_LEVEL.take_over(object, previous);
             return;
         }
         if let Some(kept) = LOG_LEVEL.data(object) {
