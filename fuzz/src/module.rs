@@ -14,10 +14,15 @@ const LAYOUT: KlpLayout = KlpLayout {
     object_size: 168,
     object_name: 0,
     object_funcs: 8,
+    object_callbacks: 16,
     patch_size: 200,
     patch_mod: 0,
     patch_objs: 8,
     patch_replace: 24,
+    patch_states: 16,
+    state_size: 24,
+    state_id: 0,
+    state_version: 8,
 };
 
 /// Everything that can be asked of a module.

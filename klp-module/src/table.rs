@@ -13,6 +13,9 @@ const ENTRIES_MAX: usize = 10_000;
 /// Longest text that a table points to: the kernel's `KSYM_NAME_LEN`, with the terminating zero.
 const TEXT_MAX: usize = 512;
 const POINTER_SIZE: u64 = 8;
+/// Pre and post patch, pre and post unpatch.
+const CALLBACKS: u64 = 4;
+const VERSION_SIZE: u64 = 4;
 
 /// Sizes and member offsets, in bytes, of the structures of one kernel. They differ between kernels, so they come from that
 /// kernel's BTF.
@@ -32,6 +35,8 @@ pub struct KlpLayout {
     pub object_name: u64,
     /// `klp_object.funcs`
     pub object_funcs: u64,
+    /// `klp_object.callbacks`, which begins with four pointers to functions.
+    pub object_callbacks: u64,
     /// Size of `struct klp_patch`.
     pub patch_size: u64,
     /// `klp_patch.mod`
@@ -40,6 +45,14 @@ pub struct KlpLayout {
     pub patch_objs: u64,
     /// `klp_patch.replace`
     pub patch_replace: u64,
+    /// `klp_patch.states`
+    pub patch_states: u64,
+    /// Size of `struct klp_state`.
+    pub state_size: u64,
+    /// `klp_state.id`
+    pub state_id: u64,
+    /// `klp_state.version`
+    pub state_version: u64,
 }
 
 /// What a live patch says it replaces.
@@ -49,6 +62,8 @@ pub struct PatchTable {
     pub replace: bool,
     /// What it changes, in the table's order.
     pub objects: Vec<PatchedObject>,
+    /// The system states that it supports, in the table's order: id and version.
+    pub states: Vec<(u64, u32)>,
 }
 
 /// One object that a live patch changes.
@@ -58,6 +73,8 @@ pub struct PatchedObject {
     pub name: Option<String>,
     /// The functions that are replaced in it, in the table's order.
     pub functions: Vec<PatchedFunction>,
+    /// Whether it has any callback.
+    pub callbacks: bool,
 }
 
 /// One replaced function.
@@ -111,9 +128,13 @@ impl KlpLayout {
             ("klp_func", self.func_size, self.func_old_sympos, POINTER_SIZE),
             ("klp_object", self.object_size, self.object_name, POINTER_SIZE),
             ("klp_object", self.object_size, self.object_funcs, POINTER_SIZE),
+            ("klp_object", self.object_size, self.object_callbacks, CALLBACKS * POINTER_SIZE),
             ("klp_patch", self.patch_size, self.patch_mod, POINTER_SIZE),
             ("klp_patch", self.patch_size, self.patch_objs, POINTER_SIZE),
             ("klp_patch", self.patch_size, self.patch_replace, 1),
+            ("klp_patch", self.patch_size, self.patch_states, POINTER_SIZE),
+            ("klp_state", self.state_size, self.state_id, POINTER_SIZE),
+            ("klp_state", self.state_size, self.state_version, VERSION_SIZE),
         ];
         let too_far = |&&(_, size, member, width): &&(&'static str, u64, u64, u64)| {
             member.checked_add(width).is_none_or(|end| end > size)
@@ -146,7 +167,31 @@ impl<'a> Walk<'_, 'a> {
             self.count()?;
             object = object.plus(layout.object_size);
         }
-        Ok(PatchTable { replace, objects })
+        let states = self.states(at.plus(layout.patch_states))?;
+        Ok(PatchTable { replace, objects, states })
+    }
+
+    /// The states, behind the pointer at `at`; an id of 0 ends them.
+    fn states(&mut self, at: Place) -> Result<Vec<(u64, u32)>, TableError> {
+        const WHAT: &str = "klp_patch.states";
+        let layout = self.layout;
+        let mut states = Vec::new();
+        if self.pointer(at, WHAT)?.is_none() {
+            return Ok(states);
+        }
+        let mut state = self.required_place(at, WHAT)?;
+        loop {
+            self.bytes(state, layout.state_size, "struct klp_state")?;
+            let id = self.number(state.plus(layout.state_id), "klp_state.id")?;
+            if id == 0 {
+                return Ok(states);
+            }
+            let version = self.bytes(state.plus(layout.state_version), VERSION_SIZE, "klp_state.version")?;
+            let version = version.iter().rev().fold(0, |number, &byte| number << 8 | u32::from(byte));
+            states.push((id, version));
+            self.count()?;
+            state = state.plus(layout.state_size);
+        }
     }
 
     /// `None` is the end of the table.
@@ -165,7 +210,12 @@ impl<'a> Walk<'_, 'a> {
             self.count()?;
             function = function.plus(layout.func_size);
         }
-        Ok(Some(PatchedObject { name, functions }))
+        let mut callbacks = false;
+        for number in 0..CALLBACKS {
+            let callback = at.plus(layout.object_callbacks).plus(number * POINTER_SIZE);
+            callbacks |= self.pointer(callback, "klp_object.callbacks")?.is_some();
+        }
+        Ok(Some(PatchedObject { name, functions, callbacks }))
     }
 
     /// `None` is the end of the table.

@@ -18,10 +18,15 @@ const LAYOUT: KlpLayout = KlpLayout {
     object_size: 168,
     object_name: 0,
     object_funcs: 8,
+    object_callbacks: 16,
     patch_size: 200,
     patch_mod: 0,
     patch_objs: 8,
     patch_replace: 24,
+    patch_states: 16,
+    state_size: 24,
+    state_id: 0,
+    state_version: 8,
 };
 /// Where section `.data` (21) stands in the file, and its relocations for it.
 const DATA: usize = 0x400;
@@ -81,8 +86,8 @@ fn facts_of_a_real_module() {
 #[test]
 fn tables_of_a_real_patch() {
     let table = module(CMDLINE).patch_table(&LAYOUT, "patch").unwrap();
-    let PatchTable { replace, objects } = &table;
-    assert!(replace);
+    let PatchTable { replace, objects, states } = &table;
+    assert!(*replace && states.is_empty() && !objects[0].callbacks);
     assert_eq!(objects.len(), 1);
     assert_eq!(objects[0].name, None);
     let function = &objects[0].functions[0];

@@ -123,7 +123,13 @@ impl Build<'_> {
         let image = std::cell::OnceCell::new();
         let load_objects = || -> Result<&Objects, Error> {
             if image.get().is_none() {
-                let _ = image.set(Objects::load(self.tree, self.target.symbols(), self.cache, self.sink)?);
+                let _ = image.set(Objects::load(
+                    self.project,
+                    self.tree,
+                    self.target.symbols(),
+                    self.cache,
+                    self.sink,
+                )?);
             }
             image.get().ok_or_else(|| Error::Image {
                 path: self.tree.image.clone(),
@@ -137,12 +143,21 @@ impl Build<'_> {
 
         let json = path(Stage::Resolve, "resolved.json");
         let inputs = Key::new("resolve").with(&self.tree.fingerprint).with(format!("{:?}", self.target));
+        let mut inputs = inputs;
+        for source in self.target.symbols().filter_map(|symbol| self.project.target_module(&symbol.object)) {
+            inputs = inputs.with_file(&source)?;
+        }
         run(Stage::Resolve, inputs, &|out| {
             let resolved = resolve::resolve(self.tree, load_objects()?, self.target)?;
             write(&out.join("resolved.json"), resolved.to_json())
         })?;
         let resolved: Resolved = serde_json::from_slice(&read(&json)?)
             .map_err(|error| Error::Intermediate { file: json.clone(), message: error.to_string() })?;
+        for function in resolved.functions.iter().filter(|function| function.asserted) {
+            let text = &function.c_prototype;
+            self.sink
+                .note(format!("{}: `{text}` is the author's word, BTF does not have it", function.symbol));
+        }
         let module = resolved.module.clone();
         let built = Built {
             unconverted: path(Stage::Kbuild, &format!("{module}.ko")),

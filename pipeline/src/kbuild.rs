@@ -71,15 +71,27 @@ pub fn link(
     };
     write(&dir.join("Makefile"), makefile)?;
     write(&dir.join("klp.symvers"), symvers(resolved))?;
-    let log = dir.join("log");
-    let output = make(tree, dir)
-        .arg(format!("KBUILD_EXTRA_SYMBOLS={}", dir.join("klp.symvers").display()))
-        // Where only C is compiled, kbuild runs objtool after each compilation and never sees an object that is copied.
-        // With IBT it waits for the link of the module, with the flags for that; here it always does.
-        .arg("delay-objtool=y")
-        .arg("modules")
-        .log(&log)
-        .run()?;
+    // Where only C is compiled, kbuild runs objtool after each compilation and never sees an object that is copied. With
+    // IBT it waits for the link of the module, with the flags for that; here it always does.
+    let symbols = format!("KBUILD_EXTRA_SYMBOLS={}", dir.join("klp.symvers").display());
+    run(tree, dir, module, &[&symbols, "delay-objtool=y"], &dir.join("log"))?;
+    let ko = dir.join(format!("{module}.ko"));
+    check_orc(tree, &ko)?;
+    Ok(ko)
+}
+
+/// Runs kbuild in `dir`.
+///
+/// # Errors
+/// It failed, or one of its tools printed something that is not known to be harmless.
+pub(crate) fn run(
+    tree: &KernelTree,
+    dir: &Path,
+    module: &str,
+    arguments: &[&str],
+    log: &Path,
+) -> Result<(), Error> {
+    let output = make(tree, dir).args(arguments).arg("modules").log(log).run()?;
     let unknown: Vec<String> = output
         .stdout_text()
         .lines()
@@ -87,17 +99,15 @@ pub fn link(
         .filter(|line| !KNOWN.iter().any(|known| line.starts_with(known)))
         .map(|line| format!("    | {line}"))
         .collect();
-    if !unknown.is_empty() {
-        return Err(Error::UnknownOutput {
-            tool: "kbuild (objtool, modpost or the C compiler)",
-            subject: module.clone(),
-            text: unknown.join("\n"),
-            log,
-        });
+    if unknown.is_empty() {
+        return Ok(());
     }
-    let ko = dir.join(format!("{module}.ko"));
-    check_orc(tree, &ko)?;
-    Ok(ko)
+    Err(Error::UnknownOutput {
+        tool: "kbuild (objtool, modpost or the C compiler)",
+        subject: module.to_owned(),
+        text: unknown.join("\n"),
+        log: log.to_owned(),
+    })
 }
 
 /// Whether the kernel can walk a stack through the module: objtool must have run, whatever kbuild's rules were.

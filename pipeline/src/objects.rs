@@ -1,27 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The objects that a module changes, read: the kernel, and the one of its modules that is among them.
+//! The objects that a module changes, read: the kernel, and those of its modules that are among them.
+
+use std::path::PathBuf;
 
 use klp_base::cache::Cache;
 use klp_base::events::Sink;
 use klp_format::{KlpSymbol, ObjectName};
 
 use crate::error::{Error, read};
+use crate::fixture;
 use crate::image::{KernelImage, ModuleImage, Symbols, Traceability, Types};
 use crate::kernel::KernelTree;
+use crate::project::Project;
 
-/// The kernel, and at most one of its modules.
+/// The kernel and some of its modules.
 pub struct Objects {
     /// The kernel.
     pub kernel: KernelImage,
-    module: Option<ModuleImage>,
+    modules: Vec<ModuleImage>,
+    /// The types of all of them, where a module has any.
+    types: Option<Types>,
 }
 
 impl Objects {
     /// Reads the kernel and what `named` names beside it.
     ///
     /// # Errors
-    /// A file cannot be read, or two different modules are named.
+    /// A file cannot be read.
     pub fn load<'a>(
+        project: &Project,
         tree: &KernelTree,
         named: impl IntoIterator<Item = &'a KlpSymbol>,
         cache: &Cache,
@@ -32,30 +39,26 @@ impl Objects {
             named.into_iter().map(|symbol| &symbol.object).filter(|object| !object.is_vmlinux()).collect();
         names.sort();
         names.dedup();
-        let module = match names.as_slice() {
-            [] => None,
-            [name] => {
-                let file = tree.module(name, cache, sink)?;
-                let module = ModuleImage::parse(&read(&file)?, &kernel)
-                    .map_err(|error| Error::Image { path: file, message: error.to_string() })?;
-                Some(module)
+        let mut modules = Vec::new();
+        let mut types: Option<Types> = None;
+        for name in names {
+            let file = module_file(project, tree, name, cache, sink)?;
+            let damaged = |message: String| Error::Image { path: file.clone(), message };
+            let mut module =
+                ModuleImage::parse(&read(&file)?, &kernel).map_err(|error| damaged(error.to_string()))?;
+            match (module.types.take(), &mut types) {
+                (Some(own), None) => types = Some(own),
+                (Some(own), Some(all)) => all.join(own).map_err(|error| damaged(error.to_string()))?,
+                (None, _) => {}
             }
-            [one, other, ..] => {
-                return Err(Error::Symbol {
-                    symbol: other.to_string(),
-                    kernel: tree.id.clone(),
-                    message: format!(
-                        "one live patch can change one module beside vmlinux so far, and {one} is changed too"
-                    ),
-                });
-            }
-        };
-        Ok(Self { kernel, module })
+            modules.push(module);
+        }
+        Ok(Self { kernel, modules, types })
     }
 
-    /// The types of all objects: a module's add to the kernel's.
+    /// The types of all objects: the modules' add to the kernel's.
     pub fn types(&self) -> &Types {
-        self.module.as_ref().and_then(|module| module.types.as_ref()).unwrap_or(&self.kernel.types)
+        self.types.as_ref().unwrap_or(&self.kernel.types)
     }
 
     /// The symbols of an object; none where it was not read.
@@ -63,10 +66,7 @@ impl Objects {
         if object.is_vmlinux() {
             return Some(&self.kernel.symbols);
         }
-        self.module
-            .as_ref()
-            .filter(|module| module.name.as_str() == object.as_str())
-            .map(|module| &module.symbols)
+        self.module(object).map(|module| &module.symbols)
     }
 
     /// Whether ftrace, and with it a live patch, can reach a function; none where its object was not read.
@@ -74,7 +74,27 @@ impl Objects {
         if symbol.object.is_vmlinux() {
             return Some(self.kernel.traceability(&symbol.symbol, symbol.position));
         }
-        let module = self.module.as_ref().filter(|module| module.name.as_str() == symbol.object.as_str())?;
-        Some(module.traceability(&symbol.symbol, symbol.position))
+        Some(self.module(&symbol.object)?.traceability(&symbol.symbol, symbol.position))
+    }
+
+    fn module(&self, object: &ObjectName) -> Option<&ModuleImage> {
+        self.modules.iter().find(|module| module.name.as_str() == object.as_str())
+    }
+}
+
+/// The file of a module: one of the project's own target modules, else one of the kernel's.
+///
+/// # Errors
+/// There is no such module, or it cannot be had.
+pub fn module_file(
+    project: &Project,
+    tree: &KernelTree,
+    name: &ObjectName,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<PathBuf, Error> {
+    match project.target_module(name) {
+        Some(source) => fixture::build(tree, name, &source, cache, sink),
+        None => tree.module(name, cache, sink),
     }
 }

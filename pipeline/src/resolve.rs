@@ -12,7 +12,7 @@ use crate::error::{Error, read_text};
 use crate::image::{BtfError, Prototype, Symbol, Traceability, TypeKind, Types};
 use crate::kernel::KernelTree;
 use crate::objects::Objects;
-use crate::project::Target;
+use crate::project::{CPrototype, Target};
 
 /// A module's names, resolved for one kernel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,6 +25,12 @@ pub struct Resolved {
     pub description: String,
     /// Functions that are replaced, in the order of the fixes and of their patch.toml.
     pub functions: Vec<Function>,
+    /// Objects for which fixes have callbacks: fix and object.
+    pub callbacks: Vec<(String, String)>,
+    /// System states that the fixes support.
+    pub states: Vec<State>,
+    /// Whether it takes the place of the patches that are loaded.
+    pub replace: bool,
     /// Functions and variables of the kernel that the fixes use.
     pub externs: Vec<Extern>,
     /// What the fixes asked of the kernel.
@@ -50,6 +56,21 @@ pub struct Function {
     pub method: String,
     /// The prototype in C.
     pub c_prototype: String,
+    /// Whether the prototype is the author's word, where BTF has none.
+    pub asserted: bool,
+}
+
+/// A system state that a fix supports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Name of the fix.
+    pub fix: String,
+    /// Name of its constant.
+    pub name: String,
+    /// Its id.
+    pub id: u64,
+    /// Its version.
+    pub version: u32,
 }
 
 /// A `cfg` value of a fix.
@@ -87,6 +108,8 @@ pub struct Extern {
     pub exported: bool,
     /// The declaration in C; the name alone for variables that a header declares.
     pub c_declaration: String,
+    /// Whether the declaration of a function is the author's word, where BTF has none.
+    pub asserted: bool,
 }
 
 impl Extern {
@@ -116,6 +139,11 @@ pub struct Layout {
     pub patch_mod: u64,
     pub patch_objs: u64,
     pub patch_replace: u64,
+    pub object_callbacks: u64,
+    pub patch_states: u64,
+    pub state_size: u64,
+    pub state_id: u64,
+    pub state_version: u64,
 }
 
 impl Layout {
@@ -133,6 +161,11 @@ impl Layout {
             patch_mod: self.patch_mod,
             patch_objs: self.patch_objs,
             patch_replace: self.patch_replace,
+            object_callbacks: self.object_callbacks,
+            patch_states: self.patch_states,
+            state_size: self.state_size,
+            state_id: self.state_id,
+            state_version: self.state_version,
         }
     }
 
@@ -144,6 +177,7 @@ impl Layout {
         let (func_size, func) = members(types, "klp_func")?;
         let (object_size, object) = members(types, "klp_object")?;
         let (patch_size, patch) = members(types, "klp_patch")?;
+        let (state_size, state) = members(types, "klp_state")?;
         Ok(Self {
             func_size,
             func_old_name: offset(&func, "old_name")?,
@@ -156,6 +190,11 @@ impl Layout {
             patch_mod: offset(&patch, "mod")?,
             patch_objs: offset(&patch, "objs")?,
             patch_replace: offset(&patch, "replace")?,
+            object_callbacks: offset(&object, "callbacks")?,
+            patch_states: offset(&patch, "states")?,
+            state_size,
+            state_id: offset(&state, "id")?,
+            state_version: offset(&state, "version")?,
         })
     }
 }
@@ -216,25 +255,34 @@ impl Resolved {
 /// # Errors
 /// The kernel has no such function, or not one that can be replaced from Rust.
 pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Resolved, Error> {
-    let mut functions = Vec::new();
+    let mut functions: Vec<Function> = Vec::new();
     for fix in &target.fixes {
         for replaced in &fix.replace {
-            let prototype = prototype(tree, objects, &replaced.symbol)?;
-            if let Some(Traceability::Not(why)) = objects.traceability(&replaced.symbol) {
-                return Err(refuse(tree, &replaced.symbol, &format!("it cannot be replaced: {why}")));
+            let symbol = replaced.symbol_on(tree.arch);
+            let typed = typed(tree, objects, &symbol, replaced.prototype.as_ref())?;
+            if let Some(Traceability::Not(why)) = objects.traceability(&symbol) {
+                return Err(refuse(tree, &symbol, &format!("it cannot be replaced: {why}")));
             }
-            if prototype.variadic {
+            if typed.is_variadic() {
                 return Err(refuse(
                     tree,
-                    &replaced.symbol,
+                    &symbol,
                     "it takes a variable number of arguments, which Rust cannot define",
+                ));
+            }
+            if let Some(other) = functions.iter().find(|other| other.symbol == symbol) {
+                return Err(refuse(
+                    tree,
+                    &symbol,
+                    &format!("it is replaced twice, by `{}` and by `{}`", other.fix, fix.name),
                 ));
             }
             functions.push(Function {
                 fix: fix.name.clone(),
-                symbol: replaced.symbol.clone(),
+                symbol,
                 method: replaced.method.clone(),
-                c_prototype: objects.types().c_prototype(&prototype),
+                c_prototype: typed.c_text(objects.types()),
+                asserted: typed.is_asserted(),
             });
         }
     }
@@ -245,6 +293,18 @@ pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<
         module: target.module_name(&tree.release)?.to_string(),
         description: target.description.clone(),
         functions,
+        callbacks: target
+            .fixes
+            .iter()
+            .flat_map(|fix| fix.callbacks.iter().map(|object| (fix.name.clone(), object.to_string())))
+            .collect(),
+        states: target
+            .fixes
+            .iter()
+            .flat_map(|fix| fix.states.iter().map(|state| (fix.name.clone(), state.clone())))
+            .map(|(fix, state)| State { fix, name: state.name, id: state.id, version: state.version })
+            .collect(),
+        replace: target.replace,
         externs: externs(tree, objects, target)?,
         cfg: answers(tree, objects, target)?,
         vermagic: objects.kernel.facts.vermagic.clone(),
@@ -256,26 +316,96 @@ pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<
 fn externs(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Vec<Extern>, Error> {
     let exported = exported_symbols(tree)?;
     let mut externs: Vec<Extern> = Vec::new();
-    let all = target.fixes.iter().flat_map(|fix| {
-        let functions = fix.functions.iter().map(|symbol| (symbol, ExternKind::Function, None));
-        let variables = fix.symbols.iter();
-        functions.chain(variables.map(|item| (&item.symbol, ExternKind::Variable, item.declaration.as_ref())))
-    });
-    for (symbol, kind, declaration) in all {
-        if externs.iter().any(|other| other.symbol == *symbol) {
-            continue;
+    for fix in &target.fixes {
+        for called in &fix.functions {
+            if externs.iter().any(|other| other.symbol == called.symbol) {
+                continue;
+            }
+            let typed = typed(tree, objects, &called.symbol, called.prototype.as_ref())?;
+            externs.push(Extern {
+                kind: ExternKind::Function,
+                exported: is_exported(tree, objects, &exported, &called.symbol)?,
+                c_declaration: typed.c_text(objects.types()),
+                asserted: typed.is_asserted(),
+                symbol: called.symbol.clone(),
+            });
         }
-        let c_declaration = match kind {
-            ExternKind::Function => objects.types().c_prototype(&prototype(tree, objects, symbol)?),
-            ExternKind::Variable => declaration.unwrap_or(&symbol.symbol).clone(),
-        };
-        let exported = symbol.object.is_vmlinux() && exported.contains(&symbol.symbol);
-        if !exported {
-            unique(tree, objects, symbol)?;
+        for variable in &fix.symbols {
+            if externs.iter().any(|other| other.symbol == variable.symbol) {
+                continue;
+            }
+            externs.push(Extern {
+                kind: ExternKind::Variable,
+                exported: is_exported(tree, objects, &exported, &variable.symbol)?,
+                c_declaration: variable.declaration.as_ref().unwrap_or(&variable.symbol.symbol).clone(),
+                asserted: false,
+                symbol: variable.symbol.clone(),
+            });
         }
-        externs.push(Extern { symbol: symbol.clone(), kind, exported, c_declaration });
     }
     Ok(externs)
+}
+
+/// Whether modules may use a symbol; if not, the livepatch core must be able to find it.
+fn is_exported(
+    tree: &KernelTree,
+    objects: &Objects,
+    exported: &BTreeSet<String>,
+    symbol: &KlpSymbol,
+) -> Result<bool, Error> {
+    let is = symbol.object.is_vmlinux() && exported.contains(&symbol.symbol);
+    if !is {
+        unique(tree, objects, symbol)?;
+    }
+    Ok(is)
+}
+
+/// Where the prototype of a function comes from.
+pub(crate) enum Typed {
+    /// The kernel's BTF.
+    Btf(Prototype),
+    /// The author.
+    Asserted(CPrototype),
+}
+
+impl Typed {
+    fn is_asserted(&self) -> bool {
+        matches!(self, Self::Asserted(_))
+    }
+
+    fn is_variadic(&self) -> bool {
+        match self {
+            Self::Btf(prototype) => prototype.variadic,
+            Self::Asserted(prototype) => prototype.text().contains("..."),
+        }
+    }
+
+    fn c_text(&self, types: &Types) -> String {
+        match self {
+            Self::Btf(prototype) => types.c_prototype(prototype),
+            Self::Asserted(prototype) => prototype.text().to_owned(),
+        }
+    }
+}
+
+/// The prototype of a function: BTF's, and only where BTF has none the author's word.
+///
+/// # Errors
+/// BTF has none, or cannot tell which, and the author says nothing; or the object has no such function.
+pub(crate) fn typed(
+    tree: &KernelTree,
+    objects: &Objects,
+    symbol: &KlpSymbol,
+    asserted: Option<&CPrototype>,
+) -> Result<Typed, Error> {
+    match (prototype(tree, objects, symbol), asserted) {
+        (Ok(prototype), _) => Ok(Typed::Btf(prototype)),
+        (Err(error), None) => Err(error),
+        (Err(_), Some(asserted)) => {
+            unique(tree, objects, symbol)?;
+            Ok(Typed::Asserted(asserted.clone()))
+        }
+    }
 }
 
 /// Asks that the livepatch core will find exactly the symbol that is meant.
@@ -363,7 +493,7 @@ pub fn prototype(tree: &KernelTree, objects: &Objects, symbol: &KlpSymbol) -> Re
         BtfError::NoFunction => refuse(
             tree,
             symbol,
-            "there is no such function in the kernel's BTF; it may be inlined everywhere, be in another object, or be spelled differently",
+            "there is no such function in the kernel's BTF; it may be inlined everywhere, be in another object, or be spelled differently (where its object has no BTF, give the prototype: { symbol = \"...\", prototype = \"int f(struct x *p)\" })",
         ),
         other => refuse(tree, symbol, &other.to_string()),
     })

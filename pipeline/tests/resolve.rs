@@ -15,8 +15,8 @@ use klp_pipeline::resolve::resolve;
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
-    let (_, cache, tree) = common::default_kernel();
-    let objects = Objects::load(&tree, [], &cache, &Silent).unwrap();
+    let (project, cache, tree) = common::default_kernel();
+    let objects = Objects::load(&project, &tree, [], &cache, &Silent).unwrap();
     let image = &objects.kernel;
     let duplicate = image
         .symbols
@@ -32,7 +32,13 @@ fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
         ("replace = ['vmlinux:start_kernel']", "cannot be replaced"),
         ("replace = ['no_such_module:f']", "no module of that name"),
         ("replace = ['ext4:no_such_function']", "no such function"),
-        ("replace = ['ext4:ext4_fill_super', 'xfs:xfs_fs_fill_super']", "one module beside vmlinux"),
+        // Two modules, both found; each has its own types.
+        ("replace = ['ext4:ext4_fill_super', 'xfs:no_such_function']", "no such function"),
+        ("replace = ['ext4:ext4_fill_super', 'xfs:ext4_fill_super']", "xfs:ext4_fill_super"),
+        (
+            "replace = ['vmlinux:cmdline_proc_show']\nfunctions = [{ symbol = 'vmlinux:no_such_function', prototype = 'int no_such_function(void)' }]",
+            "no such symbol in the object's symbol table",
+        ),
         (&format!("replace = ['vmlinux:{duplicate}']"), "symbols of that name; say which"),
         ("replace = ['vmlinux:cmdline_proc_show,2']", "position 2 was asked for"),
         (
@@ -47,14 +53,8 @@ fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("patch.toml"), format!("description = 'x'\n{text}\n")).unwrap();
         let fix = read_fix("test", dir.path()).unwrap();
-        let target = Target {
-            name: "test".to_owned(),
-            description: String::new(),
-            fixes: vec![fix],
-            version: None,
-            predecessor: None,
-        };
-        let error = Objects::load(&tree, target.symbols(), &cache, &Silent)
+        let target = Target::of_fix(fix);
+        let error = Objects::load(&project, &tree, target.symbols(), &cache, &Silent)
             .and_then(|objects| resolve(&tree, &objects, &target))
             .map(|_| ())
             .expect_err(text)

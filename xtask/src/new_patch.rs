@@ -28,7 +28,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
     let tree = context.kernel(&args.kernel)?;
-    let objects = Objects::load(&tree, [&args.replace], &context.cache, &context.terminal)?;
+    let objects = Objects::load(&context.project, &tree, [&args.replace], &context.cache, &context.terminal)?;
     for file in scaffold::new_fix(&context.project, &tree, &objects, &args.name, &args.replace)? {
         println!("{}", file.display());
     }

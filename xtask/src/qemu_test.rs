@@ -238,7 +238,13 @@ fn artifact_of(
 
 /// A module of the kernel's own, unpacked, so that the guest's insmod can take it.
 fn own_module(context: &Context, tree: &KernelTree, name: &str) -> Result<PathBuf> {
-    let file = tree.module(&name.parse()?, &context.cache, &context.terminal)?;
+    let file = klp_pipeline::objects::module_file(
+        &context.project,
+        tree,
+        &name.parse()?,
+        &context.cache,
+        &context.terminal,
+    )?;
     let bytes = std::fs::read(&file).with_context(|| format!("could not read {}", file.display()))?;
     let unpacked = klp_pipeline::image::unpack_module(&bytes)?;
     for_guest(context, tree, &format!("{name}.ko"), &unpacked)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `update-generated`: what is generated and checked in all the same, because packages ship it: kpatch's man pages and
-//! completions, from its command line.
+//! `update-generated`: what is generated and checked in all the same: kpatch's man pages and completions, from its command
+//! line, because packages ship them; the README's support matrix, from what was recorded.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use clap_complete::Shell;
 
 use crate::context::Context;
 
-/// Generate kpatch's man pages and shell completions under dist/.
+/// Generate kpatch's man pages and shell completions under dist/, and the README's support matrix.
 ///
 /// Example: cargo xtask update-generated --check
 #[derive(clap::Args)]
@@ -22,10 +22,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let root = Context::new()?.project.root().join("dist");
+    let context = Context::new()?;
+    let root = context.project.root().join("dist");
     let mut stale = 0;
-    for (path, bytes) in generated()? {
-        let file = root.join(path);
+    let files = generated()?.into_iter().map(|(path, bytes)| (root.join(path), bytes));
+    for (file, bytes) in files.chain([crate::support::readme(&context)?]) {
         if std::fs::read(&file).is_ok_and(|found| found == bytes) {
             continue;
         }

@@ -5,6 +5,11 @@
 //! the `core` library, `macro_rules!`, and no unstable feature but `used_with_arg`. Inside of crate `klp` this module
 //! hides the library of its name: write `::core::`.
 
+pub mod callbacks;
 pub mod errno;
+pub mod list;
 pub mod seq_file;
+pub mod shadow;
+pub mod state;
+pub mod syscall;
 pub mod tables;

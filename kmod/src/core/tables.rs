@@ -8,7 +8,7 @@ use ::core::mem::zeroed;
 use ::core::ptr::null;
 
 use bindings::ffi::{c_int, c_ulong, c_void};
-use bindings::{klp_func, klp_object, klp_patch, module};
+use bindings::{klp_callbacks, klp_func, klp_object, klp_patch, klp_state, module};
 
 /// One function: `old_name` is replaced by `new_func`. `position` is 0 where the object has only one symbol of that name,
 /// else which of them, from 1, in the order of kallsyms.
@@ -34,13 +34,18 @@ pub const fn end_of_funcs() -> klp_func {
 ///
 /// # Safety
 /// `funcs` must point to a list that ends with [`end_of_funcs`] and lives as long as the module.
-pub const unsafe fn object(name: Option<&'static CStr>, funcs: *mut klp_func) -> klp_object {
+pub const unsafe fn object(
+    name: Option<&'static CStr>,
+    callbacks: klp_callbacks,
+    funcs: *mut klp_func,
+) -> klp_object {
     // SAFETY: all zeroes is a value of klp_object: its internal part is set up by klp_enable_patch().
     let mut object: klp_object = unsafe { zeroed() };
     object.name = match name {
         Some(name) => name.as_ptr().cast(),
         None => null(),
     };
+    object.callbacks = callbacks;
     object.funcs = funcs;
     object
 }
@@ -51,15 +56,28 @@ pub const fn end_of_objects() -> klp_object {
     unsafe { zeroed() }
 }
 
+/// No callbacks.
+pub const fn no_callbacks() -> klp_callbacks {
+    // SAFETY: all zeroes is a value of klp_callbacks: none of them.
+    unsafe { zeroed() }
+}
+
 /// The patch itself. `replace` makes it take the place of every patch that was loaded before, atomically.
 ///
 /// # Safety
-/// `objects` must point to a list that ends with [`end_of_objects`] and lives as long as the module.
-pub const unsafe fn patch(module: *mut module, objects: *mut klp_object, replace: bool) -> klp_patch {
+/// `objects` must point to a list that ends with [`end_of_objects`], `states` is null or points to one that ends with an id of 0;
+/// both live as long as the module.
+pub const unsafe fn patch(
+    module: *mut module,
+    objects: *mut klp_object,
+    states: *mut klp_state,
+    replace: bool,
+) -> klp_patch {
     // SAFETY: all zeroes is a value of klp_patch: its internal part is set up by klp_enable_patch().
     let mut patch: klp_patch = unsafe { zeroed() };
     patch.mod_ = module;
     patch.objs = objects;
+    patch.states = states;
     patch.replace = replace;
     patch
 }
@@ -86,41 +104,62 @@ pub const fn modinfo<const N: usize>(text: &str) -> [u8; N] {
 
 /// Makes the module of a live patch: its tables, `.modinfo` entries, init and exit. The generated root of a module calls
 /// it; fixes do not.
+///
+/// Each object has the type that lists its callbacks, `()` where it has none, and its functions.
 #[macro_export]
 macro_rules! patch {
     (
         description: $description:literal,
         replace: $replace:literal,
-        objects: [$(
-            $object:expr => [$(($name:literal, $position:literal, $new:expr),)*],
-        )*],
+        states: [$(($id:literal, $version:literal),)*],
+        objects: [$({
+            name: $object:expr,
+            callbacks: $callbacks:ty,
+            functions: [$(($name:literal, $position:literal, $new:expr),)*],
+        },)*],
     ) => {
         const _: () = {
-            use $crate::bindings::{klp_func, klp_object, klp_patch, module};
-            use $crate::core::tables;
+            use $crate::bindings::{klp_func, klp_object, klp_patch, klp_state, module};
+            use $crate::core::{callbacks, state, tables};
 
             unsafe extern "C" {
                 // modpost defines it in the C part of the module.
                 static mut __this_module: module;
             }
 
-            static mut OBJECTS: [klp_object; 1 + [$(stringify!($object)),*].len()] = [
+            static mut STATES: [klp_state; 1 + <[u32]>::len(&[$($version),*])] =
+                [$(state::entry($id, $version),)* state::entry(0, 0)];
+
+            static mut OBJECTS: [klp_object; 1 + <[&str]>::len(&[$(stringify!($object)),*])] = [
                 $({
-                    static mut FUNCS: [klp_func; 1 + [$($name),*].len()] = [
+                    // Named, because an object with callbacks alone has only the end here, and zeroes would go to .bss.
+                    #[unsafe(link_section = ".data.klp_funcs")]
+                    static mut FUNCS: [klp_func; 1 + <[&::core::ffi::CStr]>::len(&[$($name),*])] = [
                         // SAFETY: the method's type is checked against the prototype by the generated trait.
                         $(unsafe { tables::func($name, $position, $new as *const ::core::ffi::c_void) },)*
                         tables::end_of_funcs(),
                     ];
+                    const CALLBACKS: $crate::bindings::klp_callbacks = callbacks::table::<$callbacks>();
                     // SAFETY: FUNCS is a static list with an end.
-                    unsafe { tables::object($object, (&raw mut FUNCS).cast()) }
+                    unsafe { tables::object($object, CALLBACKS, (&raw mut FUNCS).cast()) }
                 },)*
                 tables::end_of_objects(),
             ];
 
-            // SAFETY: OBJECTS is a static list with an end.
+            // SAFETY: both are static lists with an end.
             #[unsafe(no_mangle)]
-            static mut __klp_patch: klp_patch =
-                unsafe { tables::patch(&raw mut __this_module, (&raw mut OBJECTS).cast(), $replace) };
+            static mut __klp_patch: klp_patch = unsafe {
+                tables::patch(
+                    &raw mut __this_module,
+                    (&raw mut OBJECTS).cast(),
+                    if <[u32]>::len(&[$($version),*]) == 0 {
+                        ::core::ptr::null_mut()
+                    } else {
+                        (&raw mut STATES).cast()
+                    },
+                    $replace,
+                )
+            };
 
             const DESCRIPTION: &str = concat!("description=", $description, "\0");
 

@@ -4,6 +4,7 @@
 //!
 //! One Rust type per C type: bindgen's where a header defines it; where none does, a type of BTF's size and alignment.
 
+mod asserted;
 mod cflags;
 mod clang;
 mod from_btf;
@@ -30,11 +31,38 @@ use crate::project::{Fix, Language, Target, objects_of};
 use crate::resolve::{self, Extern, ExternKind, Resolved};
 
 /// Headers that every fix gets.
-const HEADERS: [&str; 4] = ["linux/module.h", "linux/livepatch.h", "linux/seq_file.h", "linux/errno.h"];
+const HEADERS: [&str; 6] = [
+    "linux/module.h",
+    "linux/livepatch.h",
+    "linux/seq_file.h",
+    "linux/errno.h",
+    "linux/slab.h",
+    "linux/ptrace.h",
+];
 /// Structs whose members crate `klp` uses.
-const STRUCTS: [&str; 4] = ["klp_func", "klp_object", "klp_patch", "klp_state"];
+const STRUCTS: [&str; 5] = ["klp_func", "klp_object", "klp_patch", "klp_state", "pt_regs"];
 /// Exported functions that crate `klp` uses.
-const FUNCTIONS: [&str; 4] = ["klp_enable_patch", "seq_write", "seq_putc", "_printk"];
+const FUNCTIONS: [&str; 14] = [
+    "klp_enable_patch",
+    "klp_get_state",
+    "klp_get_prev_state",
+    "klp_shadow_get",
+    "klp_shadow_alloc",
+    "klp_shadow_get_or_alloc",
+    "klp_shadow_free",
+    "klp_shadow_free_all",
+    "seq_write",
+    "seq_putc",
+    "_printk",
+    "kfree",
+    // Kernels have the one or the other.
+    "__kmalloc",
+    "__kmalloc_noprof",
+];
+/// Macros that are constants, which crate `klp` uses.
+const CONSTANTS: [&str; 2] = ["GFP_KERNEL", "GFP_ATOMIC"];
+/// What a function begins with that calls a macro.
+const MACRO: &str = "klp_macro_";
 
 /// The generated sources of one module.
 pub struct Sources {
@@ -73,16 +101,22 @@ pub fn generate(
     let externs = externs(&mut renderer, resolved, tree, objects)?;
     let mut needed = renderer.into_needed();
     // Crate `klp` only passes its address on.
-    let module = objects.types().composites("module").map_err(failed(tree))?;
-    needed.opaque.insert("module".to_owned(), module.first().copied());
-    needed.full.remove("module");
+    if !target.fixes.iter().any(|fix| fix.types.iter().any(|name| name == "module")) {
+        let module = objects.types().composites("module").map_err(failed(tree))?;
+        needed.opaque.insert("module".to_owned(), module.first().copied());
+        needed.full.remove("module");
+    }
+    let asserted = asserted::Asserted::of(target, tree.arch, resolved);
 
     let request = clang::Request {
-        headers: header_text(target),
+        headers: format!("{}{}", header_text(target), asserted.declarations()),
         needed: needed.clone(),
-        functions: FUNCTIONS.iter().map(|name| (*name).to_owned()).collect(),
-        inlines: all_of(target, |fix| &fix.inlines),
-        constants: all_of(target, |fix| &fix.constants),
+        functions: FUNCTIONS.iter().map(|name| (*name).to_owned()).chain(asserted.names()).collect(),
+        inlines: all_of(target, |fix| &fix.inlines).into_iter().chain(macro_names(target)).collect(),
+        constants: {
+            let own = CONSTANTS.iter().map(|name| (*name).to_owned());
+            own.chain(all_of(target, |fix| &fix.constants)).collect::<BTreeSet<_>>().into_iter().collect()
+        },
         variables: resolved
             .externs
             .iter()
@@ -91,6 +125,14 @@ pub fn generate(
             .collect(),
     };
     let clang::Made { rust: mut generated, shims } = clang::bindings(tree, &request, cache, sink)?;
+    let signatures = asserted
+        .signatures(&generated)
+        .map_err(|message| Error::Bindings { kernel: tree.id.clone(), message })?;
+    let fill_in = |text: String| {
+        signatures.iter().fold(text, |text, (name, signature)| text.replace(&format!("@{name}@"), signature))
+    };
+    let externs = fill_in(externs);
+    let replaced = replaced.into_iter().map(|(fix, text)| (fix, fill_in(text))).collect();
     for item in resolved.externs.iter().filter(|item| item.kind == ExternKind::Variable) {
         if !generated.contains(&format!("static mut {}:", item.symbol.symbol)) {
             return Err(Error::Symbol {
@@ -121,6 +163,12 @@ pub fn generate(
         layout_assertions(objects.types(), &needed, &[&generated, &others, theirs]).map_err(failed(tree))?;
     bindings.push_str(&others);
     bindings.push_str(&assertions);
+    for name in macro_names(target) {
+        let _ = writeln!(bindings, "pub use {name} as {};", name.trim_start_matches(MACRO));
+    }
+    if kernel.is_none() && !generated.contains("pub fn __kmalloc(") {
+        bindings.push_str("pub use __kmalloc_noprof as __kmalloc;\n");
+    }
     if kernel.is_some() {
         bindings.push_str(&kernel_crate::named(&request, &resolved.externs));
     }
@@ -157,6 +205,7 @@ pub fn key(tree: &KernelTree, target: &Target, resolved: &Resolved) -> Result<Ke
             .with(&fix.name)
             .with(fix.types.join(","))
             .with(fix.inlines.join(","))
+            .with(format!("{:?}{:?}{:?}", fix.macros, fix.replace, fix.functions))
             .with(fix.constants.join(","));
     }
     Ok(key.with(format!("{:?}", target.language())).with(resolved.to_json()))
@@ -180,7 +229,21 @@ fn header_text(target: &Target) -> String {
     let includes = includes.map(|header| format!("#include <{header}>\n"));
     let variables = target.fixes.iter().flat_map(|fix| &fix.symbols);
     let declarations = variables.filter_map(|variable| variable.declaration.as_ref());
-    includes.chain(declarations.map(|text| format!("extern {text};\n"))).collect()
+    let macros = target.fixes.iter().flat_map(|fix| &fix.macros).collect::<BTreeSet<_>>().into_iter();
+    includes
+        .chain(declarations.map(|text| format!("extern {text};\n")))
+        .chain(macros.map(|item| {
+            let arguments = item.parameters().unwrap_or_default().join(", ");
+            let head = item.renamed(&format!("{MACRO}{}", item.name()));
+            format!("static inline {head}\n{{\n\treturn {}({arguments});\n}}\n", item.name())
+        }))
+        .collect()
+}
+
+/// Names of the functions that call the macros.
+fn macro_names(target: &Target) -> BTreeSet<String> {
+    let macros = target.fixes.iter().flat_map(|fix| &fix.macros);
+    macros.map(|item| format!("{MACRO}{}", item.name())).collect()
 }
 
 fn failed(tree: &KernelTree) -> impl FnOnce(BtfError) -> Error + '_ {
@@ -220,14 +283,40 @@ fn traits(
         fix.name, resolved.kernel
     );
     let mut bounds = Vec::new();
-    for object in objects_of(&fix.replace) {
+    text.push_str("\n/// The objects that the fix changes, as types.\npub mod objects {\n");
+    for object in objects_of([fix]) {
+        let _ = writeln!(text, "    /// `{object}`.\n    pub struct {object}(());");
+    }
+    text.push_str("}\n");
+    if !fix.states.is_empty() {
+        text.push_str("\n/// The system states that the fix supports.\npub mod states {\n    use klp::core::state::Declared;\n");
+        for state in &fix.states {
+            let _ = writeln!(
+                text,
+                "    /// Id {}, version {}.\n    pub const {}: Declared = Declared::new({}, {});",
+                state.id, state.version, state.name, state.id, state.version
+            );
+        }
+        text.push_str("}\n");
+    }
+    for object in &fix.callbacks {
+        bounds.push(format!("klp::core::callbacks::Callbacks<objects::{object}>"));
+    }
+    for object in objects_of([fix]) {
+        if !fix.replace.iter().any(|item| item.symbol.object == object) {
+            continue;
+        }
         bounds.push(object.to_string());
         let _ = writeln!(text, "\n/// Functions of `{object}` that the fix replaces.\npub trait {object} {{");
         for function in
             resolved.functions.iter().filter(|item| item.fix == fix.name && item.symbol.object == object)
         {
-            let prototype = resolve::prototype(tree, objects, &function.symbol)?;
-            let signature = renderer.signature(&prototype).map_err(failed(tree))?;
+            let signature = if function.asserted {
+                format!("@{}@", asserted::alias(&function.symbol))
+            } else {
+                let prototype = resolve::prototype(tree, objects, &function.symbol)?;
+                renderer.signature(&prototype).map_err(failed(tree))?
+            };
             let _ = writeln!(
                 text,
                 "    /// `{}`\n    ///\n    /// # Safety\n    /// The kernel calls it in place of the original, with arguments that are valid for the original.\n    \
@@ -254,8 +343,12 @@ fn externs(
 ) -> Result<String, Error> {
     let mut text = String::from("\nuse self::ffi::*;\nunsafe extern \"C\" {\n");
     for item in resolved.externs.iter().filter(|item| item.kind == ExternKind::Function) {
-        let prototype = resolve::prototype(tree, objects, &item.symbol)?;
-        let signature = renderer.signature(&prototype).map_err(failed(tree))?;
+        let signature = if item.asserted {
+            format!("@{}@", asserted::alias(&item.symbol))
+        } else {
+            let prototype = resolve::prototype(tree, objects, &item.symbol)?;
+            renderer.signature(&prototype).map_err(failed(tree))?
+        };
         let _ = writeln!(text, "    /// {}", describe(item));
         let _ = writeln!(
             text,

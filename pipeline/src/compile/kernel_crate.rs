@@ -116,7 +116,7 @@ fn lay_out(inputs: &Inputs<'_>, work: &Path) -> Result<Vec<Crate>, Error> {
         .collect();
     for (fix, (name, replaced)) in target.fixes.iter().zip(&names) {
         let traits = sources.join(format!("replaced/{}.rs", fix.name));
-        add(replaced, &format!("the traits of {}", fix.name), &traits, &[bindings], Vec::new())?;
+        add(replaced, &format!("the traits of {}", fix.name), &traits, &[bindings, klp], Vec::new())?;
         let uses = [bindings, klp, ("replaced", replaced.as_str())];
         add(name, &fix.name, &fix.source(), &uses, cfg_flags(resolved, &fix.name))?;
         of_tables.extend([(name.as_str(), name.as_str()), (replaced, replaced)]);

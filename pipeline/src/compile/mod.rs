@@ -7,6 +7,7 @@ mod own_core;
 pub mod rust_src;
 mod rustc;
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -155,7 +156,7 @@ fn with_own_core(
             "replaced",
             &suffix,
             sources.join(format!("replaced/{}.rs", fix.name)),
-            std::slice::from_ref(&bindings),
+            &[bindings.clone(), klp.clone()],
         )?;
         let replaced = metadata("replaced", &suffix);
         let externs = [bindings.clone(), klp.clone(), ("replaced", replaced.clone())];
@@ -197,22 +198,64 @@ fn root_source(target: &Target, resolved: &Resolved) -> String {
     let mut text =
         format!("//! Generated: the tables of module {}.\n#![no_std]\n\nklp::patch! {{\n", resolved.module);
     // Writing to a String cannot fail.
-    let _ =
-        writeln!(text, "    description: {:?},\n    replace: true,\n    objects: [", resolved.description);
-    for object in objects_of(target.fixes.iter().flat_map(|fix| &fix.replace)) {
+    let _ = writeln!(
+        text,
+        "    description: {:?},\n    replace: {},\n    states: [",
+        resolved.description, resolved.replace
+    );
+    for state in &resolved.states {
+        let _ = writeln!(text, "        ({}, {}),", state.id, state.version);
+    }
+    text.push_str("    ],\n    objects: [\n");
+    for object in objects_of(&target.fixes) {
         let name = if object.is_vmlinux() { "None".to_owned() } else { format!("Some(c\"{object}\")") };
-        let _ = writeln!(text, "        {name} => [");
+        let callbacks = target.fixes.iter().rev().filter(|fix| fix.callbacks.contains(&object));
+        let callbacks = callbacks.fold("()".to_owned(), |rest, fix| {
+            let fix = fix.crate_name();
+            format!(
+                "klp::core::callbacks::Then<fix_{fix}::__Patch, replaced_{fix}::objects::{object}, {rest}>"
+            )
+        });
+        let _ = writeln!(
+            text,
+            "        {{\n            name: {name},\n            callbacks: {callbacks},\n            functions: ["
+        );
         for function in resolved.functions.iter().filter(|function| function.symbol.object == object) {
             let crate_name = function.fix.replace('-', "_");
             let _ = writeln!(
                 text,
-                "            (c\"{}\", {}, <fix_{crate_name}::__Patch as replaced_{crate_name}::{object}>::{}),",
+                "                (c\"{}\", {}, <fix_{crate_name}::__Patch as replaced_{crate_name}::{object}>::{}),",
                 function.symbol.symbol, function.symbol.position, function.method
             );
         }
-        text.push_str("        ],\n");
+        text.push_str("            ],\n        },\n");
     }
     text.push_str("    ],\n}\n");
+    text.push_str(&shared_shadows(target));
+    text
+}
+
+/// Asks rustc whether fixes that share ids of shadow variables give them one type.
+fn shared_shadows(target: &Target) -> String {
+    let mut first: BTreeMap<u64, String> = BTreeMap::new();
+    let mut text = String::new();
+    for fix in &target.fixes {
+        for id in &fix.shadows {
+            let value =
+                format!("<fix_{}::__Patch as klp::core::shadow::HasShadow<{id}>>::Value", fix.crate_name());
+            match first.get(id) {
+                None => {
+                    first.insert(*id, value);
+                }
+                Some(other) => {
+                    let _ = writeln!(
+                        text,
+                        "const _: () = klp::core::shadow::same::<\n    {other},\n    {value},\n>();"
+                    );
+                }
+            }
+        }
+    }
     text
 }
 

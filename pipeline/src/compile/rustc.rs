@@ -231,7 +231,7 @@ fn prototypes(diagnostic: &Diagnostic, job: &Job<'_>) -> String {
         }
         // A trait that is not implemented at all.
         "E0277" => in_fix
-            .filter(|f| diagnostic.message.contains(&format!(": {}`", f.symbol.object)))
+            .filter(|f| diagnostic.message.contains(&format!(": replaced::{}`", f.symbol.object)))
             .map(prototype)
             .collect(),
         // A function that patch.toml does not name.

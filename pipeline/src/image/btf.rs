@@ -120,9 +120,70 @@ pub enum TypeKind {
     Other,
 }
 
-/// The types of a kernel, or of one of its modules.
+/// The types of a kernel, or of it and some of its modules.
+///
+/// Ids of the kernel's types are its own. Each module numbers its types from where the kernel's end, so the number of the
+/// module stands in the upper bits of their ids.
 pub struct Types {
     pub(super) btf: Btf,
+    /// Further modules of the same kernel.
+    others: Vec<Btf>,
+}
+
+/// Where the number of a module begins in an id, which leaves 64 million types and 63 modules beside the first.
+const MODULE_SHIFT: u32 = 26;
+
+/// The types of the kernel and one module, in the module's own numbers.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    btf: &'a Btf,
+    number: u32,
+}
+
+impl View<'_> {
+    /// The first id that is the module's own.
+    fn own(self) -> u32 {
+        self.btf.split().map_or(0, |split| split.type_id_range().0)
+    }
+
+    /// An id of this view as all views know it.
+    fn out(self, id: u32) -> TypeId {
+        if self.number > 0 && id >= self.own() { id | self.number << MODULE_SHIFT } else { id }
+    }
+
+    fn name_of(self, item: &dyn BtfType) -> Result<Option<String>, BtfError> {
+        match item.get_name_offset() {
+            None | Some(0) => Ok(None),
+            Some(_) => Ok(Some(self.btf.resolve_name(item)?).filter(|name| !name.is_empty())),
+        }
+    }
+
+    fn prototype(self, name: &str, prototype: &btf_rs::FuncProto) -> Result<Prototype, BtfError> {
+        let mut parameters = Vec::new();
+        let mut variadic = false;
+        for parameter in &prototype.parameters {
+            if parameter.is_variadic() {
+                variadic = true;
+            } else {
+                parameters.push((self.name_of(parameter)?, self.out(parameter.get_type_id().unwrap_or(0))));
+            }
+        }
+        let returns = self.out(prototype.return_type_id());
+        Ok(Prototype { name: name.to_owned(), returns, parameters, variadic })
+    }
+
+    fn composite(self, item: &btf_rs::Struct, union: bool) -> Result<TypeKind, BtfError> {
+        let mut members = Vec::with_capacity(item.members.len());
+        for member in &item.members {
+            members.push(Member {
+                name: self.name_of(member)?,
+                type_id: self.out(member.get_type_id().unwrap_or(0)),
+                bit_offset: member.bit_offset(),
+                bits: member.bitfield_size().filter(|bits| *bits > 0),
+            });
+        }
+        Ok(TypeKind::Composite { union, name: self.name_of(item)?, size: item.size(), members })
+    }
 }
 
 impl Types {
@@ -131,7 +192,7 @@ impl Types {
     /// # Errors
     /// The bytes are no BTF.
     pub fn parse(bytes: &[u8]) -> Result<Self, BtfError> {
-        Ok(Self { btf: Btf::from_bytes(bytes)? })
+        Ok(Self::of(Btf::from_bytes(bytes)?))
     }
 
     /// Reads a module's BTF, which refers to that of its kernel (split BTF): the types of both.
@@ -139,20 +200,68 @@ impl Types {
     /// # Errors
     /// The bytes are no BTF, or not of a module of that very kernel.
     pub fn parse_split(bytes: &[u8], base: &Self) -> Result<Self, BtfError> {
-        Ok(Self { btf: Btf::from_split_bytes(bytes, &base.btf)? })
+        Ok(Self::of(Btf::from_split_bytes(bytes, &base.btf)?))
     }
 
-    /// The prototype of the function `name`.
+    pub(super) fn of(btf: Btf) -> Self {
+        Self { btf, others: Vec::new() }
+    }
+
+    /// Adds the types of another module of the same kernel.
+    ///
+    /// # Errors
+    /// There are 63 already.
+    pub fn join(&mut self, other: Self) -> Result<(), BtfError> {
+        if self.others.len() + 1 >= 1 << (u32::BITS - MODULE_SHIFT) {
+            return Err(BtfError::Damaged("types of more than 63 modules".to_owned()));
+        }
+        self.others.push(other.btf);
+        Ok(())
+    }
+
+    /// The kernel with the first module, if there is one; then with each further one.
+    fn views(&self) -> impl Iterator<Item = View<'_>> {
+        std::iter::once(&self.btf).chain(&self.others).zip(0..).map(|(btf, number)| View { btf, number })
+    }
+
+    /// Where an id belongs, and what it is there.
+    fn view(&self, id: TypeId) -> Result<(View<'_>, u32), BtfError> {
+        let number = id >> MODULE_SHIFT;
+        let view = self.views().find(|view| view.number == number);
+        let view = view.ok_or_else(|| BtfError::Damaged(format!("there is no type with the id {id:#x}")))?;
+        Ok((view, id & ((1 << MODULE_SHIFT) - 1)))
+    }
+
+    /// Ids of the types of this name that `wanted` takes.
+    fn named(&self, name: &str, wanted: impl Fn(&Type) -> bool) -> Result<Vec<TypeId>, BtfError> {
+        let mut found = Vec::new();
+        for view in self.views() {
+            for id in view.btf.resolve_ids_by_name(name)? {
+                if wanted(&view.btf.resolve_type_by_id(id)?) && !found.contains(&view.out(id)) {
+                    found.push(view.out(id));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The prototype of the function `name`: a module's own, where one has it.
     ///
     /// # Errors
     /// There is none, or there are several with different prototypes.
     pub fn function(&self, name: &str) -> Result<Prototype, BtfError> {
+        let mut functions = self.named(name, |item| matches!(item, Type::Func(_)))?;
+        let own = self.views().next().map_or(0, View::own);
+        if own > 0 && functions.iter().any(|id| *id >= own) {
+            functions.retain(|id| *id >= own);
+        }
         let mut found: Vec<Prototype> = Vec::new();
-        for id in self.functions(name)? {
-            if let Type::Func(func) = self.btf.resolve_type_by_id(id)?
-                && let Type::FuncProto(prototype) = self.btf.resolve_chained_type(&func)?
+        for id in functions {
+            let (view, id) = self.view(id)?;
+            if let Type::Func(func) = view.btf.resolve_type_by_id(id)?
+                && let Type::FuncProto(prototype) = view.btf.resolve_chained_type(&func)?
             {
-                let prototype = self.prototype(name, &prototype)?;
+                let prototype = view.prototype(name, &prototype)?;
                 if !found.iter().any(|other| self.c_prototype(other) == self.c_prototype(&prototype)) {
                     found.push(prototype);
                 }
@@ -165,47 +274,12 @@ impl Types {
         }
     }
 
-    /// Ids of the functions of this name: the module's own, where it has some.
-    fn functions(&self, name: &str) -> Result<Vec<TypeId>, BtfError> {
-        let mut functions = Vec::new();
-        for id in self.btf.resolve_ids_by_name(name)? {
-            if matches!(self.btf.resolve_type_by_id(id)?, Type::Func(_)) {
-                functions.push(id);
-            }
-        }
-        let own = self.btf.split().map_or(0, |split| split.type_id_range().0);
-        if functions.iter().any(|id| *id >= own) {
-            functions.retain(|id| *id >= own);
-        }
-        Ok(functions)
-    }
-
-    fn prototype(&self, name: &str, prototype: &btf_rs::FuncProto) -> Result<Prototype, BtfError> {
-        let mut parameters = Vec::new();
-        let mut variadic = false;
-        for parameter in &prototype.parameters {
-            if parameter.is_variadic() {
-                variadic = true;
-            } else {
-                parameters.push((self.name_of(parameter)?, parameter.get_type_id().unwrap_or(0)));
-            }
-        }
-        Ok(Prototype { name: name.to_owned(), returns: prototype.return_type_id(), parameters, variadic })
-    }
-
     /// Ids of the structs and unions of this name.
     ///
     /// # Errors
     /// The BTF is damaged.
     pub fn composites(&self, name: &str) -> Result<Vec<TypeId>, BtfError> {
-        let ids = self.btf.resolve_ids_by_name(name)?;
-        let mut found = Vec::new();
-        for id in ids {
-            if matches!(self.btf.resolve_type_by_id(id)?, Type::Struct(_) | Type::Union(_)) {
-                found.push(id);
-            }
-        }
-        Ok(found)
+        self.named(name, |item| matches!(item, Type::Struct(_) | Type::Union(_)))
     }
 
     /// The enumeration with this tag, if there is one.
@@ -213,13 +287,8 @@ impl Types {
     /// # Errors
     /// The BTF is damaged.
     pub fn enumeration(&self, name: &str) -> Result<Option<TypeKind>, BtfError> {
-        for id in self.btf.resolve_ids_by_name(name)? {
-            let kind = self.kind(id)?;
-            if matches!(kind, TypeKind::Enum { .. }) {
-                return Ok(Some(kind));
-            }
-        }
-        Ok(None)
+        let found = self.named(name, |item| matches!(item, Type::Enum(_) | Type::Enum64(_)))?;
+        found.first().map(|id| self.kind(*id)).transpose()
     }
 
     /// Id of the typedef of this name, if there is one.
@@ -227,20 +296,7 @@ impl Types {
     /// # Errors
     /// The BTF is damaged.
     pub fn typedef(&self, name: &str) -> Result<Option<TypeId>, BtfError> {
-        let ids = self.btf.resolve_ids_by_name(name)?;
-        for id in ids {
-            if matches!(self.btf.resolve_type_by_id(id)?, Type::Typedef(_)) {
-                return Ok(Some(id));
-            }
-        }
-        Ok(None)
-    }
-
-    fn name_of(&self, item: &dyn BtfType) -> Result<Option<String>, BtfError> {
-        match item.get_name_offset() {
-            None | Some(0) => Ok(None),
-            Some(_) => Ok(Some(self.btf.resolve_name(item)?).filter(|name| !name.is_empty())),
-        }
+        Ok(self.named(name, |item| matches!(item, Type::Typedef(_)))?.first().copied())
     }
 
     /// What a type is, one step deep.
@@ -248,17 +304,18 @@ impl Types {
     /// # Errors
     /// There is no such type.
     pub fn kind(&self, id: TypeId) -> Result<TypeKind, BtfError> {
-        let target = |item: &dyn BtfType| item.get_type_id().unwrap_or(0);
-        Ok(match self.btf.resolve_type_by_id(id)? {
+        let (view, id) = self.view(id)?;
+        let target = |item: &dyn BtfType| view.out(item.get_type_id().unwrap_or(0));
+        Ok(match view.btf.resolve_type_by_id(id)? {
             Type::Void => TypeKind::Void,
             Type::Int(int) => {
-                TypeKind::Int { name: self.name_of(&int)?.unwrap_or_default(), size: int.size() }
+                TypeKind::Int { name: view.name_of(&int)?.unwrap_or_default(), size: int.size() }
             }
-            Type::Float(float) => TypeKind::Float(self.name_of(&float)?.unwrap_or_default()),
+            Type::Float(float) => TypeKind::Float(view.name_of(&float)?.unwrap_or_default()),
             Type::Ptr(ptr) => TypeKind::Pointer(target(&ptr)),
             Type::Array(array) => TypeKind::Array(target(&array), array.len()),
-            Type::Struct(item) => self.composite(&item, false)?,
-            Type::Union(item) => self.composite(&item, true)?,
+            Type::Struct(item) => view.composite(&item, false)?,
+            Type::Union(item) => view.composite(&item, true)?,
             Type::Enum(item) => {
                 let mut values = Vec::with_capacity(item.members.len());
                 for member in &item.members {
@@ -267,10 +324,10 @@ impl Types {
                     } else {
                         i64::from(member.val())
                     };
-                    values.push((self.name_of(member)?.unwrap_or_default(), value));
+                    values.push((view.name_of(member)?.unwrap_or_default(), value));
                 }
                 TypeKind::Enum {
-                    name: self.name_of(&item)?,
+                    name: view.name_of(&item)?,
                     size: item.size(),
                     signed: item.is_signed(),
                     values,
@@ -279,39 +336,26 @@ impl Types {
             Type::Enum64(item) => {
                 let mut values = Vec::with_capacity(item.members.len());
                 for member in &item.members {
-                    values.push((self.name_of(member)?.unwrap_or_default(), member.val() as i64));
+                    values.push((view.name_of(member)?.unwrap_or_default(), member.val() as i64));
                 }
                 TypeKind::Enum {
-                    name: self.name_of(&item)?,
+                    name: view.name_of(&item)?,
                     size: item.size(),
                     signed: item.is_signed(),
                     values,
                 }
             }
             Type::Fwd(item) => {
-                TypeKind::Forward { union: item.is_union(), name: self.name_of(&item)?.unwrap_or_default() }
+                TypeKind::Forward { union: item.is_union(), name: view.name_of(&item)?.unwrap_or_default() }
             }
-            Type::Typedef(item) => TypeKind::Typedef(self.name_of(&item)?.unwrap_or_default(), target(&item)),
+            Type::Typedef(item) => TypeKind::Typedef(view.name_of(&item)?.unwrap_or_default(), target(&item)),
             Type::Const(item) => TypeKind::Const(target(&item)),
             Type::Volatile(item) => TypeKind::Volatile(target(&item)),
             Type::Restrict(item) => TypeKind::Qualified(target(&item)),
             Type::TypeTag(item) => TypeKind::Qualified(target(&item)),
-            Type::FuncProto(item) => TypeKind::Function(self.prototype("", &item)?),
+            Type::FuncProto(item) => TypeKind::Function(view.prototype("", &item)?),
             _ => TypeKind::Other,
         })
-    }
-
-    fn composite(&self, item: &btf_rs::Struct, union: bool) -> Result<TypeKind, BtfError> {
-        let mut members = Vec::with_capacity(item.members.len());
-        for member in &item.members {
-            members.push(Member {
-                name: self.name_of(member)?,
-                type_id: member.get_type_id().unwrap_or(0),
-                bit_offset: member.bit_offset(),
-                bits: member.bitfield_size().filter(|bits| *bits > 0),
-            });
-        }
-        Ok(TypeKind::Composite { union, name: self.name_of(item)?, size: item.size(), members })
     }
 
     /// The type without `const`, `volatile`, `restrict`, tags and typedefs.

@@ -68,7 +68,7 @@ fn map_types(path: &Path) -> Result<Types, Error> {
         return Err(at(BtfError::Damaged("it is cut".to_owned())));
     }
     let btf = Btf::from_file_with_backend(path, Backend::Mmap).map_err(|error| at(error.into()))?;
-    Ok(Types { btf })
+    Ok(Types::of(btf))
 }
 
 /// Whether types and strings lie inside a file of this length (`struct btf_header` of `include/uapi/linux/btf.h`): the

@@ -52,6 +52,14 @@ impl Arch {
             Self::Arm64 => "aarch64-linux-gnu",
         }
     }
+
+    /// What the wrappers of system calls begin with (`arch/*/include/asm/syscall_wrapper.h`).
+    pub fn syscall_prefix(self) -> &'static str {
+        match self {
+            Self::X86_64 => "__x64_",
+            Self::Arm64 => "__arm64_",
+        }
+    }
 }
 
 /// Where a kernel comes from.

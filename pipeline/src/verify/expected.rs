@@ -46,6 +46,12 @@ pub struct ExpectedPatch {
     pub module: String,
     /// The functions that it replaces.
     pub functions: Vec<KlpSymbol>,
+    /// The objects for which it has callbacks.
+    pub callbacks: Vec<String>,
+    /// The states that it supports: id and version.
+    pub states: Vec<(u64, u32)>,
+    /// Whether it takes the place of the patches that are loaded.
+    pub replace: bool,
 }
 
 impl Expected {
@@ -55,6 +61,9 @@ impl Expected {
             patch: Some(ExpectedPatch {
                 module: resolved.module.clone(),
                 functions: resolved.functions.iter().map(|function| function.symbol.clone()).collect(),
+                callbacks: resolved.callbacks.iter().map(|(_, object)| object.clone()).collect(),
+                states: resolved.states.iter().map(|state| (state.id, state.version)).collect(),
+                replace: resolved.replace,
             }),
             ..Self::of_kernel(tree, &resolved.vermagic, resolved.layout)
         }

@@ -32,10 +32,25 @@ pub(super) fn patch_table(subject: &Subject<'_>, findings: &mut Findings) -> Sco
 }
 
 fn compare(table: &PatchTable, patch: &ExpectedPatch, findings: &mut Findings) {
-    if !table.replace {
-        findings.error(
+    match (table.replace, patch.replace) {
+        (false, true) => findings.error(
             PATCH_SYMBOL,
             "`replace` is off: patches that were loaded before would stay active beneath it",
+        ),
+        (true, false) => findings.error(
+            PATCH_SYMBOL,
+            "`replace` is on, but the patch is to be stacked: it would take the place of the patches that are loaded",
+        ),
+        _ => {}
+    }
+    if table.states != patch.states {
+        findings.error(
+            PATCH_SYMBOL,
+            format!(
+                "it supports the states {:?} (id, version), patch.toml names {:?}: the kernel judges by them which patch may \
+                 replace which",
+                table.states, patch.states
+            ),
         );
     }
     let mut objects: BTreeMap<&str, usize> = BTreeMap::new();
@@ -47,6 +62,13 @@ fn compare(table: &PatchTable, patch: &ExpectedPatch, findings: &mut Findings) {
     }
     for object in &table.objects {
         let name = object.name.as_deref().unwrap_or(VMLINUX);
+        match (object.callbacks, patch.callbacks.iter().any(|wanted| wanted == name)) {
+            (true, false) => findings.error(name, "it has callbacks, but patch.toml names none for it"),
+            (false, true) => {
+                findings.error(name, "patch.toml names callbacks for it, but the tables have none");
+            }
+            _ => {}
+        }
         *objects.entry(name).or_default() += 1;
         for function in &object.functions {
             let entry = (name.to_owned(), function.old_name.clone(), function.position.0);

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Functions whose prototype is the author's word, because BTF has none: bindgen reads it as if a header declared it.
+
+use std::collections::BTreeMap;
+
+use klp_base::cache::sha256;
+use klp_format::KlpSymbol;
+use quote::ToTokens;
+use syn::{ForeignItem, Item};
+
+use crate::kernel::Arch;
+use crate::project::Target;
+use crate::resolve::{ExternKind, Resolved};
+
+/// The prototypes of one module that are asserted: C text by alias.
+pub(super) struct Asserted(BTreeMap<String, String>);
+
+/// The name that a function's prototype is declared under: a header may declare another function of its own name.
+pub(super) fn alias(symbol: &KlpSymbol) -> String {
+    format!("__klp_asserted_{}", &sha256(symbol.to_string().as_bytes())[..16])
+}
+
+impl Asserted {
+    /// Those that stage 1 took the author's word for.
+    pub(super) fn of(target: &Target, arch: Arch, resolved: &Resolved) -> Self {
+        let replaced = |symbol: &KlpSymbol| {
+            resolved.functions.iter().any(|function| function.asserted && function.symbol == *symbol)
+        };
+        let called = |symbol: &KlpSymbol| {
+            resolved
+                .externs
+                .iter()
+                .any(|item| item.asserted && item.kind == ExternKind::Function && item.symbol == *symbol)
+        };
+        let mut declared = BTreeMap::new();
+        let mut declare = |symbol: &KlpSymbol, prototype: Option<&crate::project::CPrototype>| {
+            if let Some(prototype) = prototype {
+                declared.insert(alias(symbol), prototype.renamed(&alias(symbol)));
+            }
+        };
+        for fix in &target.fixes {
+            for item in &fix.replace {
+                let symbol = item.symbol_on(arch);
+                if replaced(&symbol) {
+                    declare(&symbol, item.prototype.as_ref());
+                }
+            }
+            for item in fix.functions.iter().filter(|item| called(&item.symbol)) {
+                declare(&item.symbol, item.prototype.as_ref());
+            }
+        }
+        Self(declared)
+    }
+
+    /// C declarations of them.
+    pub(super) fn declarations(&self) -> String {
+        self.0.values().map(|text| format!("{text};\n")).collect()
+    }
+
+    /// Their aliases.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> + '_ {
+        self.0.keys().cloned()
+    }
+
+    /// Their signatures in Rust, out of bindgen's text: `(regs: *const pt_regs) -> ffi::c_long`.
+    pub(super) fn signatures(&self, generated: &str) -> Result<BTreeMap<String, String>, String> {
+        if self.0.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let file =
+            syn::parse_file(generated).map_err(|error| format!("bindgen's text cannot be read: {error}"))?;
+        let blocks = file.items.iter().filter_map(|item| match item {
+            Item::ForeignMod(block) => Some(&block.items),
+            _ => None,
+        });
+        let found: BTreeMap<String, String> = blocks
+            .flatten()
+            .filter_map(|item| match item {
+                ForeignItem::Fn(item) if self.0.contains_key(&item.sig.ident.to_string()) => Some((
+                    item.sig.ident.to_string(),
+                    format!("({}) {}", item.sig.inputs.to_token_stream(), item.sig.output.to_token_stream()),
+                )),
+                _ => None,
+            })
+            .collect();
+        match self.0.iter().find(|(alias, _)| !found.contains_key(*alias)) {
+            Some((_, text)) => {
+                Err(format!("clang does not take the prototype `{text}`; check it in patch.toml"))
+            }
+            None => Ok(found),
+        }
+    }
+}

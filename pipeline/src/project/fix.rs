@@ -1,0 +1,632 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What an author says in `patch.toml`.
+
+use std::path::{Path, PathBuf};
+
+use klp_format::{KlpSymbol, NameError, ObjectName, SymbolPosition};
+use serde::Deserialize;
+
+use super::parse_toml;
+use crate::bindings::render::is_rust_keyword;
+use crate::error::Error;
+use crate::kernel::Arch;
+
+/// One fix: what an author wrote.
+#[derive(Clone, Debug)]
+pub struct Fix {
+    /// Its name: the name of its directory, and of its crate with underscores.
+    pub name: String,
+    /// `patches/<name>`.
+    pub dir: PathBuf,
+    /// One line for people.
+    pub description: String,
+    /// Whether a module of this fix alone is put on top of the patches that are loaded, instead of replacing them.
+    pub stacked: bool,
+    /// The functions that it replaces, with the name that the trait's method has.
+    pub replace: Vec<Replaced>,
+    /// The objects for which it has callbacks.
+    pub callbacks: Vec<ObjectName>,
+    /// The system states that it supports.
+    pub states: Vec<State>,
+    /// Ids of its shadow variables that other fixes of a module use too.
+    pub shadows: Vec<u64>,
+    /// C headers that the bindings take in beside the usual ones, as in `#include <...>`.
+    pub headers: Vec<String>,
+    /// C types that the fix looks into, beside those that the prototypes name.
+    pub types: Vec<String>,
+    /// Kernel functions that it calls.
+    pub functions: Vec<Called>,
+    /// Kernel variables that it reads or writes.
+    pub symbols: Vec<Variable>,
+    /// Static inline functions of its headers that it calls.
+    pub inlines: Vec<String>,
+    /// Macros of its headers that it calls as functions of these prototypes.
+    pub macros: Vec<CPrototype>,
+    /// Macros of its headers that are constants.
+    pub constants: Vec<String>,
+    /// What it asks of the kernel it is compiled for.
+    pub cfg: Cfg,
+    /// The CVEs that it repairs.
+    pub cves: Vec<String>,
+    /// What it is written on.
+    pub language: Language,
+}
+
+/// What a fix is written on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Language {
+    /// A `core` library of our own and crate `klp`: on every kernel.
+    #[default]
+    Core,
+    /// The kernel's own `kernel` crate and the half `klp::core`: on kernels that have it.
+    Kernel,
+}
+
+/// What a fix asks of the kernel it is compiled for; each becomes a `cfg` value of rustc.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cfg {
+    /// `struct.member`: does the struct have it?
+    #[serde(default)]
+    pub has_member: Vec<String>,
+    /// A function: is it there (not inlined everywhere)?
+    #[serde(default)]
+    pub has_function: Vec<String>,
+    /// `6.12`: is the kernel of this version or newer?
+    #[serde(default)]
+    pub kernel_at_least: Vec<String>,
+}
+
+impl Cfg {
+    /// Names and values, in the order of the file.
+    pub fn questions(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("has_member", &self.has_member),
+            ("has_function", &self.has_function),
+            ("kernel_at_least", &self.kernel_at_least),
+        ]
+        .into_iter()
+        .flat_map(|(name, values)| values.iter().map(move |value| (name, value.as_str())))
+    }
+
+    /// The first value that is not of its form, with what it should look like.
+    fn wrong(&self) -> Option<String> {
+        let member =
+            |text: &&String| text.split_once('.').is_none_or(|(a, b)| !is_rust_name(a) || !is_rust_name(b));
+        let wrong_member = self.has_member.iter().find(member);
+        let wrong_version = self.kernel_at_least.iter().find(|text| crate::resolve::version(text).is_none());
+        wrong_member
+            .map(|text| format!("`has_member`: {text:?} should look like \"seq_file.private\""))
+            .or_else(|| {
+                wrong_version.map(|text| format!("`kernel_at_least`: {text:?} should look like \"6.12\""))
+            })
+    }
+}
+
+impl Fix {
+    /// Name of its crate.
+    pub fn crate_name(&self) -> String {
+        self.name.replace('-', "_")
+    }
+
+    /// The crate's root file.
+    pub fn source(&self) -> PathBuf {
+        self.dir.join("src/lib.rs")
+    }
+}
+
+/// A function that is replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// Which; of a system call, `sys_<name>` without the architecture's prefix.
+    pub symbol: KlpSymbol,
+    /// Name of the trait's method.
+    pub method: String,
+    /// Whether it is a system call, so that what is replaced is the architecture's wrapper.
+    pub syscall: bool,
+    /// The author's word for its prototype, where BTF has none.
+    pub prototype: Option<CPrototype>,
+}
+
+impl Replaced {
+    /// The symbol on an architecture.
+    pub fn symbol_on(&self, arch: Arch) -> KlpSymbol {
+        let mut symbol = self.symbol.clone();
+        if self.syscall {
+            symbol.symbol = format!("{}{}", arch.syscall_prefix(), symbol.symbol);
+        }
+        symbol
+    }
+}
+
+/// A kernel function that a fix calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// Which.
+    pub symbol: KlpSymbol,
+    /// The author's word for its prototype, where BTF has none.
+    pub prototype: Option<CPrototype>,
+}
+
+/// A prototype in C, as an author writes it: `long f(const struct pt_regs *regs)`.
+///
+/// # Invariants
+/// The text is one line without a semicolon, and names the function right before its first parenthesis.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CPrototype {
+    text: String,
+    name: String,
+}
+
+impl CPrototype {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// The text does not look like a prototype.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let wrong = || {
+            format!(
+                "`{text}` is no prototype; write it without `extern` and `;`, as \"long f(const struct pt_regs *regs)\""
+            )
+        };
+        let good = text.chars().all(|c| word(c) || " *()[],.".contains(c)) && text.ends_with(')');
+        let (before, _) = text.split_once('(').filter(|_| good).ok_or_else(wrong)?;
+        let start = before.rfind(|c: char| !word(c)).ok_or_else(wrong)? + 1;
+        let name = before.get(start..).filter(|name| is_rust_name(name)).ok_or_else(wrong)?;
+        Ok(Self { text: text.to_owned(), name: name.to_owned() })
+    }
+
+    /// Name of the function.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The prototype.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The same for a function of another name.
+    pub fn renamed(&self, name: &str) -> String {
+        self.text.replacen(&format!("{}(", self.name), &format!("{name}("), 1)
+    }
+
+    /// Names of its parameters; none where one has no name, or where it returns nothing that could be passed on.
+    pub fn parameters(&self) -> Option<Vec<&str>> {
+        let inside = self.text.split_once('(')?.1.strip_suffix(')')?;
+        if inside.trim() == "void" || inside.trim().is_empty() {
+            return Some(Vec::new());
+        }
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let name = |parameter: &'_ str| {
+            let parameter = parameter.trim();
+            let start = parameter.rfind(|c: char| !word(c))? + 1;
+            parameter.get(start..).filter(|name| is_rust_name(name)).map(str::len)
+        };
+        inside
+            .split(',')
+            .map(|part| {
+                name(part).map(|length| {
+                    let part = part.trim();
+                    &part[part.len() - length..]
+                })
+            })
+            .collect()
+    }
+}
+
+/// A system state that a fix supports.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Name of the constant in `replaced::states`.
+    pub name: String,
+    /// Its id, the same in all versions of a stream.
+    pub id: u64,
+    /// Its version; a patch that replaces this one must support the state with this version or a higher one.
+    pub version: u32,
+}
+
+/// A kernel variable that a fix uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Which.
+    pub symbol: KlpSymbol,
+    /// How C declares it, where no header does (most static variables): the author's word, which BTF cannot check.
+    pub declaration: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FixFile {
+    description: String,
+    #[serde(default)]
+    stacked: bool,
+    #[serde(default)]
+    replace: Vec<ReplaceEntry>,
+    #[serde(default)]
+    callbacks: Vec<String>,
+    #[serde(default)]
+    states: Vec<State>,
+    #[serde(default)]
+    shadows: Vec<u64>,
+    #[serde(default)]
+    headers: Vec<String>,
+    #[serde(default)]
+    types: Vec<String>,
+    #[serde(default)]
+    functions: Vec<CalledEntry>,
+    #[serde(default)]
+    symbols: Vec<VariableEntry>,
+    #[serde(default)]
+    inlines: Vec<String>,
+    #[serde(default)]
+    macros: Vec<String>,
+    #[serde(default)]
+    constants: Vec<String>,
+    #[serde(default)]
+    cfg: Cfg,
+    #[serde(default)]
+    language: Language,
+    #[serde(default)]
+    cves: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ReplaceEntry {
+    Plain(String),
+    Named(NamedEntry),
+    Syscall(SyscallEntry),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NamedEntry {
+    symbol: String,
+    #[serde(rename = "as")]
+    method: Option<String>,
+    prototype: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SyscallEntry {
+    syscall: String,
+    #[serde(rename = "as")]
+    method: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum CalledEntry {
+    Plain(String),
+    Asserted { symbol: String, prototype: String },
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum VariableEntry {
+    Plain(String),
+    Declared { symbol: String, declaration: String },
+}
+
+/// Reads `patch.toml` of the fix in `dir`.
+///
+/// # Errors
+/// It is missing or wrong.
+pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
+    let file = dir.join("patch.toml");
+    let wrong = |key: &str, message: String| Error::Config {
+        file: file.clone(),
+        message: format!("`{key}`: {message}"),
+    };
+    let parsed: FixFile = parse_toml(&file)?;
+    if parsed.replace.is_empty() && parsed.callbacks.is_empty() {
+        return Err(wrong(
+            "replace",
+            "is empty: name at least one function, as \"vmlinux:cmdline_proc_show\"".to_owned(),
+        ));
+    }
+    let mut replace: Vec<Replaced> = Vec::new();
+    for entry in parsed.replace {
+        let entry = replaced(entry).map_err(|message| wrong("replace", message))?;
+        let symbol = &entry.symbol;
+        if replace.iter().any(|other| other.symbol == *symbol) {
+            return Err(wrong("replace", format!("{symbol} stands twice")));
+        }
+        if replace.iter().any(|other| other.symbol.object == symbol.object && other.method == entry.method) {
+            return Err(wrong(
+                "replace",
+                format!(
+                    "two functions named `{}`; give one of them another name with as = \"...\"",
+                    entry.method
+                ),
+            ));
+        }
+        replace.push(entry);
+    }
+    let callbacks = parsed.callbacks.iter().map(|text| ObjectName::new(text)).collect::<Result<Vec<_>, _>>();
+    let callbacks = callbacks.map_err(|error| wrong("callbacks", error.to_string()))?;
+    if let Some(twice) = repeated(&callbacks) {
+        return Err(wrong("callbacks", format!("{twice} stands twice")));
+    }
+    for state in &parsed.states {
+        if state.id == 0 {
+            return Err(wrong("states", format!("`{}`: an id of 0 ends the kernel's list", state.name)));
+        }
+        if !is_rust_name(&state.name) {
+            return Err(wrong("states", format!("`{}` is no Rust name", state.name)));
+        }
+    }
+    if let Some(twice) = repeated(&parsed.states.iter().map(|state| state.id).collect::<Vec<_>>()) {
+        return Err(wrong("states", format!("the id {twice} stands twice")));
+    }
+    let functions = parsed.functions.into_iter().map(called).collect::<Result<Vec<_>, _>>();
+    let functions = functions.map_err(|message| wrong("functions", message))?;
+    let macros = parsed.macros.iter().map(|text| CPrototype::new(text)).collect::<Result<Vec<_>, _>>();
+    let macros = macros.map_err(|message| wrong("macros", message))?;
+    if let Some(item) = macros.iter().find(|item| item.parameters().is_none()) {
+        return Err(wrong("macros", format!("`{}`: each parameter needs a name", item.text())));
+    }
+    if let Some(message) = parsed.cfg.wrong() {
+        return Err(wrong("cfg", message));
+    }
+    for (key, names) in [("inlines", &parsed.inlines), ("constants", &parsed.constants)] {
+        if let Some(name) = names.iter().find(|name| !is_rust_name(name)) {
+            return Err(wrong(key, format!("`{name}` is no name of C")));
+        }
+    }
+    if let Some(text) = parsed.cves.iter().find(|text| !is_cve(text)) {
+        return Err(wrong("cves", format!("{text:?} should look like \"CVE-2026-12345\"")));
+    }
+    let variables = parsed.symbols.into_iter().map(variable);
+    let variables: Vec<Variable> =
+        variables.collect::<Result<_, _>>().map_err(|message| wrong("symbols", message))?;
+    let named = functions.iter().map(|item| ("functions", item.symbol.symbol.as_str()));
+    let named = named.chain(variables.iter().map(|item| ("symbols", item.symbol.symbol.as_str())));
+    let named = named.chain(parsed.inlines.iter().map(|name| ("inlines", name.as_str())));
+    for (key, name) in named.chain(macros.iter().map(|item| ("macros", item.name()))) {
+        if let Some(why) = rewritten_code(name) {
+            return Err(wrong(key, format!("`{name}`: {why}")));
+        }
+    }
+    Ok(Fix {
+        name: name.to_owned(),
+        dir: dir.to_owned(),
+        description: parsed.description,
+        stacked: parsed.stacked,
+        replace,
+        callbacks,
+        states: parsed.states,
+        shadows: parsed.shadows,
+        headers: parsed.headers,
+        types: parsed.types,
+        functions,
+        symbols: variables,
+        inlines: parsed.inlines,
+        macros,
+        constants: parsed.constants,
+        cfg: parsed.cfg,
+        language: parsed.language,
+        cves: parsed.cves,
+    })
+}
+
+/// Whether a text is a CVE's name: a year, and a number of at least four digits.
+fn is_cve(text: &str) -> bool {
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    text.strip_prefix("CVE-")
+        .and_then(|rest| rest.split_once('-'))
+        .is_some_and(|(year, number)| year.len() == 4 && number.len() >= 4 && digits(year) && digits(number))
+}
+
+/// Whether a fix may be called this.
+pub(crate) fn is_fix_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
+}
+
+fn replaced(entry: ReplaceEntry) -> Result<Replaced, String> {
+    let (text, method, prototype) = match entry {
+        ReplaceEntry::Plain(text) => (text, None, None),
+        ReplaceEntry::Named(entry) => (entry.symbol, entry.method, entry.prototype),
+        ReplaceEntry::Syscall(entry) => return syscall(&entry),
+    };
+    let symbol: KlpSymbol = text.parse().map_err(|error: NameError| error.to_string())?;
+    let method = method.unwrap_or_else(|| symbol.symbol.clone());
+    if !is_rust_name(&method) {
+        return Err(format!("`{method}` is no Rust name; write {{ symbol = \"{symbol}\", as = \"...\" }}"));
+    }
+    let prototype = prototype.map(|text| asserted(&text, &[&symbol.symbol, &method])).transpose()?;
+    Ok(Replaced { symbol, method, syscall: false, prototype })
+}
+
+/// The wrapper of a system call: `{ syscall = "getpid" }`.
+fn syscall(entry: &SyscallEntry) -> Result<Replaced, String> {
+    let name = &entry.syscall;
+    if !is_rust_name(name) || name.starts_with("sys_") || name.starts_with("__") {
+        return Err(format!(
+            "`{name}`: write the system call as in its manual page, as syscall = \"getpid\""
+        ));
+    }
+    let symbol = format!("sys_{name}");
+    let object = ObjectName::new(klp_format::VMLINUX).map_err(|error| error.to_string())?;
+    let method = entry.method.clone().unwrap_or_else(|| symbol.clone());
+    if !is_rust_name(&method) {
+        return Err(format!("`{method}` is no Rust name"));
+    }
+    // What the wrappers of all architectures with wrappers have; BTF has some of them, not all.
+    let prototype = CPrototype::new(&format!("long {symbol}(const struct pt_regs *regs)"))?;
+    let symbol = KlpSymbol::new(object, &symbol, SymbolPosition(0)).map_err(|error| error.to_string())?;
+    Ok(Replaced { symbol, method, syscall: true, prototype: Some(prototype) })
+}
+
+fn called(entry: CalledEntry) -> Result<Called, String> {
+    let (text, prototype) = match entry {
+        CalledEntry::Plain(text) => (text, None),
+        CalledEntry::Asserted { symbol, prototype } => (symbol, Some(prototype)),
+    };
+    let symbol: KlpSymbol = text.parse().map_err(|error: NameError| error.to_string())?;
+    let prototype = prototype.map(|text| asserted(&text, &[&symbol.symbol])).transpose()?;
+    Ok(Called { symbol, prototype })
+}
+
+/// A prototype that is the author's word, of a function of one of these names.
+fn asserted(text: &str, names: &[&str]) -> Result<CPrototype, String> {
+    let prototype = CPrototype::new(text)?;
+    if names.contains(&prototype.name()) {
+        return Ok(prototype);
+    }
+    Err(format!("the prototype `{text}` is of `{}`, not of `{}`", prototype.name(), names.join("` or `")))
+}
+
+/// Why a name that stands for code which the kernel rewrites while it runs cannot be used, and what to do instead.
+fn rewritten_code(name: &str) -> Option<&'static str> {
+    const KEY: &str = "a static key is a jump that the kernel rewrites, listed in a table that a live patch may not have for keys \
+                       which modules cannot see; read the key instead, as `(*(&raw const key)).enabled.counter > 0` with \
+                       the key in `symbols` (it costs a load where the jump costs nothing)";
+    const CALL: &str = "a static call is a call that the kernel rewrites, listed in a table that a live patch may not have; name in \
+                        `functions` the function that it leads to on this system, or replace the function that holds the call";
+    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    if starts(&["static_branch_", "static_key_true", "static_key_false", "arch_static_branch"]) {
+        return Some(KEY);
+    }
+    starts(&["static_call", "__static_call", "__SCT__", "__SCK__"]).then_some(CALL)
+}
+
+fn repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
+    items.iter().enumerate().find(|(at, item)| items[..*at].contains(item)).map(|(_, item)| item)
+}
+
+fn variable(entry: VariableEntry) -> Result<Variable, String> {
+    let (text, declaration) = match entry {
+        VariableEntry::Plain(text) => (text, None),
+        VariableEntry::Declared { symbol, declaration } => (symbol, Some(declaration)),
+    };
+    let symbol: KlpSymbol = text.parse().map_err(|error: NameError| error.to_string())?;
+    match &declaration {
+        Some(text) if !declares(text, &symbol.symbol) => Err(format!(
+            "`{text}` does not declare {symbol}; write C's declaration without `extern` and `;`, as \"struct mutex {}\"",
+            symbol.symbol
+        )),
+        _ => Ok(Variable { symbol, declaration }),
+    }
+}
+
+/// Whether a text can stand between `extern` and `;` to declare a variable of this name.
+fn declares(declaration: &str, name: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    declaration.chars().all(|c| word(c) || " *()[],".contains(c))
+        && !declaration.starts_with("extern")
+        && declaration.split(|c| !word(c)).any(|part| part == name)
+}
+
+pub(crate) fn is_rust_name(text: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !text.is_empty()
+        && text != "_"
+        && !text.starts_with(|c: char| c.is_ascii_digit())
+        && text.chars().all(word)
+        && !["self", "Self", "super", "crate"].contains(&text)
+        && !is_rust_keyword(text)
+}
+
+/// The objects that fixes change: the kernel itself, then modules in the order in which they first appear, those of functions
+/// before those that have callbacks alone. It is the order in which callbacks run.
+pub fn objects_of<'a>(fixes: impl IntoIterator<Item = &'a Fix> + Clone) -> Vec<ObjectName> {
+    let functions = fixes.clone().into_iter().flat_map(|fix| &fix.replace).map(|item| &item.symbol.object);
+    let callbacks = fixes.into_iter().flat_map(|fix| &fix.callbacks);
+    let mut objects: Vec<ObjectName> = Vec::new();
+    for object in functions.chain(callbacks) {
+        if !objects.contains(object) {
+            objects.push(object.clone());
+        }
+    }
+    objects.sort_by_key(|object| !object.is_vmlinux());
+    objects
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fix(text: &str) -> Result<Fix, Error> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("patch.toml"), text).unwrap();
+        read_fix("test", dir.path())
+    }
+
+    #[test]
+    fn names_may_be_given() {
+        let fix =
+            fix("description = 'x'\nreplace = ['vmlinux:a', { symbol = 'vmlinux:b.isra.0', as = 'b' }]")
+                .unwrap();
+        assert_eq!(fix.replace[1].method, "b");
+        assert_eq!(objects_of([&fix]).len(), 1);
+    }
+
+    #[test]
+    fn wrong_files_name_file_and_key() {
+        for (text, expected) in [
+            ("description = 'x'\nreplace = []", "`replace`: is empty"),
+            ("description = 'x'\nreplace = ['show']", "`replace`: \"show\" is no symbol of an object"),
+            ("description = 'x'\nreplace = ['vmlinux:a', 'vmlinux:a']", "stands twice"),
+            ("description = 'x'\nreplace = ['vmlinux:a.b']", "is no Rust name"),
+            ("description = 'x'\nreplace = ['vmlinux:match']", "is no Rust name"),
+            ("description = 'x'\nreplace = ['vmlinux:a,1', 'vmlinux:a,2']", "two functions named `a`"),
+            ("description = 'x'\nreplace = ['vmlinux:a']\ntype = []", "unknown field `type`"),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\nsymbols = [{ symbol = 'vmlinux:b', declaration = 'int c' }]",
+                "`symbols`: `int c` does not declare",
+            ),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\ncfg.has_member = ['x']",
+                "`has_member`: \"x\" should look",
+            ),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\ncfg.kernel_at_least = ['6']",
+                "`kernel_at_least`: \"6\"",
+            ),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\ncves = ['2026-1234']",
+                "`cves`: \"2026-1234\" should",
+            ),
+            ("description = 'x'", "`replace`: is empty"),
+            (
+                "description = 'x'\nreplace = [{ syscall = 'sys_getpid' }]",
+                "`sys_getpid`: write the system call",
+            ),
+            (
+                "description = 'x'\nreplace = [{ symbol = 'm:f', prototype = 'int g(void)' }]",
+                "is of `g`, not of `f`",
+            ),
+            (
+                "description = 'x'\nreplace = [{ symbol = 'm:f', prototype = 'int f(void);' }]",
+                "is no prototype",
+            ),
+            ("description = 'x'\ncallbacks = ['m', 'm']", "`callbacks`: m stands twice"),
+            (
+                "description = 'x'\ncallbacks = ['m']\nstates = [{ name = 'A', id = 0, version = 1 }]",
+                "`states`: `A`: an id of 0",
+            ),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\ninlines = ['static_branch_likely']",
+                "`inlines`: `static_branch_likely`: a static key is",
+            ),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\nfunctions = ['vmlinux:__SCT__might_resched']",
+                "a static call is",
+            ),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\nmacros = ['void kfree(const void *)']",
+                "each parameter needs a name",
+            ),
+        ] {
+            let error = fix(text).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("patch.toml"), "{text}: {error}");
+        }
+    }
+}

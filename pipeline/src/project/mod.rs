@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The author's files: where fixes, streams and kernels stand, and what their TOML says. Everything is checked here,
+//! before work starts.
+
+mod fix;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use klp_format::{KernelRelease, KlpSymbol, ModuleName, ObjectName};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+pub(crate) use self::fix::is_fix_name;
+pub(crate) use self::fix::is_rust_name;
+pub use self::fix::{
+    CPrototype, Called, Cfg, Fix, Language, Replaced, State, Variable, objects_of, read_fix,
+};
+use crate::error::{Error, io_error, read_text};
+
+/// A checkout: where everything stands.
+#[derive(Clone, Debug)]
+pub struct Project {
+    root: PathBuf,
+}
+
+/// A module to build: a stream, or a fix as a stream of one.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Name of the stream or fix.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// What it links.
+    pub fixes: Vec<Fix>,
+    /// Version and release, for a stream.
+    pub version: Option<(u32, u32)>,
+    /// Version and release of the stream that it follows.
+    pub predecessor: Option<(u32, u32)>,
+    /// Whether it takes the place of the patches that are loaded; else it is put on top of them.
+    pub replace: bool,
+}
+
+impl Target {
+    /// A fix as a stream of one.
+    pub fn of_fix(fix: Fix) -> Self {
+        Self {
+            name: fix.name.clone(),
+            description: fix.description.clone(),
+            replace: !fix.stacked,
+            fixes: vec![fix],
+            version: None,
+            predecessor: None,
+        }
+    }
+
+    /// The states that its fixes support, in their order.
+    pub fn states(&self) -> impl Iterator<Item = &State> {
+        self.fixes.iter().flat_map(|fix| &fix.states)
+    }
+
+    /// Every symbol that its fixes name.
+    pub fn symbols(&self) -> impl Iterator<Item = &KlpSymbol> {
+        self.fixes.iter().flat_map(|fix| {
+            let replaced = fix.replace.iter().map(|item| &item.symbol);
+            let called = fix.functions.iter().map(|item| &item.symbol);
+            replaced.chain(called).chain(fix.symbols.iter().map(|item| &item.symbol))
+        })
+    }
+
+    /// What its fixes are written on: one of them for all.
+    pub fn language(&self) -> Language {
+        self.fixes.first().map(|fix| fix.language).unwrap_or_default()
+    }
+
+    /// The module's name: `kpatch_<kernel>_<version>_<release>` for a stream, `kpatch_<fix>` for a single fix.
+    ///
+    /// # Errors
+    /// It would be longer than the kernel allows.
+    pub fn module_name(&self, release: &KernelRelease) -> Result<ModuleName, Error> {
+        Ok(ModuleName::sanitized(&match self.version {
+            Some((version, patch_release)) => format!("kpatch_{release}_{version}_{patch_release}"),
+            None => format!("kpatch_{}", self.name),
+        })?)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StreamFile {
+    description: String,
+    version: u32,
+    release: u32,
+    fixes: Vec<String>,
+    /// Put on top of the patches that are loaded, instead of replacing them.
+    #[serde(default)]
+    stacked: bool,
+    /// Name of the stream's version before this one.
+    predecessor: Option<String>,
+}
+
+impl Project {
+    /// The project whose root is `root`.
+    ///
+    /// # Errors
+    /// `root` holds no `kernel-configs` directory.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        let root = root.canonicalize().map_err(io_error("find", root))?;
+        if root.join("kernel-configs").is_dir() {
+            return Ok(Self { root });
+        }
+        Err(Error::Config {
+            file: root,
+            message: "no project: it has no kernel-configs directory".to_owned(),
+        })
+    }
+
+    /// The project's directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where builds of `target` for `kernel` happen.
+    pub fn build_dir(&self, kernel: &str, target: &str) -> PathBuf {
+        self.root.join("build").join(kernel).join(target)
+    }
+
+    /// Directory of the kernel-side crate `klp`.
+    pub fn kmod(&self) -> PathBuf {
+        self.root.join("kmod")
+    }
+
+    /// Source of a module in C that the tests' live patches change, if there is one of this name.
+    pub fn target_module(&self, name: &ObjectName) -> Option<PathBuf> {
+        let source = self.root.join("tests/modules").join(format!("{name}.c"));
+        source.is_file().then_some(source)
+    }
+
+    /// Names of the fixes and streams that may be shipped, sorted.
+    pub fn target_names(&self) -> Vec<String> {
+        let mut names = self.fix_names();
+        names.extend(self.stream_names());
+        names.sort();
+        names
+    }
+
+    /// Where fixes stand: what is shipped, and what only the tests use.
+    fn fix_dirs(&self) -> [PathBuf; 2] {
+        [self.root.join("patches"), self.root.join("tests/fixes")]
+    }
+
+    fn stream_dirs(&self) -> [PathBuf; 2] {
+        [self.root.join("patches/streams"), self.root.join("tests/streams")]
+    }
+
+    fn fix_names(&self) -> Vec<String> {
+        names_in(&self.fix_dirs(), |path| path.join("patch.toml").is_file())
+    }
+
+    fn stream_names(&self) -> Vec<String> {
+        names_in(&self.stream_dirs(), |path| path.extension().is_some_and(|extension| extension == "toml"))
+    }
+
+    /// Ids of the pinned kernels, sorted.
+    pub fn kernel_ids(&self) -> Vec<String> {
+        names_in(&[self.root.join("kernel-configs")], |path| path.join("kernel.toml").is_file())
+    }
+
+    /// The fix or stream of this name.
+    ///
+    /// # Errors
+    /// There is none, or one of its files is wrong.
+    pub fn target(&self, name: &str) -> Result<Target, Error> {
+        let stream = self
+            .stream_dirs()
+            .map(|dir| dir.join(format!("{name}.toml")))
+            .into_iter()
+            .find(|file| file.is_file());
+        match stream {
+            Some(file) => self.stream(name, &file),
+            None => Ok(Target::of_fix(self.fix(name)?)),
+        }
+    }
+
+    fn stream(&self, name: &str, file: &Path) -> Result<Target, Error> {
+        let wrong = |message: String| Error::Config { file: file.to_owned(), message };
+        let stream: StreamFile = parse_toml(file)?;
+        if stream.fixes.is_empty() {
+            return Err(wrong("`fixes` is empty: a stream links at least one fix".to_owned()));
+        }
+        if stream.version == 0 || stream.release == 0 {
+            return Err(wrong("`version` and `release` begin with 1 (0-0 is the empty package)".to_owned()));
+        }
+        let fixes: Vec<Fix> = stream.fixes.iter().map(|fix| self.fix(fix)).collect::<Result<_, _>>()?;
+        if let Some(other) = fixes.iter().find(|fix| fix.language != fixes[0].language) {
+            return Err(wrong(format!(
+                "`fixes`: `{}` and `{}` differ in `language`, and crates of the two cannot be linked into one module",
+                fixes[0].name, other.name
+            )));
+        }
+        let mut owners: BTreeMap<&KlpSymbol, &str> = BTreeMap::new();
+        for fix in &fixes {
+            for replaced in &fix.replace {
+                if let Some(other) = owners.insert(&replaced.symbol, &fix.name) {
+                    return Err(wrong(format!(
+                        "`fixes`: both `{other}` and `{}` replace {}; a module can hold only one replacement, merge the two fixes",
+                        fix.name, replaced.symbol
+                    )));
+                }
+            }
+        }
+        let mut target = Target {
+            name: name.to_owned(),
+            description: stream.description,
+            fixes,
+            version: Some((stream.version, stream.release)),
+            predecessor: None,
+            replace: !stream.stacked,
+        };
+        let mut owners: BTreeMap<u64, &str> = BTreeMap::new();
+        for (fix, state) in
+            target.fixes.iter().flat_map(|fix| fix.states.iter().map(move |state| (fix, state)))
+        {
+            if let Some(other) = owners.insert(state.id, &fix.name) {
+                return Err(wrong(format!(
+                    "`fixes`: both `{other}` and `{}` have a state with the id {}; give one of them another id",
+                    fix.name, state.id
+                )));
+            }
+        }
+        if let Some(name) = &stream.predecessor {
+            target.predecessor = self.check_predecessor(&target, name).map_err(wrong)?;
+        }
+        Ok(target)
+    }
+
+    /// Whether a stream may replace the one before it: what the kernel asks of the states (`klp_is_patch_compatible` of
+    /// `kernel/livepatch/state.c`), before it does. The version and release of that one.
+    fn check_predecessor(&self, target: &Target, name: &str) -> Result<Option<(u32, u32)>, String> {
+        let before = self.predecessor(name)?;
+        if target.version <= before.version {
+            return Err(format!("`predecessor`: {name} has a version and release that are not lower"));
+        }
+        for old in before.states() {
+            let new = target.states().find(|state| state.id == old.id);
+            match new {
+                Some(new) if new.version >= old.version => {}
+                Some(new) => {
+                    return Err(format!(
+                        "`predecessor`: {name} has state `{}` (id {}) in version {}, and this stream supports only version {}: \
+                         the kernel would refuse it with EINVAL",
+                        old.name, old.id, old.version, new.version
+                    ));
+                }
+                None if target.replace => {
+                    return Err(format!(
+                        "`predecessor`: {name} has state `{}` (id {}), which no fix of this stream supports: the kernel \
+                         would refuse it with EINVAL; keep the state in a fix, and undo in its callbacks what it stands for",
+                        old.name, old.id
+                    ));
+                }
+                None => {}
+            }
+        }
+        Ok(before.version)
+    }
+
+    fn predecessor(&self, name: &str) -> Result<Target, String> {
+        let file = self
+            .stream_dirs()
+            .into_iter()
+            .map(|dir| dir.join(format!("{name}.toml")))
+            .find(|file| file.is_file());
+        let file = file.ok_or_else(|| format!("`predecessor`: there is no stream `{name}`"))?;
+        // Its own predecessor is not looked at: a chain of versions has no end.
+        let stream: StreamFile = parse_toml(&file).map_err(|error| error.to_string())?;
+        let fixes = stream.fixes.iter().map(|fix| self.fix(fix)).collect::<Result<_, _>>();
+        Ok(Target {
+            name: name.to_owned(),
+            description: stream.description,
+            fixes: fixes.map_err(|error| error.to_string())?,
+            version: Some((stream.version, stream.release)),
+            predecessor: None,
+            replace: !stream.stacked,
+        })
+    }
+
+    /// The fix of this name.
+    ///
+    /// # Errors
+    /// There is none, or its files are wrong.
+    pub fn fix(&self, name: &str) -> Result<Fix, Error> {
+        let dir = self
+            .fix_dirs()
+            .map(|dir| dir.join(name))
+            .into_iter()
+            .find(|dir| is_fix_name(name) && dir.join("patch.toml").is_file());
+        let Some(dir) = dir else {
+            let known = names_in(&self.fix_dirs(), |path| path.join("patch.toml").is_file())
+                .into_iter()
+                .chain(self.stream_names())
+                .filter(|name| !name.starts_with('_'))
+                .collect();
+            return Err(Error::Unknown { what: "fix or stream", name: name.to_owned(), known });
+        };
+        read_fix(name, &dir)
+    }
+}
+
+fn names_in(dirs: &[PathBuf], is_one: impl Fn(&Path) -> bool) -> Vec<String> {
+    let mut names: Vec<String> = dirs
+        .iter()
+        .filter_map(|dir| std::fs::read_dir(dir).ok())
+        .flatten()
+        .filter_map(Result::ok)
+        .map(|item| item.path())
+        .filter(|path| is_one(path))
+        .filter_map(|path| {
+            path.file_name().map(|name| name.to_string_lossy().trim_end_matches(".toml").to_owned())
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+/// Reads a TOML file.
+pub(crate) fn parse_toml<T: DeserializeOwned>(file: &Path) -> Result<T, Error> {
+    let text = read_text(file)?;
+    toml::from_str(&text).map_err(|error| Error::Config { file: file.to_owned(), message: error.to_string() })
+}

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+. /lib/case.sh
+. /lib/livepatch.sh
+. /lib/selftest.sh
+
+load_lp "$KO_selftest_callbacks"
+load_mod "$KO_module_klp_callbacks_mod"
+unload_mod klp_callbacks_mod
+disable_lp "$KO_selftest_callbacks"
+unload_lp "$KO_selftest_callbacks"

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+. /lib/case.sh
+. /lib/livepatch.sh
+. /lib/selftest.sh
+
+load_lp "$KO_selftest_shadow"
+disable_lp "$KO_selftest_shadow"
+unload_lp "$KO_selftest_shadow"

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+. /lib/case.sh
+. /lib/livepatch.sh
+. /lib/selftest.sh
+
+# The first of four numbers. (The shell's own `read` reads byte by byte, which files of /proc/sys do not serve.)
+now() {
+	cut -f 1 /proc/sys/kernel/printk
+}
+level() {
+	equals "$1" "$(now)"
+}
+before=$(now)
+
+load_lp "$KO_selftest_state_v1"
+load_lp "$KO_selftest_state_v2"
+check "the first patch is gone" wait_until 30 absent "$PATCHES/$(module_of "$KO_selftest_state_v1")"
+check "the log level stays raised" level 15
+unload_lp "$KO_selftest_state_v1"
+disable_lp "$KO_selftest_state_v2"
+check "it is as before the first patch" level "$before"
+unload_lp "$KO_selftest_state_v2"

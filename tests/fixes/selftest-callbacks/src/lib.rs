@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Callbacks that tell when they run, and veto with the error number in /proc/sys/kernel/overflowuid where it is one.
+#![no_std]
+
+use klp::core::callbacks::{Callbacks, Object};
+use klp::prelude::*;
+
+/// The replacements of this fix.
+pub struct Patch;
+
+const MAX_ERRNO: c_int = 4095;
+
+#[allow(non_upper_case_globals, reason = "names of C constants")]
+fn tell(callback: &str, object: &Object<'_>) {
+    let Some(name) = object.name() else {
+        pr_info!("selftest-callbacks: {callback}: vmlinux");
+        return;
+    };
+    let name = name.to_str().unwrap_or("?");
+    // SAFETY: while a callback runs, the module of its object is there.
+    let state = match unsafe { (*object.module()).state } {
+        module_state_MODULE_STATE_LIVE => "[MODULE_STATE_LIVE] Normal state",
+        module_state_MODULE_STATE_COMING => "[MODULE_STATE_COMING] Full formed, running module_init",
+        module_state_MODULE_STATE_GOING => "[MODULE_STATE_GOING] Going away",
+        _ => "[MODULE_STATE_UNFORMED] Still setting it up",
+    };
+    pr_info!("selftest-callbacks: {callback}: {name} -> {state}");
+}
+
+macro_rules! callbacks {
+    ($($object:ident)*) => {$(
+        impl Callbacks<replaced::objects::$object> for Patch {
+            fn pre_patch(object: &Object<'_>) -> Result<(), Errno> {
+                tell("pre_patch_callback", object);
+                // SAFETY: an integer that is read at once.
+                match unsafe { (&raw const overflowuid).read_volatile() } {
+                    number @ 1..=MAX_ERRNO => Err(Errno::new(number)),
+                    _ => Ok(()),
+                }
+            }
+
+            fn post_patch(object: &Object<'_>) {
+                tell("post_patch_callback", object);
+            }
+
+            fn pre_unpatch(object: &Object<'_>) {
+                tell("pre_unpatch_callback", object);
+            }
+
+            fn post_unpatch(object: &Object<'_>) {
+                tell("post_unpatch_callback", object);
+            }
+        }
+    )*};
+}
+callbacks!(vmlinux klp_callbacks_mod klp_callbacks_busy);
+
+impl replaced::klp_callbacks_busy for Patch {
+    unsafe extern "C" fn busymod_work_func(_work: *mut work_struct) {
+        pr_info!("selftest-callbacks: patched_work_func");
+    }
+}
+
+klp::livepatch!(Patch);

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Makes /proc/cmdline say that it is patched.
+#![no_std]
+
+use klp::prelude::*;
+
+/// The replacements of this fix.
+pub struct Patch;
+
+impl replaced::vmlinux for Patch {
+    unsafe extern "C" fn cmdline_proc_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
+        // SAFETY: the seq_file core passes a valid `m`.
+        unsafe { SeqFile::from_ptr(m) }.puts(c"selftest-livepatch: this has been live patched\n")
+    }
+}
+
+klp::livepatch!(Patch);
