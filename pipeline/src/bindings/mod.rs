@@ -170,7 +170,11 @@ pub fn generate(
         bindings.push_str("pub use __kmalloc_noprof as __kmalloc;\n");
     }
     if kernel.is_some() {
-        bindings.push_str(&kernel_crate::named(&request, &resolved.externs));
+        bindings.push_str(&kernel_crate::named(
+            &request,
+            &all_of(target, |fix| &fix.constants),
+            &resolved.externs,
+        ));
     }
     Ok(Sources { bindings, replaced, shims })
 }
