@@ -77,7 +77,8 @@ pub struct Shadow<T: Send + Sync + 'static, const ID: c_ulong>(PhantomData<T>);
 
 impl<T: Send + Sync + 'static, const ID: c_ulong> Shadow<T, ID> {
     /// What the kernel allocates is aligned to eight bytes, and so is the data in it.
-    const FITS: () = assert!(align_of::<T>() <= 8, "a shadow variable's type must not need more than 8 bytes' alignment");
+    const FITS: () =
+        assert!(align_of::<T>() <= 8, "a shadow variable's type must not need more than 8 bytes' alignment");
 
     /// For `klp::shadow!` alone.
     #[doc(hidden)]

@@ -82,7 +82,10 @@ fn steps(objects: &[u64; OBJECTS]) -> Result<(), Errno> {
         DROPPED.free(one);
         DROPPED.free(two);
         DROPPED.free_all_with::<Tell>();
-        pr_info!("selftest-shadow: left: {}", objects.iter().filter(|at| DROPPED.get_ptr(*at).is_some()).count());
+        pr_info!(
+            "selftest-shadow: left: {}",
+            objects.iter().filter(|at| DROPPED.get_ptr(*at).is_some()).count()
+        );
     }
     Ok(())
 }
