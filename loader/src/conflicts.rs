@@ -20,7 +20,7 @@ pub(crate) fn of_kernel(
     judgement: &mut Judgement,
 ) -> Result<(), Error> {
     let switch = |path: &str| -> Result<Option<String>, Error> {
-        Ok(system.read(path)?.map(|text| text.trim().to_owned()))
+        Ok(system.read_line(path)?.map(|text| text.trim().to_owned()))
     };
     if switch("/proc/sys/kernel/modules_disabled")?.as_deref() == Some("1") {
         judgement.refusals.push(Refusal::ModulesDisabled);
@@ -49,12 +49,12 @@ pub(crate) fn of_kernel(
 
 /// Why unsigned modules are refused, where they are.
 fn signatures(system: &System) -> Result<Option<&'static str>, Error> {
-    let enforced = system.read("/sys/module/module/parameters/sig_enforce")?;
+    let enforced = system.read_line("/sys/module/module/parameters/sig_enforce")?;
     if enforced.is_some_and(|text| text.trim() == "Y") {
         return Ok(Some("module.sig_enforce"));
     }
     // `none [integrity] confidentiality`: both but none ask for signatures.
-    let lockdown = system.read("/sys/kernel/security/lockdown")?.unwrap_or_default();
+    let lockdown = system.read_line("/sys/kernel/security/lockdown")?.unwrap_or_default();
     Ok((lockdown.contains('[') && !lockdown.contains("[none]")).then_some("the kernel is locked down"))
 }
 

@@ -99,13 +99,13 @@ pub(crate) fn is_loaded_livepatch(system: &System, module: &ModuleName) -> Resul
     if !system.exists(&format!("/sys/module/{module}")) {
         return Ok(None);
     }
-    let taint = system.read(&format!("/sys/module/{module}/taint"))?;
+    let taint = system.read_line(&format!("/sys/module/{module}/taint"))?;
     Ok(Some(taint.is_some_and(|taint| taint.contains('K'))))
 }
 
 /// How many use a loaded module; `None` when it is gone.
 pub(crate) fn reference_count(system: &System, module: &ModuleName) -> Result<Option<i64>, Error> {
-    let text = system.read(&format!("/sys/module/{module}/refcnt"))?;
+    let text = system.read_line(&format!("/sys/module/{module}/refcnt"))?;
     Ok(text.and_then(|text| text.trim().parse().ok()))
 }
 
@@ -135,7 +135,7 @@ pub(crate) fn functions(system: &System) -> Result<Option<Vec<Function>>, Error>
     let mut known = false;
     let mut top: BTreeMap<(String, String), (u64, String)> = BTreeMap::new();
     for patch in patches(system)? {
-        let order = system.read(&format!("{DIRECTORY}/{patch}/stack_order"))?;
+        let order = system.read_line(&format!("{DIRECTORY}/{patch}/stack_order"))?;
         let Some(order) = order.and_then(|text| text.trim().parse::<u64>().ok()) else {
             continue;
         };
@@ -195,7 +195,7 @@ pub(crate) fn force(system: &System, patch: &str) -> Result<(), Error> {
 
 pub(crate) fn flag(system: &System, patch: &str, file: &str) -> Result<Option<bool>, Error> {
     let path = format!("{DIRECTORY}/{patch}/{file}");
-    match system.read(&path) {
+    match system.read_line(&path) {
         Ok(text) => Ok(text.map(|text| text.trim() == "1")),
         // `enabled` is a file beside the objects' directories: `<patch>/enabled/patched` is none.
         Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotADirectory => Ok(None),

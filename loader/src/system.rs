@@ -4,7 +4,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::fs::{self, File};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,6 +48,9 @@ pub trait Kernel {
     /// Waits.
     fn sleep(&self, time: Duration);
 
+    /// From now on SIGINT, SIGTERM and SIGHUP do not end this program but are remembered.
+    fn heed_signals(&self);
+
     /// The signal that asked this program to end, if one did.
     fn interrupted(&self) -> Option<i32>;
 
@@ -69,15 +72,9 @@ pub struct Linux {
 }
 
 impl Linux {
-    /// The running kernel; SIGINT, SIGTERM and SIGHUP no longer end this program but are remembered.
+    /// The running kernel.
     pub fn new() -> Self {
-        let signal = Arc::new(AtomicUsize::new(0));
-        for number in [SIGHUP, SIGINT, SIGTERM] {
-            let value = usize::try_from(number).unwrap_or(0);
-            // Should the kernel refuse a handler, the signal ends the program, as without one.
-            let _ = signal_hook::flag::register_usize(number, Arc::clone(&signal), value);
-        }
-        Self { start: Instant::now(), signal }
+        Self { start: Instant::now(), signal: Arc::default() }
     }
 }
 
@@ -112,6 +109,14 @@ impl Kernel for Linux {
 
     fn sleep(&self, time: Duration) {
         std::thread::sleep(time);
+    }
+
+    fn heed_signals(&self) {
+        for number in [SIGHUP, SIGINT, SIGTERM] {
+            let value = usize::try_from(number).unwrap_or(0);
+            // Should the kernel refuse a handler, the signal ends the program, as without one.
+            let _ = signal_hook::flag::register_usize(number, Arc::clone(&self.signal), value);
+        }
     }
 
     fn interrupted(&self) -> Option<i32> {
@@ -211,6 +216,19 @@ impl System {
     pub(crate) fn read(&self, path: &str) -> Result<Option<String>, Error> {
         match fs::read(self.path(path)) {
             Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(source) => Err(Error::file("read", path, source)),
+        }
+    }
+
+    /// As [`System::read`], for the one-line files of sysfs and procfs: one read gives all of it.
+    pub(crate) fn read_line(&self, path: &str) -> Result<Option<String>, Error> {
+        let mut buffer = [0; 256];
+        let read = File::open(self.path(path)).and_then(|mut file| file.read(&mut buffer));
+        match read {
+            Ok(length) => {
+                Ok(Some(String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned()))
+            }
             Err(error) if is_gone(&error) => Ok(None),
             Err(source) => Err(Error::file("read", path, source)),
         }
