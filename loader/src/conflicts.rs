@@ -115,11 +115,12 @@ pub(crate) fn with_patches(
     Ok(())
 }
 
-/// The first state of `loaded` that `replacing` does not know, or knows only in a lower version. What we build replaces
-/// all, for which the kernel asks that every state be known (`klp_is_patch_compatible()`).
+/// The first state of `loaded` that `replacing` knows only in a lower version, or, where it takes the other's place, does
+/// not know (`klp_is_patch_compatible()`).
 pub(crate) fn incompatible_state(loaded: &Manifest, replacing: &Manifest) -> Option<State> {
     let knows = |state: &State| {
-        replacing.states.iter().any(|known| known.id == state.id && known.version >= state.version)
+        let known = replacing.states.iter().find(|known| known.id == state.id);
+        known.map_or(!replacing.replace, |known| known.version >= state.version)
     };
     loaded.states.iter().copied().find(|state| !knows(state))
 }
