@@ -72,10 +72,10 @@ pub(crate) fn in_transition(system: &System, patch: &str) -> Result<bool, Error>
 
 /// Asks for the patch to be enabled or disabled. `None`: the livepatch core does not know it (any more).
 pub(crate) fn set_enabled(system: &System, patch: &ModuleName, on: bool) -> Option<Result<(), Errno>> {
-    let answer = system.write(&format!("{DIRECTORY}/{patch}/enabled"), if on { "1" } else { "0" });
-    match answer {
+    let path = format!("{DIRECTORY}/{patch}/enabled");
+    match system.write(&path, if on { "1" } else { "0" }) {
         Ok(()) => Some(Ok(())),
-        Err(error) if is_gone(&error) => None,
+        Err(error) if is_gone(&path, &error) => None,
         Err(error) => Some(Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))),
     }
 }
@@ -89,7 +89,7 @@ pub(crate) fn signal(system: &System, patch: &str) -> Result<bool, Error> {
     }
     match system.write(&path, "1") {
         Ok(()) => Ok(true),
-        Err(error) if is_gone(&error) => Ok(true),
+        Err(error) if is_gone(&path, &error) => Ok(true),
         Err(source) => Err(Error::file("write", &path, source)),
     }
 }
@@ -188,7 +188,7 @@ pub(crate) fn force(system: &System, patch: &str) -> Result<(), Error> {
     let path = format!("{DIRECTORY}/{patch}/force");
     match system.write(&path, "1") {
         Ok(()) => Ok(()),
-        Err(error) if is_gone(&error) => Ok(()),
+        Err(error) if is_gone(&path, &error) => Ok(()),
         Err(source) => Err(Error::file("write", &path, source)),
     }
 }

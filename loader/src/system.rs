@@ -216,7 +216,7 @@ impl System {
     pub(crate) fn read(&self, path: &str) -> Result<Option<String>, Error> {
         match fs::read(self.path(path)) {
             Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) if is_gone(path, &error) => Ok(None),
             Err(source) => Err(Error::file("read", path, source)),
         }
     }
@@ -229,7 +229,7 @@ impl System {
             Ok(length) => {
                 Ok(Some(String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned()))
             }
-            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) if is_gone(path, &error) => Ok(None),
             Err(source) => Err(Error::file("read", path, source)),
         }
     }
@@ -238,7 +238,7 @@ impl System {
     pub(crate) fn read_bytes(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
         match fs::read(self.path(path)) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) if is_gone(path, &error) => Ok(None),
             Err(source) => Err(Error::file("read", path, source)),
         }
     }
@@ -258,14 +258,14 @@ impl System {
         let error = |source| Error::file("list", directory, source);
         let entries = match fs::read_dir(self.path(directory)) {
             Ok(entries) => entries,
-            Err(source) if is_gone(&source) => return Ok(Vec::new()),
+            Err(source) if is_gone(directory, &source) => return Ok(Vec::new()),
             Err(source) => return Err(error(source)),
         };
         let mut names = Vec::new();
         for entry in entries {
             match entry {
                 Ok(entry) => names.push(entry.file_name().to_string_lossy().into_owned()),
-                Err(source) if is_gone(&source) => break,
+                Err(source) if is_gone(directory, &source) => break,
                 Err(source) => return Err(error(source)),
             }
         }
@@ -275,10 +275,12 @@ impl System {
     }
 }
 
-/// Whether a file of sysfs or procfs is no longer there: sysfs answers ENODEV to who has it open, procfs ESRCH.
-pub(crate) fn is_gone(error: &io::Error) -> bool {
+/// Whether a file is not there, or no longer: sysfs answers ENODEV to who has it open, procfs ESRCH; of other file systems
+/// these are faults.
+pub(crate) fn is_gone(path: &str, error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
-    [Errno::NOENT, Errno::NODEV, Errno::SRCH].iter().any(|&gone| errno == Some(gone))
+    let volatile = ["/sys/", "/proc/"].iter().any(|top| path.starts_with(top)) || path == "/proc";
+    errno == Some(Errno::NOENT) || (volatile && [Some(Errno::NODEV), Some(Errno::SRCH)].contains(&errno))
 }
 
 /// Waiting in steps that begin at a millisecond and double up to a tenth of a second.

@@ -328,3 +328,30 @@ fn another_root_is_worked_on_but_not_loaded_into() {
     assert_eq!(machine.run(&["--root", image, "uninstall", "-k", RELEASE, "fix"]).code, 0);
     assert!(machine.calls().is_empty());
 }
+
+#[test]
+fn where_selinux_is_on_modules_get_their_label_or_a_warning() {
+    let machine = Machine::new();
+    machine.files.write("/sys/fs/selinux/enforce", "1");
+    let path = machine.file("fix.ko", MODULE);
+    let ran = machine.run(&["install", &path]);
+    assert_eq!(ran.code, 0);
+    let mut label = [0; 64];
+    let file = machine.files.path(&format!("{STORE}/{RELEASE}/fix.ko"));
+    match rustix::fs::getxattr(&file, "security.selinux", &mut label[..]) {
+        Ok(length) => {
+            assert_eq!(&label[..length], b"system_u:object_r:modules_object_t:s0\0");
+            assert_eq!(ran.err, "");
+        }
+        Err(_) => {
+            assert!(ran.err.contains("the SELinux label modules_object_t could not be set"), "{}", ran.err)
+        }
+    }
+    // Where it is off nothing is set.
+    let machine = Machine::new();
+    let path = machine.file("fix.ko", MODULE);
+    machine.run(&["install", &path]);
+    let file = machine.files.path(&format!("{STORE}/{RELEASE}/fix.ko"));
+    let found = rustix::fs::getxattr(&file, "security.selinux", &mut label[..]);
+    assert!(found.is_err() || !label.starts_with(b"system_u:object_r:modules_object_t"), "{found:?}");
+}
