@@ -164,7 +164,7 @@ pub(crate) fn with_tracers(
 
 fn readable(system: &System, paths: &[&str]) -> Result<Option<String>, Error> {
     for path in paths {
-        match system.read(path) {
+        match system.read_list(path) {
             Ok(Some(text)) => return Ok(Some(text)),
             Ok(None) | Err(Error::File { .. }) => {}
             Err(error) => return Err(error),

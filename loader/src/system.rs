@@ -234,6 +234,28 @@ impl System {
         }
     }
 
+    /// As [`System::read`], for the long lists of tracefs: the kernel walks all of a list anew for each read, also for the
+    /// one that finds its end, so that none is made that need not be. (It fills pages: half a page is the last one.)
+    pub(crate) fn read_list(&self, path: &str) -> Result<Option<String>, Error> {
+        const PAGE: usize = 4096;
+        let read = || -> io::Result<Vec<u8>> {
+            let mut file = File::open(self.path(path))?;
+            let (mut bytes, mut buffer) = (Vec::new(), vec![0; 16 * PAGE]);
+            loop {
+                let length = file.read(&mut buffer)?;
+                bytes.extend_from_slice(buffer.get(..length).unwrap_or_default());
+                if length < PAGE / 2 {
+                    return Ok(bytes);
+                }
+            }
+        };
+        match read() {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) if is_gone(path, &error) => Ok(None),
+            Err(source) => Err(Error::file("read", path, source)),
+        }
+    }
+
     /// As [`System::read`], the bytes as they are.
     pub(crate) fn read_bytes(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
         match fs::read(self.path(path)) {

@@ -28,6 +28,10 @@ least() {
 
 systemctl is-system-running --wait >/dev/null
 echo 0 >/proc/sys/kernel/randomize_va_space
+mount -t tracefs nodev /sys/kernel/tracing 2>/dev/null
+mount -t debugfs nodev /sys/kernel/debug 2>/dev/null
+check "tracers can be looked at" [ -e /sys/kernel/tracing/enabled_functions ]
+check "probes can be looked at" [ -e /sys/kernel/debug/kprobes/list ]
 kpatch install "$KO_demo" >/dev/null
 kpatch load "$KO_demo" >/dev/null
 true_us=$(least 7 20 /bin/true)
