@@ -27,7 +27,16 @@ const LAYOUT: KlpLayout = KlpLayout {
 
 /// Everything that can be asked of a module.
 pub fn module(data: &[u8]) {
+    const LIMIT: usize = 1 << 20;
+    if let Ok(std::borrow::Cow::Owned(unpacked)) = klp_module::unpack(data, LIMIT) {
+        assert!(unpacked.len() <= LIMIT);
+    }
+    let _ = klp_module::build_id_of_notes(data);
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = klp_module::Manifest::from_modinfo(text);
+    }
     let Ok(module) = Module::parse(data) else { return };
+    let _ = (module.build_id(), module.manifest().is_ok());
     let _ =
         (module.name().is_ok(), module.is_livepatch(), module.vermagic(), module.has_appended_signature());
     assert!(module.modinfo().count() <= data.len());

@@ -28,12 +28,19 @@ pub struct Manifest {
     pub source: String,
     /// The kernel that it was built and checked against.
     pub kernel: Kernel,
+    /// Whether it takes the place of all patches that are loaded.
+    #[serde(default = "yes")]
+    pub replace: bool,
     /// System states that it changes (`struct klp_state` of `Documentation/livepatch/system-state.rst`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<State>,
     /// The version and release of this stream that it follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predecessor: Option<(u32, u32)>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// One fix of a module.
@@ -130,6 +137,7 @@ mod tests {
             functions: vec!["vmlinux:f".to_owned()],
             source: "00".to_owned(),
             kernel: Kernel { release: "6.12".to_owned(), build_id: None },
+            replace: false,
             states: vec![State { id: 1, version: 2 }],
             predecessor: Some((1, 1)),
         };

@@ -20,7 +20,7 @@ pub(crate) fn of_kernel(
     judgement: &mut Judgement,
 ) -> Result<(), Error> {
     let switch = |path: &str| -> Result<Option<String>, Error> {
-        Ok(system.read(path)?.map(|text| text.trim().to_owned()))
+        Ok(system.read_line(path)?.map(|text| text.trim().to_owned()))
     };
     if switch("/proc/sys/kernel/modules_disabled")?.as_deref() == Some("1") {
         judgement.refusals.push(Refusal::ModulesDisabled);
@@ -49,12 +49,12 @@ pub(crate) fn of_kernel(
 
 /// Why unsigned modules are refused, where they are.
 fn signatures(system: &System) -> Result<Option<&'static str>, Error> {
-    let enforced = system.read("/sys/module/module/parameters/sig_enforce")?;
+    let enforced = system.read_line("/sys/module/module/parameters/sig_enforce")?;
     if enforced.is_some_and(|text| text.trim() == "Y") {
         return Ok(Some("module.sig_enforce"));
     }
     // `none [integrity] confidentiality`: both but none ask for signatures.
-    let lockdown = system.read("/sys/kernel/security/lockdown")?.unwrap_or_default();
+    let lockdown = system.read_line("/sys/kernel/security/lockdown")?.unwrap_or_default();
     Ok((lockdown.contains('[') && !lockdown.contains("[none]")).then_some("the kernel is locked down"))
 }
 
@@ -115,11 +115,12 @@ pub(crate) fn with_patches(
     Ok(())
 }
 
-/// The first state of `loaded` that `replacing` does not know, or knows only in a lower version. What we build replaces
-/// all, for which the kernel asks that every state be known (`klp_is_patch_compatible()`).
+/// The first state of `loaded` that `replacing` knows only in a lower version, or, where it takes the other's place, does
+/// not know (`klp_is_patch_compatible()`).
 pub(crate) fn incompatible_state(loaded: &Manifest, replacing: &Manifest) -> Option<State> {
     let knows = |state: &State| {
-        replacing.states.iter().any(|known| known.id == state.id && known.version >= state.version)
+        let known = replacing.states.iter().find(|known| known.id == state.id);
+        known.map_or(!replacing.replace, |known| known.version >= state.version)
     };
     loaded.states.iter().copied().find(|state| !knows(state))
 }
@@ -163,7 +164,7 @@ pub(crate) fn with_tracers(
 
 fn readable(system: &System, paths: &[&str]) -> Result<Option<String>, Error> {
     for path in paths {
-        match system.read(path) {
+        match system.read_list(path) {
             Ok(Some(text)) => return Ok(Some(text)),
             Ok(None) | Err(Error::File { .. }) => {}
             Err(error) => return Err(error),

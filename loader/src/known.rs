@@ -5,9 +5,8 @@
 use klp_module::{Manifest, Module, build_id_of_notes};
 
 use crate::console::Console;
-use crate::durable::{self, Kind};
 use crate::module_file::ModuleFile;
-use crate::{Error, System, store};
+use crate::{Error, System, durable, store};
 
 const DIRECTORY: &str = "/run/kpatch/loaded";
 
@@ -27,7 +26,12 @@ pub(crate) fn remember(system: &System, console: &mut Console<'_>, name: &str, m
         return;
     };
     let text = format!("{}\n{}\n", module.build_id().unwrap_or_default(), manifest.to_modinfo());
-    if let Err(error) = durable::replace(system, &path(name), text.as_bytes(), Kind::Plain) {
+    // It lies in /run, which no power cut outlives: it need not be flushed.
+    let file = path(name);
+    let written = durable::make_dirs(system, &file).and_then(|()| {
+        std::fs::write(system.path(&file), text).map_err(|source| Error::file("write", &file, source))
+    });
+    if let Err(error) = written {
         console.warn(format_args!("status may not know what {name} repairs: {error}"));
     }
 }

@@ -105,6 +105,7 @@ fn run(verb: Verb, system: &System, console: &mut Console<'_>) -> Result<(), Err
         if touches_kernel && !system.is_running() {
             return Err(Error::Offline { verb: name, root: system.root().to_owned() });
         }
+        system.kernel().heed_signals();
         lock::take(system, console, name)?;
     }
     match verb {
@@ -141,7 +142,10 @@ fn run(verb: Verb, system: &System, console: &mut Console<'_>) -> Result<(), Err
         Verb::Export { format, output } => export::run(system, console, format, output.as_deref()),
         Verb::Signal => poke::signal(system, console),
         Verb::Force { it_can_never_be_unloaded } => poke::force(system, console, it_can_never_be_unloaded),
-        Verb::Confirm { settle } => trial::confirm(system, console, Duration::from_secs(settle)),
+        Verb::Confirm { settle } => {
+            system.kernel().heed_signals();
+            trial::confirm(system, console, Duration::from_secs(settle))
+        }
         Verb::Version => {
             console.say(env!("CARGO_PKG_VERSION"));
             Ok(())

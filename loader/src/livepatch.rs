@@ -72,10 +72,10 @@ pub(crate) fn in_transition(system: &System, patch: &str) -> Result<bool, Error>
 
 /// Asks for the patch to be enabled or disabled. `None`: the livepatch core does not know it (any more).
 pub(crate) fn set_enabled(system: &System, patch: &ModuleName, on: bool) -> Option<Result<(), Errno>> {
-    let answer = system.write(&format!("{DIRECTORY}/{patch}/enabled"), if on { "1" } else { "0" });
-    match answer {
+    let path = format!("{DIRECTORY}/{patch}/enabled");
+    match system.write(&path, if on { "1" } else { "0" }) {
         Ok(()) => Some(Ok(())),
-        Err(error) if is_gone(&error) => None,
+        Err(error) if is_gone(&path, &error) => None,
         Err(error) => Some(Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))),
     }
 }
@@ -89,7 +89,7 @@ pub(crate) fn signal(system: &System, patch: &str) -> Result<bool, Error> {
     }
     match system.write(&path, "1") {
         Ok(()) => Ok(true),
-        Err(error) if is_gone(&error) => Ok(true),
+        Err(error) if is_gone(&path, &error) => Ok(true),
         Err(source) => Err(Error::file("write", &path, source)),
     }
 }
@@ -99,13 +99,13 @@ pub(crate) fn is_loaded_livepatch(system: &System, module: &ModuleName) -> Resul
     if !system.exists(&format!("/sys/module/{module}")) {
         return Ok(None);
     }
-    let taint = system.read(&format!("/sys/module/{module}/taint"))?;
+    let taint = system.read_line(&format!("/sys/module/{module}/taint"))?;
     Ok(Some(taint.is_some_and(|taint| taint.contains('K'))))
 }
 
 /// How many use a loaded module; `None` when it is gone.
 pub(crate) fn reference_count(system: &System, module: &ModuleName) -> Result<Option<i64>, Error> {
-    let text = system.read(&format!("/sys/module/{module}/refcnt"))?;
+    let text = system.read_line(&format!("/sys/module/{module}/refcnt"))?;
     Ok(text.and_then(|text| text.trim().parse().ok()))
 }
 
@@ -135,7 +135,7 @@ pub(crate) fn functions(system: &System) -> Result<Option<Vec<Function>>, Error>
     let mut known = false;
     let mut top: BTreeMap<(String, String), (u64, String)> = BTreeMap::new();
     for patch in patches(system)? {
-        let order = system.read(&format!("{DIRECTORY}/{patch}/stack_order"))?;
+        let order = system.read_line(&format!("{DIRECTORY}/{patch}/stack_order"))?;
         let Some(order) = order.and_then(|text| text.trim().parse::<u64>().ok()) else {
             continue;
         };
@@ -188,14 +188,14 @@ pub(crate) fn force(system: &System, patch: &str) -> Result<(), Error> {
     let path = format!("{DIRECTORY}/{patch}/force");
     match system.write(&path, "1") {
         Ok(()) => Ok(()),
-        Err(error) if is_gone(&error) => Ok(()),
+        Err(error) if is_gone(&path, &error) => Ok(()),
         Err(source) => Err(Error::file("write", &path, source)),
     }
 }
 
 pub(crate) fn flag(system: &System, patch: &str, file: &str) -> Result<Option<bool>, Error> {
     let path = format!("{DIRECTORY}/{patch}/{file}");
-    match system.read(&path) {
+    match system.read_line(&path) {
         Ok(text) => Ok(text.map(|text| text.trim() == "1")),
         // `enabled` is a file beside the objects' directories: `<patch>/enabled/patched` is none.
         Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotADirectory => Ok(None),

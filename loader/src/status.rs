@@ -189,8 +189,18 @@ fn installed(system: &System, patches: &[Patch]) -> Result<Lists, Error> {
     let (mut loads, mut skips, mut behind) = (Vec::new(), Vec::new(), Vec::new());
     for installed in newest {
         let source = store::source(system, &installed);
-        let file = ModuleFile::open(&source)?;
-        let module = file.module(&source)?;
+        let file = ModuleFile::open(&source);
+        let module = file.as_ref().map_err(ToString::to_string).and_then(|file| {
+            let module = file.module(&source).map_err(|error| error.to_string())?;
+            Ok((file, module))
+        });
+        let (file, module) = match module {
+            Ok(both) => both,
+            Err(error) => {
+                behind.push(format!("{}: {}", installed.name(), error.lines().next().unwrap_or_default()));
+                continue;
+            }
+        };
         let name = module.name().map_or_else(|_| installed.name(), |name| name.to_string());
         let build = build_of(&module, &file.bytes);
         let list = if trial::unconfirmed(system, &name, &build)?.is_some() { &mut skips } else { &mut loads };

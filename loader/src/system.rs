@@ -4,7 +4,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::fs::{self, File};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,6 +48,9 @@ pub trait Kernel {
     /// Waits.
     fn sleep(&self, time: Duration);
 
+    /// From now on SIGINT, SIGTERM and SIGHUP do not end this program but are remembered.
+    fn heed_signals(&self);
+
     /// The signal that asked this program to end, if one did.
     fn interrupted(&self) -> Option<i32>;
 
@@ -69,15 +72,9 @@ pub struct Linux {
 }
 
 impl Linux {
-    /// The running kernel; SIGINT, SIGTERM and SIGHUP no longer end this program but are remembered.
+    /// The running kernel.
     pub fn new() -> Self {
-        let signal = Arc::new(AtomicUsize::new(0));
-        for number in [SIGHUP, SIGINT, SIGTERM] {
-            let value = usize::try_from(number).unwrap_or(0);
-            // Should the kernel refuse a handler, the signal ends the program, as without one.
-            let _ = signal_hook::flag::register_usize(number, Arc::clone(&signal), value);
-        }
-        Self { start: Instant::now(), signal }
+        Self { start: Instant::now(), signal: Arc::default() }
     }
 }
 
@@ -112,6 +109,14 @@ impl Kernel for Linux {
 
     fn sleep(&self, time: Duration) {
         std::thread::sleep(time);
+    }
+
+    fn heed_signals(&self) {
+        for number in [SIGHUP, SIGINT, SIGTERM] {
+            let value = usize::try_from(number).unwrap_or(0);
+            // Should the kernel refuse a handler, the signal ends the program, as without one.
+            let _ = signal_hook::flag::register_usize(number, Arc::clone(&self.signal), value);
+        }
     }
 
     fn interrupted(&self) -> Option<i32> {
@@ -216,7 +221,42 @@ impl System {
     pub(crate) fn read(&self, path: &str) -> Result<Option<String>, Error> {
         match fs::read(self.path(path)) {
             Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) if is_gone(path, &error) => Ok(None),
+            Err(source) => Err(Error::file("read", path, source)),
+        }
+    }
+
+    /// As [`System::read`], for the one-line files of sysfs and procfs: one read gives all of it.
+    pub(crate) fn read_line(&self, path: &str) -> Result<Option<String>, Error> {
+        let mut buffer = [0; 256];
+        let read = File::open(self.path(path)).and_then(|mut file| file.read(&mut buffer));
+        match read {
+            Ok(length) => {
+                Ok(Some(String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned()))
+            }
+            Err(error) if is_gone(path, &error) => Ok(None),
+            Err(source) => Err(Error::file("read", path, source)),
+        }
+    }
+
+    /// As [`System::read`], for the long lists of tracefs: the kernel walks all of a list anew for each read, also for the
+    /// one that finds its end, so that none is made that need not be. (It fills pages: half a page is the last one.)
+    pub(crate) fn read_list(&self, path: &str) -> Result<Option<String>, Error> {
+        const PAGE: usize = 4096;
+        let read = || -> io::Result<Vec<u8>> {
+            let mut file = File::open(self.path(path))?;
+            let (mut bytes, mut buffer) = (Vec::new(), vec![0; 16 * PAGE]);
+            loop {
+                let length = file.read(&mut buffer)?;
+                bytes.extend_from_slice(buffer.get(..length).unwrap_or_default());
+                if length < PAGE / 2 {
+                    return Ok(bytes);
+                }
+            }
+        };
+        match read() {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) if is_gone(path, &error) => Ok(None),
             Err(source) => Err(Error::file("read", path, source)),
         }
     }
@@ -225,7 +265,7 @@ impl System {
     pub(crate) fn read_bytes(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
         match fs::read(self.path(path)) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) if is_gone(path, &error) => Ok(None),
             Err(source) => Err(Error::file("read", path, source)),
         }
     }
@@ -245,14 +285,14 @@ impl System {
         let error = |source| Error::file("list", directory, source);
         let entries = match fs::read_dir(self.path(directory)) {
             Ok(entries) => entries,
-            Err(source) if is_gone(&source) => return Ok(Vec::new()),
+            Err(source) if is_gone(directory, &source) => return Ok(Vec::new()),
             Err(source) => return Err(error(source)),
         };
         let mut names = Vec::new();
         for entry in entries {
             match entry {
                 Ok(entry) => names.push(entry.file_name().to_string_lossy().into_owned()),
-                Err(source) if is_gone(&source) => break,
+                Err(source) if is_gone(directory, &source) => break,
                 Err(source) => return Err(error(source)),
             }
         }
@@ -262,10 +302,12 @@ impl System {
     }
 }
 
-/// Whether a file of sysfs or procfs is no longer there: sysfs answers ENODEV to who has it open, procfs ESRCH.
-pub(crate) fn is_gone(error: &io::Error) -> bool {
+/// Whether a file is not there, or no longer: sysfs answers ENODEV to who has it open, procfs ESRCH; of other file systems
+/// these are faults.
+pub(crate) fn is_gone(path: &str, error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
-    [Errno::NOENT, Errno::NODEV, Errno::SRCH].iter().any(|&gone| errno == Some(gone))
+    let volatile = ["/sys/", "/proc/"].iter().any(|top| path.starts_with(top)) || path == "/proc";
+    errno == Some(Errno::NOENT) || (volatile && [Some(Errno::NODEV), Some(Errno::SRCH)].contains(&errno))
 }
 
 /// Waiting in steps that begin at a millisecond and double up to a tenth of a second.

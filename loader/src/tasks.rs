@@ -151,7 +151,7 @@ fn each_pending(
         tids.sort_unstable();
         for tid in tids {
             let directory = format!("/proc/{process}/task/{tid}");
-            match system.read(&format!("{directory}/patch_state")) {
+            match system.read_line(&format!("{directory}/patch_state")) {
                 Ok(text) => {
                     let state = text.and_then(|text| text.trim().parse::<i32>().ok());
                     if state.is_some_and(|state| state != -1 && state != goal) {

@@ -116,8 +116,13 @@ pub(crate) fn confirm(system: &System, console: &mut Console<'_>, settle: Durati
         if left.is_zero() || ended {
             crate::lock::take(system, console, "confirm")?;
             for trial in mine {
-                let why =
-                    if ended { "the machine is being shut down in good order" } else { "it has settled" };
+                let why = if ended {
+                    "the machine is being shut down in good order"
+                } else if settle.is_zero() {
+                    "as asked for"
+                } else {
+                    "it has settled"
+                };
                 forget(system, &trial.module)?;
                 console.say(format_args!("{} is confirmed: {why}", trial.module));
                 record::change(system, console, What::Confirm, &trial.module, &trial.kernel, Ok(why));

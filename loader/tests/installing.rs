@@ -271,3 +271,87 @@ fn every_change_is_in_the_history() {
     );
     assert!(ran.err.starts_with("kpatch: 1 lines of /var/lib/kpatch/.history are incomplete"), "{}", ran.err);
 }
+
+#[test]
+fn garbage_in_the_store_hinders_nothing_else() {
+    let machine = Machine::new();
+    machine.install(RELEASE, "cmdline-c.ko");
+    machine.files.write(&format!("{STORE}/{RELEASE}/garbage.ko"), "garbage");
+    machine.files.write(&format!("{STORE}/{RELEASE}/cut.ko.xz"), b"\xfd7zXZ\0cut");
+    machine.files.write(&format!("{STORE}/{RELEASE}/a-directory.ko/file"), "");
+    machine.files.write(&format!("{STORE}/{RELEASE}/.aside-half.ko"), &MODULE[..100]);
+    machine.files.write(&format!("{STORE}/a file"), "");
+    machine.files.write(&format!("{STORE}/.trial/cmdline_c"), "garbage");
+    machine.files.write(&format!("{STORE}/.history"), "garbage\n");
+    machine.files.write("/run/kpatch/loaded/cmdline_c", "garbage");
+    let ran = machine.run(&["load", "--all"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.ends_with("kpatch: 3 of 4 patch modules could not be loaded\n"), "{}", ran.err);
+    assert!(machine.files.exists("/sys/kernel/livepatch/cmdline_c"), "the good one is loaded");
+    for (arguments, code) in
+        [(&["list"][..], 0), (&["history"], 0), (&["status"], 0), (&["status", "--check"], 1)]
+    {
+        let ran = machine.run(arguments);
+        assert_eq!(ran.code, code, "{arguments:?}: {}", ran.err);
+    }
+    let check = machine.run(&["status", "--check"]).out;
+    assert!(check.starts_with("KPATCH WARNING - a_directory: cannot read "), "{check}");
+    let path = machine.file("other.ko", &module_named("other", &[]));
+    assert_eq!(machine.run(&["install", &path]).code, 0);
+    assert!(
+        !machine.files.exists(&format!("{STORE}/{RELEASE}/.aside-half.ko")),
+        "what a kill left is swept away"
+    );
+}
+
+#[test]
+fn another_root_is_worked_on_but_not_loaded_into() {
+    let machine = Machine::new();
+    let path = machine.file("fix.ko", MODULE);
+    let image = machine.files.path("/image");
+    fs::create_dir_all(&image).unwrap();
+    let image = image.to_str().unwrap();
+    let ran = machine.run(&["install", "--root", image, "-k", RELEASE, &path]);
+    assert_eq!((ran.code, ran.out), (0, format!("installing /tmp/fix.ko ({RELEASE})\n")));
+    assert!(machine.files.exists(&format!("/image{STORE}/{RELEASE}/fix.ko")));
+    assert!(!machine.files.exists(&format!("{STORE}/{RELEASE}/fix.ko")));
+    let ran = machine.run(&["--root", image, "list"]);
+    assert!(ran.out.ends_with(&format!("\nfix ({RELEASE})\n")), "{}", ran.out);
+    for verb in ["load", "unload"] {
+        let ran = machine.run(&["--root", image, verb, "--all"]);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""));
+        assert!(
+            ran.err
+                .starts_with(&format!("kpatch: {verb} works on the running kernel, not on that of --root"))
+        );
+    }
+    assert_eq!(machine.run(&["--root", image, "uninstall", "-k", RELEASE, "fix"]).code, 0);
+    assert!(machine.calls().is_empty());
+}
+
+#[test]
+fn where_selinux_is_on_modules_get_their_label_or_a_warning() {
+    let machine = Machine::new();
+    machine.files.write("/sys/fs/selinux/enforce", "1");
+    let path = machine.file("fix.ko", MODULE);
+    let ran = machine.run(&["install", &path]);
+    assert_eq!(ran.code, 0);
+    let mut label = [0; 64];
+    let file = machine.files.path(&format!("{STORE}/{RELEASE}/fix.ko"));
+    match rustix::fs::getxattr(&file, "security.selinux", &mut label[..]) {
+        Ok(length) => {
+            assert_eq!(&label[..length], b"system_u:object_r:modules_object_t:s0\0");
+            assert_eq!(ran.err, "");
+        }
+        Err(_) => {
+            assert!(ran.err.contains("the SELinux label modules_object_t could not be set"), "{}", ran.err)
+        }
+    }
+    // Where it is off nothing is set.
+    let machine = Machine::new();
+    let path = machine.file("fix.ko", MODULE);
+    machine.run(&["install", &path]);
+    let file = machine.files.path(&format!("{STORE}/{RELEASE}/fix.ko"));
+    let found = rustix::fs::getxattr(&file, "security.selinux", &mut label[..]);
+    assert!(found.is_err() || !label.starts_with(b"system_u:object_r:modules_object_t"), "{found:?}");
+}

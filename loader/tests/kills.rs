@@ -50,7 +50,9 @@ fn main() -> ExitCode {
 }
 
 /// What fails with what: a full disk, a read-only file system, a broken disk.
-const FAILURES: [(&str, &str); 3] = [
+const FAILURES: [(&str, &str); 4] = [
+    // What sysfs and procfs answer for what has vanished since it was found.
+    ("ENODEV", "read,open,openat,getdents64"),
     ("ENOSPC", "write,openat,mkdir,rename,fsync"),
     ("EROFS", "openat,mkdir,rename,unlink,fchmod,ftruncate"),
     ("EIO", "read,fsync,fdatasync,getdents64,statx"),
@@ -119,6 +121,20 @@ const SCENES: &[Scene] = &[
         arguments: &["unload", "kpatch_k_1_1"],
         after: |machine| !machine.root.join("sys/module/kpatch_k_1_1").exists(),
         already: &[0, 3],
+    },
+    Scene {
+        name: "status",
+        before: |machine| {
+            machine.put(&format!("{RELEASE}/kpatch-k-1-1.ko"), 1);
+            machine.load("kpatch_k_1_1");
+            machine.write("sys/kernel/livepatch/kpatch_k_1_1/transition", b"1\n");
+            machine.write("proc/7/task/7/patch_state", b"0\n");
+            machine.write("proc/7/task/7/comm", b"x\n");
+            machine.write("proc/7/task/7/stack", b"[<0>] f+0x1/0x2\n");
+        },
+        arguments: &["status"],
+        after: |_| true,
+        already: &[0],
     },
 ];
 

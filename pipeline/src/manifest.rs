@@ -3,7 +3,7 @@
 
 use klp_base::cache::Key;
 use klp_format::SymbolPosition;
-use klp_module::{Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestFix};
+use klp_module::{Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestFix, State};
 
 use crate::error::Error;
 use crate::kernel::KernelTree;
@@ -41,7 +41,8 @@ pub fn of(
         functions: resolved.functions.iter().map(function).collect(),
         source: source_hash(project, target)?,
         kernel: Kernel { release: tree.release.to_string(), build_id: resolved.kernel_build_id.clone() },
-        states: Vec::new(),
+        replace: resolved.replace,
+        states: resolved.states.iter().map(|state| State { id: state.id, version: state.version }).collect(),
         predecessor: target.predecessor,
     })
 }

@@ -40,6 +40,8 @@ pub struct SystemCase {
     pub artifacts: Vec<String>,
     /// The boots, by number from 1, that end in a panic.
     pub crashes: Vec<usize>,
+    /// Words for the kernel's command line, by number of the boot.
+    pub append: BTreeMap<usize, String>,
     /// How long each script may take.
     pub timeout: Duration,
     /// The scripts, in their order.
@@ -54,6 +56,8 @@ struct File {
     artifacts: Vec<String>,
     #[serde(default)]
     crashes: Vec<usize>,
+    #[serde(default)]
+    append: BTreeMap<String, String>,
     #[serde(default = "usual_timeout")]
     timeout: u64,
 }
@@ -93,7 +97,13 @@ impl SystemCase {
         if let Some(number) = file.crashes.iter().find(|number| !(1..=scripts.len()).contains(*number)) {
             return Err(wrong(format!("`crashes`: there is no {number}.sh")));
         }
+        let mut append = BTreeMap::new();
+        for (number, words) in file.append {
+            let known = number.parse().ok().filter(|number| (1..=scripts.len()).contains(number));
+            append.insert(known.ok_or_else(|| wrong(format!("`append`: there is no {number}.sh")))?, words);
+        }
         Ok(Self {
+            append,
             name: dir.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             dir: dir.to_owned(),
             description: file.description,
@@ -150,19 +160,20 @@ impl System<'_> {
         let disk = temp.path().join("disk.qcow2");
         disk::overlay(self.image, &disk)?;
         let root = self.initramfs(case, artifacts)?;
-        let append = format!("{DISK_WORD} rw mitigations=off systemd.show_status=0");
-        let machine = Machine {
-            kernel: &self.target.kernel,
-            backend: accel.backend,
-            cpus: 1,
-            memory_mib: MEMORY,
-            append: &append,
-            gdb: false,
-            cpu_model: None,
-            disk: Some(&disk),
-        };
         let mut seen = Seen::default();
         for number in 1..=case.scripts.len() {
+            let more = case.append.get(&number).map_or("", String::as_str);
+            let append = format!("{DISK_WORD} rw mitigations=off systemd.show_status=0 {more}");
+            let machine = Machine {
+                kernel: &self.target.kernel,
+                backend: accel.backend,
+                cpus: 1,
+                memory_mib: MEMORY,
+                append: append.trim(),
+                gdb: false,
+                cpu_model: None,
+                disk: Some(&disk),
+            };
             sink.note(format!("  boot {number}       {} on {}", case.name, self.target.kernel.id));
             self.boot(&machine, &root, case, number, &evidence, &mut seen)?;
             if seen.verdict.is_some() {

@@ -167,6 +167,20 @@ fn the_loader_and_the_module_reader_stay_small() {
 }
 
 #[test]
+#[ignore = "needs the static programs; run by cargo xtask test"]
+fn kpatch_is_static_and_small() {
+    let guest =
+        std::env::var_os("FERROGRAFT_TEST_GUEST").expect("FERROGRAFT_TEST_GUEST names the guest program");
+    let kpatch = Path::new(&guest).with_file_name("kpatch");
+    let bytes = fs::metadata(&kpatch).unwrap().len();
+    assert!(bytes < 3_000_000, "{} has {bytes} bytes", kpatch.display());
+    let headers = Cmd::new("readelf").arg("-lW").arg(&kpatch).read().unwrap();
+    assert!(headers.contains("LOAD") && !headers.contains("INTERP"), "{headers}");
+    let dynamic = Cmd::new("readelf").arg("-dW").arg(&kpatch).read().unwrap();
+    assert!(!dynamic.contains("NEEDED"), "{dynamic}");
+}
+
+#[test]
 fn no_place_of_one_machine_stands_in_the_project() {
     for suffix in [".rs", ".toml", ".md", ".sh", "run"] {
         for file in files(suffix) {

@@ -111,6 +111,8 @@ impl Kernel for FilesKernel {
         std::thread::sleep(time);
     }
 
+    fn heed_signals(&self) {}
+
     fn interrupted(&self) -> Option<i32> {
         None
     }

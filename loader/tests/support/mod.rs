@@ -155,6 +155,8 @@ impl Kernel for Fake {
         UNIX_EPOCH + Duration::from_secs(1_795_521_600) + self.0.time.get()
     }
 
+    fn heed_signals(&self) {}
+
     fn interrupted(&self) -> Option<i32> {
         self.0.signal.get()
     }

@@ -56,6 +56,22 @@ check "it is unloaded" kpatch unload "$module"
 echo 0 >$TRACING/events/kprobes/enable
 echo >$TRACING/kprobe_events
 
+phase modified
+check "a kprobe with a post handler is set" insmod "$KO_module_klp_kprobe" has_post_handler=1
+check "the load is refused before the kernel is asked" ends 4 modified kpatch load "$KO_cmdline"
+check "with the reason" contains "cmdline_proc_show is already changed by another user of ftrace" "$EVIDENCE/modified"
+check "the kernel says the same" ends 5 modified-kernel kpatch load --no-check "$KO_cmdline"
+check "its refusal is explained" contains "another user of ftrace changes a function" "$EVIDENCE/modified-kernel"
+rmmod klp_kprobe
+
+phase states
+check "a patch with a system state is loaded" kpatch load "$KO_selftest_state_v2"
+check "one that knows it in a lower version is refused" ends 4 states kpatch load "$KO_selftest_state_v1"
+check "with the reason" grep -q "has system state [0-9]* in version 2, this patch knows version 1" "$EVIDENCE/states"
+check "the kernel says the same" ends 5 states-kernel kpatch load --no-check "$KO_selftest_state_v1"
+check "its refusal is explained" contains "a loaded patch has a system state" "$EVIDENCE/states-kernel"
+check "it is unloaded" kpatch unload "$(module_of "$KO_selftest_state_v2")"
+
 phase older
 check "the newer version is loaded" kpatch load "$KO_demo_v2"
 check "the older one is refused" ends 4 older kpatch load "$KO_demo_v1"

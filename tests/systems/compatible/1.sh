@@ -11,6 +11,7 @@ patch=$(basename "$KO_demo" .ko)
 mkdir -p /srv /tmp/a /tmp/b
 cp "$KO_demo" $file
 cp "$KO_sleeper" /srv/sleeper.ko
+cp "$KO_long_sleeper" /srv/long_sleeper.ko
 sleeper=$(basename "$KO_sleeper" .ko)
 sed "s/$RELEASE SMP/9.99.999+deb12-amd64 SMP/" <"$KO_cmdline" >/srv/foreign.ko
 echo text >/srv/text.o
@@ -22,7 +23,7 @@ bare() {
 	for _patch in $(ls /sys/kernel/livepatch); do
 		echo 0 >"/sys/kernel/livepatch/$_patch/enabled"
 	done
-	for _module in $patch $sleeper; do
+	for _module in $patch $sleeper kpatch_long_sleeper; do
 		[ ! -d /sys/module/$_module ] || wait_until 30 rmmod $_module
 	done
 }
@@ -155,29 +156,32 @@ check "an unknown verb is named in the same words" same /tmp/a/out /tmp/b/out
 check "both fail" fails grep -qx 0 /tmp/a/code /tmp/b/code
 
 phase transition
-# busy: a reader sleeps in the patch; what is asked for has to wait for it.
-sleeping() {
-	grep -q msleep "/proc/$reader/stack"
-}
+# busy <module>: a reader sleeps in the patch; what is asked for has to wait for it.
 busy() {
 	bare
-	insmod /srv/sleeper.ko && wait_until 30 grep -q 0 /sys/kernel/livepatch/$sleeper/transition
+	insmod "/srv/$1.ko" && wait_until 30 grep -q 0 /sys/kernel/livepatch/kpatch_$1/transition
 	cat /proc/cmdline >/dev/null &
 	reader=$!
 	wait_until 20 sleeping
 }
-equal "unload that waits" busy unload "$sleeper"
+briefly_busy() {
+	busy sleeper
+}
+equal "unload that waits" briefly_busy unload "$sleeper"
 for _who in a b; do
-	busy
-	echo 0 >/sys/kernel/livepatch/$sleeper/enabled
+	busy long_sleeper
+	echo 0 >/sys/kernel/livepatch/kpatch_long_sleeper/enabled
 	[ $_who = a ] && _program=$ORIGINAL || _program=/usr/sbin/kpatch
 	$_program list 2>&1 | sed "s/^$reader cat/READER cat/" >/tmp/$_who/list
-	wait $reader
-	busy
-	echo 0 >/sys/kernel/livepatch/$sleeper/enabled
 	$_program signal >/tmp/$_who/signal 2>&1
+	check "the reader has not left meanwhile ($_who)" sleeping
 	wait $reader
 done
+long_busy() {
+	busy long_sleeper
+}
+equal "unload that stalls and then completes" long_busy unload kpatch_long_sleeper
+check "it did stall" contains "patch transition has stalled!" /tmp/a/out
 check "the reader was seen" contains "READER cat" /tmp/a/list
 check "with its stack" contains "[<0>] msleep+" /tmp/a/list
 check "equal: list during a transition" same /tmp/a/list /tmp/b/list
