@@ -15,6 +15,7 @@ use bindings::{klp_patch, klp_state};
 
 use super::callbacks::Object;
 
+#[allow(improper_ctypes, reason = "the kernel's own struct, some members of which are empty in some kernels")]
 unsafe extern "C" {
     // Made by `klp::patch!`, in the module's root.
     static mut __klp_patch: klp_patch;
