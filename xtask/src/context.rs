@@ -29,6 +29,8 @@ pub(crate) struct Context {
 pub(crate) struct StaticPrograms {
     pub(crate) guest: PathBuf,
     pub(crate) kpatch: PathBuf,
+    /// Load for cases.
+    pub(crate) load: PathBuf,
 }
 
 /// The project's directory: the one that this program was compiled in, or what FERROGRAFT_PROJECT names.
@@ -110,7 +112,11 @@ impl Context {
                 .map(|_| (StageEnd::Done, ()))
         })?;
         let dir = target_dir.join(target).join("small");
-        Ok(StaticPrograms { guest: dir.join("klp-guest"), kpatch: dir.join("kpatch") })
+        Ok(StaticPrograms {
+            guest: dir.join("klp-guest"),
+            kpatch: dir.join("kpatch"),
+            load: dir.join("klp-load"),
+        })
     }
 }
 

@@ -190,7 +190,12 @@ pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
             program: programs.guest,
             busybox,
             lib: context.project.root().join("tests/lib"),
-            extra: modules.chain([("/sbin/kpatch".to_owned(), programs.kpatch)]).collect(),
+            extra: modules
+                .chain([
+                    ("/sbin/kpatch".to_owned(), programs.kpatch),
+                    ("/bin/klp-load".to_owned(), programs.load),
+                ])
+                .collect(),
         },
     })
 }

@@ -15,8 +15,7 @@ use bindings::{klp_patch, klp_state};
 
 use super::callbacks::Object;
 
-// It is a Rust static; `kernel::bindings` has structs without members in it.
-#[allow(improper_ctypes, reason = "nothing of C is on the other side")]
+#[allow(improper_ctypes, reason = "the kernel's own struct, some members of which are empty in some kernels")]
 unsafe extern "C" {
     // Made by `klp::patch!`, in the module's root.
     static mut __klp_patch: klp_patch;

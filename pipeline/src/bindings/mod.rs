@@ -108,7 +108,7 @@ pub fn generate(
     }
     let asserted = asserted::Asserted::of(target, tree.arch, resolved);
 
-    let request = clang::Request {
+    let mut request = clang::Request {
         headers: format!("{}{}", header_text(target), asserted.declarations()),
         needed: needed.clone(),
         functions: FUNCTIONS.iter().map(|name| (*name).to_owned()).chain(asserted.names()).collect(),
@@ -170,11 +170,9 @@ pub fn generate(
         bindings.push_str("pub use __kmalloc_noprof as __kmalloc;\n");
     }
     if kernel.is_some() {
-        bindings.push_str(&kernel_crate::named(
-            &request,
-            &all_of(target, |fix| &fix.constants),
-            &resolved.externs,
-        ));
+        // The others are for crate `klp` alone, and the kernel's prelude has its own of these names.
+        request.constants = all_of(target, |fix| &fix.constants);
+        bindings.push_str(&kernel_crate::named(&request, &resolved.externs));
     }
     Ok(Sources { bindings, replaced, shims })
 }

@@ -271,19 +271,20 @@ pub(crate) fn enum_integer(size: usize, signed: bool) -> &'static str {
 }
 
 /// The kernel's C integer types, as module `ffi` of the bindings names them.
+/// gcc and clang spell the same type differently.
 fn integer(name: &str, size: usize) -> &'static str {
     match (name, size) {
         ("_Bool" | "bool", _) => "bool",
         ("char", _) => "c_char",
         ("signed char", _) => "c_schar",
         ("unsigned char", _) => "c_uchar",
-        ("short int", _) => "c_short",
+        ("short int" | "short", _) => "c_short",
         ("short unsigned int" | "unsigned short", _) => "c_ushort",
         ("int", _) => "c_int",
         ("unsigned int", _) => "c_uint",
-        ("long int", _) => "c_long",
+        ("long int" | "long", _) => "c_long",
         ("long unsigned int" | "unsigned long", _) => "c_ulong",
-        ("long long int", _) => "c_longlong",
+        ("long long int" | "long long", _) => "c_longlong",
         ("long long unsigned int" | "unsigned long long", _) => "c_ulonglong",
         ("__int128", _) => "i128",
         ("__int128 unsigned" | "unsigned __int128", _) => "u128",

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+. /lib/case.sh
+. /lib/livepatch.sh
+. /lib/selftest.sh
+
+rm -f /tmp/stop
+klp-load 32 /tmp/stop getpid >/tmp/seen &
+load=$!
+# in_load: all threads are there.
+threads() {
+	equals 33 "$(ls /proc/$load/task | wc -l)"
+}
+check "32 threads call getpid" wait_until 30 threads
+for round in 1 2 3; do
+	load_lp "$KO_selftest_syscall"
+	disable_lp "$KO_selftest_syscall"
+	unload_lp "$KO_selftest_syscall"
+done
+touch /tmp/stop
+wait $load
+keep seen /tmp/seen
+check "each answer was the right one" lacks wrong /tmp/seen
+check "there were answers" contains right /tmp/seen
