@@ -344,7 +344,7 @@ fn where_selinux_is_on_modules_get_their_label_or_a_warning() {
             assert_eq!(ran.err, "");
         }
         Err(_) => {
-            assert!(ran.err.contains("the SELinux label modules_object_t could not be set"), "{}", ran.err)
+            assert!(ran.err.contains("the SELinux label modules_object_t could not be set"), "{}", ran.err);
         }
     }
     // Where it is off nothing is set.
