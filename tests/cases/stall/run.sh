@@ -58,6 +58,21 @@ check "it says so" contains "it is enabled again for all tasks: nothing has chan
 check "the first patch is enabled still" listed "$old" enabled
 wait $reader
 
+phase signal
+check "a reader sleeps in it once more" reader_sleeps
+kpatch unload "$old" >/tmp/signalled 2>&1 &
+unload=$!
+check "unloading begins" wait_until 20 in_transition "$old"
+kill -TERM $unload
+wait $unload
+check "a signal ends kpatch, with its code" equals 143 $?
+check "it says how things were left" contains "interrupted by SIGTERM: $old is being disabled, and the kernel goes on" /tmp/signalled
+check "so they are" in_transition "$old"
+check "the patch can be turned round" prints turned kpatch load "$KO_sleeper"
+check "it says so" contains "module already loaded, re-enabling" "$EVIDENCE/turned"
+check "the patch is enabled" listed "$old" enabled
+wait $reader
+
 phase wait
 check "a third reader sleeps in it" reader_sleeps
 check "an unload waits as long as it takes" kpatch unload --on-stall wait "$old"
