@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# What both boots share. Each situation is made twice, for the original and for ours; output and messages are compared. Exit codes are compared
-# as success and failure: that ours tell the failures apart is one of the listed differences.
+# What both boots share. Each situation is made twice, for the original and for ours; output and messages are compared.
+# Exit codes are compared as success and failure: that ours tell the failures apart is one of the listed differences.
 ORIGINAL=/usr/local/lib/original/kpatch
 STORE=/var/lib/kpatch
 file=/srv/kpatch-demo-1-1.ko
