@@ -161,12 +161,17 @@ fn of_a_file_alone_what_cannot_be_known_is_said_not_passed() {
         let partly = report.rules.into_iter().filter(|rule| rule.left_out.is_some());
         partly.map(|rule| (rule.rule, rule.outcome)).collect()
     };
-    let expected =
-        BTreeMap::from([(rules::MODULE_NAME, Outcome::Passed), (rules::PATCH_TABLE, Outcome::Passed)]);
+    let expected = BTreeMap::from([
+        // This kernel is for another processor.
+        (rules::BTI_LANDING_PAD, Outcome::NotApplied),
+        (rules::MODULE_NAME, Outcome::Passed),
+        (rules::PATCH_TABLE, Outcome::Passed),
+    ]);
     assert_eq!(left_out(&sample), expected);
     // A module whose tables have another name: nothing that reads them can be applied.
     sample.symbol("__klp_patch", |symbol| symbol.name = b"patch"[..].into());
     let expected = BTreeMap::from([
+        (rules::BTI_LANDING_PAD, Outcome::NotApplied),
         (rules::IBT_ENDBR, Outcome::Passed),
         (rules::MODULE_NAME, Outcome::Passed),
         (rules::PATCH_TABLE, Outcome::NotApplied),

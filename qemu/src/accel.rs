@@ -26,6 +26,8 @@ pub enum AccelChoice {
     Kvm,
     /// QEMU's own translation.
     Tcg,
+    /// The same, with a clock that counts instructions: a nanosecond each.
+    Counted,
 }
 
 impl FromStr for AccelChoice {
@@ -36,6 +38,7 @@ impl FromStr for AccelChoice {
             "auto" => Ok(Self::Auto),
             "kvm" => Ok(Self::Kvm),
             "tcg" => Ok(Self::Tcg),
+            "counted" => Ok(Self::Counted),
             _ => Err(UnknownAccel(text.to_owned())),
         }
     }
@@ -43,7 +46,7 @@ impl FromStr for AccelChoice {
 
 /// A word that is no acceleration.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no acceleration; there is: auto, kvm, tcg")]
+#[error("{0:?} is no acceleration; there is: auto, kvm, tcg, counted")]
 pub struct UnknownAccel(pub String);
 
 /// What runs a guest.
@@ -51,6 +54,7 @@ pub struct UnknownAccel(pub String);
 pub(crate) enum Backend {
     Kvm,
     Tcg,
+    Counted,
 }
 
 impl Backend {
@@ -59,7 +63,15 @@ impl Backend {
     pub(crate) fn argument(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
-            Self::Tcg => "tcg,thread=single",
+            Self::Tcg | Self::Counted => "tcg,thread=single",
+        }
+    }
+
+    /// More of QEMU's arguments.
+    pub(crate) fn more(self) -> &'static [&'static str] {
+        match self {
+            Self::Counted => &["-icount", "shift=0"],
+            Self::Kvm | Self::Tcg => &[],
         }
     }
 }
@@ -88,6 +100,9 @@ pub(crate) fn decide(
     deadlines: Deadlines,
     state: &Path,
 ) -> Result<Accel, Error> {
+    if choice == AccelChoice::Counted {
+        return Ok(Accel { backend: Backend::Counted, text: "tcg, instructions counted".to_owned() });
+    }
     if choice == AccelChoice::Tcg {
         return Ok(Accel { backend: Backend::Tcg, text: "tcg".to_owned() });
     }

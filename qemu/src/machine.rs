@@ -67,7 +67,7 @@ impl Machine<'_> {
             return Err(Error::io("start", Path::new(arch.qemu))(source));
         }
         let cpu = match self.backend {
-            Backend::Tcg => self.cpu_model.unwrap_or(arch.tcg_cpu),
+            Backend::Tcg | Backend::Counted => self.cpu_model.unwrap_or(arch.tcg_cpu),
             Backend::Kvm => "host",
         };
         let append = format!(
@@ -80,6 +80,7 @@ impl Machine<'_> {
             .args(["--pdeathsig", "KILL", "--", arch.qemu])
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
             .args(["-machine", arch.machine, "-accel", self.backend.argument(), "-cpu", cpu])
+            .args(self.backend.more())
             .args(["-m", &self.memory_mib.to_string(), "-smp", &format!("{cpus},sockets={cpus},cores=1")])
             .arg("-kernel")
             .arg(&self.kernel.image)

@@ -13,13 +13,14 @@ use klp_vm::{Options, Suite, Unprovided, case};
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::{qemu_test, setup};
 
-/// Measure: boot (a case against a bare boot), build (cold, warm, unchanged), image (index and look-up, beside peers).
+/// Measure: boot (a case against a bare boot), build (cold, warm, unchanged), image (index and look-up, beside peers), call (a
+/// replaced function, in instructions).
 ///
 /// Example: cargo xtask bench boot
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Which; all of them where none is given
-    #[arg(value_parser = ["boot", "build", "image"])]
+    #[arg(value_parser = ["boot", "build", "image", "call"])]
     name: Option<String>,
     /// Measured runs of each
     #[arg(long, default_value = "5")]
@@ -44,7 +45,37 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if wanted("image") {
         image(&context, args.runs)?;
     }
+    if wanted("call") {
+        call(&context)?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Instructions of one call of a function: as it is, replaced in C, replaced in Rust, all with the same body. QEMU's clock
+/// counts them, so that one run is exact.
+fn call(context: &Context) -> Result<()> {
+    let root = context.project.root();
+    let cases = case::load_all(&root.join("tests/bench"))?;
+    let cases = case::select(&cases, &["call".to_owned()])?;
+    let mut args = qemu_test::Args::of(&[], DEFAULT_KERNEL);
+    args.accel = klp_vm::AccelChoice::Counted;
+    let summary = qemu_test::run_cases(context, &args, cases)?.context("the benchmark gave no result")?;
+    if summary.verdict() != Verdict::Passed {
+        bail!("the benchmark did not pass: {}", klp_vm::ktap::render(&summary));
+    }
+    let file = qemu_test::evidence_dir(root, DEFAULT_KERNEL, "call").join("figures");
+    let text =
+        std::fs::read_to_string(&file).with_context(|| format!("could not read {}", file.display()))?;
+    let figure = |name: &str| -> Result<f64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(line.with_context(|| format!("{} has no figure of {name}", file.display()))?.trim().parse()?)
+    };
+    let (plain, c, rust) = (figure("original")?, figure("c")?, figure("rust")?);
+    println!("one call, in instructions ({DEFAULT_KERNEL}, 100000 calls each, the same body):");
+    println!("  not replaced     {plain:8.2}");
+    println!("  replaced in C    {c:8.2}  {:.2} times the call that is not replaced", c / plain);
+    println!("  replaced in Rust {rust:8.2}  {:.3} times the one in C", rust / c);
+    Ok(())
 }
 
 /// The index of a kernel from its image and a look-up in it, each as a process of its own, optimised as a release is.

@@ -87,6 +87,13 @@ fn run(junit: &Option<PathBuf>, full: bool) -> Result<ExitCode> {
     }
     let code = qemu_test::run(&cases)?;
     if full && code == ExitCode::SUCCESS {
+        say("stress");
+        let mut stress = qemu_test::Args::of(&[], DEFAULT_KERNEL);
+        stress.cases = Some(root.join("tests/stress"));
+        let code = qemu_test::run(&stress)?;
+        if code != ExitCode::SUCCESS {
+            return Ok(code);
+        }
         say("fuzzing");
         fuzz(&context)?;
         say("systems");

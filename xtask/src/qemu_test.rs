@@ -40,7 +40,7 @@ pub(crate) struct Args {
     pub(crate) junit: Option<PathBuf>,
     /// What runs the guests: auto (KVM where it proves itself), kvm, tcg
     #[arg(long, default_value = "auto")]
-    accel: AccelChoice,
+    pub(crate) accel: AccelChoice,
     /// Guests at a time
     #[arg(long, default_value = "1")]
     jobs: NonZeroU32,
@@ -58,7 +58,7 @@ pub(crate) struct Args {
     record: bool,
     /// Directory of the cases
     #[arg(long, hide = true)]
-    cases: Option<PathBuf>,
+    pub(crate) cases: Option<PathBuf>,
 }
 
 impl Args {

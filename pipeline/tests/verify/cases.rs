@@ -250,6 +250,15 @@ pub const CASES: &[Case] = &[
         let at = m.patch_offset() + m.expected.layout.patch_replace as usize;
         m.data(".data", |data| data[at] = 0);
     }),
+    case(PATCH_TABLE, "it replaces, and was to be stacked", |m| {
+        m.expected.patch.as_mut().unwrap().replace = false;
+    }),
+    case(PATCH_TABLE, "a state is missing", |m| {
+        m.expected.patch.as_mut().unwrap().states.push((1, 2));
+    }),
+    case(PATCH_TABLE, "callbacks are missing", |m| {
+        m.expected.patch.as_mut().unwrap().callbacks.push("vmlinux".to_owned());
+    }),
     case(PATCH_TABLE, "nothing names the tables", |m| {
         m.symbol("__klp_patch", |symbol| symbol.name = b"patch"[..].into());
     })

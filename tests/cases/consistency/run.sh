@@ -30,4 +30,16 @@ cat /tmp/seen
 check "both old were seen" [ "$(seen 'old old')" -gt 0 ]
 check "both new were seen" [ "$(seen 'new new')" -gt 0 ]
 check "nothing else was seen" equals 2 "$(grep -c . /tmp/seen)"
+
+# The same readers see a mix where there is one: of a patch that changes one of the two functions.
+rm -f /tmp/stop
+klp-load 4 /tmp/stop read /proc/klp_halves >/tmp/seen &
+load=$!
+load_lp "$KO_halves_inner"
+check "one half is new" reads "old new" /proc/klp_halves
+touch /tmp/stop
+wait $load
+check "the readers saw the mix" contains "old new" /tmp/seen
+disable_lp "$KO_halves_inner"
+unload_lp "$KO_halves_inner"
 unload_mod klp_halves

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Counts the reads of each open /proc/version in a shadow variable of the open file; all are freed when the patch goes.
+#![no_std]
+
+use core::fmt::Write;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use klp::core::callbacks::{Callbacks, Object};
+use klp::core::shadow::Gfp;
+use klp::prelude::*;
+
+/// The replacements of this fix.
+pub struct Patch;
+
+klp::shadow!(READS: AtomicU32, id = 0x5354_5245);
+
+impl replaced::vmlinux for Patch {
+    unsafe extern "C" fn version_proc_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
+        // SAFETY: a show function may sleep; the variable is freed only when no task runs this function any more.
+        let first = unsafe { READS.get_or_alloc(m, AtomicU32::new(0), Gfp::KERNEL) };
+        // SAFETY: as above.
+        let again = unsafe { READS.get(m) };
+        // SAFETY: the seq_file core passes a valid `m`.
+        let mut file = unsafe { SeqFile::from_ptr(m) };
+        let kept = matches!((first, again), (Ok(one), Some(two)) if core::ptr::eq(one, two));
+        if let Some(reads) = again {
+            reads.fetch_add(1, Ordering::Relaxed);
+        }
+        // A sequence file takes what fits and asks again for the rest; it does not fail.
+        let _ = writeln!(file, "stress: shadow variable {}", if kept { "kept" } else { "LOST" });
+        0
+    }
+}
+
+impl Callbacks<replaced::objects::vmlinux> for Patch {
+    fn post_unpatch(_object: &Object<'_>) {
+        // SAFETY: the object is unpatched, so that no task runs the replacement any more.
+        unsafe { READS.free_all() };
+    }
+}
+
+klp::livepatch!(Patch);
