@@ -57,12 +57,15 @@ echo 0 >$TRACING/events/kprobes/enable
 echo >$TRACING/kprobe_events
 
 phase modified
-check "a kprobe with a post handler is set" insmod "$KO_module_klp_kprobe" has_post_handler=1
-check "the load is refused before the kernel is asked" ends 4 modified kpatch load "$KO_cmdline"
-check "with the reason" contains "cmdline_proc_show is already changed by another user of ftrace" "$EVIDENCE/modified"
-check "the kernel says the same" ends 5 modified-kernel kpatch load --no-check "$KO_cmdline"
-check "its refusal is explained" contains "another user of ftrace changes a function" "$EVIDENCE/modified-kernel"
-rmmod klp_kprobe
+# Only where kprobes go through ftrace do they stand in the way of a patch: not on arm64.
+if [ "$ARCH" = x86_64 ]; then
+	check "a kprobe with a post handler is set" insmod "$KO_module_klp_kprobe" has_post_handler=1
+	check "the load is refused before the kernel is asked" ends 4 modified kpatch load "$KO_cmdline"
+	check "with the reason" contains "cmdline_proc_show is already changed by another user of ftrace" "$EVIDENCE/modified"
+	check "the kernel says the same" ends 5 modified-kernel kpatch load --no-check "$KO_cmdline"
+	check "its refusal is explained" contains "another user of ftrace changes a function" "$EVIDENCE/modified-kernel"
+	rmmod klp_kprobe
+fi
 
 phase states
 check "a patch with a system state is loaded" kpatch load "$KO_selftest_state_v2"
