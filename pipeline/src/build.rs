@@ -197,6 +197,10 @@ impl Build<'_> {
         for fix in &self.target.fixes {
             inputs = inputs.with_file(&sources.join(format!("replaced/{}.rs", fix.name)))?;
         }
+        let crates = dir.join(".crates");
+        if range.from.is_some_and(|from| Stage::Compile >= from) && crates.exists() {
+            std::fs::remove_dir_all(&crates).map_err(io_error("remove", &crates))?;
+        }
         run(Stage::Compile, inputs, &|out| {
             let inputs = compile::Inputs {
                 tree: self.tree,
@@ -205,6 +209,7 @@ impl Build<'_> {
                 resolved: &resolved,
                 rustc: &rustc,
                 sources: &sources,
+                crates: &crates,
             };
             compile::compile(&inputs, out, self.cache, self.sink).map(|_| ())
         })?;
@@ -301,7 +306,7 @@ impl Build<'_> {
 }
 
 /// Hash of this program.
-fn program_id() -> Result<String, Error> {
+pub(crate) fn program_id() -> Result<String, Error> {
     static ID: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     if let Some(id) = ID.get() {
         return Ok(id.clone());

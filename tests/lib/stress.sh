@@ -1,16 +1,39 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# CYCLES of load, enable, disable and unload, while functions are called, programs start and end, and modules come and go.
+# What stress cases share: load that goes on all the time, and memory before and after.
 . /lib/case.sh
 . /lib/livepatch.sh
 
-lp=$(module_of "$KO_stress")
-
-# cycle: one load, and everything back.
-cycle() {
-	insmod "$KO_stress" && wait_until 60 settled $lp &&
-		contains "stress: shadow variable kept" /proc/version &&
-		insmod "$KO_module_klp_callbacks_mod" && rmmod klp_callbacks_mod &&
-		echo 0 >$PATCHES/$lp/enabled && wait_until 60 absent $PATCHES/$lp && rmmod $lp
+# load_begins, load_ends: two threads read /proc/version from files that stay open, one calls getpid(), one starts programs. They
+# let the case go first, which would wait for them most of the time else.
+load_begins() {
+	rm -f /tmp/stop
+	klp-load --nice 10 --rest 2000 2 /tmp/stop count /proc/version "stress: read" >/tmp/reads 2>&1 &
+	_reads=$!
+	klp-load --nice 10 --rest 2000 1 /tmp/stop getpid >/tmp/calls 2>&1 &
+	_calls=$!
+	klp-load --nice 10 --rest 2000 1 /tmp/stop run /bin/true >/tmp/runs 2>&1 &
+	_runs=$!
+}
+load_ends() {
+	touch /tmp/stop
+	wait $_reads
+	_ends=$?
+	wait $_calls && wait $_runs && [ $_ends = 0 ]
+	_ends=$?
+	keep reads /tmp/reads
+	keep calls /tmp/calls
+	keep runs /tmp/runs
+	cat /tmp/reads /tmp/calls /tmp/runs
+	return $_ends
+}
+# load_saw: nothing was wrong in what the load saw, and it was at work.
+load_saw() {
+	check "the load ends" load_ends
+	check "no shadow variable was lost" lacks LOST "$EVIDENCE/reads"
+	check "shadow variables were counted up" contains "the next number" "$EVIDENCE/reads"
+	check "system calls went on" contains right "$EVIDENCE/calls"
+	check "no system call went wrong" lacks wrong "$EVIDENCE/calls"
+	check "programs started and ended all the time" contains "exit status: 0" "$EVIDENCE/runs"
 }
 
 # memory <name>: what the kernel holds, in kilobytes: slabs that cannot be reclaimed, and module memory.
@@ -24,8 +47,8 @@ memory() {
 of() {
 	sed -n "s/^$2 //p" $EVIDENCE/memory-$1
 }
-# steady <name>: after all cycles there is not more of it than after the first of them, but for a margin of 2 KiB a cycle:
-# one lost module takes more, and so does one lost allocation a cycle of a page.
+# steady <name>: after all cycles there is not more of it than before them, but for a margin of 2 KiB a cycle: one lost
+# module takes more, and so does one lost allocation a cycle of a page.
 steady() {
 	_before=$(of before $1)
 	_after=$(of after $1)
@@ -33,36 +56,24 @@ steady() {
 	echo "$1: $_before kB before, $_after kB after"
 	return 1
 }
+# Memory that is freed after a grace period is there for some moments.
+memory_is_steady() {
+	check "slabs are as before" wait_until 30 eval 'memory after >/dev/null; steady slab'
+	check "module memory is as before" wait_until 30 eval 'memory after >/dev/null; steady vmalloc'
+	memory after
+}
+
+# repeated <command>: runs it with 1, 2 and so on up to CYCLES; how long that took goes to the evidence.
+repeated() {
+	read -r _started _rest </proc/uptime
+	_done=0
+	while [ $_done -lt $CYCLES ] && "$1" $((_done + 1)) >/tmp/cycle 2>&1; do
+		_done=$((_done + 1))
+	done
+	read -r _ended _rest </proc/uptime
+	echo "$_done cycles from $_started s to $_ended s of the guest's clock" | tee $EVIDENCE/duration
+	cat /tmp/cycle
+	equals $CYCLES $_done
+}
 
 mkdir -p "$EVIDENCE"
-keep version /proc/version
-rm -f /tmp/stop
-klp-load 2 /tmp/stop read /proc/version >/tmp/reads &
-reads=$!
-klp-load 1 /tmp/stop run /bin/true >/tmp/runs &
-runs=$!
-# The first cycles fill caches.
-check "3 cycles to begin with" eval 'cycle && cycle && cycle' || exit
-memory before
-read -r started _rest </proc/uptime
-done=0
-while [ $done -lt $CYCLES ]; do
-	cycle >/tmp/cycle 2>&1 || break
-	done=$((done + 1))
-done
-read -r ended _rest </proc/uptime
-echo "$done cycles from $started s to $ended s of the guest's clock" | tee $EVIDENCE/duration
-cat /tmp/cycle 2>/dev/null
-touch /tmp/stop
-check "the load ends" eval 'wait $reads && wait $runs'
-keep reads /tmp/reads
-keep runs /tmp/runs
-check "all $CYCLES cycles were done" equals $CYCLES $done
-check "no shadow variable was lost" lacks LOST /tmp/reads
-check "programs started and ended all the time" contains "exit status: 0" /tmp/runs
-# Memory that is freed after a grace period is there for some moments.
-check "slabs are as before" wait_until 30 eval 'memory after >/dev/null; steady slab'
-check "module memory is as before" wait_until 30 eval 'memory after >/dev/null; steady vmalloc'
-memory after
-check "the original is back" same "$EVIDENCE/version" /proc/version
-check "nothing of the patch is left" unloaded $lp

@@ -9,7 +9,7 @@ use klp_base::events::Terminal;
 use klp_base::process::Cmd;
 use klp_pipeline::build::{Build, Built, Range};
 use klp_pipeline::kernel::{Arch, KernelTree, Pin};
-use klp_pipeline::project::Project;
+use klp_pipeline::project::{Project, Target};
 
 /// The kernel that verbs take where none is named.
 pub(crate) const DEFAULT_KERNEL: &str = "debian-6.12";
@@ -68,9 +68,12 @@ impl Context {
 
     /// Builds a fix or stream for a kernel.
     pub(crate) fn build(&self, tree: &KernelTree, target: &str, range: Range) -> Result<Built> {
-        let target = self.project.target(target)?;
-        let build =
-            Build { project: &self.project, tree, target: &target, cache: &self.cache, sink: &self.terminal };
+        self.build_target(tree, &self.project.target(target)?, range)
+    }
+
+    /// Builds a target that was read before.
+    pub(crate) fn build_target(&self, tree: &KernelTree, target: &Target, range: Range) -> Result<Built> {
+        let build = Build { project: &self.project, tree, target, cache: &self.cache, sink: &self.terminal };
         Ok(build.run(range)?)
     }
 

@@ -202,7 +202,8 @@ pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
 
 /// What a case names: the module of a fix or stream; `<name>@kbuild` for the one that was not converted;
 /// `module:<name>` for a module of the kernel's own; `without:<option>,...:<name>` for a fix compiled as if the kernel did
-/// not have these options, which `verify` must refuse; `signed:<name>` for a fix with the kernel's signature; `traceability` for what the image says of ftrace's list.
+/// not have these options, which `verify` must refuse; `signed:<name>` for a fix with the kernel's signature; `version:<number>:<stream>` for a stream as if
+/// that were its version, which follows the one before; `traceability` for what the image says of ftrace's list.
 fn artifact_of(
     context: &Context,
     trees: &[KernelTree],
@@ -220,6 +221,10 @@ fn artifact_of(
     }
     if let Some((options, fix)) = artifact.strip_prefix("without:").and_then(|rest| rest.split_once(':')) {
         return unprotected(context, tree, options, fix)
+            .map_err(|error| Unprovided::Failed(format!("{error:#}")));
+    }
+    if let Some((version, stream)) = artifact.strip_prefix("version:").and_then(|rest| rest.split_once(':')) {
+        return version_of(context, tree, version, stream)
             .map_err(|error| Unprovided::Failed(format!("{error:#}")));
     }
     if artifact == "traceability" {
@@ -261,6 +266,18 @@ fn signed(context: &Context, tree: &KernelTree, fix: &str) -> Result<PathBuf> {
     Ok(klp_pipeline::sign::sign(tree, &built.ko, None, &built.dir.join("7-sign"))?)
 }
 
+/// A stream in another version; all versions share a build directory, in which only what differs is made again.
+fn version_of(context: &Context, tree: &KernelTree, version: &str, stream: &str) -> Result<PathBuf> {
+    let mut target = context.project.target(stream)?;
+    let number: u32 = version.parse().with_context(|| format!("version `{version}` is no number"))?;
+    let (_, release) = target.version.with_context(|| format!("`{stream}` is no stream"))?;
+    target.version = Some((number, release));
+    target.predecessor = (number > 1).then(|| (number - 1, release));
+    let built = context.build_target(tree, &target, Range::default())?;
+    let bytes = std::fs::read(&built.ko).with_context(|| format!("could not read {}", built.ko.display()))?;
+    for_guest(context, tree, &format!("{stream}/{}.ko", built.module), &bytes)
+}
+
 /// A module that lacks what the kernel's options ask of code; it is an error if `verify` lets it pass.
 fn unprotected(context: &Context, tree: &KernelTree, options: &str, fix: &str) -> Result<PathBuf> {
     let mut without = KernelTree { id: format!("{}-unprotected", tree.id), ..tree.clone() };
@@ -291,11 +308,12 @@ fn predictions(context: &Context, tree: &KernelTree) -> Result<PathBuf> {
 }
 
 fn for_guest(context: &Context, tree: &KernelTree, name: &str, bytes: &[u8]) -> Result<PathBuf> {
-    let dir = context.project.build_dir(&tree.id, ".artifacts");
-    std::fs::create_dir_all(&dir)
+    let file = context.project.build_dir(&tree.id, ".artifacts").join(name);
+    let dir = file.parent().unwrap_or(Path::new(""));
+    std::fs::create_dir_all(dir)
         .with_context(|| format!("could not make the directory {}", dir.display()))?;
-    klp_base::cache::write_durable(&dir.join(name), bytes)?;
-    Ok(dir.join(name))
+    klp_base::cache::write_durable(&file, bytes)?;
+    Ok(file)
 }
 
 fn closing_line(summary: &Summary) -> String {

@@ -17,7 +17,7 @@ use klp_base::process::Cmd;
 
 pub use self::rustc::Rustc;
 use self::rustc::{Crate, Job};
-use crate::error::{Error, make_dir, write};
+use crate::error::{Error, io_error, make_dir, write};
 use crate::kernel::KernelTree;
 use crate::manifest;
 use crate::project::{Language, Project, Target, objects_of};
@@ -55,6 +55,13 @@ const LINKER_SCRIPT: &str = "SECTIONS {
 /// # Errors
 /// A source file cannot be read.
 pub fn key(tree: &KernelTree, project: &Project, target: &Target, rustc: &Rustc) -> Result<Key, Error> {
+    // What the manifest says of the stream.
+    let version = format!("{:?} {:?}", target.version, target.predecessor);
+    Ok(sources_key(tree, project, target, rustc)?.with(&target.name).with(version))
+}
+
+/// Key of what is compiled of files that people wrote, and of how.
+fn sources_key(tree: &KernelTree, project: &Project, target: &Target, rustc: &Rustc) -> Result<Key, Error> {
     let mut key =
         Key::new("compile").with(rustc.version()).with(flags::rustc(tree).join(" ")).with(LINKER_SCRIPT);
     if target.language() == Language::Kernel {
@@ -68,8 +75,20 @@ pub fn key(tree: &KernelTree, project: &Project, target: &Target, rustc: &Rustc)
             key = key.with(relative.to_string_lossy().as_bytes()).with_file(&file)?;
         }
     }
-    // What the manifest says of the stream.
-    Ok(key.with(&target.name).with(format!("{:?} {:?}", target.version, target.predecessor)))
+    Ok(key)
+}
+
+/// Key of the crates that a module's tables stand on.
+fn crates_key(inputs: &Inputs<'_>) -> Result<Key, Error> {
+    let Inputs { tree, project, target, resolved, rustc, sources, .. } = *inputs;
+    let mut key = sources_key(tree, project, target, rustc)?
+        .with(crate::build::program_id()?)
+        .with(format!("{:?}", resolved.cfg))
+        .with_file(&sources.join("bindings.rs"))?;
+    for fix in &target.fixes {
+        key = key.with_file(&sources.join(format!("replaced/{}.rs", fix.name)))?;
+    }
+    Ok(key)
 }
 
 /// What stage 3 works on.
@@ -86,6 +105,8 @@ pub struct Inputs<'a> {
     pub rustc: &'a Rustc,
     /// Stage 2's directory.
     pub sources: &'a Path,
+    /// Where the crates of a module are kept that do not depend on its version: those of a stream's next version are the same.
+    pub crates: &'a Path,
 }
 
 /// Compiles the fixes of a module and what they stand on into one object in `dir`: its path.
@@ -110,10 +131,8 @@ fn with_own_core(
     cache: &Cache,
     sink: &dyn Sink,
 ) -> Result<Vec<PathBuf>, Error> {
-    let Inputs { tree, project, target, resolved, rustc, sources } = *inputs;
+    let Inputs { tree, project, target, resolved, rustc, sources, crates: out } = *inputs;
     let core = own_core::build(tree, rustc, cache, sink)?;
-    let out = dir.join("crates");
-    make_dir(&out)?;
     let relative = |path: PathBuf| path.strip_prefix(project.root()).map(ToOwned::to_owned).unwrap_or(path);
     let metadata = |name: &str, suffix: &str| out.join(format!("lib{name}{suffix}.rmeta"));
     let with_core = |externs: &[(&str, PathBuf)]| {
@@ -124,20 +143,36 @@ fn with_own_core(
             .chain([core])
             .collect::<Vec<_>>()
     };
-    let build = |subject: &str, name: &str, suffix: &str, source: PathBuf, externs: &[(&str, PathBuf)]| {
+    let build_into = |out: &Path,
+                      subject: &str,
+                      name: &str,
+                      suffix: &str,
+                      source: PathBuf,
+                      externs: &[(&str, PathBuf)]| {
         let source = relative(source);
         rustc.compile(
-            &Job { tree, subject, root: project.root(), out: &out, log, resolved: Some(resolved) },
+            &Job { tree, subject, root: project.root(), out, log, resolved: Some(resolved) },
             &Crate {
                 name,
                 source: &source,
                 suffix,
                 edition: EDITION,
                 externs: with_core(externs),
-                search: vec![out.clone(), core.clone()],
+                search: vec![out.to_owned(), inputs.crates.to_owned(), core.clone()],
                 extra: EXTRA.map(ToOwned::to_owned).into_iter().chain(cfg_flags(resolved, subject)).collect(),
             },
         )
+    };
+
+    let key = crates_key(inputs)?.with_file(&core.join("libcore.rmeta"))?.hex();
+    let stamp = out.join("stamp");
+    let reused = std::fs::read_to_string(&stamp).is_ok_and(|found| found == key);
+    if !reused && out.exists() {
+        std::fs::remove_dir_all(out).map_err(io_error("remove", out))?;
+    }
+    make_dir(out)?;
+    let build = |subject: &str, name: &str, suffix: &str, source: PathBuf, externs: &[(&str, PathBuf)]| {
+        if reused { Ok(()) } else { build_into(out, subject, name, suffix, source, externs) }
     };
 
     build("the bindings", "bindings", "", sources.join("bindings.rs"), &[])?;
@@ -168,11 +203,14 @@ fn with_own_core(
         root_externs.push((fix, metadata(fix, "")));
         root_externs.push((alias, replaced.clone()));
     }
+    if !reused {
+        klp_base::cache::write_durable(&stamp, key.as_bytes())?;
+    }
     let manifest = manifest::of(tree, project, target, resolved)?;
     write(&dir.join("module.rs"), root_source(target, resolved) + &manifest::source(&manifest))?;
-    build("the module's tables", &resolved.module, "", dir.join("module.rs"), &root_externs)?;
+    build_into(dir, "the module's tables", &resolved.module, "", dir.join("module.rs"), &root_externs)?;
 
-    let mut objects = vec![out.join(format!("{}.o", resolved.module))];
+    let mut objects = vec![dir.join(format!("{}.o", resolved.module))];
     objects.extend(target.fixes.iter().map(|fix| out.join(format!("fix_{}.o", fix.crate_name()))));
     objects.extend(["klp.o", "bindings.o"].map(|name| out.join(name)));
     objects.extend(["core.o", "compiler_builtins.o"].map(|name| core.join(name)));

@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 CYCLES=1000
-. /lib/stress.sh
+. /lib/stress-cycles.sh

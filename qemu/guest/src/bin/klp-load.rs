@@ -1,17 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Load for cases: threads that do one thing without a pause until a file appears, and what they saw.
+//! Load for cases: threads that do one thing until a file appears, and what they saw.
 //!
-//! `klp-load <threads> <stop file> getpid` calls getpid(), `... read <file>` reads a file, `... run <program>` starts a
-//! program and waits for it, as fork and exit do. One line for each thing that was seen, with how often, at the end.
+//! `klp-load [--nice <0 to 19>] [--rest <microseconds>] <threads> <stop file> <work>`, where the work is
+//! - `getpid`: calls getpid();
+//! - `read <file>`: opens a file and reads it;
+//! - `count <file> <text>`: reads a file that stays open from its start again and again; where it holds the text, a number
+//!   stands behind, which must be 1 the first time and one more each time after that, until the text is gone;
+//! - `run <program>`: starts a program and waits for it, as fork and exit do.
+//!
+//! With `--nice` it lets others go first (nice(2)). Between its turns (16 steps, one for `run`) a thread rests, or not at all where nothing is said of it. One line for each
+//! thing that was seen, with how often, at the end.
 
 #![allow(clippy::disallowed_methods, reason = "it runs in the guest, and starting programs is its load")]
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 /// What was seen, with how often.
 type Seen = BTreeMap<String, u64>;
+
+/// One step of a thread's work: what it saw.
+type Step<'a> = Box<dyn FnMut() -> Result<String, String> + Send + 'a>;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -29,23 +42,34 @@ fn main() -> ExitCode {
 }
 
 fn run(words: &[&str]) -> Result<Seen, String> {
-    let usage = || "usage: klp-load <threads> <stop file> getpid | read <file> | run <program>".to_owned();
-    let [threads, stop, work @ ..] = words else { return Err(usage()) };
-    let threads: u32 = threads.parse().map_err(|_| usage())?;
-    let stop = Path::new(stop);
-    let step: Box<dyn Fn() -> Result<String, String> + Sync> = match *work {
-        ["getpid"] => Box::new(|| Ok(getpid())),
-        ["read", file] => Box::new(move || {
-            std::fs::read_to_string(file)
-                .map(|text| text.trim_end().to_owned())
-                .map_err(|error| format!("{file}: {error}"))
-        }),
-        ["run", program] => Box::new(move || start(program)),
-        _ => return Err(usage()),
+    let usage = || {
+        "usage: klp-load [--nice <0 to 19>] [--rest <microseconds>] <threads> <stop file> \
+         getpid | read <file> | count <file> <text> | run <program>"
+            .to_owned()
     };
-    let step = &*step;
+    let number = |text: &str| text.parse::<u32>().map_err(|_| usage());
+    let words = match words {
+        ["--nice", nice, words @ ..] => {
+            let nice = number(nice)?.try_into().map_err(|_| usage())?;
+            rustix::process::nice(nice).map_err(|error| format!("nice({nice}): {error}"))?;
+            words
+        }
+        _ => words,
+    };
+    let (rest, words) = match words {
+        ["--rest", time, words @ ..] => (Duration::from_micros(number(time)?.into()), words),
+        _ => (Duration::ZERO, words),
+    };
+    let [threads, stop, work @ ..] = words else { return Err(usage()) };
+    let stop = Path::new(stop);
     std::thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|_| scope.spawn(move || repeat(stop, step))).collect();
+        let mut running = Vec::new();
+        for _ in 0..number(threads)? {
+            let step = step(work)?.ok_or_else(usage)?;
+            // Looking for the file costs more than most steps.
+            let turn = if work.first() == Some(&"run") { 1 } else { 16 };
+            running.push(scope.spawn(move || repeat(stop, rest, turn, step)));
+        }
         let mut all = Seen::new();
         for thread in running {
             for (what, times) in thread.join().map_err(|_| "a thread panicked".to_owned())?? {
@@ -56,17 +80,57 @@ fn run(words: &[&str]) -> Result<Seen, String> {
     })
 }
 
-fn repeat(stop: &Path, step: &dyn Fn() -> Result<String, String>) -> Result<Seen, String> {
+/// The work that the words name, if they name one.
+fn step<'a>(work: &[&'a str]) -> Result<Option<Step<'a>>, String> {
+    Ok(Some(match *work {
+        ["getpid"] => Box::new(|| Ok(getpid())),
+        ["read", file] => Box::new(move || {
+            std::fs::read_to_string(file)
+                .map(|text| text.trim_end().to_owned())
+                .map_err(|error| format!("{file}: {error}"))
+        }),
+        ["count", file, text] => {
+            let open = File::open(file).map_err(|error| format!("{file}: {error}"))?;
+            let mut last = None;
+            Box::new(move || {
+                let now = number_behind(&open, text).map_err(|error| format!("{file}: {error}"))?;
+                let before = std::mem::replace(&mut last, now);
+                Ok(match (before, now) {
+                    (_, None) => "no number".to_owned(),
+                    (None, Some(1)) => "the first number".to_owned(),
+                    (Some(before), Some(now)) if now == before + 1 => "the next number".to_owned(),
+                    (before, Some(now)) => format!("LOST: {now} after {}", before.unwrap_or_default()),
+                })
+            })
+        }
+        ["run", program] => Box::new(move || start(program)),
+        _ => return Ok(None),
+    }))
+}
+
+fn repeat(stop: &Path, rest: Duration, turn: u32, mut step: Step<'_>) -> Result<Seen, String> {
     let mut seen = Seen::new();
     loop {
-        // Looking for the file costs more than most steps.
-        for _ in 0..16 {
+        for _ in 0..turn {
             *seen.entry(step()?).or_default() += 1;
         }
         if stop.exists() {
             return Ok(seen);
         }
+        if !rest.is_zero() {
+            std::thread::sleep(rest);
+        }
     }
+}
+
+/// The number behind a text in a file that is read from its start, where the text is there.
+fn number_behind(file: &File, text: &str) -> Result<Option<u64>, String> {
+    let mut page = [0; 4096];
+    let length = file.read_at(&mut page, 0).map_err(|error| error.to_string())?;
+    let content = String::from_utf8_lossy(&page[..length]);
+    let Some((_, behind)) = content.split_once(text) else { return Ok(None) };
+    let digits: String = behind.trim_start().chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().map(Some).map_err(|_| format!("no number behind `{text}` in:\n{content}"))
 }
 
 /// Whether getpid() gives what the process was given when it began.
