@@ -124,7 +124,8 @@ pub fn generate(
             .map(|item| (item.symbol.symbol.clone(), item.link_name()))
             .collect(),
     };
-    let clang::Made { rust: mut generated, shims } = clang::bindings(tree, &request, cache, sink)?;
+    let clang::Made { rust: mut generated, shims } =
+        clang::bindings(tree, objects.types(), &request, cache, sink)?;
     let signatures = asserted
         .signatures(&generated)
         .map_err(|message| Error::Bindings { kernel: tree.id.clone(), message })?;
