@@ -20,8 +20,8 @@ const COMPLAINTS: [&str; 7] = [
     "detected stall",
     "Unable to handle kernel",
 ];
-/// What the kernel begins with when it kills a task: x86, arm64.
-const OOPS: [&str; 2] = ["Oops: ", "Internal error: "];
+/// What the kernel begins with when it kills a task: x86, x86 before 6.10, arm64.
+const OOPS: [&str; 3] = ["Oops: ", "invalid opcode: ", "Internal error: "];
 /// Lines of a difference that a report shows.
 const SHOWN: usize = 6;
 
