@@ -96,7 +96,7 @@ pub const SYMBOL_VERSION: &str = "symbol-version";
 /// Source: our own size budget. It is harmless, but ten times the module, and stands in the kernel's memory while it loads.
 pub const DEBUG_LEFT: &str = "debug-left";
 
-/// No code of the module can panic.
+/// No line of the fixes can panic. What the libraries `core`, `alloc` and `kernel` may do inside is left out.
 ///
 /// Source: `make_task_dead()` in `kernel/exit.c`. A panic ends in an invalid instruction: the kernel kills the task, and nobody lets
 /// go of the locks that it holds. A warning: the compiler may not see that an index is always in bounds.
