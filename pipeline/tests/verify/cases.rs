@@ -399,7 +399,7 @@ pub const HARMLESS: &[(&str, Change)] = &[
         m.section(KLP_TEXT, |section| section.sh_flags.0 &= !elf::SHF_INFO_LINK.0);
     }),
     ("a name as of a source file, with numbers behind it that are no line", |m| {
-        panic_location(m, b"src/lib.rs", 0)
+        panic_location(m, b"src/lib.rs", 0);
     }),
     ("a panic inside of the library core", |m| panic_location(m, b"core/src/str/mod.rs", 17)),
     ("a panic inside of the kernel's crate", |m| panic_location(m, b"./linux/rust/kernel/str.rs", 17)),
