@@ -1,17 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The replacement of /proc/version takes the lock of the reader's memory map a hundred times, by an inline function that is compiled
-# into the live patch: what the tracepoint in it says comes from the jump label in the module.
+# into the live patch: what the tracepoint in it says comes from the jump label in the module. By another tracepoint the replacement
+# speaks itself: a static key, and behind it a static call.
 . /lib/case.sh
 . /lib/livepatch.sh
 
 TRACING=/sys/kernel/tracing
 EVENT=$TRACING/events/mmap_lock/mmap_lock_start_locking
+IDLE=$TRACING/events/power/cpu_idle
 module=$(module_of "$KO_tracepoint")
 # traced: how often the tracepoint spoke while `cat` read the file.
 traced() {
 	echo >$TRACING/trace
 	cat /proc/version >/tmp/version
 	grep -c "cat-.*mmap_lock_start_locking" $TRACING/trace
+}
+# told: how often the replacement spoke by a tracepoint itself when `cat` read the file.
+told() {
+	echo >$TRACING/trace
+	cat /proc/version >/tmp/version
+	grep -c "cat-.* cpu_idle: state=4242 cpu_id=77" $TRACING/trace
 }
 # fewer_than <number> <number>
 fewer_than() {
@@ -31,6 +39,11 @@ check "the tracepoint is taken off" sh -c "echo 0 >$EVENT/enable"
 check "the replacement says nothing more" equals 0 "$(traced)"
 check "the tracepoint is set again" sh -c "echo 1 >$EVENT/enable"
 check "the replacement speaks again" fewer_than 99 "$(traced)"
+check "a tracepoint that nobody listens to: the static key leads past it" equals 0 "$(told)"
+check "somebody listens" sh -c "echo 1 >$IDLE/enable"
+check "the static call leads to who listens, with the values that the replacement gave" equals 1 "$(told)"
+check "nobody listens any more" sh -c "echo 0 >$IDLE/enable"
+check "the replacement says nothing there" equals 0 "$(told)"
 check "kpatch unload succeeds" kpatch unload "$module"
 check "the original speaks less than a hundred times, as before" fewer_than "$(traced)" 100
 check "the tracepoint is taken off at last" sh -c "echo 0 >$EVENT/enable"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Takes and lets go the lock of the reader's own memory map, a hundred times: each way passes tracepoints, whose static keys the
-//! kernel's own code sets.
+//! kernel's own code sets. Then it says something by a tracepoint itself: a static key, and a static call behind it.
 #![no_std]
 
 use klp::prelude::*;
@@ -17,6 +17,8 @@ impl replaced::vmlinux for Patch {
                 // SAFETY: the map is held by `get_task_mm`; a show function may sleep, and holds no lock of a map.
                 drop(unsafe { Guard::lock(mm, mmap_read_lock, mmap_read_unlock) });
             }
+            // SAFETY: the two numbers are only told.
+            unsafe { trace_cpu_idle(4242, 77) };
             // SAFETY: it came from `get_task_mm`.
             unsafe { mmput(mm) };
         }
