@@ -29,6 +29,7 @@ pub mod prelude {
     pub use {bindings::named::*, kernel::prelude::*};
 
     pub use crate::core::errno::{Errno, to_result};
+    pub use crate::core::lock::Guard;
     pub use crate::core::seq_file::SeqFile;
     #[cfg(not(kernel_crate))]
     pub use crate::{pr_err, pr_info, pr_warn};

@@ -111,6 +111,14 @@ pub enum Error {
         /// The whole log.
         log: PathBuf,
     },
+    /// C code of a module, which are the shims of `inlines` and `macros`, refers to what the kernel keeps to itself.
+    #[error("what the fix names in `inlines` or `macros` cannot be had on {kernel}:\n{}", reasons.join("\n"))]
+    NotExported {
+        /// Id of the kernel.
+        kernel: String,
+        /// For each symbol what it is, and what to do instead.
+        reasons: Vec<String>,
+    },
     /// bindgen or libclang failed.
     #[error("no bindings of {kernel} could be made: {message}")]
     Bindings {

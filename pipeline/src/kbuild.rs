@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use klp_base::process::Cmd;
-use object::{Object, ObjectSection};
+use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
 
 use crate::error::{Error, read, write};
 use crate::kernel::{CToolchain, KernelTree};
@@ -74,10 +74,71 @@ pub fn link(
     // Where only C is compiled, kbuild runs objtool after each compilation and never sees an object that is copied. With
     // IBT it waits for the link of the module, with the flags for that; here it always does.
     let symbols = format!("KBUILD_EXTRA_SYMBOLS={}", dir.join("klp.symvers").display());
-    run(tree, dir, module, &[&symbols, "delay-objtool=y"], &dir.join("log"))?;
+    run(tree, dir, module, &[&symbols, "delay-objtool=y"], &dir.join("log")).map_err(|error| {
+        let shims = std::fs::read(dir.join(format!("{module}_shims.o"))).unwrap_or_default();
+        let reasons = not_exported(&error.to_string(), &shims);
+        if reasons.is_empty() { error } else { Error::NotExported { kernel: tree.id.clone(), reasons } }
+    })?;
     let ko = dir.join(format!("{module}.ko"));
     check_orc(tree, &ko)?;
     Ok(ko)
+}
+
+/// For each symbol of which modpost says that nobody has it, and to which the shims refer: what it is, and what to do.
+fn not_exported(said: &str, shims: &[u8]) -> Vec<String> {
+    let Ok(shims) = object::File::parse(shims) else { return Vec::new() };
+    let missing = said.split("ERROR: modpost: \"").skip(1).filter_map(|rest| rest.split_once('"'));
+    let missing =
+        missing.filter(|(_, rest)| rest.lines().next().is_some_and(|line| line.ends_with("undefined!")));
+    missing.filter_map(|(name, _)| refers_to(&shims, name).map(|how| reason(name, how))).collect()
+}
+
+/// How code refers to a symbol.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Use {
+    Plain,
+    StaticCall,
+    StaticKey,
+}
+
+/// How the object refers to the symbol, if it does.
+fn refers_to(object: &object::File<'_>, name: &str) -> Option<Use> {
+    let uses = object.sections().flat_map(|section| {
+        let table = section.name().unwrap_or_default().to_owned();
+        let named = section.relocations().filter(|(_, relocation)| match relocation.target() {
+            RelocationTarget::Symbol(index) => {
+                object.symbol_by_index(index).is_ok_and(|symbol| symbol.name() == Ok(name))
+            }
+            _ => false,
+        });
+        named
+            .map(|_| match table.as_str() {
+                "__jump_table" => Use::StaticKey,
+                ".static_call_sites" => Use::StaticCall,
+                _ if name.starts_with("__SCT__") || name.starts_with("__SCK__") => Use::StaticCall,
+                _ => Use::Plain,
+            })
+            .collect::<Vec<_>>()
+    });
+    uses.max()
+}
+
+fn reason(name: &str, how: Use) -> String {
+    match how {
+        Use::StaticKey => format!(
+            "    {name} is a static key, which the kernel does not export to modules: the jump on it would stand in a table of \
+             this module that the kernel cannot fill; write in Rust what the C function does, and read the key, as \
+             `(&raw const {name}.key.enabled.counter).read_volatile() > 0` with \"vmlinux:{name}\" in `symbols`"
+        ),
+        Use::StaticCall => format!(
+            "    {name} is a static call, which the kernel does not export to modules: it rewrites the call while it runs; name in \
+             `functions` the function that it leads to on this system, and write in Rust what the C function does"
+        ),
+        Use::Plain => format!(
+            "    {name} is not exported to modules, and C code can refer to nothing else; write in Rust what the C function does, \
+             with \"vmlinux:{name}\" in `functions` or `symbols`"
+        ),
+    }
 }
 
 /// Runs kbuild in `dir`.

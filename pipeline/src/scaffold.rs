@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use klp_base::process::Cmd;
 use klp_format::KlpSymbol;
 
+use crate::bindings::object_in_rust;
 use crate::bindings::render::Renderer;
 use crate::error::{Error, io_error, make_dir, read_text, write};
 use crate::image::TypeKind;
@@ -109,7 +110,7 @@ fn values(
         ("variable", name.replace(|c: char| !c.is_ascii_alphanumeric(), "_")),
         ("description", format!("Replaces {symbol}")),
         ("symbol", symbol.to_string()),
-        ("object", symbol.object.to_string()),
+        ("object", object_in_rust(&symbol.object)),
         ("function", symbol.symbol.clone()),
         ("prototype", objects.types().c_prototype(&prototype)),
         ("signature", signature),

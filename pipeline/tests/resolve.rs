@@ -8,6 +8,8 @@ mod common;
 use std::fs;
 
 use klp_base::events::Silent;
+use klp_pipeline::Error;
+use klp_pipeline::build::{Build, Range, Stage};
 use klp_pipeline::objects::Objects;
 use klp_pipeline::project::{Target, read_fix};
 use klp_pipeline::resolve::resolve;
@@ -60,5 +62,45 @@ fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
             .expect_err(text)
             .to_string();
         assert!(error.contains(expected) && error.contains("debian-6.12"), "{text}: {error}");
+    }
+}
+
+/// Static inline functions that reach what the kernel keeps to itself: stage 4 says what it is and what to do. One whose
+/// static key is exported is in tests/fixes/tracepoint.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn what_inline_functions_reach_and_modules_may_not_see_is_refused_with_the_reason() {
+    let (project, cache, tree) = common::default_kernel();
+    for (header, inline, symbol, kind) in [
+        ("linux/cpuset.h", "cpusets_enabled", "cpusets_enabled_key", "is a static key"),
+        ("linux/perf_event.h", "perf_guest_state", "__SCT____perf_guest_state", "is a static call"),
+        ("linux/suspend.h", "idle_should_enter_s2idle", "s2idle_state", "is not exported to modules"),
+    ] {
+        let build = common::root().join("build");
+        fs::create_dir_all(&build).unwrap();
+        let dir = tempfile::tempdir_in(build).unwrap();
+        let text = format!(
+            "description = 'x'\nreplace = ['vmlinux:version_proc_show']\nheaders = ['{header}']\ninlines = ['{inline}']\n"
+        );
+        fs::write(dir.path().join("patch.toml"), text).unwrap();
+        fs::create_dir(dir.path().join("src")).unwrap();
+        let source = format!(
+            "#![no_std]\nuse klp::prelude::*;\npub struct Patch;\nimpl replaced::vmlinux for Patch {{\n    \
+             unsafe extern \"C\" fn version_proc_show(_m: *mut seq_file, _v: *mut c_void) -> c_int {{\n        \
+             unsafe {{ {inline}() as c_int }}\n    }}\n}}\nklp::livepatch!(Patch);\n"
+        );
+        fs::write(dir.path().join("src/lib.rs"), source).unwrap();
+        let name = format!("not-exported-{}", inline.replace('_', "-"));
+        let target = Target { name, ..Target::of_fix(read_fix("test", dir.path()).unwrap()) };
+        let build = Build { project: &project, tree: &tree, target: &target, cache: &cache, sink: &Silent };
+        match build.run(Range { from: None, to: Stage::Kbuild }).map(|_| ()) {
+            Err(Error::NotExported { reasons, .. }) => {
+                assert!(
+                    reasons.iter().any(|text| text.contains(symbol) && text.contains(kind)),
+                    "{reasons:?}"
+                );
+            }
+            other => panic!("{inline}: {other:?}"),
+        }
     }
 }

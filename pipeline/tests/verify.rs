@@ -28,8 +28,12 @@ use self::module::Sample;
 
 /// Builds fix `peek` under a name of its own for a kernel, as far as stage postlink.
 fn build(name: &str, tree: &KernelTree) -> Result<Built, Error> {
+    build_fix("peek", name, tree)
+}
+
+fn build_fix(fix: &str, name: &str, tree: &KernelTree) -> Result<Built, Error> {
     let (project, cache, _) = common::default_kernel();
-    let mut target = project.target("peek").unwrap();
+    let mut target = project.target(fix).unwrap();
     target.name = name.to_owned();
     let build = Build { project: &project, tree, target: &target, cache: &cache, sink: &Silent };
     build.run(Range { from: None, to: Stage::Postlink })
@@ -126,6 +130,24 @@ fn a_module_compiled_without_call_padding_is_found() {
     assert_eq!(broken(&report), BTreeSet::from([rules::CALL_PADDING]));
     let functions = report.findings.iter().map(|finding| finding.subject.as_str()).collect::<BTreeSet<_>>();
     assert!(functions.len() > 5 && functions.contains("init_module"), "{functions:?}");
+}
+
+/// A fix that takes an index from outside as it is, and the same fix with `get`.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_fix_that_can_panic_is_told_the_line() {
+    let (_, _, tree) = common::default_kernel();
+    let told = |fix: &str| {
+        let built = build_fix(fix, &format!("verify-{fix}"), &tree).unwrap();
+        let report = verify(&fs::read(&built.ko).unwrap(), &Expected::of_build(&tree, &built).unwrap());
+        assert_eq!(report.refusals(), 0);
+        report.findings.into_iter().map(|finding| (finding.rule, finding.subject)).collect::<Vec<_>>()
+    };
+    let source = fs::read_to_string(common::root().join("tests/fixes/panics/src/lib.rs")).unwrap();
+    let (line, text) = (1..).zip(source.lines()).find(|(_, text)| text.contains("table[")).unwrap();
+    let place = format!("tests/fixes/panics/src/lib.rs:{line}:{}", text.find("table[").unwrap() + 1);
+    assert_eq!(told("panics"), [(rules::PANIC_REACHABLE, place)]);
+    assert_eq!(told("locks"), []);
 }
 
 /// objtool says so and exits with 0: the build stops at its words, and the module is one that `verify` refuses.

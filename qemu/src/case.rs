@@ -78,6 +78,9 @@ pub struct Case {
     pub cpu_model: Option<String>,
     /// The case ends in a panic of the kernel, with this text on the console; anything else is a failure.
     pub panics: Option<String>,
+    /// The case makes the kernel kill a task, with this text in its log. What the kernel complains of and what stays loaded is
+    /// then no fault.
+    pub oops: Option<String>,
     /// Files that each phase keeps as evidence; may hold `*`.
     pub collect: Vec<String>,
     /// How long it may take.
@@ -105,6 +108,7 @@ struct CaseToml {
     append: String,
     cpu_model: Option<String>,
     panics: Option<String>,
+    oops: Option<String>,
     #[serde(default)]
     collect: Vec<String>,
     #[serde(default = "minute")]
@@ -206,7 +210,7 @@ fn parse(dir: &Path, text: &str, expected: Option<&str>) -> Result<Case, Error> 
     if let Some((kernel, _)) = toml.skip.iter().find(|(_, reason)| reason.trim().is_empty()) {
         return value("skip", format!("the reason for {kernel} is missing"));
     }
-    for (key, text) in [("panics", &toml.panics), ("cpu_model", &toml.cpu_model)] {
+    for (key, text) in [("panics", &toml.panics), ("oops", &toml.oops), ("cpu_model", &toml.cpu_model)] {
         if text.as_ref().is_some_and(|text| text.trim().is_empty()) {
             return value(key, "is empty; leave the key out".to_owned());
         }
@@ -222,10 +226,11 @@ fn parse(dir: &Path, text: &str, expected: Option<&str>) -> Result<Case, Error> 
         kernels: toml.kernels,
         skip: toml.skip,
         cpus: toml.cpus,
-        own_boot: toml.own_boot || toml.panics.is_some(),
+        own_boot: toml.own_boot || toml.panics.is_some() || toml.oops.is_some(),
         append: toml.append,
         cpu_model: toml.cpu_model,
         panics: toml.panics,
+        oops: toml.oops,
         collect: toml.collect,
         timeout: Duration::from_secs(toml.timeout),
         dmesg: toml.dmesg,

@@ -20,6 +20,8 @@ const COMPLAINTS: [&str; 7] = [
     "detected stall",
     "Unable to handle kernel",
 ];
+/// What the kernel begins with when it kills a task: x86, x86 before 6.10, arm64.
+const OOPS: [&str; 3] = ["Oops: ", "invalid opcode: ", "Internal error: "];
 /// Lines of a difference that a report shows.
 const SHOWN: usize = 6;
 
@@ -68,6 +70,16 @@ pub(crate) fn dmesg_check(case: &Case, log: &str) -> Option<Check> {
         ok: detail.is_none(),
         detail,
     })
+}
+
+/// What the kernel was to say of a task that it kills.
+pub(crate) fn oops_check(case: &Case, log: &str) -> Option<Check> {
+    let expected = case.oops.as_ref()?;
+    let texts = log_texts(log);
+    let ok = texts.iter().any(|text| text.contains(expected.as_str()))
+        && texts.iter().any(|text| OOPS.iter().any(|words| text.contains(words)));
+    let detail = (!ok).then(|| format!("no `{expected}`, or no oops, is in the kernel's log"));
+    Some(Check { name: format!("the kernel kills a task: {expected}"), ok, detail })
 }
 
 fn wildcard(pattern: &str, text: &str) -> bool {
@@ -175,10 +187,15 @@ mod tests {
     const LOG: &str = "6 1500000 livepatch: enabling patch 'a_1'\n4 1 other\n6 2 livepatch: 'a_1': done\n";
 
     fn case(expected: &str) -> Case {
+        case_of(expected, "")
+    }
+
+    fn case_of(expected: &str, more: &str) -> Case {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("some");
         std::fs::create_dir(&path).unwrap();
-        std::fs::write(path.join("case.toml"), "description = 'x'\ndmesg = ['livepatch: ']").unwrap();
+        std::fs::write(path.join("case.toml"), format!("description = 'x'\ndmesg = ['livepatch: ']\n{more}"))
+            .unwrap();
         std::fs::write(path.join("run.sh"), "").unwrap();
         std::fs::write(path.join("dmesg.expected"), expected).unwrap();
         crate::case::load(&path).unwrap()
@@ -200,6 +217,20 @@ mod tests {
         }
         let more = format!("{good}livepatch: more\n");
         assert!(dmesg_check(&case(&more), LOG).unwrap().detail.unwrap().contains("(nothing more)"));
+    }
+
+    #[test]
+    fn an_oops_that_was_to_come() {
+        assert!(oops_check(&case(""), LOG).is_none());
+        let case = case_of("", "oops = 'panicked at a.rs'");
+        assert!(case.own_boot);
+        for (log, ok) in [
+            ("0 1 klp: panicked at a.rs:1\n4 1 Oops: invalid opcode: 0000 [#1]\n", true),
+            ("0 1 klp: panicked at a.rs:1\n", false),
+            ("4 1 Oops: invalid opcode: 0000 [#1]\n", false),
+        ] {
+            assert_eq!(oops_check(&case, log).unwrap().ok, ok, "{log}");
+        }
     }
 
     #[test]

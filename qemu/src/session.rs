@@ -99,7 +99,12 @@ pub(crate) fn run_case(
         write(evidence, "dmesg.seen", seen.as_bytes())?;
     }
     transcript.checks.extend(judge::dmesg_check(case, &log));
-    let unclean = judge::uncleanness(before, &after, &log);
+    transcript.checks.extend(judge::oops_check(case, &log));
+    let unclean = match case.oops {
+        None => judge::uncleanness(before, &after, &log),
+        // The boot is its own, and the kernel is as a task left it that was killed.
+        Some(_) => Vec::new(),
+    };
     let (verdict, reason) = judge::judge(case, within, &exit, &transcript, &unclean);
     Ok(Ended {
         verdict,

@@ -8,6 +8,7 @@
 pub mod callbacks;
 pub mod errno;
 pub mod list;
+pub mod lock;
 pub mod seq_file;
 pub mod shadow;
 pub mod state;

@@ -12,6 +12,7 @@ use klp_base::events::{Sink, StageEnd, stage};
 use super::render::Needed;
 use super::{cflags, trim};
 use crate::error::{Error, read_text, write};
+use crate::image::{BtfError, Types};
 use crate::kernel::KernelTree;
 
 /// What bindings are wanted.
@@ -40,6 +41,8 @@ pub(super) struct Made {
 
 /// A constant of this name and prefix stands for a macro: bindgen does not evaluate macros with casts in them.
 const CONSTANT: &str = "__klp_constant_";
+/// A constant of this prefix and a struct's name is the struct's alignment.
+const ALIGNMENT: &str = "__klp_alignment_";
 
 /// Version of libclang, as part of the key of what it makes.
 pub(super) fn version(tree: &KernelTree) -> Result<String, Error> {
@@ -73,11 +76,12 @@ pub(crate) fn libclang_dir() -> Option<PathBuf> {
 /// Makes or finds the bindings.
 pub(super) fn bindings(
     tree: &KernelTree,
+    types: &Types,
     request: &Request,
     cache: &Cache,
     sink: &dyn Sink,
 ) -> Result<Made, Error> {
-    let mut key = Key::new("bindgen 7").with(&tree.fingerprint).with(version(tree)?).with(&request.headers);
+    let mut key = Key::new("bindgen 8").with(&tree.fingerprint).with(version(tree)?).with(&request.headers);
     for name in request.needed.full.keys().chain(&request.needed.names).chain(&request.functions) {
         key = key.with(name);
     }
@@ -99,7 +103,7 @@ pub(super) fn bindings(
     let entry = cache.entry("bindings", &tree.id, &key, |dir| {
         stage(sink, "bindgen", &tree.id, || {
             let shims = dir.join("shims.c");
-            let text = generate(tree, request, &shims, cache)?;
+            let text = generate(tree, types, request, &shims, cache)?;
             // bindgen writes the wrappers alone.
             let wrappers = if shims.is_file() {
                 format!("{}{}", request.headers, read_text(&shims)?)
@@ -113,7 +117,13 @@ pub(super) fn bindings(
     Ok(Made { rust: read_text(&entry.join("bindings.rs"))?, shims: read_text(&entry.join("shims.c"))? })
 }
 
-fn generate(tree: &KernelTree, request: &Request, shims: &Path, cache: &Cache) -> Result<String, Error> {
+fn generate(
+    tree: &KernelTree,
+    types: &Types,
+    request: &Request,
+    shims: &Path,
+    cache: &Cache,
+) -> Result<String, Error> {
     load(tree)?;
     let failed = |message: String| Error::Bindings { kernel: tree.id.clone(), message };
     let target = bindgen::RustTarget::stable(85, 0).map_err(|error| failed(error.to_string()))?;
@@ -122,13 +132,17 @@ fn generate(tree: &KernelTree, request: &Request, shims: &Path, cache: &Cache) -
         let _ = writeln!(text, "static const __typeof__({name}) {CONSTANT}{name} = {name};");
         text
     });
-    let mut builder = bindgen::builder()
-        .header_contents("ferrograft.h", &format!("{}{constants}", request.headers))
-        .clang_args(cflags::for_clang(tree, cache)?)
-        .rust_target(target)
-        .rust_edition(bindgen::RustEdition::Edition2024)
-        .use_core()
-        .ctypes_prefix("ffi")
+    let clang_args = cflags::for_clang(tree, cache)?;
+    let plain = |constants: &str| {
+        bindgen::builder()
+            .header_contents("ferrograft.h", &format!("{}{constants}", request.headers))
+            .clang_args(&clang_args)
+            .rust_target(target)
+            .rust_edition(bindgen::RustEdition::Edition2024)
+            .use_core()
+            .ctypes_prefix("ffi")
+    };
+    let mut builder = plain(&constants)
         .enable_function_attribute_detection()
         .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
         .derive_debug(false)
@@ -160,10 +174,13 @@ fn generate(tree: &KernelTree, request: &Request, shims: &Path, cache: &Cache) -
         builder = builder.allowlist_function(name);
     }
     // bindgen panics on some input; that is a failure of this stage, not of the process.
-    let generated = catch_unwind(AssertUnwindSafe(|| builder.generate()))
-        .map_err(|_| failed("bindgen panicked; its message is above".to_owned()))?
-        .map_err(|error| failed(format!("{error}; check `headers` in patch.toml")))?;
-    let text = generated.to_string();
+    let run = |builder: bindgen::Builder| {
+        catch_unwind(AssertUnwindSafe(|| builder.generate()))
+            .map_err(|_| failed("bindgen panicked; its message is above".to_owned()))?
+            .map_err(|error| failed(format!("{error}; check `headers` in patch.toml")))
+            .map(|generated| generated.to_string())
+    };
+    let text = run(builder)?;
     let needed = &request.needed;
     let errnos = text
         .split("pub const ")
@@ -196,7 +213,46 @@ fn generate(tree: &KernelTree, request: &Request, shims: &Path, cache: &Cache) -
             )));
         }
     }
+    let mut alignments = String::new();
+    for name in empty_structs(&text) {
+        if let Some(in_c) = c_name(types, &name).map_err(|error| failed(error.to_string()))? {
+            let _ = writeln!(alignments, "static const unsigned long {ALIGNMENT}{name} = _Alignof({in_c});");
+        }
+    }
+    let text = if alignments.is_empty() {
+        text
+    } else {
+        aligned(text, &run(plain(&alignments).allowlist_var(format!("{ALIGNMENT}.*")))?)
+    };
     Ok(name_links(text.replace(CONSTANT, ""), &request.variables))
+}
+
+/// Structs without members, which have a name in C.
+fn empty_structs(text: &str) -> Vec<String> {
+    let name = |line: &str| Some(line.strip_prefix("pub struct ")?.strip_suffix(" {}")?.to_owned());
+    text.lines().filter_map(name).filter(|name| !name.contains("__bindgen_")).collect()
+}
+
+/// A struct as C knows it: by its tag, or by a typedef. None for one that the kernel's layouts do not have.
+fn c_name(types: &Types, name: &str) -> Result<Option<String>, BtfError> {
+    if !types.composites(name)?.is_empty() {
+        return Ok(Some(format!("struct {name}")));
+    }
+    Ok(types.typedef(name)?.map(|_| name.to_owned()))
+}
+
+/// Gives structs without members the alignment that constants of `alignments` say: bindgen does not, and what has such a
+/// member (`task_struct`, where scheduler statistics are off) would be laid out otherwise than in C.
+fn aligned(mut text: String, alignments: &str) -> String {
+    for constant in alignments.split(&format!("pub const {ALIGNMENT}")).skip(1) {
+        let name = constant.split(':').next().unwrap_or_default();
+        let bytes = constant.split([';', '=']).nth(1).map_or("", str::trim);
+        if bytes != "1" {
+            let definition = format!("pub struct {name} {{}}\n");
+            text = text.replace(&definition, &format!("#[repr(align({bytes}))]\n{definition}"));
+        }
+    }
+    text
 }
 
 /// Names of error numbers: the only macros that fixes get.
@@ -214,4 +270,21 @@ fn name_links(mut text: String, variables: &BTreeMap<String, String>) -> String 
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_structs_get_their_alignment() {
+        let text = "#[repr(C)]\npub struct a {}\npub struct b {}\npub struct c__bindgen_ty_1 {}\npub struct d {\n    pub x: u8,\n}\n";
+        assert_eq!(empty_structs(text), ["a", "b"]);
+        let said = format!(
+            "pub const {ALIGNMENT}a: ffi::c_ulong = 64;\npub const {ALIGNMENT}b: ffi::c_ulong = 1;\n"
+        );
+        let made = aligned(text.to_owned(), &said);
+        assert!(made.contains("#[repr(align(64))]\npub struct a {}\n"), "{made}");
+        assert_eq!(made.matches("align(").count(), 1, "{made}");
+    }
 }

@@ -22,6 +22,7 @@ pub(crate) use self::clang::libclang_dir;
 pub use self::clang::libclang_is_there;
 use self::kernel_crate::KernelBindings;
 pub use self::render::is_rust_keyword;
+pub(crate) use self::render::object_in_rust;
 use self::render::{Needed, Renderer};
 use crate::error::Error;
 use crate::image::{BtfError, TypeKind, Types};
@@ -124,7 +125,8 @@ pub fn generate(
             .map(|item| (item.symbol.symbol.clone(), item.link_name()))
             .collect(),
     };
-    let clang::Made { rust: mut generated, shims } = clang::bindings(tree, &request, cache, sink)?;
+    let clang::Made { rust: mut generated, shims } =
+        clang::bindings(tree, objects.types(), &request, cache, sink)?;
     let signatures = asserted
         .signatures(&generated)
         .map_err(|message| Error::Bindings { kernel: tree.id.clone(), message })?;
@@ -287,7 +289,7 @@ fn traits(
     let mut bounds = Vec::new();
     text.push_str("\n/// The objects that the fix changes, as types.\npub mod objects {\n");
     for object in objects_of([fix]) {
-        let _ = writeln!(text, "    /// `{object}`.\n    pub struct {object}(());");
+        let _ = writeln!(text, "    /// `{object}`.\n    pub struct {}(());", object_in_rust(&object));
     }
     text.push_str("}\n");
     if !fix.states.is_empty() {
@@ -302,14 +304,15 @@ fn traits(
         text.push_str("}\n");
     }
     for object in &fix.callbacks {
-        bounds.push(format!("klp::core::callbacks::Callbacks<objects::{object}>"));
+        bounds.push(format!("klp::core::callbacks::Callbacks<objects::{}>", object_in_rust(object)));
     }
     for object in objects_of([fix]) {
         if !fix.replace.iter().any(|item| item.symbol.object == object) {
             continue;
         }
-        bounds.push(object.to_string());
-        let _ = writeln!(text, "\n/// Functions of `{object}` that the fix replaces.\npub trait {object} {{");
+        let name = object_in_rust(&object);
+        let _ = writeln!(text, "\n/// Functions of `{object}` that the fix replaces.\npub trait {name} {{");
+        bounds.push(name);
         for function in
             resolved.functions.iter().filter(|item| item.fix == fix.name && item.symbol.object == object)
         {

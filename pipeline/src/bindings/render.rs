@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use klp_format::ObjectName;
+
 use crate::image::{BtfError, Prototype, TypeId, TypeKind, Types};
 
 /// What the rendered text refers to by name.
@@ -319,6 +321,15 @@ fn escape_keyword(name: &str) -> String {
         "self" | "Self" | "super" | "crate" | "_" => format!("{name}_"),
         _ => format!("r#{name}").replacen("r#", if is_rust_keyword(name) { "r#" } else { "" }, 1),
     }
+}
+
+/// An object's name as a name in Rust: of the trait, and of the type in `objects`. Modules may be called `loop` or `8021q`.
+pub(crate) fn object_in_rust(object: &ObjectName) -> String {
+    if is_rust_keyword(object.as_str()) {
+        return format!("r#{object}");
+    }
+    let digit = object.as_str().starts_with(|c: char| c.is_ascii_digit());
+    if digit { format!("_{object}") } else { object.to_string() }
 }
 
 /// Whether a C name cannot stand in Rust as it is.

@@ -17,6 +17,7 @@ use klp_base::process::Cmd;
 
 pub use self::rustc::Rustc;
 use self::rustc::{Crate, Job};
+use crate::bindings::object_in_rust;
 use crate::error::{Error, io_error, make_dir, write};
 use crate::kernel::KernelTree;
 use crate::manifest;
@@ -246,12 +247,13 @@ fn root_source(target: &Target, resolved: &Resolved) -> String {
     }
     text.push_str("    ],\n    objects: [\n");
     for object in objects_of(&target.fixes) {
+        let in_rust = object_in_rust(&object);
         let name = if object.is_vmlinux() { "None".to_owned() } else { format!("Some(c\"{object}\")") };
         let callbacks = target.fixes.iter().rev().filter(|fix| fix.callbacks.contains(&object));
         let callbacks = callbacks.fold("()".to_owned(), |rest, fix| {
             let fix = fix.crate_name();
             format!(
-                "klp::core::callbacks::Then<fix_{fix}::__Patch, replaced_{fix}::objects::{object}, {rest}>"
+                "klp::core::callbacks::Then<fix_{fix}::__Patch, replaced_{fix}::objects::{in_rust}, {rest}>"
             )
         });
         let _ = writeln!(
@@ -262,7 +264,7 @@ fn root_source(target: &Target, resolved: &Resolved) -> String {
             let crate_name = function.fix.replace('-', "_");
             let _ = writeln!(
                 text,
-                "                (c\"{}\", {}, <fix_{crate_name}::__Patch as replaced_{crate_name}::{object}>::{}),",
+                "                (c\"{}\", {}, <fix_{crate_name}::__Patch as replaced_{crate_name}::{in_rust}>::{}),",
                 function.symbol.symbol, function.symbol.position, function.method
             );
         }

@@ -8,6 +8,7 @@ use klp_base::process::Cmd;
 use serde::Deserialize;
 
 use super::{flags, rust_src};
+use crate::bindings::object_in_rust;
 use crate::error::{Error, make_dir};
 use crate::kernel::KernelTree;
 use crate::resolve::Resolved;
@@ -231,7 +232,9 @@ fn prototypes(diagnostic: &Diagnostic, job: &Job<'_>) -> String {
         }
         // A trait that is not implemented at all.
         "E0277" => in_fix
-            .filter(|f| diagnostic.message.contains(&format!(": replaced::{}`", f.symbol.object)))
+            .filter(|f| {
+                diagnostic.message.contains(&format!(": replaced::{}`", object_in_rust(&f.symbol.object)))
+            })
             .map(prototype)
             .collect(),
         // A function that patch.toml does not name.

@@ -208,7 +208,7 @@ fn relocated_places(module: &Module<'_>, section: usize) -> Vec<Place> {
         .collect()
 }
 
-fn place_of(module: &Module<'_>, symbol: usize, addend: i64) -> Option<Place> {
+pub(super) fn place_of(module: &Module<'_>, symbol: usize, addend: i64) -> Option<Place> {
     let symbol = &module.symbols()[symbol];
     Some(Place { section: section_of(symbol)?, offset: symbol.value.wrapping_add_signed(addend) })
 }
@@ -220,7 +220,7 @@ fn section_of(symbol: &Symbol<'_>) -> Option<usize> {
     }
 }
 
-fn range(bytes: &[u8], offset: u64, length: u64) -> Option<&[u8]> {
+pub(super) fn range(bytes: &[u8], offset: u64, length: u64) -> Option<&[u8]> {
     let start = usize::try_from(offset).ok()?;
     bytes.get(start..start.checked_add(usize::try_from(length).ok()?)?)
 }

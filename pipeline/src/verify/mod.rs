@@ -8,6 +8,7 @@ mod arch;
 mod code;
 mod expected;
 mod info;
+mod panics;
 mod relocations;
 pub mod rules;
 mod symbols;

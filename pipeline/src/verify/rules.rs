@@ -2,7 +2,7 @@
 //! The rules: their ids, which are stable, and the function that applies each. docs/verify-rules.md has a row for each.
 
 use super::{Findings, Scope, Subject};
-use super::{code, info, relocations, symbols, tables};
+use super::{code, info, panics, relocations, symbols, tables};
 
 /// The file is a relocatable 64-bit ELF file in which nothing points outside.
 ///
@@ -96,6 +96,12 @@ pub const SYMBOL_VERSION: &str = "symbol-version";
 /// Source: our own size budget. It is harmless, but ten times the module, and stands in the kernel's memory while it loads.
 pub const DEBUG_LEFT: &str = "debug-left";
 
+/// No line of the fixes can panic. What the libraries `core`, `alloc` and `kernel` may do inside is left out.
+///
+/// Source: `make_task_dead()` in `kernel/exit.c`. A panic ends in an invalid instruction: the kernel kills the task, and nobody lets
+/// go of the locks that it holds. A warning: the compiler may not see that an index is always in bounds.
+pub const PANIC_REACHABLE: &str = "panic-reachable";
+
 /// Looks for what breaks one rule.
 pub(super) type Check = fn(&Subject<'_>, &mut Findings) -> Scope;
 
@@ -103,7 +109,7 @@ pub(super) type Check = fn(&Subject<'_>, &mut Findings) -> Scope;
 pub(super) const FIRST: [&str; 2] = [ELF, ARCHITECTURE];
 
 /// The other rules, in the order in which they are applied.
-pub(super) const CHECKS: [(&str, Check); 16] = [
+pub(super) const CHECKS: [(&str, Check); 17] = [
     (RELOCATION_TYPE, relocations::types),
     (RELOCATION_RANGE, relocations::ranges),
     (CALL_PADDING, code::call_padding),
@@ -120,6 +126,7 @@ pub(super) const CHECKS: [(&str, Check); 16] = [
     (UNDEFINED_SYMBOL, symbols::undefined),
     (SYMBOL_VERSION, symbols::versions),
     (DEBUG_LEFT, info::debug_left),
+    (PANIC_REACHABLE, panics::reachable),
 ];
 
 /// Ids of all rules, in the order in which they are applied.

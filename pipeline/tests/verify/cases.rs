@@ -5,7 +5,7 @@ use klp_base::events::Severity;
 use klp_module::Module;
 use klp_pipeline::verify::VERSION_ENTRY_SIZE;
 use klp_pipeline::verify::rules::*;
-use object::build::elf::{Relocation, SectionData};
+use object::build::elf::{Relocation, SectionData, Symbol};
 use object::elf;
 
 use super::module::{Sample, section};
@@ -331,7 +331,35 @@ pub const CASES: &[Case] = &[
         });
     })
     .warning(),
+    case(PANIC_REACHABLE, "code refers to the place of a panic", |m| panic_location(m, b"src/lib.rs", 17))
+        .warning(),
 ];
+
+/// Adds a `core::panic::Location`: a name, and address and length of it, line and column.
+fn panic_location(sample: &mut Sample, file: &[u8], line: u32) {
+    let mut at = 0;
+    sample.section(".rodata", |rodata| {
+        let SectionData::Data(bytes) = &mut rodata.data else { panic!() };
+        let bytes = bytes.to_mut();
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        at = bytes.len();
+        bytes.extend([0; 8]);
+        bytes.extend((file.len() as u64).to_le_bytes());
+        bytes.extend(line.to_le_bytes());
+        bytes.extend(9_u32.to_le_bytes());
+        bytes.extend(file);
+        rodata.sh_size = bytes.len() as u64;
+    });
+    sample.edit(|builder| {
+        let rodata = section(builder, ".rodata").id();
+        let is_of_section =
+            |symbol: &&Symbol<'_>| symbol.section == Some(rodata) && symbol.st_type() == elf::STT_SECTION;
+        let symbol = builder.symbols.iter().find(is_of_section).map(|symbol| symbol.id());
+        let SectionData::Relocation(list) = &mut section(builder, ".rela.rodata").data else { panic!() };
+        let (r_offset, r_addend) = (at as u64, at as i64 + 24);
+        list.push(Relocation { r_offset, symbol, r_type: elf::R_X86_64_64, r_addend });
+    });
+}
 
 /// Changes that break nothing: no rule may say a word.
 pub const HARMLESS: &[(&str, Change)] = &[
@@ -370,6 +398,12 @@ pub const HARMLESS: &[(&str, Change)] = &[
     ("flag SHF_INFO_LINK is missing, as after GNU strip", |m| {
         m.section(KLP_TEXT, |section| section.sh_flags.0 &= !elf::SHF_INFO_LINK.0);
     }),
+    ("a name as of a source file, with numbers behind it that are no line", |m| {
+        panic_location(m, b"src/lib.rs", 0);
+    }),
+    ("a panic inside of the library core", |m| panic_location(m, b"core/src/str/mod.rs", 17)),
+    ("a panic inside of the kernel's crate", |m| panic_location(m, b"./linux/rust/kernel/str.rs", 17)),
+    ("a name that is none of a source file", |m| panic_location(m, b"src/lib.c", 17)),
     ("a signature is appended", |m| m.bytes.extend_from_slice(b"12345~Module signature appended~\n")),
 ];
 

@@ -22,9 +22,10 @@ struct Counted {
 /// There is no memory.
 fn count() -> Result<KBox<Counted>, Errno> {
     let mut counted = KBox::new(Counted { processes: 0, first: -1 }, Gfp::KERNEL)?;
-    // SAFETY: the list is one for RCU, and is walked inside of one read-side section; its entries are members of tasks.
+    // SAFETY: the list is one for RCU, and is walked inside of one read-side section, in which nothing sleeps; its entries are
+    // members of tasks.
     unsafe {
-        rcu_read_lock();
+        let _section = Guard::section(rcu_read_lock, rcu_read_unlock);
         for entry in list::entries(&raw const init_task.tasks) {
             let task = container_of!(entry, task_struct, tasks);
             if counted.processes == 0 {
@@ -32,7 +33,6 @@ fn count() -> Result<KBox<Counted>, Errno> {
             }
             counted.processes += 1;
         }
-        rcu_read_unlock();
     }
     Ok(counted)
 }

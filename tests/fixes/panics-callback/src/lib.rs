@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What must not be done: a callback takes for granted that there is a name.
+#![no_std]
+
+use klp::core::callbacks::{Callbacks, Object};
+use klp::prelude::*;
+
+/// The callbacks of this fix.
+pub struct Patch;
+
+impl Callbacks<replaced::objects::vmlinux> for Patch {
+    fn pre_patch(object: &Object<'_>) -> Result<(), Errno> {
+        // The kernel itself has none.
+        let name = object.name().unwrap();
+        pr_info!("klp: {} bytes", name.to_bytes().len());
+        Ok(())
+    }
+}
+
+klp::livepatch!(Patch);
