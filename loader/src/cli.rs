@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The command line.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -86,8 +86,9 @@ struct Line {
     verb: Verb,
 }
 
-/// What to do.
+/// What to do. (`defer`: only the verb that is asked for is described to clap, since that takes time.)
 #[derive(Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Verb {
     /// Load a patch module into the running kernel and wait until it is in effect.
     #[command(after_help = "Example: kpatch load ./kpatch-6_12_117-1-1.ko")]
@@ -220,7 +221,7 @@ pub(crate) enum Verb {
     Help,
 }
 
-/// How a read verb answers.
+// How a read verb answers. (No documentation comment here and below: clap would take it for that of the verb.)
 #[derive(Args)]
 pub(crate) struct Json {
     /// Answer in JSON, for programs; docs/schemas describes it.
@@ -228,7 +229,7 @@ pub(crate) struct Json {
     pub(crate) json: bool,
 }
 
-/// To what.
+// To what.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Target {
@@ -275,6 +276,12 @@ pub fn command() -> clap::Command {
 
 /// Reads the arguments, the program's name first.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Parsed {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let [_, word] = arguments.as_slice()
+        && let Some(verb) = alone(word)
+    {
+        return Parsed::Verb { verb, root: None };
+    }
     let error = match Line::try_parse_from(arguments) {
         Ok(line) => return Parsed::Verb { verb: line.verb, root: line.root },
         Err(error) => error,
@@ -292,10 +299,48 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Parsed {
     }
 }
 
+/// The verbs that monitors call again and again, without options: for these clap would take longer than the work.
+fn alone(word: &OsStr) -> Option<Verb> {
+    match word.to_str()? {
+        "list" => Some(Verb::List { json: Json { json: false } }),
+        "status" => Some(Verb::Status { json: Json { json: false }, check: false }),
+        _ => None,
+    }
+}
+
 /// Clap's message without its label and its usage, which is ours.
 fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let message = text.split("\n\n").next().unwrap_or_default();
     let words: Vec<_> = message.split_whitespace().collect();
     words.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clap_does_not_see_is_what_it_would_have_said() {
+        let by_clap = |word: &str| match Line::try_parse_from(["kpatch", word]) {
+            Ok(line) => line.verb,
+            Err(error) => panic!("{word}: {error}"),
+        };
+        for word in ["list", "status"] {
+            match (alone(OsStr::new(word)), by_clap(word)) {
+                (
+                    Some(Verb::List { json: Json { json: false } }),
+                    Verb::List { json: Json { json: false } },
+                )
+                | (
+                    Some(Verb::Status { json: Json { json: false }, check: false }),
+                    Verb::Status { json: Json { json: false }, check: false },
+                ) => {}
+                _ => panic!("{word} is read in two ways"),
+            }
+        }
+        for word in ["", "lis", "load", "--list", "nonsense"] {
+            assert!(alone(OsStr::new(word)).is_none(), "{word}");
+        }
+    }
 }
