@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The command line.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -88,6 +88,7 @@ struct Line {
 
 /// What to do. (`defer`: only the verb that is asked for is described to clap, since that takes time.)
 #[derive(Subcommand)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 #[command(defer = true)]
 pub(crate) enum Verb {
     /// Load a patch module into the running kernel and wait until it is in effect.
@@ -223,6 +224,7 @@ pub(crate) enum Verb {
 
 // How a read verb answers. (No documentation comment here and below: clap would take it for that of the verb.)
 #[derive(Args)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(crate) struct Json {
     /// Answer in JSON, for programs; docs/schemas describes it.
     #[arg(long)]
@@ -231,6 +233,7 @@ pub(crate) struct Json {
 
 // To what.
 #[derive(Args)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 #[group(required = true, multiple = false)]
 pub(crate) struct Target {
     /// All of them.
@@ -241,6 +244,7 @@ pub(crate) struct Target {
 }
 
 #[derive(Args)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(crate) struct PatienceWords {
     /// What to do when the transition stalls: load reverses, unload fails where nothing is given.
     #[arg(long, value_name = "POLICY")]
@@ -277,9 +281,7 @@ pub fn command() -> clap::Command {
 /// Reads the arguments, the program's name first.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Parsed {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if let [_, word] = arguments.as_slice()
-        && let Some(verb) = alone(word)
-    {
+    if let Some(verb) = arguments.get(1..).and_then(without_options) {
         return Parsed::Verb { verb, root: None };
     }
     let error = match Line::try_parse_from(arguments) {
@@ -299,11 +301,18 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Parsed {
     }
 }
 
-/// The verbs that monitors call again and again, without options: for these clap would take longer than the work.
-fn alone(word: &OsStr) -> Option<Verb> {
-    match word.to_str()? {
-        "list" => Some(Verb::List { json: Json { json: false } }),
-        "status" => Some(Verb::Status { json: Json { json: false }, check: false }),
+/// The usual command lines, which have no options: for these clap would take longer than much of the work.
+fn without_options(words: &[OsString]) -> Option<Verb> {
+    let word = |at: usize| words.get(at).and_then(|word| word.to_str());
+    match (words.len(), word(0)?, word(1)) {
+        (1, "list", _) => Some(Verb::List { json: Json { json: false } }),
+        (1, "status", _) => Some(Verb::Status { json: Json { json: false }, check: false }),
+        (2, "load", Some(module)) if !module.is_empty() && !module.starts_with('-') => Some(Verb::Load {
+            no_check: false,
+            allow_older: false,
+            patience: PatienceWords { on_stall: None, deadline: None },
+            target: Target { all: false, module: Some(module.into()) },
+        }),
         _ => None,
     }
 }
@@ -322,25 +331,26 @@ mod tests {
 
     #[test]
     fn what_clap_does_not_see_is_what_it_would_have_said() {
-        let by_clap = |word: &str| match Line::try_parse_from(["kpatch", word]) {
-            Ok(line) => line.verb,
-            Err(error) => panic!("{word}: {error}"),
-        };
-        for word in ["list", "status"] {
-            match (alone(OsStr::new(word)), by_clap(word)) {
-                (
-                    Some(Verb::List { json: Json { json: false } }),
-                    Verb::List { json: Json { json: false } },
-                )
-                | (
-                    Some(Verb::Status { json: Json { json: false }, check: false }),
-                    Verb::Status { json: Json { json: false }, check: false },
-                ) => {}
-                _ => panic!("{word} is read in two ways"),
-            }
+        for line in [&["list"][..], &["status"], &["load", "a.ko"], &["load", "./a-b"]] {
+            let words: Vec<OsString> = line.iter().map(Into::into).collect();
+            let by_clap = match Line::try_parse_from(std::iter::once("kpatch").chain(line.iter().copied())) {
+                Ok(parsed) => parsed.verb,
+                Err(error) => panic!("{line:?}: {error}"),
+            };
+            assert_eq!(without_options(&words), Some(by_clap), "{line:?}");
         }
-        for word in ["", "lis", "load", "--list", "nonsense"] {
-            assert!(alone(OsStr::new(word)).is_none(), "{word}");
+        for line in [
+            &[][..],
+            &[""],
+            &["lis"],
+            &["load"],
+            &["load", ""],
+            &["load", "--all"],
+            &["load", "a", "b"],
+            &["list", "--json"],
+        ] {
+            let words: Vec<OsString> = line.iter().map(Into::into).collect();
+            assert_eq!(without_options(&words), None, "{line:?}");
         }
     }
 }
