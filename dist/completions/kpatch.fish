@@ -42,36 +42,36 @@ complete -c kpatch -n "__fish_kpatch_needs_command" -f -a "force" -d 'End a tran
 complete -c kpatch -n "__fish_kpatch_needs_command" -f -a "confirm" -d 'Trust the patches that are loaded: a crash from now on no longer keeps them from being loaded at boot'
 complete -c kpatch -n "__fish_kpatch_needs_command" -f -a "version" -d 'Show the version of this command'
 complete -c kpatch -n "__fish_kpatch_needs_command" -f -a "help" -d 'Show the commands'
+complete -c kpatch -n "__fish_kpatch_using_subcommand load" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand load" -l on-stall -d 'What to do when the transition stalls: load reverses, unload fails where nothing is given' -r -f -a "wait\t'Go on waiting, and report every minute'
 reverse\t'Turn it round and wait for that'
 fail\t'Give up and leave it to the kernel, which goes on with it'"
 complete -c kpatch -n "__fish_kpatch_using_subcommand load" -l deadline -d 'Seconds until it has stalled (75); with --on-stall wait seconds until waiting ends (never)' -r
-complete -c kpatch -n "__fish_kpatch_using_subcommand load" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand load" -l no-check -d 'Skip our own checks; the kernel still refuses what it cannot load'
 complete -c kpatch -n "__fish_kpatch_using_subcommand load" -l allow-older -d 'Load it although a newer version of its line is enabled'
 complete -c kpatch -n "__fish_kpatch_using_subcommand load" -l all -d 'All of them'
 complete -c kpatch -n "__fish_kpatch_using_subcommand load" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kpatch -n "__fish_kpatch_using_subcommand unload" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand unload" -l on-stall -d 'What to do when the transition stalls: load reverses, unload fails where nothing is given' -r -f -a "wait\t'Go on waiting, and report every minute'
 reverse\t'Turn it round and wait for that'
 fail\t'Give up and leave it to the kernel, which goes on with it'"
 complete -c kpatch -n "__fish_kpatch_using_subcommand unload" -l deadline -d 'Seconds until it has stalled (75); with --on-stall wait seconds until waiting ends (never)' -r
-complete -c kpatch -n "__fish_kpatch_using_subcommand unload" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand unload" -l all -d 'All of them'
 complete -c kpatch -n "__fish_kpatch_using_subcommand unload" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c kpatch -n "__fish_kpatch_using_subcommand install" -s k -l kernel-version -d 'The kernel that it is for; the running one where none is given' -r
 complete -c kpatch -n "__fish_kpatch_using_subcommand install" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
+complete -c kpatch -n "__fish_kpatch_using_subcommand install" -s k -l kernel-version -d 'The kernel that it is for; the running one where none is given' -r
 complete -c kpatch -n "__fish_kpatch_using_subcommand install" -s h -l help -d 'Print help'
-complete -c kpatch -n "__fish_kpatch_using_subcommand uninstall" -s k -l kernel-version -d 'The kernel that it is for; the running one where none is given' -r
 complete -c kpatch -n "__fish_kpatch_using_subcommand uninstall" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
+complete -c kpatch -n "__fish_kpatch_using_subcommand uninstall" -s k -l kernel-version -d 'The kernel that it is for; the running one where none is given' -r
 complete -c kpatch -n "__fish_kpatch_using_subcommand uninstall" -l keep -d 'Keep it for rollback, as when a newer version is there'
 complete -c kpatch -n "__fish_kpatch_using_subcommand uninstall" -l prune -d 'Take out the modules of all kernels that are no longer on this machine'
 complete -c kpatch -n "__fish_kpatch_using_subcommand uninstall" -l dry-run -d 'With --prune: only say which'
 complete -c kpatch -n "__fish_kpatch_using_subcommand uninstall" -s h -l help -d 'Print help'
+complete -c kpatch -n "__fish_kpatch_using_subcommand rollback" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand rollback" -l on-stall -d 'What to do when the transition stalls: load reverses, unload fails where nothing is given' -r -f -a "wait\t'Go on waiting, and report every minute'
 reverse\t'Turn it round and wait for that'
 fail\t'Give up and leave it to the kernel, which goes on with it'"
 complete -c kpatch -n "__fish_kpatch_using_subcommand rollback" -l deadline -d 'Seconds until it has stalled (75); with --on-stall wait seconds until waiting ends (never)' -r
-complete -c kpatch -n "__fish_kpatch_using_subcommand rollback" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand rollback" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kpatch -n "__fish_kpatch_using_subcommand list" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand list" -l json -d 'Answer in JSON, for programs; docs/schemas describes it'
@@ -89,18 +89,18 @@ complete -c kpatch -n "__fish_kpatch_using_subcommand check" -s h -l help -d 'Pr
 complete -c kpatch -n "__fish_kpatch_using_subcommand history" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand history" -l json -d 'Answer in JSON, for programs; docs/schemas describes it'
 complete -c kpatch -n "__fish_kpatch_using_subcommand history" -s h -l help -d 'Print help'
+complete -c kpatch -n "__fish_kpatch_using_subcommand export" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand export" -l format -d 'In which form' -r -f -a "openvex\t'OpenVEX 0.2.0, a JSON document'
 openmetrics\t'OpenMetrics 1.0, as the text-file collector of node_exporter reads it'"
 complete -c kpatch -n "__fish_kpatch_using_subcommand export" -l output -d 'Replace this file instead of printing' -r -F
-complete -c kpatch -n "__fish_kpatch_using_subcommand export" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand export" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kpatch -n "__fish_kpatch_using_subcommand signal" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand signal" -s h -l help -d 'Print help'
 complete -c kpatch -n "__fish_kpatch_using_subcommand force" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand force" -l it-can-never-be-unloaded -d 'What it costs, as the word without which nothing is done'
 complete -c kpatch -n "__fish_kpatch_using_subcommand force" -s h -l help -d 'Print help'
-complete -c kpatch -n "__fish_kpatch_using_subcommand confirm" -l settle -d 'Wait until each has been loaded for so many seconds; a signal to end confirms at once' -r
 complete -c kpatch -n "__fish_kpatch_using_subcommand confirm" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
+complete -c kpatch -n "__fish_kpatch_using_subcommand confirm" -l settle -d 'Wait until each has been loaded for so many seconds; a signal to end confirms at once' -r
 complete -c kpatch -n "__fish_kpatch_using_subcommand confirm" -s h -l help -d 'Print help'
 complete -c kpatch -n "__fish_kpatch_using_subcommand version" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand version" -s h -l help -d 'Print help'

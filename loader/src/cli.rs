@@ -86,8 +86,10 @@ struct Line {
     verb: Verb,
 }
 
-/// What to do.
+/// What to do. (`defer`: only the verb that is asked for is described to clap, since that takes time.)
 #[derive(Subcommand)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
+#[command(defer = true)]
 pub(crate) enum Verb {
     /// Load a patch module into the running kernel and wait until it is in effect.
     #[command(after_help = "Example: kpatch load ./kpatch-6_12_117-1-1.ko")]
@@ -220,16 +222,18 @@ pub(crate) enum Verb {
     Help,
 }
 
-/// How a read verb answers.
+// How a read verb answers. (No documentation comment here and below: clap would take it for that of the verb.)
 #[derive(Args)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(crate) struct Json {
     /// Answer in JSON, for programs; docs/schemas describes it.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// To what.
+// To what.
 #[derive(Args)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 #[group(required = true, multiple = false)]
 pub(crate) struct Target {
     /// All of them.
@@ -240,6 +244,7 @@ pub(crate) struct Target {
 }
 
 #[derive(Args)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(crate) struct PatienceWords {
     /// What to do when the transition stalls: load reverses, unload fails where nothing is given.
     #[arg(long, value_name = "POLICY")]
@@ -275,6 +280,10 @@ pub fn command() -> clap::Command {
 
 /// Reads the arguments, the program's name first.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Parsed {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(verb) = arguments.get(1..).and_then(without_options) {
+        return Parsed::Verb { verb, root: None };
+    }
     let error = match Line::try_parse_from(arguments) {
         Ok(line) => return Parsed::Verb { verb: line.verb, root: line.root },
         Err(error) => error,
@@ -292,10 +301,56 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Parsed {
     }
 }
 
+/// The usual command lines, which have no options: for these clap would take longer than much of the work.
+fn without_options(words: &[OsString]) -> Option<Verb> {
+    let word = |at: usize| words.get(at).and_then(|word| word.to_str());
+    match (words.len(), word(0)?, word(1)) {
+        (1, "list", _) => Some(Verb::List { json: Json { json: false } }),
+        (1, "status", _) => Some(Verb::Status { json: Json { json: false }, check: false }),
+        (2, "load", Some(module)) if !module.is_empty() && !module.starts_with('-') => Some(Verb::Load {
+            no_check: false,
+            allow_older: false,
+            patience: PatienceWords { on_stall: None, deadline: None },
+            target: Target { all: false, module: Some(module.into()) },
+        }),
+        _ => None,
+    }
+}
+
 /// Clap's message without its label and its usage, which is ours.
 fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let message = text.split("\n\n").next().unwrap_or_default();
     let words: Vec<_> = message.split_whitespace().collect();
     words.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clap_does_not_see_is_what_it_would_have_said() {
+        for line in [&["list"][..], &["status"], &["load", "a.ko"], &["load", "./a-b"]] {
+            let words: Vec<OsString> = line.iter().map(Into::into).collect();
+            let by_clap = match Line::try_parse_from(std::iter::once("kpatch").chain(line.iter().copied())) {
+                Ok(parsed) => parsed.verb,
+                Err(error) => panic!("{line:?}: {error}"),
+            };
+            assert_eq!(without_options(&words), Some(by_clap), "{line:?}");
+        }
+        for line in [
+            &[][..],
+            &[""],
+            &["lis"],
+            &["load"],
+            &["load", ""],
+            &["load", "--all"],
+            &["load", "a", "b"],
+            &["list", "--json"],
+        ] {
+            let words: Vec<OsString> = line.iter().map(Into::into).collect();
+            assert_eq!(without_options(&words), None, "{line:?}");
+        }
+    }
 }

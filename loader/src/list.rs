@@ -35,11 +35,12 @@ struct Installed {
 }
 
 pub(crate) fn run(system: &System, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
+    let patches = livepatch::patches(system)?;
     let mut loaded = Vec::new();
-    for patch in livepatch::patches(system)? {
+    for patch in &patches {
         // One without a state has gone since the directory was read.
-        if let Some(state) = livepatch::state(system, &patch)? {
-            loaded.push(Loaded { module: patch, state });
+        if let Some(state) = livepatch::state(system, patch)? {
+            loaded.push(Loaded { module: patch.clone(), state });
         }
     }
     let changing = loaded.iter().find(|patch| patch.state.is_changing());
@@ -48,7 +49,7 @@ pub(crate) fn run(system: &System, console: &mut Console<'_>, json: bool) -> Res
         None => Stalled::default(),
     };
     let installed = store::installed(system)?;
-    let functions = livepatch::functions(system)?;
+    let functions = livepatch::functions(system, &patches)?;
     if json {
         let row = |module: &store::Installed| Installed {
             module: module.name(),

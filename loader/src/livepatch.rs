@@ -129,19 +129,19 @@ pub(crate) struct Function {
     pub(crate) function: String,
 }
 
-/// The functions that are patched now, each once, with the patch that is on top; ordered by object and function. `None`
+/// The functions that these patches patch now, each once, with the patch that is on top; ordered by object and function. `None`
 /// where the kernel does not say which patch is on top (`stack_order` came with 6.13).
-pub(crate) fn functions(system: &System) -> Result<Option<Vec<Function>>, Error> {
+pub(crate) fn functions(system: &System, patches: &[String]) -> Result<Option<Vec<Function>>, Error> {
     let mut known = false;
     let mut top: BTreeMap<(String, String), (u64, String)> = BTreeMap::new();
-    for patch in patches(system)? {
+    for patch in patches {
         let order = system.read_line(&format!("{DIRECTORY}/{patch}/stack_order"))?;
         let Some(order) = order.and_then(|text| text.trim().parse::<u64>().ok()) else {
             continue;
         };
         known = true;
-        if state(system, &patch)?.is_some_and(State::is_on) {
-            for (object, function) in functions_of(system, &patch)? {
+        if state(system, patch)?.is_some_and(State::is_on) {
+            for (object, function) in functions_of(system, patch)? {
                 let entry = top.entry((object, function)).or_default();
                 *entry = std::mem::take(entry).max((order, patch.clone()));
             }

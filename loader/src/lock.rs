@@ -53,7 +53,7 @@ pub(crate) fn take(system: &System, console: &mut Console<'_>, verb: &str) -> Re
     // Only for the message of those who wait.
     let _ = file.set_len(0).and_then(|()| {
         file.seek(SeekFrom::Start(0))?;
-        write!(file, "{verb}, process {}", std::process::id())
+        file.write_all(format!("{verb}, process {}", std::process::id()).as_bytes())
     });
     system.keep_lock(Some(file));
     Ok(())

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use klp_format::{KernelRelease, ModuleName};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -95,7 +96,7 @@ impl Kernel for Linux {
     fn remove(&self, module: &ModuleName) -> Result<(), Errno> {
         // A ModuleName has no byte that a C string could not hold.
         let name = std::ffi::CString::new(module.as_str()).map_err(|_| Errno::INVAL)?;
-        let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).map_err(|_| Errno::INVAL)?;
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(|_| Errno::INVAL)?;
         rustix::system::delete_module(&name, flags)
     }
 
@@ -196,7 +197,7 @@ impl System {
 
     /// The id of this boot; empty where the kernel does not say.
     pub(crate) fn boot_id(&self) -> String {
-        let text = self.read("/proc/sys/kernel/random/boot_id").ok().flatten().unwrap_or_default();
+        let text = self.read_line("/proc/sys/kernel/random/boot_id").ok().flatten().unwrap_or_default();
         text.trim_end().to_owned()
     }
 
@@ -229,7 +230,12 @@ impl System {
     /// As [`System::read`], for the one-line files of sysfs and procfs: one read gives all of it.
     pub(crate) fn read_line(&self, path: &str) -> Result<Option<String>, Error> {
         let mut buffer = [0; 256];
-        let read = File::open(self.path(path)).and_then(|mut file| file.read(&mut buffer));
+        // Not by the standard library, whose way to open files makes one more system call under musl: of these files are
+        // many.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let read = rustix::fs::open(self.path(path), flags, Mode::empty())
+            .and_then(|file| rustix::io::read(&file, &mut buffer))
+            .map_err(io::Error::from);
         match read {
             Ok(length) => {
                 Ok(Some(String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned()))

@@ -201,7 +201,7 @@ fn task(
 
 /// Time since the boot.
 pub(crate) fn uptime(system: &System) -> Result<Duration, Error> {
-    let text = system.read("/proc/uptime")?.unwrap_or_default();
+    let text = system.read_line("/proc/uptime")?.unwrap_or_default();
     let seconds = text.split(' ').next().and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0);
     Ok(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }

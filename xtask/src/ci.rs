@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use klp_base::events::{Sink, StageEnd, Verdict, stage};
-use klp_base::process::{Cmd, find_program};
+use klp_base::process::Cmd;
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::{bench, qemu_test, setup, system_test};
@@ -62,11 +62,14 @@ fn run(junit: &Option<PathBuf>, full: bool) -> Result<ExitCode> {
         .run_inherited()?;
     if full {
         say("licences and sources of dependencies");
-        Cmd::new("cargo")
-            .args(["deny", "--log-level", "error", "check", "licenses", "bans", "sources"])
-            .cwd(root)
-            .hint("install it: cargo install cargo-deny --locked")
-            .run_inherited()?;
+        ensure_cargo_tool(&context, "cargo-deny")?;
+        for workspace in ["Cargo.toml", "fuzz/Cargo.toml"] {
+            Cmd::new("cargo")
+                .args(["deny", "--log-level", "error", "--config", "deny.toml", "--manifest-path", workspace])
+                .args(["check", "licenses", "bans", "sources"])
+                .cwd(root)
+                .run_inherited()?;
+        }
     }
 
     say("host tests");
@@ -107,6 +110,16 @@ fn run(junit: &Option<PathBuf>, full: bool) -> Result<ExitCode> {
     Ok(code)
 }
 
+/// Installs one of cargo's sub-commands where cargo has none of that name.
+fn ensure_cargo_tool(context: &Context, name: &str) -> Result<()> {
+    let verb = name.trim_start_matches("cargo-");
+    if !Cmd::new("cargo").args([verb, "--version"]).output()?.status.success() {
+        context.terminal.note(format!("  set-up       installing {name}"));
+        Cmd::new("cargo").args(["install", "--quiet", "--locked", name]).run_inherited()?;
+    }
+    Ok(())
+}
+
 /// Seconds that each fuzz target gets.
 const FUZZ_SECONDS: u32 = 30;
 
@@ -114,10 +127,7 @@ const FUZZ_SECONDS: u32 = 30;
 /// what breaks a parser ends the run, with the input's path in its output.
 fn fuzz(context: &Context) -> Result<()> {
     let root = context.project.root();
-    if find_program("cargo-fuzz").is_none() {
-        context.terminal.note("  set-up       installing cargo-fuzz".to_owned());
-        Cmd::new("cargo").args(["install", "--quiet", "--locked", "cargo-fuzz"]).run_inherited()?;
-    }
+    ensure_cargo_tool(context, "cargo-fuzz")?;
     for file in klp_base::cache::walk(&root.join("fuzz/fuzz_targets"))? {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         stage(&context.terminal, "fuzz", &name, || {
