@@ -276,6 +276,11 @@ impl Error {
         Self::File { action, path: path.as_ref().to_owned(), source }
     }
 
+    /// Whether another user might have been let do it.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// The exit code of the failure's class; the crate's documentation lists them.
     pub fn exit_code(&self) -> u8 {
         match self {

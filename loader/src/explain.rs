@@ -221,9 +221,14 @@ fn name(errno: Errno) -> Option<&'static str> {
 pub(crate) fn file_advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "; run this as root",
-        io::ErrorKind::ReadOnlyFilesystem => "; the file system is mounted read-only",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; nothing was changed: make the file system writable (mount -o remount,rw), then try again"
+        }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; nothing was changed: make room there, then try again"
+        }
+        _ if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
+            "; the disk or its file system is damaged: the kernel's log (dmesg) has more"
         }
         _ => "",
     }

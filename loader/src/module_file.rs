@@ -2,10 +2,12 @@
 //! A module's file, read: as it is, or unpacked where it is compressed.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use klp_module::Module;
+use rustix::fs::OFlags;
 
 use crate::store::Source;
 use crate::system::Image;
@@ -37,8 +39,15 @@ impl ModuleFile {
     pub(crate) fn open(source: &Source) -> Result<Self, Error> {
         let path: &Path = &source.shown;
         let error = |action, error| Error::file(action, path, error);
-        let mut file = File::open(&source.file).map_err(|source| error("open", source))?;
-        let length = file.metadata().map_err(|source| error("read", source))?.len();
+        // A pipe that somebody put there must not be waited for.
+        let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+        let opened = File::options().read(true).custom_flags(nonblocking).open(&source.file);
+        let mut file = opened.map_err(|source| error("open", source))?;
+        let metadata = file.metadata().map_err(|source| error("read", source))?;
+        if !metadata.is_file() {
+            return Err(error("read", io::Error::other("it is no regular file")));
+        }
+        let length = metadata.len();
         if length > SIZE_MAX as u64 {
             return Err(Error::TooLarge { path: path.to_owned(), length, limit: SIZE_MAX as u64 });
         }

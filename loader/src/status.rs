@@ -164,9 +164,9 @@ pub(crate) fn gather(system: &System) -> Result<Status, Error> {
         .collect();
     fixed.sort();
     fixed.dedup();
-    let (loads, skips, behind) = installed(system, &patches)?;
-    let next_boot = NextBoot { service: service(system), loads, skips };
-    let (verdict, reason) = judge(system, &patches, transition.as_ref(), &next_boot, &behind);
+    let store = installed(system, &patches)?;
+    let (verdict, reason) = judge(system, &patches, transition.as_ref(), &store);
+    let next_boot = NextBoot { service: service(system), loads: store.loads, skips: store.skips };
     Ok(Status {
         schema: "ferrograft.kpatch.status/1",
         livepatch: system.exists(livepatch::DIRECTORY),
@@ -180,41 +180,59 @@ pub(crate) fn gather(system: &System) -> Result<Status, Error> {
     })
 }
 
-/// Names of modules that a boot loads, and leaves out; sentences on what is not in effect now.
-type Lists = (Vec<String>, Vec<String>, Vec<String>);
+/// What is installed for the running kernel.
+#[derive(Default)]
+struct Store {
+    /// Names of modules that a boot loads.
+    loads: Vec<String>,
+    /// Names of those that it leaves out.
+    skips: Vec<String>,
+    /// Sentences on what is not in effect now.
+    behind: Vec<String>,
+    /// Sentences on what this user may not look at.
+    hidden: Vec<String>,
+}
 
-/// Of what is installed for the running kernel: what a boot loads, what it leaves out, and what of it is not in effect now.
-fn installed(system: &System, patches: &[Patch]) -> Result<Lists, Error> {
+fn installed(system: &System, patches: &[Patch]) -> Result<Store, Error> {
     let (newest, _) = store::newest(store::installed_for(system, &system.release()?)?);
-    let (mut loads, mut skips, mut behind) = (Vec::new(), Vec::new(), Vec::new());
+    let mut found = Store::default();
     for installed in newest {
         let source = store::source(system, &installed);
-        let file = ModuleFile::open(&source);
-        let module = file.as_ref().map_err(ToString::to_string).and_then(|file| {
-            let module = file.module(&source).map_err(|error| error.to_string())?;
-            Ok((file, module))
-        });
-        let (file, module) = match module {
+        let opened = ModuleFile::open(&source);
+        let parsed = match &opened {
+            Ok(file) => file.module(&source).map(|module| (file, module)),
+            Err(error) => {
+                let list = if error.is_denied() { &mut found.hidden } else { &mut found.behind };
+                list.push(sentence(&installed, error));
+                continue;
+            }
+        };
+        let (file, module) = match parsed {
             Ok(both) => both,
             Err(error) => {
-                behind.push(format!("{}: {}", installed.name(), error.lines().next().unwrap_or_default()));
+                found.behind.push(sentence(&installed, &error));
                 continue;
             }
         };
         let name = module.name().map_or_else(|_| installed.name(), |name| name.to_string());
         let build = build_of(&module, &file.bytes);
-        let list = if trial::unconfirmed(system, &name, &build)?.is_some() { &mut skips } else { &mut loads };
+        let skip = trial::unconfirmed(system, &name, &build)?.is_some();
+        let list = if skip { &mut found.skips } else { &mut found.loads };
         list.push(name.clone());
         let on = patches.iter().any(|patch| patch.module == name && patch.state.is_on());
         let other = known::loaded_build(system, &name)?
             .is_some_and(|loaded| module.build_id().is_some_and(|id| id != loaded));
         if !on {
-            behind.push(format!("{name} is installed but not loaded"));
+            found.behind.push(format!("{name} is installed but not loaded"));
         } else if other {
-            behind.push(format!("the loaded {name} is another build than the installed one"));
+            found.behind.push(format!("the loaded {name} is another build than the installed one"));
         }
     }
-    Ok((loads, skips, behind))
+    Ok(found)
+}
+
+fn sentence(installed: &store::Installed, error: &Error) -> String {
+    format!("{}: {}", installed.name(), error.to_string().lines().next().unwrap_or_default())
 }
 
 fn service(system: &System) -> Service {
@@ -239,8 +257,7 @@ fn judge(
     system: &System,
     patches: &[Patch],
     transition: Option<&Transition>,
-    next_boot: &NextBoot,
-    behind: &[String],
+    store: &Store,
 ) -> (Verdict, String) {
     if !system.exists(livepatch::DIRECTORY) {
         return (Verdict::Unknown, "the running kernel has no live patching".to_owned());
@@ -253,15 +270,18 @@ fn judge(
         let count = blockers.len() + hidden_tasks;
         return (Verdict::Stalled, format!("{module} is in transition, {count} tasks to go{first}"));
     }
-    if !next_boot.skips.is_empty() {
-        let skips = next_boot.skips.join(", ");
+    if !store.skips.is_empty() {
+        let skips = store.skips.join(", ");
         return (
             Verdict::Outdated,
             format!("{skips} is left out at boot: an earlier boot with it ended unclean"),
         );
     }
-    if let Some(first) = behind.first() {
-        return (Verdict::Outdated, first.clone());
+    if !store.behind.is_empty() {
+        return (Verdict::Outdated, store.behind.join("; "));
+    }
+    if !store.hidden.is_empty() {
+        return (Verdict::Unknown, store.hidden.join("; "));
     }
     let on: Vec<&str> =
         patches.iter().filter(|patch| patch.state.is_on()).map(|patch| patch.module.as_str()).collect();

@@ -150,7 +150,9 @@ fn bytes_of(release: u32) -> Vec<u8> {
 
 impl Machine {
     fn new(scene: &Scene) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        // In memory where that can be: what a kill leaves is the same there, and thousands of fsync take no time.
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let machine = Self { root: dir.path().to_owned(), _dir: dir };
         for (path, text) in [
             ("proc/sys/kernel/osrelease", format!("{RELEASE}\n")),
@@ -317,6 +319,12 @@ fn each(calls: &[Call], one: &(dyn Fn(&Call) -> Result<(), String> + Sync)) -> R
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
+/// strace, which does this to one system call.
+fn disturbed(name: &str, inject: &str) -> Vec<String> {
+    let (trace, inject) = (format!("trace={name}"), format!("inject={inject}"));
+    ["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject].map(str::to_owned).to_vec()
+}
+
 fn may_remove(scene: &Scene) -> bool {
     scene.name == "uninstall"
 }
@@ -330,9 +338,8 @@ fn every_kill(scene: &'static Scene) -> Result<(), String> {
     each(&calls, &|(name, when)| {
         let machine = Machine::new(scene);
         let before = machine.modules()?;
-        let inject = format!("inject={name}:signal=KILL:when={when}");
-        let words = ["-f", "-qq", "-o", "/dev/null", "-e", &inject].map(str::to_owned);
-        let output = machine.kpatch(&words, scene.arguments);
+        let inject = format!("{name}:signal=KILL:when={when}");
+        let output = machine.kpatch(&disturbed(name, &inject), scene.arguments);
         killed.fetch_add(usize::from(output.status.code() != Some(0)), Ordering::Relaxed);
         machine.judge(&before, may_remove(scene))?;
         machine.repair(scene)
@@ -349,9 +356,8 @@ fn every_failure(scene: &'static Scene, errno: &str, names: &str) -> Result<(), 
     each(&calls, &|(name, when)| {
         let machine = Machine::new(scene);
         let before = machine.modules()?;
-        let inject = format!("inject={name}:error={errno}:when={when}");
-        let words = ["-f", "-qq", "-o", "/dev/null", "-e", &inject].map(str::to_owned);
-        let output = machine.kpatch(&words, scene.arguments);
+        let inject = format!("{name}:error={errno}:when={when}");
+        let output = machine.kpatch(&disturbed(name, &inject), scene.arguments);
         let code = output.status.code();
         let said = output.stderr_text();
         failed.fetch_add(usize::from(code != Some(0) || !said.is_empty()), Ordering::Relaxed);
