@@ -87,7 +87,7 @@ fn what_inline_functions_reach_and_modules_may_not_see_is_refused_with_the_reaso
         let source = format!(
             "#![no_std]\nuse klp::prelude::*;\npub struct Patch;\nimpl replaced::vmlinux for Patch {{\n    \
              unsafe extern \"C\" fn version_proc_show(_m: *mut seq_file, _v: *mut c_void) -> c_int {{\n        \
-             unsafe {{ {inline}() as c_int }}\n    }}\n}}\nklp::livepatch!(Patch);\n"
+             /* a call */ unsafe {{ {inline}() as c_int }}\n    }}\n}}\nklp::livepatch!(Patch);\n"
         );
         fs::write(dir.path().join("src/lib.rs"), source).unwrap();
         let name = format!("not-exported-{}", inline.replace('_', "-"));
