@@ -30,6 +30,7 @@ pub(crate) fn of_kernel(
     }
     if let Some(why) = signatures(system)? {
         if module.has_appended_signature() {
+            // It names the key by issuer and serial number; /proc/keys shows names and subject key ids alone.
             judgement.unchecked.push(format!("whether this kernel trusts the key of its signature ({why})"));
         } else {
             judgement.refusals.push(Refusal::Unsigned { why });

@@ -32,10 +32,10 @@ pub(crate) struct Args {
 }
 
 /// The suite of the guests' systems, and what they hold beside the essential packages: systemd, and what Debian's kpatch
-/// calls.
+/// calls; checkpolicy makes policies of SELinux.
 const SUITE: &str = "bookworm";
-const PACKAGES: [&str; 8] =
-    ["binutils", "dbus", "kmod", "procps", "strace", "systemd", "systemd-sysv", "udev"];
+const PACKAGES: [&str; 9] =
+    ["binutils", "checkpolicy", "dbus", "kmod", "procps", "strace", "systemd", "systemd-sysv", "udev"];
 /// The modules between Debian's kernels and an ext4 file system on a virtio disk, in the order in which they are loaded.
 const DISK_MODULES: [&str; 6] = ["crc32c_generic", "crc16", "mbcache", "jbd2", "ext4", "virtio_blk"];
 /// The original that ours is compared with.

@@ -3,6 +3,8 @@
 . /lib/case.sh
 . /case/lib.sh
 
+foreign=$(basename "$KO_cmdline" .ko)
+
 phase list
 equal "list of nothing" bare list
 equal "list of what is installed, for all kernels" installed list
@@ -31,6 +33,7 @@ equal "uninstall by the file's name" installed uninstall kpatch-demo-1-1.ko
 equal "uninstall for another kernel" installed uninstall -k 6.1.0-1-amd64 other_name
 equal "uninstall while loaded" loaded uninstall $name
 equal "uninstall of a path" installed uninstall /srv/$name
+equal "uninstall without a name" installed uninstall
 equal "uninstall of what is not installed" installed uninstall nothing
 
 phase load
@@ -42,6 +45,19 @@ equal "load of what is not there" bare load /srv/nothing.ko
 equal "load of a name that is not installed" bare load nothing
 equal "load --all" installed load --all
 equal "load --all of nothing" bare load --all
+
+differs "a module for another release is refused, which the kernel would take" bare load /srv/foreign.ko
+check "the original has loaded it" reads "$foreign" /tmp/a/patches
+check "ours has not" reads_nothing /tmp/b/patches
+check "ours says why" contains "invalid module version 9.99.999+deb12-amd64 for kernel $RELEASE" /tmp/b/err
+damaged() {
+	installed
+	echo text >$STORE/$RELEASE/a-damaged.ko
+}
+differs "load --all goes on after a failure" damaged load --all
+check "both fail" fails grep -qx 0 /tmp/a/code /tmp/b/code
+check "the original has loaded nothing" reads_nothing /tmp/a/patches
+check "ours has loaded the good one" reads "$patch" /tmp/b/patches
 
 phase unload
 equal "unload" loaded unload "$patch"
@@ -56,6 +72,10 @@ differs "info shows the manifest for people" installed info $name
 grep -v '^ferrograft:' /tmp/a/out >/tmp/a/info
 head -n "$(wc -l </tmp/a/info)" /tmp/b/out >/tmp/b/info
 check "all else of info is the same" same /tmp/a/info /tmp/b/info
+differs "info of a file, too" bare info $file
+grep -v '^ferrograft:' /tmp/a/out >/tmp/a/info
+head -n "$(wc -l </tmp/a/info)" /tmp/b/out >/tmp/b/info
+check "all else of it is the same" same /tmp/a/info /tmp/b/info
 equal "info of what is not there" bare info nothing
 differs "version" bare version
 check "the original is the one that is meant" reads 0.9.10 /tmp/a/out
@@ -63,6 +83,11 @@ check "ours is the bare version" grep -qx '[0-9.]*' /tmp/b/out
 differs "help ends with 0" bare help
 check "ours does" reads 0 /tmp/b/code
 check "both on standard error" grep -q '^usage: kpatch <command> \[<args>\]$' /tmp/a/err /tmp/b/err
+for verb in load unload info; do
+	differs "$verb without a module prints our usage" bare $verb
+	check "both fail" fails grep -qx 0 /tmp/a/code /tmp/b/code
+	check "both on standard error" grep -q '^usage: kpatch <command> \[<args>\]$' /tmp/a/err /tmp/b/err
+done
 differs "usage has our verbs" bare nonsense
 check "an unknown verb is named in the same words" same /tmp/a/out /tmp/b/out
 check "both fail" fails grep -qx 0 /tmp/a/code /tmp/b/code

@@ -26,4 +26,10 @@ check "with its stack" contains "[<0>] msleep+" /tmp/a/list
 check "equal: list during a transition" same /tmp/a/list /tmp/b/list
 check "signal had something to say" contains "Skipping manual process signaling." /tmp/a/signal
 check "equal: signal during a transition" same /tmp/a/signal /tmp/b/signal
+reversing() {
+	busy long_sleeper
+	echo 0 >/sys/kernel/livepatch/kpatch_long_sleeper/enabled
+}
+equal "load turns an unload round that still runs" reversing load /srv/long_sleeper.ko
+check "it did" contains "module already loaded, re-enabling" /tmp/a/out
 bare

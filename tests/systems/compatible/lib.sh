@@ -21,7 +21,7 @@ bare() {
 	for _patch in $(ls /sys/kernel/livepatch); do
 		echo 0 >"/sys/kernel/livepatch/$_patch/enabled"
 	done
-	for _module in $patch $sleeper kpatch_long_sleeper; do
+	for _module in $patch $sleeper kpatch_long_sleeper "$(basename "$KO_cmdline" .ko)"; do
 		[ ! -d /sys/module/$_module ] || wait_until 30 rmmod $_module
 	done
 }
