@@ -6,7 +6,12 @@
 
 other=$(basename "$KO_cmdline" .ko)
 cp "$KO_longest_sleeper" /srv/longest_sleeper.ko
-busy longest_sleeper
+insmod /srv/longest_sleeper.ko
+check "the patch is in effect" wait_until 30 grep -q 0 /sys/kernel/livepatch/kpatch_longest_sleeper/transition
+# Not /proc/cmdline, as elsewhere: insmod and modinfo, which the original calls, would sleep there themselves.
+cat /proc/version >/dev/null &
+reader=$!
+check "a reader sleeps in it" wait_until 20 sleeping
 for _who in a b; do
 	[ $_who = a ] && _program=$ORIGINAL || _program=/usr/sbin/kpatch
 	$_program load "$KO_cmdline" >/tmp/$_who/out 2>/tmp/$_who/err </dev/null

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Sleeps for four minutes in each read of /proc/cmdline.
+//! Sleeps for four minutes in each read of /proc/version.
 #![no_std]
 
 use klp::prelude::*;
@@ -8,7 +8,7 @@ use klp::prelude::*;
 pub struct Patch;
 
 impl replaced::vmlinux for Patch {
-    unsafe extern "C" fn cmdline_proc_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
+    unsafe extern "C" fn version_proc_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
         // SAFETY: a show function runs in process context and may sleep.
         unsafe { msleep(240_000) };
         // SAFETY: the seq_file core passes a valid `m`.
