@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A table behind a mutex, and a count behind a spinlock: /proc/klp_locked has the entry that the parameter `which` names,
+ * A table behind a mutex, and a count behind a spinlock: /proc/klp_locked has the entry that the parameter `index` names,
  * /proc/klp_locked_state says whether the mutex is held and how often the table was looked into.
  */
 #include <linux/module.h>
@@ -9,8 +9,8 @@
 #include <linux/seq_file.h>
 #include <linux/spinlock.h>
 
-static unsigned int which;
-module_param(which, uint, 0644);
+static unsigned int index;
+module_param(index, uint, 0644);
 
 static DEFINE_MUTEX(klp_locked_mutex);
 static DEFINE_SPINLOCK(klp_locked_spinlock);
@@ -25,7 +25,7 @@ static noinline int klp_locked_show(struct seq_file *m, void *v)
 	spin_lock_irqsave(&klp_locked_spinlock, flags);
 	klp_locked_count++;
 	spin_unlock_irqrestore(&klp_locked_spinlock, flags);
-	seq_printf(m, "original %d\n", READ_ONCE(klp_locked_table[READ_ONCE(which) & 3]));
+	seq_printf(m, "original %d\n", READ_ONCE(klp_locked_table[READ_ONCE(index) & 3]));
 	mutex_unlock(&klp_locked_mutex);
 	return 0;
 }

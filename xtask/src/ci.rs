@@ -29,20 +29,28 @@ pub(crate) struct CiArgs {
     /// fast: what `test` runs; full: all kernels, licences, fuzzing and benchmarks too
     #[arg(long, value_parser = ["fast", "full"], default_value = "fast")]
     tier: String,
+    /// With the full tier: keep what came of each kernel's cases for the README's support matrix; needs a clean checkout
+    #[arg(long)]
+    record: bool,
     /// Write the VM cases' JUnit report to this file
     #[arg(long)]
     junit: Option<PathBuf>,
 }
 
 pub(crate) fn test(args: &TestArgs) -> Result<ExitCode> {
-    run(&args.junit, false)
+    run(&args.junit, false, false)
 }
 
 pub(crate) fn ci(args: &CiArgs) -> Result<ExitCode> {
-    run(&args.junit, args.tier == "full")
+    let full = args.tier == "full";
+    anyhow::ensure!(
+        full || !args.record,
+        "--record is for the full tier, which runs the cases of all kernels"
+    );
+    run(&args.junit, full, args.record)
 }
 
-fn run(junit: &Option<PathBuf>, full: bool) -> Result<ExitCode> {
+fn run(junit: &Option<PathBuf>, full: bool, record: bool) -> Result<ExitCode> {
     let context = Context::new()?;
     setup::ensure(&context)?;
     let root = context.project.root();
@@ -87,6 +95,7 @@ fn run(junit: &Option<PathBuf>, full: bool) -> Result<ExitCode> {
     cases.junit = Some(junit.clone().unwrap_or_else(|| root.join("build/junit.xml")));
     if full {
         cases.kernel = context.project.kernel_ids();
+        cases.record = record;
     }
     let code = qemu_test::run(&cases)?;
     if full && code == ExitCode::SUCCESS {

@@ -55,7 +55,7 @@ pub(crate) struct Args {
     gdb: bool,
     /// Keep what came of kernels whose cases all passed, for the README's support matrix; needs a clean checkout
     #[arg(long, conflicts_with = "filter")]
-    record: bool,
+    pub(crate) record: bool,
     /// Directory of the cases
     #[arg(long, hide = true)]
     pub(crate) cases: Option<PathBuf>,

@@ -9,6 +9,7 @@ mod cflags;
 mod clang;
 mod from_btf;
 mod kernel_crate;
+mod parameters;
 pub(crate) mod render;
 mod trim;
 
@@ -134,7 +135,7 @@ pub fn generate(
         signatures.iter().fold(text, |text, (name, signature)| text.replace(&format!("@{name}@"), signature))
     };
     let externs = fill_in(externs);
-    let replaced = replaced.into_iter().map(|(fix, text)| (fix, fill_in(text))).collect();
+    let replaced: Vec<_> = replaced.into_iter().map(|(fix, text)| (fix, fill_in(text))).collect();
     for item in resolved.externs.iter().filter(|item| item.kind == ExternKind::Variable) {
         if !generated.contains(&format!("static mut {}:", item.symbol.symbol)) {
             return Err(Error::Symbol {
@@ -176,7 +177,20 @@ pub fn generate(
         request.constants = all_of(target, |fix| &fix.constants);
         bindings.push_str(&kernel_crate::named(&request, &resolved.externs));
     }
-    Ok(Sources { bindings, replaced, shims })
+    // Only where it must: what is parsed and written anew loses its plain comments.
+    let variables: BTreeSet<String> = request.variables.into_keys().collect();
+    let unlike = |text: String| {
+        if !variables.iter().any(|name| parameters::may_be_called(&text, name)) {
+            return Ok(text);
+        }
+        parameters::unlike(&text, &variables).map_err(|error| Error::Bindings {
+            kernel: tree.id.clone(),
+            message: format!("the generated text cannot be read: {error}"),
+        })
+    };
+    let replaced =
+        replaced.into_iter().map(|(fix, text)| Ok((fix, unlike(text)?))).collect::<Result<_, Error>>()?;
+    Ok(Sources { bindings: unlike(bindings)?, replaced, shims })
 }
 
 /// Rust source that defines structs from BTF alone, as if no header did; a whole crate.

@@ -7,7 +7,7 @@ state() {
 	sed -n "s/^$1 //p" /proc/klp_locked_state
 }
 index() {
-	echo "$1" >/sys/module/klp_locked/parameters/which
+	echo "$1" >/sys/module/klp_locked/parameters/index
 }
 both_free() {
 	equals "free free" "$(state mutex) $(state spinlock)"

@@ -4,7 +4,7 @@
 
 module=$(module_of "$KO_panics")
 index() {
-	echo "$1" >/sys/module/klp_locked/parameters/which
+	echo "$1" >/sys/module/klp_locked/parameters/index
 }
 held() {
 	contains "mutex $1" /proc/klp_locked_state

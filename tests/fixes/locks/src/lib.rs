@@ -32,9 +32,9 @@ fn entry() -> Result<c_int, Errno> {
     let _held = unsafe { Guard::lock(&raw mut klp_locked_mutex, mutex_lock, mutex_unlock) };
     count();
     // SAFETY: the parameter may change at any time, so it is read once; the table is the mutex's, which is held.
-    let (index, table) = unsafe { ((&raw const which).read_volatile(), &*(&raw const klp_locked_table)) };
+    let (asked, table) = unsafe { ((&raw const index).read_volatile(), &*(&raw const klp_locked_table)) };
     // On this way, too, the mutex is let go.
-    let entry = table.get(index as usize).ok_or(Errno::new(EINVAL))?;
+    let entry = table.get(asked as usize).ok_or(Errno::new(EINVAL))?;
     Ok(*entry)
 }
 

@@ -14,8 +14,8 @@ impl replaced::klp_locked for Patch {
         // SAFETY: the module is there while its function runs. A show function may sleep, and the module takes its mutex first.
         let _held = unsafe { Guard::lock(&raw mut klp_locked_mutex, mutex_lock, mutex_unlock) };
         // SAFETY: the parameter may change at any time, so it is read once; the table is the mutex's, which is held.
-        let (index, table) = unsafe { ((&raw const which).read_volatile(), &*(&raw const klp_locked_table)) };
-        let entry = table[index as usize];
+        let (asked, table) = unsafe { ((&raw const index).read_volatile(), &*(&raw const klp_locked_table)) };
+        let entry = table[asked as usize];
         // SAFETY: the seq_file core passes a valid `m`.
         let mut file = unsafe { SeqFile::from_ptr(m) };
         // A sequence file takes what fits and asks again for the rest; it does not fail.
