@@ -13,6 +13,8 @@ load_begins() {
 	_calls=$!
 	klp-load --nice 10 --rest 2000 1 /tmp/stop run /bin/true >/tmp/runs 2>&1 &
 	_runs=$!
+	# A file that is opened once the patch counts may go on with the number of one that was closed.
+	check "the load's files are open" wait_until 30 eval 'equals 2 "$(ls -l /proc/$_reads/fd | grep -c /proc/version)"'
 }
 load_ends() {
 	touch /tmp/stop

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use klp_base::events::{Sink, StageEnd, Verdict, stage};
+use klp_base::events::{Sink, StageEnd, stage};
 use klp_base::process::Cmd;
 
 use crate::context::{Context, DEFAULT_KERNEL};
@@ -98,25 +98,41 @@ fn run(junit: &Option<PathBuf>, full: bool, record: bool) -> Result<ExitCode> {
         cases.record = record;
     }
     let code = qemu_test::run(&cases)?;
-    if full && code == ExitCode::SUCCESS {
-        say("stress");
-        let mut stress = qemu_test::Args::of(&[], DEFAULT_KERNEL);
-        stress.cases = Some(root.join("tests/stress"));
-        let code = qemu_test::run(&stress)?;
-        if code != ExitCode::SUCCESS {
-            return Ok(code);
+    if full { rest(&context, code) } else { Ok(code) }
+}
+
+/// What only the full tier has. It takes hours, so that a failure of one part does not keep the others from being looked at.
+fn rest(context: &Context, cases: ExitCode) -> Result<ExitCode> {
+    let root = context.project.root();
+    let part = |what: &'static str, work: &dyn Fn() -> Result<ExitCode>| {
+        context.terminal.note(format!("== {what}"));
+        (what, work())
+    };
+    let parts = [
+        ("VM cases", Ok(cases)),
+        part("stress", &|| {
+            let mut stress = qemu_test::Args::of(&[], DEFAULT_KERNEL);
+            stress.cases = Some(root.join("tests/stress"));
+            qemu_test::run(&stress)
+        }),
+        part("fuzzing", &|| fuzz(context).map(|()| ExitCode::SUCCESS)),
+        part("systems", &|| Ok(ExitCode::from(system_test::run_all(context)?.exit_code()))),
+        part("benchmarks", &bench::run_all),
+    ];
+    context.terminal.note("== full tier".to_owned());
+    let mut worst = Ok(ExitCode::SUCCESS);
+    for (what, result) in parts {
+        let seen = match &result {
+            Ok(ExitCode::SUCCESS) => "passed".to_owned(),
+            Ok(_) => "FAILED".to_owned(),
+            Err(error) => format!("FAILED: {error:#}"),
+        };
+        context.terminal.note(format!("  {what:11}{seen}"));
+        if matches!(worst, Ok(ExitCode::SUCCESS)) {
+            worst = result;
         }
-        say("fuzzing");
-        fuzz(&context)?;
-        say("systems");
-        let worst = system_test::run_all(&context)?;
-        if worst != Verdict::Passed {
-            return Ok(ExitCode::from(worst.exit_code()));
-        }
-        say("benchmarks");
-        return bench::run_all();
     }
-    Ok(code)
+    worst
 }
 
 /// Installs one of cargo's sub-commands where cargo has none of that name.
