@@ -112,6 +112,15 @@ fails() {
 	esac
 }
 
+# ends <code> <name> <command...>: the command ends with this exit code; what it prints is evidence of this name.
+ends() {
+	_code=$1
+	_name=$2
+	shift 2
+	prints "$_name" "$@"
+	equals "$_code" $?
+}
+
 # absent <path>: there is no such file or directory.
 absent() {
 	[ ! -e "$1" ] && return

@@ -7,15 +7,6 @@ old=$(module_of "$KO_demo_v1")
 new=$(module_of "$KO_demo_v2")
 TRACING=/sys/kernel/tracing
 
-# ends <code> <name> <command...>: the exit code; what is printed is kept.
-ends() {
-	_code=$1
-	_name=$2
-	shift 2
-	prints "$_name" "$@"
-	equals "$_code" $?
-}
-
 # hits <name>: how often a kprobe has fired.
 hits() {
 	awk -v name="$1" '$1 == name { print $2 }' $TRACING/kprobe_profile

@@ -8,14 +8,6 @@ module=$(module_of "$KO_cmdline")
 demo=$(module_of "$KO_demo")
 installed=$STORE/$RELEASE/$(basename "$KO_cmdline")
 
-# ends <code> <name> <command...>: the exit code; what is printed is kept.
-ends() {
-	_code=$1
-	_name=$2
-	shift 2
-	prints "$_name" "$@"
-	equals "$_code" $?
-}
 # on_disk <mount options>: the store is a file system of its own, empty.
 on_disk() {
 	rm -rf $STORE
