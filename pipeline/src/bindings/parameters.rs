@@ -78,14 +78,17 @@ impl VisitMut for Renamer<'_> {
 
 /// Tokens with an underscore behind each of the names, but not where it is a field or a method.
 fn renamed(tokens: TokenStream, names: &BTreeSet<String>) -> TokenStream {
-    let mut after_dot = false;
+    // One dot leads to a member, two are a range.
+    let mut dots = 0;
     tokens
         .into_iter()
         .map(|token| {
-            let member = std::mem::replace(
-                &mut after_dot,
-                matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '.'),
-            );
+            let member = dots == 1;
+            dots = if matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '.') {
+                dots + 1
+            } else {
+                0
+            };
             match token {
                 TokenTree::Ident(ident) if !member && names.contains(&ident.to_string()) => {
                     Ident::new(&format!("{ident}_"), ident.span()).into()
@@ -109,14 +112,17 @@ mod tests {
     fn nothing_local_is_called_like_a_variable() {
         let text = "unsafe extern \"C\" {\n    pub static mut index: u32;\n    pub fn f(index: u32, other: index_t);\n}\n\
                     pub trait T {\n    /// Kept.\n    unsafe extern \"C\" fn g(index: u8);\n}\n\
-                    impl S {\n    pub fn index(&self, index: usize) -> u8 {\n        let val = index / 8;\n        self.index[val]\n    }\n}\n";
+                    impl S {\n    pub fn index(&self, index: usize) -> u8 {\n        let val = index / 8;\n        self.index[val..index]\n    }\n}\n";
         let names = BTreeSet::from(["index".to_owned(), "val".to_owned()]);
         assert!(may_be_called(text, "index") && may_be_called(text, "val"));
         assert!(!may_be_called("pub static mut index: u32;\npub fn index() -> u8;\n", "index"));
         let made = unlike(text, &names).unwrap();
-        for kept in
-            ["static mut index: u32", "pub fn index(&self, index_: usize)", "self.index[val_]", "/// Kept."]
-        {
+        for kept in [
+            "static mut index: u32",
+            "pub fn index(&self, index_: usize)",
+            "self.index[val_..index_]",
+            "/// Kept.",
+        ] {
             assert!(made.contains(kept), "{kept}: {made}");
         }
         for now in ["f(index_: u32, other: index_t)", "fn g(index_: u8)", "let val_ = index_ / 8"] {
