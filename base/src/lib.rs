@@ -10,6 +10,9 @@ pub mod events;
 pub mod process;
 mod sys;
 
+// Compiled anew for each checkout; the reason is in `.cargo/config.toml`.
+const _: Option<&str> = option_env!("FERROGRAFT_CHECKOUT");
+
 /// Text of an error with every cause behind it, in one line: `what: why: why`.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -14,6 +14,9 @@ use alloc::string::{String, ToString};
 use core::fmt;
 use core::str::FromStr;
 
+// Compiled anew for each checkout; the reason is in `.cargo/config.toml`.
+const _: Option<&str> = option_env!("FERROGRAFT_CHECKOUT");
+
 /// Section index of a symbol that the livepatch core resolves (`SHN_LIVEPATCH`).
 pub const SHN_LIVEPATCH: u16 = 0xff20;
 /// Flag of a relocation section that the livepatch core applies (`SHF_RELA_LIVEPATCH`).

@@ -9,6 +9,9 @@ pub mod wire;
 
 use serde::{Deserialize, Serialize};
 
+// Compiled anew for each checkout; the reason is in `.cargo/config.toml`.
+const _: Option<&str> = option_env!("FERROGRAFT_CHECKOUT");
+
 /// Name of the virtio-serial port, as `/sys/class/virtio-ports/*/name` shows it.
 pub const PORT: &str = "org.ferrograft.guest";
 /// Version of the protocol. Both sides come from one build; a difference means that a stale guest program was used.
