@@ -116,6 +116,7 @@ impl Build<'_> {
     /// A stage failed; nothing of it is taken for finished.
     pub fn run(&self, range: Range) -> Result<Built, Error> {
         let dir = self.project.build_dir(&self.tree.id, &self.target.name);
+        kbuild::check_path("the build directory", &dir, "move the checkout to another path")?;
         make_dir(&dir)?;
         let _lock = cache::lock(&dir.join(".lock"))?;
         let rustc = Rustc::find(self.cache)?;

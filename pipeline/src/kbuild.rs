@@ -16,6 +16,27 @@ use crate::resolve::Resolved;
 /// What kbuild says of what it does: the only lines that are known to be harmless.
 const KNOWN: [&str; 6] = ["make[", "make:", "  CC ", "  LD ", "  COPY ", "  MODPOST "];
 
+/// Characters beside white space and control characters that a path may not hold for the kernel's build: make and the shell
+/// read them in the recipes (tried with the Makefiles of 6.1 and 6.12; `*`, `?` and brackets work until another path matches).
+const NOT_IN_PATHS: &str = ":#$%\\\"'`;&()<>|=,*?[]";
+
+/// Asks whether the kernel's build can work in a directory. The kernel's own message ("building multiple external modules is
+/// not supported", or a shell's syntax error) comes late and does not name the cause.
+///
+/// # Errors
+/// [`Error::NotAble`]: the path holds a character that make or the shell would read.
+pub fn check_path(what: &str, path: &Path, help: &str) -> Result<(), Error> {
+    let text = path.to_string_lossy();
+    let bad = text.chars().find(|c| c.is_whitespace() || c.is_control() || NOT_IN_PATHS.contains(*c));
+    match bad {
+        None => Ok(()),
+        Some(bad) => Err(Error::NotAble {
+            what: format!("{what} is {}, and the kernel's build takes no path with {bad:?}", path.display()),
+            help: help.to_owned(),
+        }),
+    }
+}
+
 /// kbuild for the out-of-tree module in `dir`, quiet, in an environment that does not depend on who runs it.
 pub(crate) fn make(tree: &KernelTree, dir: &Path) -> Cmd {
     let flags: &[&str] = match tree.toolchain.c {
@@ -200,4 +221,25 @@ fn symvers(resolved: &Resolved) -> String {
         let _ = writeln!(text, "0x00000000\t{}\tvmlinux\tEXPORT_SYMBOL\t", item.link_name());
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_make_cannot_take_are_refused_by_name() {
+        for good in ["/home/me/ferrograft-1.0_x", "/srv/a+b@c~d^e", "/home/é/f", "/a{b}!"] {
+            check_path("the checkout", Path::new(good), "move it").unwrap();
+        }
+        for bad in ["/home/my files/f", "/a:b", "/a\tb", "/a'b", "/a=b", "/a,b", "/a$b", "/a(b)", "/a*b"] {
+            let error = check_path("the checkout", Path::new(bad), "move it").unwrap_err();
+            let text = error.to_string();
+            assert_eq!(error.exit_code(), 69);
+            assert!(
+                text.contains(bad) && text.contains("the checkout") && text.contains("move it"),
+                "{text}"
+            );
+        }
+    }
 }
