@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Acceleration. A host whose `/dev/kvm` opens and then fails is common, so KVM counts only after it has run a guest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Mutex;
 
 use klp_base::cache::{sha256_file, write_durable};
-use klp_base::events::Verdict;
+use klp_base::events::{Sink, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::deadline::Deadlines;
 use crate::error::Error;
 use crate::initramfs::Initramfs;
 use crate::machine::{Death, Machine, NoVm, Vm};
+use crate::suite::locked;
 use crate::target::Target;
 
 /// What the caller asks for.
@@ -76,47 +78,49 @@ impl Backend {
     }
 }
 
-/// What was decided, and in words why.
+/// What was decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Accel {
     pub(crate) backend: Backend,
-    pub(crate) text: String,
+    /// Its name in reports.
+    pub(crate) text: &'static str,
 }
 
 impl Accel {
-    fn tcg(why: &str) -> Self {
-        Self { backend: Backend::Tcg, text: format!("tcg ({why})") }
-    }
-
-    fn kvm() -> Self {
-        Self { backend: Backend::Kvm, text: "kvm (proved)".to_owned() }
-    }
+    const KVM: Self = Self { backend: Backend::Kvm, text: "kvm (proved)" };
+    const TCG: Self = Self { backend: Backend::Tcg, text: "tcg" };
+    const COUNTED: Self = Self { backend: Backend::Counted, text: "tcg, instructions counted" };
 }
 
-/// Decides for one kernel. What a proof showed is remembered in `state` until the host boots again.
+/// Decides for one kernel. The result of a proof is remembered in `state` until the host boots again. The reason for not
+/// using KVM is said once per process, not with every case.
 pub(crate) fn decide(
     choice: AccelChoice,
     target: &Target,
     deadlines: Deadlines,
     state: &Path,
+    sink: &dyn Sink,
 ) -> Result<Accel, Error> {
-    if choice == AccelChoice::Counted {
-        return Ok(Accel { backend: Backend::Counted, text: "tcg, instructions counted".to_owned() });
+    match choice {
+        AccelChoice::Counted => return Ok(Accel::COUNTED),
+        AccelChoice::Tcg => return Ok(Accel::TCG),
+        AccelChoice::Auto | AccelChoice::Kvm => {}
     }
-    if choice == AccelChoice::Tcg {
-        return Ok(Accel { backend: Backend::Tcg, text: "tcg".to_owned() });
-    }
-    let decided = match obstacle(target) {
-        Some(why) => Accel::tcg(&why),
-        None => match remembered(target, deadlines, state)? {
-            None => Accel::kvm(),
-            Some(why) => Accel::tcg(&format!("kvm tried: {why}")),
-        },
+    let why = match obstacle(target) {
+        Some(why) => Some(why),
+        None => remembered(target, deadlines, state, sink)?,
     };
-    if choice == AccelChoice::Kvm && decided.backend != Backend::Kvm {
-        return Err(Error::NoKvm { why: decided.text });
+    match why {
+        None => Ok(Accel::KVM),
+        Some(why) if choice == AccelChoice::Kvm => Err(Error::NoKvm { why }),
+        Some(why) => {
+            static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+            if locked(&SAID).insert(why.clone()) {
+                sink.note(format!("KVM does not run guests here ({why}), using TCG"));
+            }
+            Ok(Accel::TCG)
+        }
     }
-    Ok(decided)
 }
 
 /// Why KVM need not even be tried.
@@ -136,7 +140,12 @@ struct Memory {
     failures: BTreeMap<String, Option<String>>,
 }
 
-fn remembered(target: &Target, deadlines: Deadlines, state: &Path) -> Result<Option<String>, Error> {
+fn remembered(
+    target: &Target,
+    deadlines: Deadlines,
+    state: &Path,
+    sink: &dyn Sink,
+) -> Result<Option<String>, Error> {
     let file = state.join("kvm.json");
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
     // A file that is missing or damaged only costs another proof.
@@ -149,6 +158,7 @@ fn remembered(target: &Target, deadlines: Deadlines, state: &Path) -> Result<Opt
     if let Some(known) = memory.failures.get(&image) {
         return Ok(known.clone());
     }
+    sink.note(format!("trying whether KVM runs a guest (at most {:.0} s)", deadlines.proof.as_secs_f64()));
     let found = prove(target, deadlines)?;
     memory.failures.insert(image, found.clone());
     fs::create_dir_all(state).map_err(Error::io("make the directory", state))?;
@@ -181,7 +191,7 @@ fn prove(target: &Target, deadlines: Deadlines) -> Result<Option<String>, Error>
 
 fn in_short(death: &Death, deadlines: Deadlines) -> String {
     if death.verdict == Verdict::Hung {
-        return format!("no Hello in {:.0} s", deadlines.proof.as_secs_f64());
+        return format!("no answer within {:.0} s", deadlines.proof.as_secs_f64());
     }
     let said = death.end.stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or(&death.reason);
     said.trim_start_matches("qemu-system-x86_64: ").chars().take(100).collect()

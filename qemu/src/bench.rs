@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use klp_base::events::Sink;
+
 use crate::accel;
 use crate::console;
 use crate::error::Error;
@@ -30,8 +32,8 @@ const INIT: &str = "#!/bin/busybox sh\nexec /bin/busybox reboot -f\n";
 ///
 /// # Errors
 /// It could not be booted, or did not end well.
-pub fn bare_boot(target: &Target, options: &Options) -> Result<Cost, Error> {
-    let accel = accel::decide(options.accel, target, options.deadlines, &options.state)?;
+pub fn bare_boot(target: &Target, options: &Options, sink: &dyn Sink) -> Result<Cost, Error> {
+    let accel = accel::decide(options.accel, target, options.deadlines, &options.state, sink)?;
     let machine = Machine {
         kernel: &target.kernel,
         backend: accel.backend,
@@ -44,7 +46,7 @@ pub fn bare_boot(target: &Target, options: &Options) -> Result<Cost, Error> {
     };
     let root = Initramfs::bare(&target.files.busybox, INIT)?;
     match run_bare(&machine, &root, options.deadlines.boot) {
-        Ok(end) => Ok(Cost { cpu: end.cpu, wall: end.wall, accel: accel.text }),
+        Ok(end) => Ok(Cost { cpu: end.cpu, wall: end.wall, accel: accel.text.to_owned() }),
         Err(NoVm::Host(error)) => Err(error),
         Err(NoVm::Died(death)) => Err(Error::Guest {
             kernel: target.kernel.id.clone(),

@@ -226,7 +226,7 @@ impl Booter<'_> {
             checks: facts.checks,
             reason,
             console,
-            accel: self.accel.text.clone(),
+            accel: self.accel.text.to_owned(),
             wall: facts.wall,
         };
         self.sink.event(&Event::Case(Box::new(end.clone())));
@@ -243,7 +243,7 @@ impl Booter<'_> {
         locked(self.results).boots.push(BootRun {
             kernel: self.target.kernel.id.clone(),
             cases: cases.iter().map(|planned| planned.case.name.clone()).collect(),
-            accel: self.accel.text.clone(),
+            accel: self.accel.text.to_owned(),
             hello,
             wall: end.wall,
             cpu: end.cpu,

@@ -145,7 +145,7 @@ impl Suite<'_> {
     /// Nothing was selected, or `--accel kvm` cannot be had. What happens to a case is a verdict, not an error.
     pub fn run(&self, sink: &dyn Sink) -> Result<Summary, Error> {
         let plan = Plan::new(&self.targets, &self.cases, self.provider, self.options.repeat.get())?;
-        let accels = self.decide_accels(&plan)?;
+        let accels = self.decide_accels(&plan, sink)?;
         let results = Mutex::new(Summary::default());
         for not_run in &plan.not_run {
             let run = self.not_run(not_run);
@@ -178,12 +178,12 @@ impl Suite<'_> {
     }
 
     /// What runs each target; `None` for those that nothing is run on.
-    fn decide_accels(&self, plan: &Plan) -> Result<Vec<Option<Accel>>, Error> {
+    fn decide_accels(&self, plan: &Plan, sink: &dyn Sink) -> Result<Vec<Option<Accel>>, Error> {
         let options = &self.options;
         let decide = |(index, target)| {
             let needed = plan.groups.iter().any(|group| group.target == index);
             needed
-                .then(|| accel::decide(options.accel, target, options.deadlines, &options.state))
+                .then(|| accel::decide(options.accel, target, options.deadlines, &options.state, sink))
                 .transpose()
         };
         self.targets.iter().enumerate().map(decide).collect()
@@ -223,7 +223,8 @@ impl Suite<'_> {
         let nothing = || Error::NothingSelected { cases: Vec::new(), kernels: Vec::new() };
         let group = plan.groups.first().ok_or_else(nothing)?;
         let target = self.targets.get(group.target).ok_or_else(nothing)?;
-        let accel = accel::decide(self.options.accel, target, self.options.deadlines, &self.options.state)?;
+        let accel =
+            accel::decide(self.options.accel, target, self.options.deadlines, &self.options.state, sink)?;
         let names: Vec<&str> = group.cases.iter().map(|planned| planned.case.name.as_str()).collect();
         sink.note(format!(
             "{} on {}; in the guest: `sh /lib/run-case <name>` for {}; `exit` ends it",

@@ -149,8 +149,8 @@ impl System<'_> {
         artifacts: &BTreeMap<String, PathBuf>,
         sink: &dyn Sink,
     ) -> Result<Verdict, Error> {
-        let accel =
-            accel::decide(self.options.accel, self.target, self.options.deadlines, &self.options.state)?;
+        let Options { accel, deadlines, state, .. } = &self.options;
+        let accel = accel::decide(*accel, self.target, *deadlines, state, sink)?;
         let started = Instant::now();
         let evidence = self.options.evidence.join(&self.target.kernel.id).join(&case.name);
         if evidence.exists() {
@@ -196,7 +196,7 @@ impl System<'_> {
             console: if verdict == Verdict::Passed { String::new() } else { console::tail(&seen.console) },
             evidence: Some(evidence),
             repeat: self.options.repeat_line(&case.name, &self.target.kernel.id),
-            accel: accel.text,
+            accel: accel.text.to_owned(),
             wall: started.elapsed(),
         })));
         Ok(verdict)
