@@ -11,6 +11,7 @@ use klp_base::process::Cmd;
 use klp_vm::{Options, Suite, Unprovided, case};
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::setup::Need;
 use crate::{qemu_test, setup};
 
 /// Measure: boot (a case against a bare boot), build (cold, warm, unchanged), image (index and look-up, beside peers), call (a
@@ -34,7 +35,7 @@ pub(crate) fn run_all() -> Result<ExitCode> {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
-    setup::ensure(&context)?;
+    setup::ensure(&context, &[Need::Build, Need::Guest])?;
     let wanted = |name: &str| args.name.as_deref().is_none_or(|only| only == name);
     if wanted("boot") {
         boot(&context, args.runs)?;
@@ -104,7 +105,7 @@ fn boot(context: &Context, runs: usize) -> Result<()> {
     let (mut bare, mut whole, mut inside, mut waits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     // One more than is counted: the first pair warms the page cache.
     for run in 0..=runs {
-        let cost = klp_vm::bench::bare_boot(&target, &options()?)?;
+        let cost = klp_vm::bench::bare_boot(&target, &options()?, &context.terminal)?;
         let suite = Suite {
             targets: vec![target.clone()],
             cases: cases.clone(),

@@ -10,6 +10,7 @@ use klp_pipeline::kernel::Pin;
 use klp_pipeline::project::Language;
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::setup::{self, Need};
 
 /// Build a fix or stream into a verified livepatch module.
 ///
@@ -46,6 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         // Those without the `kernel` crate are not among all that could be meant.
         kernels.retain(|id| Pin::load(&context.project, id).is_ok_and(|pin| pin.has_kernel_crate()));
     }
+    setup::ensure(&context, &[Need::Build])?;
     for kernel in &kernels {
         let tree = context.kernel(kernel)?;
         let built = context.build(&tree, &args.target, Range { from: args.from, to: args.to })?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `test` and `ci`: everything that must hold, in the order in which it is cheapest to find out.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,6 +10,7 @@ use klp_base::events::{Sink, StageEnd, stage};
 use klp_base::process::Cmd;
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::setup::Need;
 use crate::{bench, qemu_test, setup, system_test};
 
 /// Run the host tests, then the VM cases on the default kernel.
@@ -52,7 +54,7 @@ pub(crate) fn ci(args: &CiArgs) -> Result<ExitCode> {
 
 fn run(junit: &Option<PathBuf>, full: bool, record: bool) -> Result<ExitCode> {
     let context = Context::new()?;
-    setup::ensure(&context)?;
+    setup::ensure(&context, &[Need::Build, Need::Guest, Need::Tests])?;
     let root = context.project.root();
     let say = |what: &str| context.terminal.note(format!("== {what}"));
 
@@ -65,7 +67,9 @@ fn run(junit: &Option<PathBuf>, full: bool, record: bool) -> Result<ExitCode> {
         .run_inherited()?;
     say("lints");
     Cmd::new("cargo")
-        .args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
+        .arg("clippy")
+        .args(quiet_off_terminal())
+        .args(["--workspace", "--all-targets", "--", "-D", "warnings"])
         .cwd(root)
         .run_inherited()?;
     if full {
@@ -84,7 +88,9 @@ fn run(junit: &Option<PathBuf>, full: bool, record: bool) -> Result<ExitCode> {
     let tree = context.kernel(DEFAULT_KERNEL)?;
     let programs = context.static_programs(tree.arch)?;
     Cmd::new("cargo")
-        .args(["test", "--quiet", "--workspace", "--", "--include-ignored"])
+        .arg("test")
+        .args(quiet_off_terminal())
+        .args(["--workspace", "--", "--include-ignored", "--quiet"])
         .env("FERROGRAFT_TEST_KERNEL", &tree.image)
         .env("FERROGRAFT_TEST_GUEST", &programs.guest)
         .cwd(root)
@@ -133,6 +139,11 @@ fn rest(context: &Context, cases: ExitCode) -> Result<ExitCode> {
         }
     }
     worst
+}
+
+/// Cargo compiles for minutes: its progress is for terminals, and elsewhere its lines hide ours.
+fn quiet_off_terminal() -> Option<&'static str> {
+    (!std::io::stderr().is_terminal()).then_some("--quiet")
 }
 
 /// Installs one of cargo's sub-commands where cargo has none of that name.

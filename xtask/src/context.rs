@@ -33,10 +33,17 @@ pub(crate) struct StaticPrograms {
     pub(crate) load: PathBuf,
 }
 
-/// The project's directory: the one that this program was compiled in, or what FERROGRAFT_PROJECT names.
+/// The project's directory: what `FERROGRAFT_PROJECT` names, else the checkout that cargo runs this program from, else
+/// (where cargo does not run it) the one that it was compiled in.
 pub(crate) fn project_root() -> PathBuf {
-    let compiled_in = || Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned();
-    std::env::var_os("FERROGRAFT_PROJECT").map_or_else(compiled_in, PathBuf::from)
+    if let Some(named) = std::env::var_os("FERROGRAFT_PROJECT") {
+        return PathBuf::from(named);
+    }
+    // Cargo names the directory of the package that it runs; tests of other packages pass theirs on.
+    let run_from = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let package = run_from.filter(|dir| dir.ends_with("xtask") && dir.join("Cargo.toml").is_file());
+    let package = package.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    package.parent().unwrap_or(Path::new(".")).to_owned()
 }
 
 impl Context {
@@ -51,6 +58,11 @@ impl Context {
     /// The pinned kernel, made or found in the cache. What making it needs is installed first.
     pub(crate) fn kernel(&self, id: &str) -> Result<KernelTree> {
         let pin = Pin::load(&self.project, id)?;
+        // Before anything is fetched or generated.
+        let move_it = "move the checkout to another path";
+        klp_pipeline::kbuild::check_path("the project's directory", self.project.root(), move_it)?;
+        let set_it = "set FERROGRAFT_CACHE to another directory";
+        klp_pipeline::kbuild::check_path("the cache", self.cache.root(), set_it)?;
         crate::setup::ensure_for(&pin, &self.terminal)?;
         Ok(pin.fetch(&self.cache, &self.terminal)?)
     }

@@ -10,6 +10,7 @@ use klp_pipeline::build::Range;
 use klp_vm::case;
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::setup::Need;
 use crate::{qemu_test, setup};
 
 /// The fix that is shown, and the case that proves it.
@@ -23,7 +24,7 @@ pub(crate) struct Args {}
 
 pub(crate) fn run(_: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
-    setup::ensure(&context)?;
+    setup::ensure(&context, &[Need::Build, Need::Guest])?;
     let tree = context.kernel(DEFAULT_KERNEL)?;
     let built = context.build(&tree, FIX, Range::default())?;
 

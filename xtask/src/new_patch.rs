@@ -9,6 +9,7 @@ use klp_pipeline::objects::Objects;
 use klp_pipeline::scaffold;
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::setup::{self, Need};
 
 /// Make a new fix, with the kernel's prototype filled in, and a case that proves it.
 ///
@@ -27,6 +28,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
+    setup::ensure(&context, &[Need::Build])?;
     let tree = context.kernel(&args.kernel)?;
     let objects = Objects::load(&context.project, &tree, [&args.replace], &context.cache, &context.terminal)?;
     for file in scaffold::new_fix(&context.project, &tree, &objects, &args.name, &args.replace)? {

@@ -15,6 +15,7 @@ use klp_vm::{
 };
 
 use crate::context::{Context, DEFAULT_KERNEL, NotAble};
+use crate::setup::Need;
 use crate::{setup, support};
 
 /// Run VM cases: boot a pinned kernel, load, prove, revert.
@@ -95,7 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let commit = args.record.then(|| support::commit_to_record(&context)).transpose()?;
-    setup::ensure(&context)?;
+    setup::ensure(&context, &[Need::Build, Need::Guest])?;
     let summary = match run_cases(&context, args, cases)? {
         Some(summary) => summary,
         None => return Ok(ExitCode::SUCCESS),
@@ -169,6 +170,7 @@ pub(crate) fn run_cases(context: &Context, args: &Args, cases: Vec<case::Case>) 
 
 /// A kernel and what its guest needs.
 pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
+    setup::ensure_guest_of(tree.arch, &context.terminal)?;
     let programs = context.static_programs(tree.arch)?;
     let pinned = Pin::load(&context.project, &tree.id)?.busybox(&context.cache, &context.terminal)?;
     let busybox = pinned

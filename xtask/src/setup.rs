@@ -24,8 +24,26 @@ pub(crate) struct Args {
     fix: bool,
 }
 
+/// What a verb is about to do. Each verb installs the tools of its own needs alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Making modules: kernels' packages, bindings, kbuild.
+    Build,
+    /// Booting guests.
+    Guest,
+    /// Running the host tests.
+    Tests,
+    /// Making the full system of system-test's guests.
+    System,
+}
+
+impl Need {
+    const ALL: [Self; 4] = [Self::Build, Self::Guest, Self::Tests, Self::System];
+}
+
 /// A tool of the host's.
 struct Tool {
+    need: Need,
     name: &'static str,
     why: &'static str,
     package: &'static str,
@@ -33,46 +51,57 @@ struct Tool {
 }
 
 macro_rules! program {
-    ($name:literal, $package:literal, $why:literal) => {
-        Tool { name: $name, why: $why, package: $package, present: || find_program($name).is_some() }
+    ($need:ident, $name:literal, $package:literal, $why:literal) => {
+        Tool {
+            need: Need::$need,
+            name: $name,
+            why: $why,
+            package: $package,
+            present: || find_program($name).is_some(),
+        }
     };
 }
 
 const TOOLS: &[Tool] = &[
-    program!("gcc", "gcc", "links the host tools"),
+    program!(Build, "gcc", "gcc", "links the host tools"),
     program!(
+        Build,
         "x86_64-linux-gnu-gcc-12",
         "gcc-12",
         "compiles modpost's part of a module as the kernel was compiled"
     ),
-    program!("make", "make", "runs kbuild"),
-    program!("ld", "binutils", "links modules"),
-    program!("apt-get", "apt", "fetches pinned kernels"),
-    program!("dpkg-deb", "dpkg", "unpacks pinned kernels"),
-    program!("git", "git", "names the commit in reports"),
-    program!("pahole", "pahole", "is the second opinion on layouts in the tests"),
-    program!("strace", "strace", "kills kpatch before each of its system calls, in the tests"),
-    program!("qemu-system-x86_64", "qemu-system-x86", "boots guests"),
+    program!(Build, "make", "make", "runs kbuild"),
+    program!(Build, "ld", "binutils", "links modules"),
+    program!(Build, "apt-get", "apt", "fetches pinned kernels"),
+    program!(Build, "dpkg-deb", "dpkg", "unpacks pinned kernels"),
     Tool {
-        name: "busybox (static)",
-        why: "is the guest's userland",
-        package: "busybox-static",
-        present: static_busybox,
-    },
-    Tool {
+        need: Need::Build,
         name: "libclang",
         why: "reads the kernel's headers",
         package: "libclang1-19",
         present: klp_pipeline::bindings::libclang_is_there,
     },
-    Tool { name: "libelf", why: "is what the kernel's objtool runs on", package: "libelf1", present: libelf },
-];
-
-/// What only `system-test` needs, beside [`TOOLS`].
-const SYSTEM_GUEST_TOOLS: &[Tool] = &[
-    program!("mmdebstrap", "mmdebstrap", "makes the full system of system-test's guests"),
-    program!("mke2fs", "e2fsprogs", "makes its file system"),
-    program!("qemu-img", "qemu-utils", "makes its disk"),
+    Tool {
+        need: Need::Build,
+        name: "libelf",
+        why: "is what the kernel's objtool runs on",
+        package: "libelf1",
+        present: libelf,
+    },
+    program!(Guest, "qemu-system-x86_64", "qemu-system-x86", "boots guests"),
+    Tool {
+        need: Need::Guest,
+        name: "busybox (static)",
+        why: "is the guest's userland",
+        package: "busybox-static",
+        present: static_busybox,
+    },
+    program!(Tests, "git", "git", "lists the project's files in the tests, and names the commit in reports"),
+    program!(Tests, "pahole", "pahole", "is the second opinion on layouts in the tests"),
+    program!(Tests, "strace", "strace", "kills kpatch before each of its system calls, in the tests"),
+    program!(System, "mmdebstrap", "mmdebstrap", "makes the full system of system-test's guests"),
+    program!(System, "mke2fs", "e2fsprogs", "makes its file system"),
+    program!(System, "qemu-img", "qemu-utils", "makes its disk"),
 ];
 
 /// Where busybox is: a dynamic one is of no use in a guest.
@@ -97,11 +126,10 @@ fn libelf() -> bool {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
     if args.fix {
-        ensure(&context)?;
-        ensure_system_guest(&context)?;
+        ensure(&context, &Need::ALL)?;
     }
     let mut missing = 0;
-    for tool in TOOLS.iter().chain(SYSTEM_GUEST_TOOLS) {
+    for tool in TOOLS {
         let present = (tool.present)();
         missing += u32::from(!present);
         let word = if present { "ok" } else { "MISSING" };
@@ -122,34 +150,26 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     bail!(NotAble(format!("{missing} of the tools are missing; run `cargo xtask doctor --fix`")))
 }
 
-/// Installs what is missing, or says the one command to run.
-pub(crate) fn ensure(context: &Context) -> Result<()> {
-    ensure_tools(TOOLS, &context.terminal)?;
-    ensure_rust(&context.cache, &context.terminal)
-}
-
-/// Installs what the guests with a full system need beside it.
-pub(crate) fn ensure_system_guest(context: &Context) -> Result<()> {
-    ensure_tools(SYSTEM_GUEST_TOOLS, &context.terminal)
-}
-
-fn ensure_tools(tools: &[Tool], sink: &dyn Sink) -> Result<()> {
+/// Installs what is missing for these needs, or says the one command to run.
+pub(crate) fn ensure(context: &Context, needs: &[Need]) -> Result<()> {
     let missing = || {
-        tools
-            .iter()
-            .filter(|tool| !(tool.present)())
-            .map(|tool| (tool.name.to_owned(), tool.package.to_owned()))
-            .collect()
+        let wanted = TOOLS.iter().filter(|tool| needs.contains(&tool.need) && !(tool.present)());
+        wanted.map(|tool| (tool.name.to_owned(), tool.package.to_owned())).collect()
     };
-    install(&missing, sink)
+    install(&missing, &context.terminal)?;
+    if needs.contains(&Need::Build) {
+        ensure_core_source(&context.cache, &context.terminal)?;
+    }
+    if needs.contains(&Need::Guest) {
+        ensure_static_target(&context.terminal)?;
+    }
+    Ok(())
 }
 
-/// Installs what one kernel needs beside [`ensure`]'s tools: to be built, or to be run.
+/// Installs what one kernel needs to be made, and modules for it, beside the tools of [`Need::Build`].
 pub(crate) fn ensure_for(pin: &Pin, sink: &dyn Sink) -> Result<()> {
-    let (qemu, package) = vm_arch(pin.arch).emulator();
     let missing = || {
         let tools = pin.tools().into_iter().map(|tool| (tool.program, tool.package));
-        let tools = tools.chain([(qemu.to_owned(), package.to_owned())]);
         let tools = tools.filter(|(program, _)| find_program(program).is_none());
         let libraries = Toolchain::LIBRARIES.iter().filter(|_| pin.source.is_some());
         let libraries = libraries.filter(|(header, _)| !Path::new(header).is_file());
@@ -157,13 +177,19 @@ pub(crate) fn ensure_for(pin: &Pin, sink: &dyn Sink) -> Result<()> {
             .chain(libraries.map(|(header, package)| ((*header).to_owned(), (*package).to_owned())))
             .collect()
     };
+    install(&missing, sink)
+}
+
+/// Installs what guests of an architecture need, beside the tools of [`Need::Guest`].
+pub(crate) fn ensure_guest_of(arch: Arch, sink: &dyn Sink) -> Result<()> {
+    let (qemu, package) = vm_arch(arch).emulator();
+    let missing = || {
+        let emulator = find_program(qemu).is_none().then(|| (qemu.to_owned(), package.to_owned()));
+        emulator.into_iter().collect()
+    };
     install(&missing, sink)?;
-    if pin.arch == Arch::Arm64 && !musl_is_there(MUSL_ARM64) {
-        sink.note(format!("  set-up       installing Rust's target {MUSL_ARM64} with rustup"));
-        let added = Cmd::new("rustup").args(["target", "add", MUSL_ARM64]).cwd(project_root()).run();
-        if let Err(error) = added {
-            sink.warn(format!("rustup refused ({})", error.to_string().lines().next().unwrap_or_default()));
-        }
+    if arch == Arch::Arm64 && !musl_is_there(MUSL_ARM64) {
+        ask_rustup(&["target", "add", MUSL_ARM64], sink);
     }
     Ok(())
 }
@@ -212,25 +238,39 @@ fn install(missing: &dyn Fn() -> Vec<(String, String)>, sink: &dyn Sink) -> Resu
     bail!(NotAble(format!("{} still missing after `{typed}`", still.join(", "))))
 }
 
-/// The source of `core`, and the target that guest programs are built for: by rustup, else as Debian packages them.
-fn ensure_rust(cache: &Cache, sink: &dyn Sink) -> Result<()> {
-    if Rustc::find(cache).is_ok() && musl_is_there(MUSL) {
+/// The source of `core`: from rustup, else as Debian packages it.
+fn ensure_core_source(cache: &Cache, sink: &dyn Sink) -> Result<()> {
+    if Rustc::find(cache).is_ok() {
         return Ok(());
     }
-    sink.note("  set-up       installing Rust's components with rustup".to_owned());
-    let rustup = Cmd::new("rustup").args(["toolchain", "install"]).cwd(project_root()).run();
-    if let Err(error) = rustup {
-        sink.warn(format!("rustup refused ({})", error.to_string().lines().next().unwrap_or_default()));
-    }
+    ask_rustup(&["component", "add", "rust-src"], sink);
     if Rustc::find(cache).is_err() {
         sink.note("  set-up       taking the source of core from Debian's package rust-src".to_owned());
         rust_src::from_debian(cache, sink)?;
         Rustc::find(cache)?;
     }
+    Ok(())
+}
+
+/// The target that guest programs are built for: musl from rustup, else the host's own.
+fn ensure_static_target(sink: &dyn Sink) -> Result<()> {
+    if musl_is_there(MUSL) {
+        return Ok(());
+    }
+    ask_rustup(&["target", "add", MUSL], sink);
     if !musl_is_there(MUSL) {
         sink.warn(format!("no musl target: guest programs are built for {}", guest_target(Arch::X86_64)?));
     }
     Ok(())
+}
+
+/// Asks rustup for one part of the pinned toolchain, by the part's name: `toolchain install` succeeds on a toolchain that is
+/// there already, and adds nothing to it. The caller looks at what is there afterwards; a refusal is a warning here.
+fn ask_rustup(words: &[&str], sink: &dyn Sink) {
+    sink.note(format!("  set-up       rustup {}", words.join(" ")));
+    if let Err(error) = Cmd::new("rustup").args(words).cwd(project_root()).run() {
+        sink.warn(format!("rustup refused ({})", error.to_string().lines().next().unwrap_or_default()));
+    }
 }
 
 const MUSL: &str = "x86_64-unknown-linux-musl";

@@ -12,6 +12,7 @@ use klp_pipeline::kernel::{KernelTree, Package, debian_mirror, unpacked_package}
 use klp_vm::{DiskImage, Options, System, SystemCase, Target};
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::setup::Need;
 use crate::{qemu_test, setup};
 
 /// Run cases in a full system with systemd, through reboots and crashes.
@@ -58,8 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         cases.iter().for_each(|case| println!("{}: {}", case.name, case.description));
         return Ok(ExitCode::SUCCESS);
     }
-    setup::ensure(&context)?;
-    setup::ensure_system_guest(&context)?;
+    setup::ensure(&context, &[Need::Build, Need::Guest, Need::System])?;
     let worst = run_cases(&context, &cases, &args.kernel)?;
     Ok(ExitCode::from(worst.exit_code()))
 }
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// Runs every case that there is on one kernel: the gravest verdict.
 pub(crate) fn run_all(context: &Context) -> Result<Verdict> {
     let cases = SystemCase::load_all(&context.project.root().join("tests/systems"))?;
-    setup::ensure_system_guest(context)?;
+    setup::ensure(context, &[Need::System])?;
     run_cases(context, &cases, DEFAULT_KERNEL)
 }
 

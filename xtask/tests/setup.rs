@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What the verbs install, and from which checkout they work.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use klp_base::process::{Cmd, Output, find_program};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// A `PATH` of one directory that has every program of this machine but those whose name `left_out` takes.
+fn path_without(dir: &Path, left_out: impl Fn(&str) -> bool) -> PathBuf {
+    let bin = dir.join("bin");
+    fs::create_dir(&bin).unwrap();
+    for from in std::env::split_paths(&std::env::var_os("PATH").unwrap()) {
+        for entry in fs::read_dir(&from).into_iter().flatten().map(Result::unwrap) {
+            let name = entry.file_name();
+            let to = bin.join(&name);
+            if !left_out(&name.to_string_lossy()) && fs::symlink_metadata(&to).is_err() {
+                symlink(entry.path(), to).unwrap();
+            }
+        }
+    }
+    bin
+}
+
+fn script(file: &Path, text: &str) {
+    let _ = fs::remove_file(file);
+    fs::write(file, format!("#!/bin/sh\n{text}")).unwrap();
+    fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn xtask(path: &Path, words: &[&str]) -> Output {
+    Cmd::new(env!("CARGO_BIN_EXE_xtask")).args(words).env("PATH", path).output().unwrap()
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn build_does_not_ask_for_what_only_guests_and_tests_need() {
+    let scratch = tempfile::tempdir().unwrap();
+    let bin = path_without(scratch.path(), |name| {
+        name.starts_with("qemu-") || ["busybox", "pahole", "strace", "apt-get"].contains(&name)
+    });
+    let asked = scratch.path().join("asked");
+    script(&bin.join("apt-get"), &format!("echo \"$@\" >> {}\nexit 100\n", asked.display()));
+    let output = xtask(&bin, &["build", "cmdline"]);
+    assert!(output.status.success(), "{}", output.stderr_text());
+    assert!(!asked.exists(), "apt-get was called: {}", fs::read_to_string(&asked).unwrap());
+    // The counter-check: a verb that boots asks for QEMU.
+    let output = xtask(&bin, &["qemu-test", "cmdline"]);
+    assert_eq!(output.status.code(), Some(69), "{}", output.stderr_text());
+    assert!(fs::read_to_string(&asked).unwrap().contains("qemu-system-x86"));
+}
+
+/// A toolchain that is there already gets nothing from `rustup toolchain install`: each part must be asked for by its name.
+#[test]
+fn parts_of_the_toolchain_are_asked_for_by_name() {
+    let scratch = tempfile::tempdir().unwrap();
+    let real = Cmd::new("rustc").args(["--print", "sysroot"]).cwd(root()).read().unwrap();
+    // The same toolchain without the source of core and without musl's libraries.
+    let sysroot = scratch.path().join("sysroot");
+    fs::create_dir_all(sysroot.join("lib/rustlib")).unwrap();
+    symlink(Path::new(&real).join("bin"), sysroot.join("bin")).unwrap();
+    let bin = path_without(scratch.path(), |name| ["rustc", "rustup", "apt-get"].contains(&name));
+    let rustc = find_program("rustc").unwrap();
+    script(
+        &bin.join("rustc"),
+        &format!(
+            "[ \"$*\" = '--print sysroot' ] && {{ echo {}; exit; }}\nexec {} \"$@\"\n",
+            sysroot.display(),
+            rustc.display()
+        ),
+    );
+    let asked = scratch.path().join("asked");
+    let rustlib = sysroot.join("lib/rustlib");
+    script(
+        &bin.join("rustup"),
+        &format!(
+            "echo \"$@\" >> {}\ncase \"$*\" in\n'component add rust-src') mkdir -p {rustlib}/src/rust/library/core/src; : > {rustlib}/src/rust/library/core/src/lib.rs ;;\n\
+             'target add '*) mkdir -p {rustlib}/$3/lib ;;\nesac\n",
+            asked.display(),
+            rustlib = rustlib.display()
+        ),
+    );
+    script(&bin.join("apt-get"), "exit 100\n");
+    // An empty cache, so that no source of core lies there; the verb ends where it cannot fetch the kernel.
+    let cache = scratch.path().join("cache");
+    let verb = |words: &[&str]| {
+        let cmd = Cmd::new(env!("CARGO_BIN_EXE_xtask")).args(words).env("PATH", &bin);
+        cmd.env("FERROGRAFT_CACHE", &cache).output().unwrap()
+    };
+    let output = verb(&["qemu-test", "cmdline"]);
+    let asked = fs::read_to_string(&asked).unwrap_or_else(|_| panic!("{}", output.stderr_text()));
+    assert_eq!(asked, "component add rust-src\ntarget add x86_64-unknown-linux-musl\n");
+    let text = verb(&["doctor"]).stdout_text();
+    assert!(text.contains("ok       Rust with the source of core"), "{text}");
+    assert!(text.contains("built for x86_64-unknown-linux-musl"), "{text}");
+}
+
+#[test]
+fn a_verb_works_on_the_checkout_that_cargo_runs_it_from() {
+    let scratch = tempfile::tempdir().unwrap();
+    let other = scratch.path().join("other");
+    for dir in ["xtask", "kernel-configs/debian-6.1"] {
+        fs::create_dir_all(other.join(dir)).unwrap();
+    }
+    for file in ["xtask/Cargo.toml", "kernel-configs/debian-6.1/kernel.toml"] {
+        fs::copy(root().join(file), other.join(file)).unwrap();
+    }
+    let list = |dir: PathBuf| {
+        let listed =
+            Cmd::new(env!("CARGO_BIN_EXE_xtask")).args(["kernel", "list"]).env("CARGO_MANIFEST_DIR", dir);
+        listed.read().unwrap().lines().count()
+    };
+    assert!(list(root().join("xtask")) >= 5);
+    assert_eq!(list(other.join("xtask")), 1);
+    // The directory of another package, as tests pass it on, is no checkout.
+    assert!(list(root().join("pipeline")) >= 5);
+}
+
+/// Cargo itself cannot tell checkouts apart that share a target directory; see `.cargo/config.toml`.
+#[test]
+fn every_crate_of_the_workspace_is_compiled_anew_for_each_checkout() {
+    let metadata = Cmd::new("cargo")
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .cwd(root())
+        .read()
+        .unwrap();
+    let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert!(packages.len() >= 8);
+    for package in packages {
+        let dir = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
+        let local = package["dependencies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|dependency| dependency["path"].is_string() && dependency["kind"].is_null());
+        let marked = fs::read_to_string(dir.join("src/lib.rs"))
+            .is_ok_and(|text| text.contains("option_env!(\"FERROGRAFT_CHECKOUT\")"));
+        assert!(
+            local || marked,
+            "{} neither reads FERROGRAFT_CHECKOUT nor stands on a crate that does",
+            package["name"]
+        );
+    }
+    let config = fs::read_to_string(root().join(".cargo/config.toml")).unwrap();
+    assert!(config.contains("FERROGRAFT_CHECKOUT = { value = \"\", relative = true, force = true }"));
+    // The compilation of minutes on a fresh machine is seen from its first second.
+    assert!(config.contains("xtask = \"run --package xtask --\""), "{config}");
+}
+
+#[test]
+fn a_path_that_make_cannot_take_is_refused_before_anything_is_made() {
+    let scratch = tempfile::tempdir().unwrap();
+    let checkout = scratch.path().join("my checkout");
+    fs::create_dir_all(&checkout).unwrap();
+    for dir in ["kernel-configs", "patches", "kmod"] {
+        symlink(root().join(dir), checkout.join(dir)).unwrap();
+    }
+    let run = |project: &Path, cache: &Path| {
+        let cmd = Cmd::new(env!("CARGO_BIN_EXE_xtask")).args(["build", "cmdline"]);
+        cmd.env("FERROGRAFT_PROJECT", project).env("FERROGRAFT_CACHE", cache).output().unwrap()
+    };
+    let output = run(&checkout, &scratch.path().join("cache"));
+    let text = output.stderr_text();
+    assert_eq!(output.status.code(), Some(69), "{text}");
+    assert!(text.contains("my checkout") && text.contains("move the checkout"), "{text}");
+    let output = run(&root(), &scratch.path().join("my cache"));
+    let text = output.stderr_text();
+    assert_eq!(output.status.code(), Some(69), "{text}");
+    assert!(text.contains("my cache") && text.contains("FERROGRAFT_CACHE"), "{text}");
+    assert!(!checkout.join("build").exists() && !scratch.path().join("my cache/kernel").exists());
+}
