@@ -16,7 +16,7 @@ struct Document {
     stalled: Vec<Task>,
     hidden_tasks: usize,
     installed: Vec<Installed>,
-    /// Where the kernel says which patch is on top (6.13 and later).
+    /// Where the kernel says which patch is on top (6.14 and later).
     #[serde(skip_serializing_if = "Option::is_none")]
     functions: Option<Vec<Function>>,
 }
