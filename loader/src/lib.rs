@@ -44,6 +44,7 @@ mod module_file;
 mod poke;
 mod record;
 mod rollback;
+mod product;
 mod status;
 mod store;
 mod system;

@@ -259,6 +259,12 @@ impl Machine {
         Ran { code, out: text(out), err: text(err) }
     }
 
+    /// The same machine as another run of the program finds it.
+    pub fn again(self) -> Self {
+        let system = System::new(self.files.path("/"), Box::new(Fake(self.state.clone())));
+        Self { system, ..self }
+    }
+
     /// Runs a command whose output is closed.
     pub fn run_closed(&self, arguments: &[&str]) -> (u8, String) {
         struct Closed;
