@@ -42,12 +42,14 @@ mod load;
 mod lock;
 mod module_file;
 mod poke;
+mod overrides;
 mod record;
 mod rollback;
 mod product;
 mod status;
 mod store;
 mod system;
+mod sys;
 mod tasks;
 mod transition;
 mod trial;
@@ -64,7 +66,7 @@ use console::Console;
 pub use check::Refusal;
 pub use cli::command;
 pub use error::Error;
-pub use system::{Image, Kernel, Linux, System};
+pub use system::{BpfLink, Image, Kernel, Linux, System};
 
 /// Runs the command line `arguments` (the program's name first) and returns the exit code. Progress and listings go to
 /// `out`, everything else to `err`.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::console::Console;
 use crate::livepatch::{self, State};
 use crate::module_file::{ModuleFile, build_of};
+use crate::overrides::{self, Bypasses};
 use crate::tasks::{self, Task};
 use crate::{Error, System, install, known, store, transition, trial};
 
@@ -23,6 +24,12 @@ pub(crate) struct Status {
     /// CVEs that enabled patches repair, whose transition is complete.
     pub(crate) fixed: Vec<String>,
     next_boot: NextBoot,
+    /// What answers in the place of replaced functions, so that a fix is off, and what may.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bypassed: Vec<String>,
+    /// What could not be looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_checked: Vec<String>,
     pub(crate) verdict: Verdict,
     reason: String,
 }
@@ -165,7 +172,10 @@ pub(crate) fn gather(system: &System) -> Result<Status, Error> {
     fixed.sort();
     fixed.dedup();
     let store = installed(system, &patches)?;
-    let (verdict, reason) = judge(system, &patches, transition.as_ref(), &store);
+    let on: Vec<&str> =
+        patches.iter().filter(|patch| patch.state.is_on()).map(|patch| patch.module.as_str()).collect();
+    let bypasses = overrides::of_patches(system, &on)?;
+    let (verdict, reason) = judge(system, &patches, transition.as_ref(), &store, &bypasses);
     let next_boot = NextBoot { service: service(system), loads: store.loads, skips: store.skips };
     Ok(Status {
         schema: "ferrograft.kpatch.status/1",
@@ -175,6 +185,8 @@ pub(crate) fn gather(system: &System) -> Result<Status, Error> {
         transition,
         fixed,
         next_boot,
+        bypassed: bypasses.certain.into_iter().chain(bypasses.possible).collect(),
+        not_checked: bypasses.unchecked,
         verdict,
         reason,
     })
@@ -278,6 +290,7 @@ fn judge(
         );
     }
     if !store.behind.is_empty() {
+    bypasses: &Bypasses,
         return (Verdict::Outdated, store.behind.join("; "));
     }
     if !store.hidden.is_empty() {
@@ -297,6 +310,9 @@ fn show(console: &mut Console<'_>, status: &Status) {
     let mut head = "Patches:    ";
     for patch in &status.patches {
         let said = patch.manifest.as_ref().map_or_else(String::new, |manifest| {
+    if !bypasses.certain.is_empty() {
+        return (Verdict::Outdated, bypasses.certain.join("; "));
+    }
             let version = manifest.version.map(|(v, r)| format!(" {v}-{r}")).unwrap_or_default();
             format!(", stream {}{version}", manifest.stream)
         });
@@ -346,3 +362,9 @@ fn show(console: &mut Console<'_>, status: &Status) {
     }
     console.say(format_args!("Verdict:     {} - {}", status.verdict.word(), status.reason));
 }
+    for sentence in &status.bypassed {
+        console.say(format_args!("Bypassed:    {sentence}"));
+    }
+    for sentence in &status.not_checked {
+        console.say(format_args!("Not checked: {sentence}"));
+    }

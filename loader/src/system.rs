@@ -26,6 +26,19 @@ pub enum Image<'a> {
     Bytes(&'a [u8]),
 }
 
+/// A BPF program that is attached to a function of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BpfLink {
+    /// The link's id.
+    pub id: u32,
+    /// The program's id.
+    pub program: u32,
+    /// `enum bpf_attach_type`.
+    pub attach_type: u32,
+    /// The function: BTF object and type.
+    pub target: (u32, u32),
+}
+
 /// What cannot be done through files: insertion, removal, signals, services and time.
 pub trait Kernel {
     /// Inserts a module without parameters (`finit_module(2)`, `init_module(2)`).
@@ -63,6 +76,14 @@ pub trait Kernel {
 
     /// Whether a person sees the standard error, and with it progress.
     fn shows_progress(&self) -> bool;
+
+    /// The BPF links by which programs are attached to functions of the kernel (bpf(2)).
+    ///
+    /// # Errors
+    /// What the kernel answers; `ENOSYS` where it has no BPF, `EPERM` without CAP_SYS_ADMIN.
+    fn bpf_tracing_links(&self) -> Result<Vec<BpfLink>, Errno> {
+        Err(Errno::NOSYS)
+    }
 }
 
 /// The running kernel.
@@ -142,6 +163,10 @@ impl Kernel for Linux {
 
     fn shows_progress(&self) -> bool {
         io::stderr().is_terminal()
+    }
+
+    fn bpf_tracing_links(&self) -> Result<Vec<BpfLink>, Errno> {
+        crate::sys::bpf_tracing_links()
     }
 }
 

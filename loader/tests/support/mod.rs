@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use klp_format::ModuleName;
-use kpatch::{Image, Kernel, System};
+use kpatch::{BpfLink, Image, Kernel, System};
 #[allow(unused_imports, reason = "not every test needs all")]
 pub use module::{manifest, module_named, module_with};
 use rustix::io::Errno;
@@ -116,6 +116,7 @@ struct Fake(Rc<State>);
 impl Kernel for Fake {
     fn insert(&self, module: Image<'_>) -> Result<(), Errno> {
         self.0.calls.borrow_mut().push("insert".to_owned());
+    bpf: RefCell<Result<Vec<BpfLink>, Errno>>,
         match module {
             Image::File(file) => assert!(file.metadata().unwrap().is_file()),
             Image::Bytes(bytes) => assert!(bytes.starts_with(b"\x7fELF")),
@@ -176,6 +177,10 @@ pub struct Machine {
     pub files: Files,
     state: Rc<State>,
     system: System,
+
+    fn bpf_tracing_links(&self) -> Result<Vec<BpfLink>, Errno> {
+        self.0.bpf.borrow().clone()
+    }
 }
 
 impl Machine {
@@ -208,6 +213,7 @@ impl Machine {
 
     pub fn on_insert(&self, answer: impl FnMut(&Files) -> Result<(), Errno> + 'static) {
         *self.state.insert.borrow_mut() = Box::new(answer);
+            bpf: RefCell::new(Err(Errno::PERM)),
     }
 
     pub fn on_remove(&self, answer: impl FnMut(&Files) -> Result<(), Errno> + 'static) {
@@ -236,6 +242,11 @@ impl Machine {
                 self.files.remove(directory);
             }
         }
+    /// What bpf(2) tells of programs on functions of the kernel.
+    pub fn bpf(&self, links: Result<Vec<BpfLink>, Errno>) {
+        *self.state.bpf.borrow_mut() = links;
+    }
+
         fs::create_dir_all(self.files.path("/sys/kernel/livepatch")).unwrap();
         self.files.write("/proc/sys/kernel/random/boot_id", format!("{boot_id}\n"));
         self.state.signal.set(None);
