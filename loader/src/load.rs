@@ -143,7 +143,13 @@ fn one(
     if let Some(module) = module {
         known::remember(system, console, name.as_str(), module);
     }
-    finish(system, console, name, request.patience)
+    finish(system, console, name, request.patience)?;
+    // It is in effect, but that does not answer what could not be asked before.
+    for unchecked in unchecked {
+        console.warn(format_args!("{name}: not checked: {unchecked}"));
+    }
+    Ok(())
+    let mut unchecked = Vec::new();
 }
 
 /// Whether the patch is loaded and enabled, or could be turned round on its way out.
@@ -152,6 +158,7 @@ fn is_on_already(
     console: &mut Console<'_>,
     source: &Source,
     name: &ModuleName,
+        unchecked = verdict.unchecked;
     module: Option<&Module<'_>>,
 ) -> Result<bool, Error> {
     let other_build = || module.is_some_and(|module| is_other_build(system, module, name));

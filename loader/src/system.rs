@@ -3,8 +3,8 @@
 //! calls in their place.
 
 use std::cell::{OnceCell, RefCell};
-use std::fs::{self, File};
-use std::io::{self, IsTerminal, Read};
+use std::fs::{self, File, FileType};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -265,28 +265,6 @@ impl System {
             Ok(length) => {
                 Ok(Some(String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned()))
             }
-            Err(error) if is_gone(path, &error) => Ok(None),
-            Err(source) => Err(Error::file("read", path, source)),
-        }
-    }
-
-    /// As [`System::read`], for the long lists of tracefs: the kernel walks all of a list anew for each read, also for the
-    /// one that finds its end, so that none is made that need not be. (It fills pages: half a page is the last one.)
-    pub(crate) fn read_list(&self, path: &str) -> Result<Option<String>, Error> {
-        const PAGE: usize = 4096;
-        let read = || -> io::Result<Vec<u8>> {
-            let mut file = File::open(self.path(path))?;
-            let (mut bytes, mut buffer) = (Vec::new(), vec![0; 16 * PAGE]);
-            loop {
-                let length = file.read(&mut buffer)?;
-                bytes.extend_from_slice(buffer.get(..length).unwrap_or_default());
-                if length < PAGE / 2 {
-                    return Ok(bytes);
-                }
-            }
-        };
-        match read() {
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
             Err(error) if is_gone(path, &error) => Ok(None),
             Err(source) => Err(Error::file("read", path, source)),
         }

@@ -99,7 +99,7 @@ fn compressed_modules_are_installed_loaded_and_shown() {
         assert!(machine.run(&["list"]).out.contains(&format!("\ncmdline_c ({RELEASE})\n")));
         assert!(machine.run(&["info", "cmdline_c"]).out.contains("name:           cmdline_c\n"));
         let ran = machine.run(&["load", "--all"]);
-        assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+        assert_eq!((ran.code, ran.complaints().as_str()), (0, ""));
         assert!(machine.files.exists("/sys/kernel/livepatch/cmdline_c"));
         assert_eq!(machine.run(&["uninstall", "cmdline-c"]).code, 0);
         let cut = machine.file(&format!("cut.ko.{suffix}"), &bytes[..700]);
@@ -180,7 +180,7 @@ loading patch module: {STORE}/{RELEASE}/kpatch-k-1-1.ko
 "
         )
     );
-    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert_eq!((ran.code, ran.complaints().as_str()), (0, ""));
     assert!(machine.files.exists(&format!("{STORE}/{RELEASE}/kpatch-k-1-1.ko")));
     assert!(!machine.files.exists(&format!("{STORE}/{RELEASE}/kpatch-k-1-2.ko")));
     let ran = machine.run(&["rollback"]);

@@ -37,6 +37,13 @@ pub struct Ran {
     pub err: String,
 }
 
+impl Ran {
+    /// The messages, less those on what a load could not check: most machines here have no tracefs.
+    pub fn complaints(&self) -> String {
+        self.err.split_inclusive('\n').filter(|line| !line.contains(": not checked: ")).collect()
+    }
+}
+
 /// The machine's files, below its root.
 #[derive(Clone)]
 pub struct Files(PathBuf);
