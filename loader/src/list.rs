@@ -48,7 +48,9 @@ pub(crate) fn run(system: &System, console: &mut Console<'_>, json: bool) -> Res
         Some(patch) => tasks::stalled(system, &patch.module)?,
         None => Stalled::default(),
     };
-    let installed = store::installed(system)?;
+    let mut installed = store::installed(system)?;
+    // What is no file is no module; `status` and `load --all` name it.
+    installed.retain(|module| module.fault.is_none());
     let functions = livepatch::functions(system, &patches)?;
     if json {
         let row = |module: &store::Installed| Installed {

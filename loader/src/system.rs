@@ -291,24 +291,44 @@ impl System {
 
     /// The names in a directory, hidden ones left out, in order; none when there is no such directory.
     pub(crate) fn names(&self, directory: &str) -> Result<Vec<String>, Error> {
+        let all = self.entries(directory)?;
+        Ok(all.into_iter().map(|entry| entry.name).filter(|name| !name.starts_with('.')).collect())
+    }
+
+    /// All that is in a directory, hidden entries too, in the order of their names; nothing when there is no such directory.
+    pub(crate) fn entries(&self, directory: &str) -> Result<Vec<Entry>, Error> {
         let error = |source| Error::file("list", directory, source);
-        let entries = match fs::read_dir(self.path(directory)) {
-            Ok(entries) => entries,
+        let found = match fs::read_dir(self.path(directory)) {
+            Ok(found) => found,
             Err(source) if is_gone(directory, &source) => return Ok(Vec::new()),
             Err(source) => return Err(error(source)),
         };
-        let mut names = Vec::new();
-        for entry in entries {
+        let mut entries = Vec::new();
+        for entry in found {
             match entry {
-                Ok(entry) => names.push(entry.file_name().to_string_lossy().into_owned()),
+                Ok(entry) => entries.push(Entry {
+                    name: entry.file_name().to_string_lossy().into_owned(),
+                    is_utf8: entry.file_name().to_str().is_some(),
+                    // The type comes with the name, without a system call; it is unknown where the file has gone since.
+                    kind: entry.file_type().ok(),
+                }),
                 Err(source) if is_gone(directory, &source) => break,
                 Err(source) => return Err(error(source)),
             }
         }
-        names.retain(|name| !name.starts_with('.'));
-        names.sort_unstable();
-        Ok(names)
+        entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        Ok(entries)
     }
+}
+
+/// An entry of a directory.
+pub(crate) struct Entry {
+    /// Its name; bytes that are no UTF-8 are replaced.
+    pub(crate) name: String,
+    /// Whether the name is UTF-8, so that a path with it leads to the entry.
+    pub(crate) is_utf8: bool,
+    /// What it is, a link not followed.
+    pub(crate) kind: Option<FileType>,
 }
 
 /// Whether a file is not there, or no longer: sysfs answers ENODEV to who has it open, procfs ESRCH; of other file systems

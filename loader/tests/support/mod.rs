@@ -116,6 +116,7 @@ struct State {
     calls: RefCell<Vec<String>>,
     signal: Cell<Option<i32>>,
     systemctl: RefCell<Result<(), String>>,
+    bpf: RefCell<Result<Vec<BpfLink>, Errno>>,
 }
 
 struct Fake(Rc<State>);
@@ -123,7 +124,6 @@ struct Fake(Rc<State>);
 impl Kernel for Fake {
     fn insert(&self, module: Image<'_>) -> Result<(), Errno> {
         self.0.calls.borrow_mut().push("insert".to_owned());
-    bpf: RefCell<Result<Vec<BpfLink>, Errno>>,
         match module {
             Image::File(file) => assert!(file.metadata().unwrap().is_file()),
             Image::Bytes(bytes) => assert!(bytes.starts_with(b"\x7fELF")),
@@ -177,6 +177,10 @@ impl Kernel for Fake {
     fn shows_progress(&self) -> bool {
         false
     }
+
+    fn bpf_tracing_links(&self) -> Result<Vec<BpfLink>, Errno> {
+        self.0.bpf.borrow().clone()
+    }
 }
 
 pub struct Machine {
@@ -184,10 +188,6 @@ pub struct Machine {
     pub files: Files,
     state: Rc<State>,
     system: System,
-
-    fn bpf_tracing_links(&self) -> Result<Vec<BpfLink>, Errno> {
-        self.0.bpf.borrow().clone()
-    }
 }
 
 impl Machine {
@@ -213,6 +213,7 @@ impl Machine {
             calls: RefCell::default(),
             signal: Cell::default(),
             systemctl: RefCell::new(Ok(())),
+            bpf: RefCell::new(Err(Errno::PERM)),
         });
         let system = System::new(root.path().to_owned(), Box::new(Fake(state.clone())));
         Self { _root: root, files, state, system }
@@ -220,7 +221,6 @@ impl Machine {
 
     pub fn on_insert(&self, answer: impl FnMut(&Files) -> Result<(), Errno> + 'static) {
         *self.state.insert.borrow_mut() = Box::new(answer);
-            bpf: RefCell::new(Err(Errno::PERM)),
     }
 
     pub fn on_remove(&self, answer: impl FnMut(&Files) -> Result<(), Errno> + 'static) {
@@ -242,6 +242,11 @@ impl Machine {
         *self.state.systemctl.borrow_mut() = answer;
     }
 
+    /// What bpf(2) tells of programs on functions of the kernel.
+    pub fn bpf(&self, links: Result<Vec<BpfLink>, Errno>) {
+        *self.state.bpf.borrow_mut() = links;
+    }
+
     /// Another boot of the same machine: nothing is loaded.
     pub fn reboot(&self, boot_id: &str) {
         for directory in ["/sys/kernel/livepatch", "/sys/module", "/run"] {
@@ -249,14 +254,15 @@ impl Machine {
                 self.files.remove(directory);
             }
         }
-    /// What bpf(2) tells of programs on functions of the kernel.
-    pub fn bpf(&self, links: Result<Vec<BpfLink>, Errno>) {
-        *self.state.bpf.borrow_mut() = links;
-    }
-
         fs::create_dir_all(self.files.path("/sys/kernel/livepatch")).unwrap();
         self.files.write("/proc/sys/kernel/random/boot_id", format!("{boot_id}\n"));
         self.state.signal.set(None);
+    }
+
+    /// The same machine as another run of the program finds it.
+    pub fn again(self) -> Self {
+        let system = System::new(self.files.path("/"), Box::new(Fake(self.state.clone())));
+        Self { system, ..self }
     }
 
     /// A module file outside of the store; its path as an argument.
@@ -275,12 +281,6 @@ impl Machine {
         let code = kpatch::main(arguments, &self.system, &mut out, &mut err);
         let text = |bytes| String::from_utf8(bytes).unwrap().replace(self.root(), "");
         Ran { code, out: text(out), err: text(err) }
-    }
-
-    /// The same machine as another run of the program finds it.
-    pub fn again(self) -> Self {
-        let system = System::new(self.files.path("/"), Box::new(Fake(self.state.clone())));
-        Self { system, ..self }
     }
 
     /// Runs a command whose output is closed.
