@@ -20,10 +20,11 @@ pub(crate) fn migrate(system: &System, console: &mut Console<'_>) {
     for (directory, work) in
         [(OLD_TRIALS, trials as fn(&System) -> Result<(), Error>), (OLD_PREVIOUS, previous)]
     {
-        if !system.path(directory).is_dir() {
-            continue;
-        }
-        let moved = work(system).and_then(|()| remove(system, directory));
+        let moved = match system.path(directory).try_exists() {
+            Ok(false) => continue,
+            Ok(true) => work(system).and_then(|()| remove(system, directory)),
+            Err(source) => Err(Error::file("look at", directory, source)),
+        };
         if let Err(error) = moved {
             console.warn(format_args!(
                 "what an earlier version left in {directory} could not all be moved; other programs may take that directory for a kernel: {error}"
@@ -55,7 +56,9 @@ fn each(system: &System, directory: &str, target: impl Fn(&str) -> String) -> Re
             continue;
         }
         let new = target(&entry.name);
-        if entry.name.starts_with(durable::ASIDE) || system.exists(&new) {
+        let is_there =
+            system.path(&new).try_exists().map_err(|source| Error::file("look at", &new, source))?;
+        if entry.name.starts_with(durable::ASIDE) || is_there {
             durable::remove(system, &old)?;
         } else {
             durable::rename(system, &old, &new)?;

@@ -90,7 +90,9 @@ pub(crate) struct Source {
 pub(crate) fn installed(system: &System) -> Result<Vec<Installed>, Error> {
     let mut all = Vec::new();
     for release in system.names(DIRECTORY)? {
-        if system.path(DIRECTORY).join(&release).is_dir() {
+        // No kernel has white space in its release, and no line of the listing.
+        let is_one_word = release.chars().all(|c| c.is_ascii_graphic());
+        if is_one_word && system.path(DIRECTORY).join(&release).is_dir() {
             all.extend(of_directory(system, &release)?);
         }
     }
@@ -122,21 +124,18 @@ fn fault(system: &System, directory: &str, entry: &Entry) -> Option<&'static str
     if !entry.is_utf8 {
         return Some("its name is not UTF-8; rename it");
     }
-    let kind = entry.kind?;
-    if kind.is_file() {
-        None
-    } else if kind.is_symlink() {
-        match system.path(directory).join(&entry.name).metadata() {
-            Ok(target) if target.is_file() => None,
-            Ok(_) => Some("it is a link to what is no regular file"),
-            // That it may not be looked at is said where it is opened.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
-            Err(_) => Some("it is a link that leads to no file"),
+    let is_link = entry.kind.is_some_and(|kind| kind.is_symlink());
+    match system.path(directory).join(&entry.name).metadata() {
+        Ok(found) if found.is_file() && found.len() == 0 => Some("it is empty"),
+        Ok(found) if found.is_file() => None,
+        Ok(_) if is_link => Some("it is a link to what is no regular file"),
+        Ok(found) if found.is_dir() => Some("it is a directory, no regular file"),
+        Ok(_) => Some("it is no regular file"),
+        // What may not be looked at, or is damaged, is said where it is opened.
+        Err(error) if is_link && error.kind() != io::ErrorKind::PermissionDenied => {
+            Some("it is a link that leads to no file")
         }
-    } else if kind.is_dir() {
-        Some("it is a directory, no regular file")
-    } else {
-        Some("it is no regular file")
+        Err(_) => None,
     }
 }
 

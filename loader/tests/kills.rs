@@ -115,12 +115,12 @@ const SCENES: &[Scene] = &[
             machine.put(&format!(".previous/{RELEASE}/kpatch-k-1-1.ko"), 1);
             machine.put(&format!("{RELEASE}/kpatch-k-1-2.ko"), 2);
             machine.write(&format!("{STORE}/.trial/kpatch_k_1_2"), NOTE);
-            machine.load("kpatch_k_1_2");
         },
-        arguments: &["load", "kpatch_k_1_2"],
+        arguments: &["install", "{root}/tmp/kpatch-k-1-1.ko"],
         after: |machine| {
             let note = fs::read(machine.root.join(STORE).join(".trial-kpatch_k_1_2"));
             machine.holds(&format!(".previous-{RELEASE}:kpatch-k-1-1.ko"), 1)
+                && machine.holds(&format!("{RELEASE}/kpatch-k-1-1.ko"), 1)
                 && note.is_ok_and(|note| note == NOTE)
                 && !machine.exists(".previous")
                 && !machine.exists(".trial")

@@ -243,6 +243,8 @@ fn what_is_no_file_is_not_listed_as_a_module() {
     symlink("directory.ko", store.join("to-a-directory.ko")).unwrap();
     symlink(machine.files.path("/elsewhere/target.ko"), store.join("link.ko")).unwrap();
     fs::write(store.join(OsStr::from_bytes(b"not-\xff-utf8.ko")), MODULE).unwrap();
+    fs::write(store.join("empty.ko"), "").unwrap();
+    machine.files.write(&format!("{STORE}/no kernel/x.ko"), MODULE);
     let ran = machine.run(&["list"]);
     let listed: Vec<&str> = ran.out.split("Installed patch modules:\n").nth(1).unwrap().lines().collect();
     assert_eq!(listed, [format!("link ({RELEASE})"), format!("real ({RELEASE})")]);
@@ -253,7 +255,7 @@ fn what_is_no_file_is_not_listed_as_a_module() {
     // What is meant to be loaded at boot and cannot be is no success.
     let ran = machine.run(&["load", "--all"]);
     assert_eq!(ran.code, 1);
-    for bad in ["directory", "pipe", "socket", "dangling", "loop", "to-a-directory", "utf8"] {
+    for bad in ["directory", "pipe", "socket", "dangling", "loop", "to-a-directory", "utf8", "empty"] {
         assert!(
             ran.err.contains(&format!("{bad}.ko: it")) || ran.err.contains(&format!("{bad}.ko: its")),
             "{bad}: {}",
