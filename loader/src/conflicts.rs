@@ -7,6 +7,7 @@
 use klp_module::{Manifest, Module, State, build_id_of_notes};
 
 use crate::check::Judgement;
+use crate::overrides::{self, Found, Overrides};
 use crate::{Error, Refusal, System, known, livepatch, store};
 
 const ENABLED_FUNCTIONS: [&str; 2] =
@@ -142,10 +143,11 @@ pub(crate) fn with_tracers(
         .filter_map(|text| text.split_once(':'))
         .map(|(object, function)| (object, function.split(',').next().unwrap_or(function)))
         .collect();
+    let overrides = Overrides::new(system);
     match readable(system, &ENABLED_FUNCTIONS)? {
         Some(list) => {
             for (object, function) in &functions {
-                traced(&list, object, function, judgement);
+                traced(&list, object, function, &overrides, judgement);
             }
         }
         None => judgement
@@ -155,7 +157,7 @@ pub(crate) fn with_tracers(
     match readable(system, &[KPROBES])? {
         Some(list) => {
             for (_, function) in &functions {
-                probed(&list, function, judgement);
+                probed(&list, function, &overrides, judgement);
             }
         }
         None => judgement.unchecked.push("kprobes: debugfs is not mounted or not to be read".to_owned()),
@@ -165,7 +167,7 @@ pub(crate) fn with_tracers(
 
 fn readable(system: &System, paths: &[&str]) -> Result<Option<String>, Error> {
     for path in paths {
-        match system.read_list(path) {
+        match system.read(path) {
             Ok(Some(text)) => return Ok(Some(text)),
             Ok(None) | Err(Error::File { .. }) => {}
             Err(error) => return Err(error),
@@ -176,37 +178,33 @@ fn readable(system: &System, paths: &[&str]) -> Result<Option<String>, Error> {
 
 /// A line such as `cmdline_proc_show (1) R I     tramp: 0x... (klp_ftrace_handler+0x0/0x1c0)`, or
 /// `open [ext4] (1) D I M`: flags R (saves registers), I (changes where it goes), D (calls directly, as BPF does).
-fn traced(list: &str, object: &str, function: &str, judgement: &mut Judgement) {
-    let of_function = |line: &&str| {
-        let mut words = line.split_whitespace();
-        let name = words.next() == Some(function);
-        let module = words
-            .next()
-            .and_then(|word| word.strip_prefix('['))
-            .map_or("vmlinux", |word| word.trim_end_matches(']'));
-        name && module == object
-    };
-    for line in list.lines().filter(of_function) {
-        let flags = line.split_once(')').map_or("", |(_, rest)| rest);
-        let flags = flags.split("tramp").next().unwrap_or(flags).split("->").next().unwrap_or(flags);
-        let has = |flag: &str| flags.split_whitespace().any(|word| word == flag);
+fn traced(list: &str, object: &str, function: &str, overrides: &Overrides<'_>, judgement: &mut Judgement) {
+    for line in list.lines().filter(|line| overrides::is_of(line, object, function)) {
         let ours = line.contains("klp_ftrace_handler");
         let several = line.contains("ftrace_ops_list_func");
-        if has("I") && !ours && !several {
+        if overrides::has_flag(line, "I") && !ours && !several {
             let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
             judgement.refusals.push(Refusal::Modified { function: function.to_owned(), line });
-        } else if has("D") {
-            judgement.warnings.push(format!(
-                "{function} has a BPF program or another direct caller of ftrace on it: it goes on, but sees the call, not what the replacement does"
-            ));
+        } else if overrides::has_flag(line, "D") {
+            let who = format!("{function} has a BPF program or another direct caller of ftrace on it");
+            judgement.warnings.push(match overrides.direct(function, overrides::trampoline(list, line)) {
+                Found::Looks => format!("{who}: it goes on, but sees the call, not what the replacement does"),
+                Found::May(text) => format!("{who}: one that looks only goes on, but sees the call, not what the replacement does; {text}"),
+                Found::Does(text) => format!("{who}: {text}"),
+            });
         } else if !ours {
-            judgement.warnings.push(format!("{function} is being traced; tracing goes on"));
+            judgement.warnings.push(match overrides.probe(function) {
+                Found::Looks => format!("{function} is being traced; tracing goes on"),
+                Found::May(text) | Found::Does(text) => {
+                    format!("{function} is being traced; tracing goes on; {text}")
+                }
+            });
         }
     }
 }
 
 /// A line such as `ffffffff8149e1b0  k  cmdline_proc_show+0x0    [FTRACE]`.
-fn probed(list: &str, function: &str, judgement: &mut Judgement) {
+fn probed(list: &str, function: &str, overrides: &Overrides<'_>, judgement: &mut Judgement) {
     for line in list.lines() {
         let Some(place) = line.split_whitespace().nth(2) else {
             continue;
@@ -216,7 +214,12 @@ fn probed(list: &str, function: &str, judgement: &mut Judgement) {
             continue;
         }
         judgement.warnings.push(if line.contains("[FTRACE]") || offset == "0x0" {
-            format!("there is a kprobe on {function}: it still fires, before the replacement runs")
+            let what = format!("there is a kprobe on {function}");
+            match overrides.probe(function) {
+                Found::Looks => format!("{what}: it still fires, before the replacement runs"),
+                Found::May(text) => format!("{what}: it still fires, before the replacement runs; {text}"),
+                Found::Does(text) => format!("{what}: {text}"),
+            }
         } else {
             format!("there is a kprobe inside {function} (at +{offset}): it no longer fires, since the original is not run")
         });

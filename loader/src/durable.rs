@@ -13,7 +13,8 @@ use crate::{Error, System};
 
 /// What SELinux policies call kernel modules outside of /lib/modules; insertion from files of another type is refused.
 const SELINUX_LABEL: &[u8] = b"system_u:object_r:modules_object_t:s0\0";
-const ASIDE: &str = ".aside-";
+/// How a file begins that is being written.
+pub(crate) const ASIDE: &str = ".aside-";
 
 /// What kind of file is written.
 #[derive(Clone, Copy, PartialEq, Eq)]

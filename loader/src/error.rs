@@ -220,7 +220,7 @@ pub enum Error {
         state: &'static str,
     },
     /// The kernel refused to enable a patch.
-    #[error("failed to re-enable module {module}: the kernel answered {}", ErrnoText(*errno))]
+    #[error("failed to re-enable module {module}: the kernel answered {}{}", ErrnoText(*errno), explain::disable_advice(*errno))]
     Enable {
         /// The module.
         module: ModuleName,

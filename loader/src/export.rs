@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `export`: what is fixed, for vulnerability scanners (OpenVEX) and for monitoring (OpenMetrics text).
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
 use clap::ValueEnum;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::console::Console;
 use crate::livepatch::State;
 use crate::record::rfc3339;
-use crate::status::{self, Status, Verdict};
-use crate::{Error, System};
+use crate::status::{self, Patch, Status, Verdict};
+use crate::{Error, System, product};
 
 /// The form of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -32,7 +33,10 @@ pub(crate) fn run(
     let status = status::gather(system)?;
     let text = match format {
         Format::Openvex => openvex(system, &status)?,
-        Format::Openmetrics => openmetrics(&status),
+        Format::Openmetrics => Some(openmetrics(&status)),
+    };
+    let Some(text) = text else {
+        return Err(nothing_to_state(&status, output));
     };
     let Some(output) = output else {
         console.say(text.trim_end());
@@ -49,60 +53,78 @@ pub(crate) fn run(
     written.map_err(error)
 }
 
-/// Only a patch that is enabled for every task has repaired anything.
-fn openvex(system: &System, status: &Status) -> Result<String, Error> {
-    let time = rfc3339(system.kernel().clock());
-    let product = product(system, &status.kernel)?;
-    let mut statements = Vec::new();
-    for patch in &status.patches {
-        for cve in patch.manifest.iter().flat_map(|manifest| manifest.cves()) {
-            let mut statement = json!({
-                "vulnerability": { "name": cve },
-                "products": [{ "@id": product }],
-                "status": if patch.state == State::Enabled { "fixed" } else { "affected" },
-            });
-            let notes = format!("live patch {} is {}", patch.module, patch.state);
-            let key = if patch.state == State::Enabled { "status_notes" } else { "action_statement" };
-            if let Some(object) = statement.as_object_mut() {
-                object.insert(key.to_owned(), notes.into());
+/// There is no OpenVEX document without a statement. One of an earlier export must not go on to say that something is fixed.
+fn nothing_to_state(status: &Status, output: Option<&Path>) -> Error {
+    let mut message =
+        "no loaded patch names a CVE, and an OpenVEX document must state something: none is made".to_owned();
+    let without = status.patches.iter().filter(|patch| patch.manifest.is_none());
+    let without: Vec<&str> = without.map(|patch| patch.module.as_str()).collect();
+    if !without.is_empty() {
+        message += &format!(
+            "; what {} repairs is not known: it has no manifest that could be read",
+            without.join(", ")
+        );
+    }
+    if let Some(output) = output {
+        match std::fs::remove_file(output) {
+            Ok(()) => {
+                message += &format!("; {}, which an earlier export wrote, is removed", output.display())
             }
-            statements.push(statement);
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Error::file("remove what is no longer true,", output, source),
         }
     }
+    message += "\n  kpatch status shows what is loaded, kpatch list what is installed";
+    Error::Argument { message, code: 1 }
+}
+
+/// One statement for each CVE that a loaded patch names; `None` where there is none. Only a patch that is enabled for every
+/// task has repaired anything.
+fn openvex(system: &System, status: &Status) -> Result<Option<String>, Error> {
+    let mut patches: BTreeMap<&str, Vec<&Patch>> = BTreeMap::new();
+    for patch in &status.patches {
+        for cve in patch.manifest.iter().flat_map(|manifest| manifest.cves()) {
+            patches.entry(cve).or_default().push(patch);
+        }
+    }
+    if patches.is_empty() {
+        return Ok(None);
+    }
+    let time = rfc3339(system.kernel().clock());
+    let packages = product::of_kernel(system, &status.kernel)?;
+    let product = |url: &String| json!({ "@id": url, "identifiers": { "purl": url } });
+    let products: Vec<Value> = packages.iter().map(product).collect();
+    let statements: Vec<Value> =
+        patches.iter().map(|(cve, patches)| statement(cve, patches, &products)).collect();
     let machine = system.read("/etc/machine-id")?.unwrap_or_default();
+    let (machine, kernel) = (product::encoded(machine.trim()), product::encoded(&status.kernel));
     let document = json!({
         "@context": "https://openvex.dev/ns/v0.2.0",
-        "@id": format!("urn:ferrograft:kpatch:{}:{}:{time}", machine.trim(), status.kernel),
+        "@id": format!("urn:ferrograft:kpatch:{machine}:{kernel}:{time}"),
         "author": "kpatch on this machine",
         "timestamp": time,
         "version": 1,
+        "tooling": concat!("kpatch ", env!("CARGO_PKG_VERSION")),
         "statements": statements,
     });
-    Ok(serde_json::to_string_pretty(&document).unwrap_or_default() + "\n")
+    Ok(Some(serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"))
 }
 
-/// The kernel as a package URL, by what the distribution calls itself.
-fn product(system: &System, release: &str) -> Result<String, Error> {
-    let text = match system.read("/etc/os-release")? {
-        Some(text) => text,
-        None => system.read("/usr/lib/os-release")?.unwrap_or_default(),
+/// What holds of a CVE that these patches repair.
+fn statement(cve: &str, patches: &[&Patch], products: &[Value]) -> Value {
+    let enabled = patches.iter().find(|patch| patch.state == State::Enabled);
+    let Some(patch) = enabled.or(patches.first()) else {
+        return Value::Null;
     };
-    let value = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
-        Some(line.trim_matches('"').to_owned())
-    };
-    let id = value("ID").unwrap_or_else(|| "linux".to_owned());
-    let version = value("VERSION_ID").map(|version| format!("?distro={id}-{version}")).unwrap_or_default();
-    let encoded = release.replace('+', "%2B");
-    let like = format!("{id} {}", value("ID_LIKE").unwrap_or_default());
-    let is = |names: &[&str]| names.iter().any(|name| like.split(' ').any(|word| word == *name));
-    Ok(if is(&["debian", "ubuntu"]) {
-        format!("pkg:deb/{id}/linux-image-{encoded}{version}")
-    } else if is(&["rhel", "fedora", "centos", "suse"]) {
-        format!("pkg:rpm/{id}/kernel@{encoded}{version}")
+    let (module, state) = (&patch.module, patch.state);
+    let notes = format!("live patch {module} is {state}");
+    if enabled.is_some() {
+        json!({ "vulnerability": { "name": cve }, "products": products, "status": "fixed", "status_notes": notes })
     } else {
-        format!("pkg:generic/linux@{encoded}{version}")
-    })
+        let action =
+            format!("{notes}: kpatch status shows what holds it up; until it is enabled nothing is repaired");
+        json!({ "vulnerability": { "name": cve }, "products": products, "status": "affected", "action_statement": action })
+    }
 }
 
 fn openmetrics(status: &Status) -> String {

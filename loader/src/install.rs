@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `install` and `uninstall`: what the next boot loads. Neither touches the running kernel.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use klp_format::KernelRelease;
@@ -39,24 +40,33 @@ pub(crate) fn install(
     if module_file::stem(&base).is_none() || !file.is_file() {
         return Err(Error::Argument { message: format!("{shown} isn't a .ko file"), code: 4 });
     }
+    if let Some(fault) = file.file_name().map(OsStr::to_string_lossy).as_deref().and_then(store::name_fault) {
+        let message = format!("{} cannot be installed: {fault}; rename it first", shown.escape_debug());
+        return Err(Error::Argument { message, code: 4 });
+    }
     let source = Source { shown: file.to_owned(), file: file.to_owned() };
     let read = ModuleFile::open(&source)?;
     let name = check(&read, &source, &release)?;
     for directory in [store::DIRECTORY.to_owned(), format!("{}/{release}", store::DIRECTORY)] {
         durable::sweep(system, &directory);
     }
-    if let Some(found) = store::named(system, &release, &base)? {
-        return already(system, console, &read, &found, &shown);
+    let there = store::installed_for(system, &release)?;
+    let new = Installed::new(release.as_str(), &base);
+    if let Some(found) = there.iter().find(|module| module.name() == new.name()) {
+        found.usable()?;
+        return already(system, console, &read, found, &shown);
     }
+    twin(system, console, &read, (&name, &shown), &there)?;
     let was_empty = store::installed(system)?.is_empty();
     console.say(format_args!("installing {shown} ({release})"));
-    let installed = Installed { release: release.to_string(), file: base };
-    recorded(system, console, What::Install, &name, release.as_str(), |console| {
-        if let Some(label) = durable::replace(system, &installed.path(), read.raw(), Kind::Module)? {
+    let installed = recorded(system, console, What::Install, &name, release.as_str(), |console| {
+        if let Some(label) = durable::replace(system, &new.path(), read.raw(), Kind::Module)? {
             console.warn(label);
         }
         Ok(())
-    })?;
+    });
+    tidy(system);
+    installed?;
     if was_empty {
         enable_service(system, console);
     }
@@ -102,6 +112,42 @@ fn already(
     })
 }
 
+/// The same module under another file's name: a copy is of no use but does no harm; of two builds a boot could load only one.
+fn twin(
+    system: &System,
+    console: &mut Console<'_>,
+    read: &ModuleFile,
+    (name, shown): (&str, &str),
+    there: &[Installed],
+) -> Result<(), Error> {
+    let is_twin = |found: &&Installed| found.module(system).is_some_and(|its| its.as_str() == name);
+    let Some(found) = there.iter().find(is_twin) else {
+        return Ok(());
+    };
+    let same = ModuleFile::open(&store::source(system, found)).is_ok_and(|other| other.bytes == read.bytes);
+    if same {
+        let path = found.path();
+        console.warn(format_args!("{shown} holds the module {name}, as {path} does: it is loaded once"));
+        return Ok(());
+    }
+    Err(Error::Installed {
+        shown: format!("{name}, the module in {shown},"),
+        path: found.path(),
+        name: found.name(),
+        release: found.release.clone(),
+    })
+}
+
+/// Removes the kernels' directories in which nothing is left: other programs take each for a kernel with an installed patch.
+fn tidy(system: &System) {
+    for release in system.names(store::DIRECTORY).unwrap_or_default() {
+        // One that is not empty, or is a file, stays.
+        let directory = format!("{}/{release}", store::DIRECTORY);
+        durable::remove_empty_dirs(system, &directory, store::DIRECTORY);
+    }
+    durable::remove_empty_dirs(system, store::DIRECTORY, "/var/lib");
+}
+
 fn enable_service(system: &System, console: &mut Console<'_>) {
     if let Err(message) = system.kernel().enable_unit(UNIT, system.root()) {
         console.warn(format_args!(
@@ -138,26 +184,31 @@ pub(crate) fn uninstall(
         Ok(())
     })?;
     durable::sweep(system, &format!("{}/{release}", store::DIRECTORY));
-    durable::remove_empty_dirs(system, &format!("{}/{release}", store::DIRECTORY), "/var/lib");
+    tidy(system);
     Ok(())
 }
 
+/// Line and version of an installed module.
+pub(crate) fn line(system: &System, module: &Installed) -> Option<(String, (u64, u64))> {
+    store::line_of(&module.name()).or_else(|| store::line_of(module.module(system)?.as_str()))
+}
+
 fn has_newer(system: &System, release: &KernelRelease, module: &Installed) -> Result<bool, Error> {
-    let Some((line, version)) = store::line_of(&module.name()) else {
+    let Some((own, version)) = line(system, module) else {
         return Ok(false);
     };
-    let newer = |other: &Installed| {
-        store::line_of(&other.name()).is_some_and(|(found, its)| found == line && its > version)
-    };
+    let newer =
+        |other: &Installed| line(system, other).is_some_and(|(found, its)| found == own && its > version);
     Ok(store::installed_for(system, release)?.iter().any(newer))
 }
 
 /// Moves a module to where `rollback` finds it; of its line only this one stays there.
 pub(crate) fn set_aside(system: &System, release: &KernelRelease, module: &Installed) -> Result<(), Error> {
+    let own = line(system, module).map(|(line, _)| line);
     durable::rename(system, &module.path(), &module.previous_path())?;
-    let line = |other: &Installed| store::line_of(&other.name()).map(|(line, _)| line);
     for other in store::previous_for(system, release)? {
-        if other.file != module.file && line(&other).is_some() && line(&other) == line(module) {
+        let its = store::line_of(&other.name()).map(|(line, _)| line);
+        if other.file != module.file && its.is_some() && its == own {
             durable::remove(system, &other.previous_path())?;
         }
     }
@@ -175,36 +226,27 @@ pub(crate) fn prune(system: &System, console: &mut Console<'_>, dry_run: bool) -
         });
     }
     let gone = |release: &str| {
-        release != running.as_str()
+        // Other directories are not ours.
+        KernelRelease::new(release).is_ok_and(|release| release != running)
             && !["/lib/modules/", "/usr/lib/modules/", "/boot/vmlinuz-"]
                 .iter()
                 .any(|start| system.exists(&format!("{start}{release}")))
     };
-    for release in system.names(store::DIRECTORY)? {
-        if !gone(&release) {
+    for module in store::installed(system)?.into_iter().filter(|module| gone(&module.release)) {
+        let (name, release) = (module.name(), &module.release);
+        if dry_run {
+            console.say(format_args!("would uninstall {name} ({release})"));
             continue;
         }
-        let Ok(kernel) = KernelRelease::new(&release) else {
-            continue;
-        };
-        for module in store::installed_for(system, &kernel)? {
-            let name = module.name();
-            if dry_run {
-                console.say(format_args!("would uninstall {name} ({release})"));
-                continue;
-            }
-            console.say(format_args!("uninstalling {name} ({release})"));
-            recorded(system, console, What::Prune, &name, &release, |_| {
-                durable::remove(system, &module.path())
-            })?;
-        }
-        if !dry_run {
-            for module in store::previous_for(system, &kernel)? {
-                durable::remove(system, &module.previous_path())?;
-            }
-            durable::remove_empty_dirs(system, &format!("{}/{release}", store::PREVIOUS), store::DIRECTORY);
-            durable::remove_empty_dirs(system, &format!("{}/{release}", store::DIRECTORY), store::DIRECTORY);
-        }
+        console.say(format_args!("uninstalling {name} ({release})"));
+        recorded(system, console, What::Prune, &name, release, |_| durable::remove(system, &module.path()))?;
     }
+    if dry_run {
+        return Ok(());
+    }
+    for module in store::previous(system)?.into_iter().filter(|module| gone(&module.release)) {
+        durable::remove(system, &module.previous_path())?;
+    }
+    tidy(system);
     Ok(())
 }

@@ -53,16 +53,16 @@ pub(crate) fn manifest(system: &System, name: &str) -> Result<Option<Manifest>, 
             return Ok(Some(manifest));
         }
     }
-    let Some(installed) = store::named(system, &system.release()?, name)? else {
+    if loaded.is_none() {
         return Ok(None);
-    };
-    let source = store::source(system, &installed);
-    let Ok(file) = ModuleFile::open(&source) else {
-        return Ok(None);
-    };
-    let Ok(module) = file.module(&source) else {
-        return Ok(None);
-    };
-    let same = loaded.is_some() && module.build_id() == loaded;
-    Ok(if same { module.manifest().ok().flatten() } else { None })
+    }
+    let installed = store::installed_for(system, &system.release()?)?;
+    let (named, others): (Vec<_>, Vec<_>) = installed.iter().partition(|module| module.name() == name);
+    Ok(named.into_iter().chain(others).find_map(|installed| {
+        let source = store::source(system, installed);
+        let file = ModuleFile::open(&source).ok()?;
+        let module = file.module(&source).ok()?;
+        let same = module.build_id() == loaded && module.name().is_ok_and(|its| its.as_str() == name);
+        if same { module.manifest().ok().flatten() } else { None }
+    }))
 }

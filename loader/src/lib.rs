@@ -36,16 +36,20 @@ mod info;
 mod install;
 mod kmsg;
 mod known;
+mod layout;
 mod list;
 mod livepatch;
 mod load;
 mod lock;
 mod module_file;
+mod overrides;
 mod poke;
+mod product;
 mod record;
 mod rollback;
 mod status;
 mod store;
+mod sys;
 mod system;
 mod tasks;
 mod transition;
@@ -63,7 +67,7 @@ use console::Console;
 pub use check::Refusal;
 pub use cli::command;
 pub use error::Error;
-pub use system::{Image, Kernel, Linux, System};
+pub use system::{BpfLink, Image, Kernel, Linux, System};
 
 /// Runs the command line `arguments` (the program's name first) and returns the exit code. Progress and listings go to
 /// `out`, everything else to `err`.
@@ -76,7 +80,7 @@ pub fn main(
     let mut console = Console::new(out, err);
     let result = match cli::parse(arguments) {
         Parsed::Verb { verb, root: Some(root) } if root != Path::new("/") => {
-            run(verb, &System::offline(root), &mut console)
+            offline(&root).and_then(|system| run(verb, &system, &mut console))
         }
         Parsed::Verb { verb, .. } => run(verb, system, &mut console),
         Parsed::Help(text) => {
@@ -107,6 +111,7 @@ fn run(verb: Verb, system: &System, console: &mut Console<'_>) -> Result<(), Err
         }
         system.kernel().heed_signals();
         lock::take(system, console, name)?;
+        layout::migrate(system, console);
     }
     match verb {
         Verb::Load { no_check, allow_older, patience, target } => {
@@ -118,7 +123,8 @@ fn run(verb: Verb, system: &System, console: &mut Console<'_>) -> Result<(), Err
         }
         Verb::Unload { patience, target } => match target.module {
             Some(module) => {
-                unload::recorded_one(system, console, &store::module_name(&module)?, patience.for_unload())
+                let name = store::loaded_name(system, console, &module)?;
+                unload::recorded_one(system, console, &name, patience.for_unload())
             }
             None => unload::all(system, console, patience.for_unload()),
         },
@@ -153,6 +159,22 @@ fn run(verb: Verb, system: &System, console: &mut Console<'_>) -> Result<(), Err
         Verb::Help => {
             console.note(cli::USAGE);
             Ok(())
+        }
+    }
+}
+
+/// The machine that `--root` names. A directory that is not there is no empty machine.
+fn offline(root: &Path) -> Result<System, Error> {
+    match std::fs::metadata(root) {
+        Ok(found) if found.is_dir() => Ok(System::offline(root.to_owned())),
+        found => {
+            let why = found.map_or_else(|error| error.to_string(), |_| "it is no directory".to_owned());
+            let why = why.split(" (os error").next().unwrap_or_default().to_owned();
+            let message = format!(
+                "--root {} cannot be used: {why}; name the directory that holds the other system's /var and /etc",
+                root.display()
+            );
+            Err(Error::Argument { message, code: 2 })
         }
     }
 }

@@ -16,7 +16,7 @@ struct Document {
     stalled: Vec<Task>,
     hidden_tasks: usize,
     installed: Vec<Installed>,
-    /// Where the kernel says which patch is on top (6.13 and later).
+    /// Where the kernel says which patch is on top (6.14 and later).
     #[serde(skip_serializing_if = "Option::is_none")]
     functions: Option<Vec<Function>>,
 }
@@ -48,7 +48,9 @@ pub(crate) fn run(system: &System, console: &mut Console<'_>, json: bool) -> Res
         Some(patch) => tasks::stalled(system, &patch.module)?,
         None => Stalled::default(),
     };
-    let installed = store::installed(system)?;
+    let mut installed = store::installed(system)?;
+    // What is no file is no module; `status` and `load --all` name it.
+    installed.retain(|module| module.fault.is_none());
     let functions = livepatch::functions(system, &patches)?;
     if json {
         let row = |module: &store::Installed| Installed {

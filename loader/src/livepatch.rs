@@ -130,7 +130,7 @@ pub(crate) struct Function {
 }
 
 /// The functions that these patches patch now, each once, with the patch that is on top; ordered by object and function. `None`
-/// where the kernel does not say which patch is on top (`stack_order` came with 6.13).
+/// where the kernel does not say which patch is on top (`stack_order` came with 6.14).
 pub(crate) fn functions(system: &System, patches: &[String]) -> Result<Option<Vec<Function>>, Error> {
     let mut known = false;
     let mut top: BTreeMap<(String, String), (u64, String)> = BTreeMap::new();

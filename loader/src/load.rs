@@ -12,7 +12,7 @@ use crate::kmsg::Log;
 use crate::livepatch::{self, State};
 use crate::module_file::{self, ModuleFile, refused};
 use crate::record::{What, recorded};
-use crate::store::{self, Source};
+use crate::store::{self, Installed, Source};
 use crate::transition::{self, OnStall, Outcome, Patience};
 use crate::unload::{self, BUSY_ATTEMPTS, BUSY_INTERVAL, Voice};
 use crate::{Error, Refusal, System, check, known, trial};
@@ -34,10 +34,17 @@ pub(crate) struct Request {
 /// from being loaded; one that may have crashed an earlier boot is left out.
 pub(crate) fn all(system: &System, console: &mut Console<'_>, request: &Request) -> Result<(), Error> {
     let installed = store::installed_for(system, &system.release()?)?;
-    let (modules, older) = store::newest(installed);
-    for (module, newer) in older {
+    let choice = store::choose(installed, |module| module.module(system));
+    for (module, newer) in &choice.older {
         console.say(format_args!("not loading {}: {newer} is newer", module.name()));
     }
+    for (module, twin) in &choice.twins {
+        let (path, other) = (module.shown(), twin.shown());
+        let what =
+            if store::same_bytes(system, module, twin) { "the same module" } else { "another build of it" };
+        console.warn(format_args!("not loading {path}: {other} holds {what}; uninstall one of them"));
+    }
+    let modules = choice.load;
     let total = modules.len();
     let mut failed = 0;
     let end = system.kernel().now() + request.patience.deadline.unwrap_or(BUDGET);
@@ -46,7 +53,15 @@ pub(crate) fn all(system: &System, console: &mut Console<'_>, request: &Request)
         let deadline = Some(left.min(request.patience.deadline.unwrap_or(Duration::from_secs(75))));
         let request = Request { patience: Patience { deadline, ..request.patience }, ..*request };
         let source = store::source(system, &module);
-        let loaded = skip_unconfirmed(system, console, &source)
+        if !request.allow_older
+            && let Some(newer) = enabled_newer(system, &module)?
+        {
+            console.say(format_args!("not loading {}: {newer}, which is enabled, is newer", module.name()));
+            continue;
+        }
+        let loaded = module
+            .usable()
+            .and_then(|()| skip_unconfirmed(system, console, &source))
             .and_then(|()| recorded_one(system, console, &source, &request));
         if let Err(error) = loaded {
             if matches!(error, Error::Interrupted { .. }) {
@@ -57,6 +72,22 @@ pub(crate) fn all(system: &System, console: &mut Console<'_>, request: &Request)
         }
     }
     if failed == 0 { Ok(()) } else { Err(Error::SomeFailed { action: "loaded", failed, total }) }
+}
+
+/// A newer version of the module's line that is enabled: it stays until the next boot, and the module that is installed, an
+/// older one, does not take its place.
+pub(crate) fn enabled_newer(system: &System, module: &Installed) -> Result<Option<String>, Error> {
+    let inside = module.module(system).map(|name| name.to_string()).unwrap_or_default();
+    let Some((line, version)) = store::line(module, &inside) else {
+        return Ok(None);
+    };
+    for patch in livepatch::patches(system)? {
+        let newer = store::line_of(&patch).is_some_and(|(other, its)| other == line && its > version);
+        if newer && livepatch::state(system, &patch)?.is_some_and(State::is_on) {
+            return Ok(Some(patch));
+        }
+    }
+    Ok(None)
 }
 
 /// An error for a patch that was loaded in a boot which ended neither confirmed nor in good order.
@@ -113,6 +144,7 @@ fn one(
     (name, module): (&ModuleName, Option<&Module<'_>>),
     request: &Request,
 ) -> Result<(), Error> {
+    let mut unchecked = Vec::new();
     if let Some(module) = module.filter(|_| request.check) {
         let verdict = check::judge(system, module, request.allow_older)?;
         for warning in &verdict.warnings {
@@ -121,6 +153,7 @@ fn one(
         if !verdict.refusals.is_empty() {
             return Err(Error::Refused { path: source.shown.clone(), refusals: verdict.refusals });
         }
+        unchecked = verdict.unchecked;
     }
     // What is left of it from before, replaced or disabled, patches nothing.
     match livepatch::is_loaded_livepatch(system, name)? {
@@ -143,7 +176,12 @@ fn one(
     if let Some(module) = module {
         known::remember(system, console, name.as_str(), module);
     }
-    finish(system, console, name, request.patience)
+    finish(system, console, name, request.patience)?;
+    // It is in effect, but that does not answer what could not be asked before.
+    for unchecked in unchecked {
+        console.warn(format_args!("{name}: not checked: {unchecked}"));
+    }
+    Ok(())
 }
 
 /// Whether the patch is loaded and enabled, or could be turned round on its way out.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `rollback`: back to the version of a line before its newest, on disk and, where the kernel allows it, in the kernel.
 
+use std::path::Path;
+
 use klp_module::Manifest;
 
 use crate::console::Console;
@@ -34,19 +36,18 @@ pub(crate) fn run(
 ) -> Result<(), Error> {
     let release = system.release()?;
     let name = chosen_line(system, line)?;
-    let of_line = |installed: bool| {
-        let name = name.clone();
-        move |module: Installed| {
-            let (line, version) = store::line_of(&module.name())?;
-            (line == name).then_some(Candidate { module, version, installed })
-        }
+    let candidate = |module: Installed, installed: bool| {
+        let line = if installed { install::line(system, &module) } else { store::line_of(&module.name()) };
+        let (line, version) = line?;
+        (line == name).then_some(Candidate { module, version, installed })
     };
-    let mut all: Vec<Candidate> =
-        store::installed_for(system, &release)?.into_iter().filter_map(of_line(true)).collect();
+    let there = store::installed_for(system, &release)?;
+    let mut all: Vec<Candidate> = there.into_iter().filter_map(|module| candidate(module, true)).collect();
     let Some(current) = all.iter().map(|candidate| candidate.version).max() else {
         return Err(nothing(&format!("no patch of the line kpatch_{name} is installed for {release}")));
     };
-    all.extend(store::previous_for(system, &release)?.into_iter().filter_map(of_line(false)));
+    let kept = store::previous_for(system, &release)?;
+    all.extend(kept.into_iter().filter_map(|module| candidate(module, false)));
     let (newest, rest): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|candidate| candidate.installed && candidate.version == current);
     let target = rest.into_iter().filter(|candidate| candidate.version < current).max_by_key(|c| c.version);
@@ -84,12 +85,17 @@ fn nothing(message: &str) -> Error {
 
 /// The line that is meant: the named one, or the only one.
 fn chosen_line(system: &System, argument: Option<&str>) -> Result<String, Error> {
-    let installed = store::installed_for(system, &system.release()?)?;
+    let release = system.release()?;
+    let installed = store::installed_for(system, &release)?;
     let mut lines: Vec<String> =
-        installed.iter().filter_map(|module| store::line_of(&module.name())).map(|(line, _)| line).collect();
+        installed.iter().filter_map(|module| install::line(system, module)).map(|(line, _)| line).collect();
+    lines.sort_unstable();
     lines.dedup();
     if let Some(argument) = argument {
-        let wanted = store::normalized(argument);
+        // A file's name, or its path, stands for the module in it.
+        let wanted = store::name_in_file(Path::new(argument))?
+            .or_else(|| Some(store::named(system, &release, argument).ok()??.module(system)?.to_string()))
+            .unwrap_or_else(|| store::normalized(argument));
         let line = store::line_of(&wanted)
             .map_or_else(|| wanted.strip_prefix("kpatch_").unwrap_or(&wanted).to_owned(), |(line, _)| line);
         return Ok(line);

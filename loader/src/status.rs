@@ -7,8 +7,9 @@ use serde::Serialize;
 use crate::console::Console;
 use crate::livepatch::{self, State};
 use crate::module_file::{ModuleFile, build_of};
+use crate::overrides::{self, Bypasses};
 use crate::tasks::{self, Task};
-use crate::{Error, System, install, known, store, transition, trial};
+use crate::{Error, System, install, known, load, store, transition, trial};
 
 /// Where a machine stands.
 #[derive(Serialize)]
@@ -23,6 +24,12 @@ pub(crate) struct Status {
     /// CVEs that enabled patches repair, whose transition is complete.
     pub(crate) fixed: Vec<String>,
     next_boot: NextBoot,
+    /// What answers in the place of replaced functions, so that a fix is off, and what may.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bypassed: Vec<String>,
+    /// What could not be looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_checked: Vec<String>,
     pub(crate) verdict: Verdict,
     reason: String,
 }
@@ -165,7 +172,10 @@ pub(crate) fn gather(system: &System) -> Result<Status, Error> {
     fixed.sort();
     fixed.dedup();
     let store = installed(system, &patches)?;
-    let (verdict, reason) = judge(system, &patches, transition.as_ref(), &store);
+    let on: Vec<&str> =
+        patches.iter().filter(|patch| patch.state.is_on()).map(|patch| patch.module.as_str()).collect();
+    let bypasses = overrides::of_patches(system, &on)?;
+    let (verdict, reason) = judge(system, &patches, transition.as_ref(), &store, &bypasses);
     let next_boot = NextBoot { service: service(system), loads: store.loads, skips: store.skips };
     Ok(Status {
         schema: "ferrograft.kpatch.status/1",
@@ -175,6 +185,8 @@ pub(crate) fn gather(system: &System) -> Result<Status, Error> {
         transition,
         fixed,
         next_boot,
+        bypassed: bypasses.certain.into_iter().chain(bypasses.possible).collect(),
+        not_checked: bypasses.unchecked,
         verdict,
         reason,
     })
@@ -189,14 +201,29 @@ struct Store {
     skips: Vec<String>,
     /// Sentences on what is not in effect now.
     behind: Vec<String>,
+    /// Sentences on what is in effect and newer than what is installed.
+    ahead: Vec<String>,
     /// Sentences on what this user may not look at.
     hidden: Vec<String>,
 }
 
 fn installed(system: &System, patches: &[Patch]) -> Result<Store, Error> {
-    let (newest, _) = store::newest(store::installed_for(system, &system.release()?)?);
+    let choice =
+        store::choose(store::installed_for(system, &system.release()?)?, |module| module.module(system));
     let mut found = Store::default();
-    for installed in newest {
+    for (left_out, other) in &choice.twins {
+        if !store::same_bytes(system, left_out, other) {
+            let (one, other) = (left_out.shown(), other.shown());
+            found
+                .behind
+                .push(format!("{one} and {other} hold two builds of one module: uninstall one of them"));
+        }
+    }
+    for installed in choice.load {
+        if let Err(error) = installed.usable() {
+            found.behind.push(sentence(&installed, &error));
+            continue;
+        }
         let source = store::source(system, &installed);
         let opened = ModuleFile::open(&source);
         let parsed = match &opened {
@@ -222,7 +249,12 @@ fn installed(system: &System, patches: &[Patch]) -> Result<Store, Error> {
         let on = patches.iter().any(|patch| patch.module == name && patch.state.is_on());
         let other = known::loaded_build(system, &name)?
             .is_some_and(|loaded| module.build_id().is_some_and(|id| id != loaded));
-        if !on {
+        let newer = if on { None } else { load::enabled_newer(system, &installed)? };
+        if let Some(newer) = newer {
+            found
+                .ahead
+                .push(format!("{newer} is newer than the installed {name}, which the next boot loads"));
+        } else if !on {
             found.behind.push(format!("{name} is installed but not loaded"));
         } else if other {
             found.behind.push(format!("the loaded {name} is another build than the installed one"));
@@ -258,6 +290,7 @@ fn judge(
     patches: &[Patch],
     transition: Option<&Transition>,
     store: &Store,
+    bypasses: &Bypasses,
 ) -> (Verdict, String) {
     if !system.exists(livepatch::DIRECTORY) {
         return (Verdict::Unknown, "the running kernel has no live patching".to_owned());
@@ -277,6 +310,9 @@ fn judge(
             format!("{skips} is left out at boot: an earlier boot with it ended unclean"),
         );
     }
+    if !bypasses.certain.is_empty() {
+        return (Verdict::Outdated, bypasses.certain.join("; "));
+    }
     if !store.behind.is_empty() {
         return (Verdict::Outdated, store.behind.join("; "));
     }
@@ -287,7 +323,10 @@ fn judge(
         patches.iter().filter(|patch| patch.state.is_on()).map(|patch| patch.module.as_str()).collect();
     match on.as_slice() {
         [] => (Verdict::Current, "no patch is installed for this kernel, none is loaded".to_owned()),
-        on => (Verdict::Current, format!("in effect: {}", on.join(", "))),
+        on => {
+            let ahead: String = store.ahead.iter().map(|sentence| format!("; {sentence}")).collect();
+            (Verdict::Current, format!("in effect: {}{ahead}", on.join(", ")))
+        }
     }
 }
 
@@ -325,6 +364,12 @@ fn show(console: &mut Console<'_>, status: &Status) {
         status.fixed.join(", ")
     };
     console.say(format_args!("Fixed:       {fixed}"));
+    for sentence in &status.bypassed {
+        console.say(format_args!("Bypassed:    {sentence}"));
+    }
+    for sentence in &status.not_checked {
+        console.say(format_args!("Not checked: {sentence}"));
+    }
     let NextBoot { service, loads, skips } = &status.next_boot;
     let loads = if loads.is_empty() { "nothing".to_owned() } else { loads.join(", ") };
     console.say(match service {

@@ -3,8 +3,8 @@
 //! calls in their place.
 
 use std::cell::{OnceCell, RefCell};
-use std::fs::{self, File};
-use std::io::{self, IsTerminal, Read};
+use std::fs::{self, File, FileType};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,6 +24,19 @@ pub enum Image<'a> {
     File(&'a File),
     /// Its bytes, where the file is compressed.
     Bytes(&'a [u8]),
+}
+
+/// A BPF program that is attached to a function of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BpfLink {
+    /// The link's id.
+    pub id: u32,
+    /// The program's id.
+    pub program: u32,
+    /// `enum bpf_attach_type`.
+    pub attach_type: u32,
+    /// The function: BTF object and type.
+    pub target: (u32, u32),
 }
 
 /// What cannot be done through files: insertion, removal, signals, services and time.
@@ -63,6 +76,14 @@ pub trait Kernel {
 
     /// Whether a person sees the standard error, and with it progress.
     fn shows_progress(&self) -> bool;
+
+    /// The BPF links by which programs are attached to functions of the kernel (bpf(2)).
+    ///
+    /// # Errors
+    /// What the kernel answers; `ENOSYS` where it has no BPF, `EPERM` without CAP_SYS_ADMIN.
+    fn bpf_tracing_links(&self) -> Result<Vec<BpfLink>, Errno> {
+        Err(Errno::NOSYS)
+    }
 }
 
 /// The running kernel.
@@ -142,6 +163,10 @@ impl Kernel for Linux {
 
     fn shows_progress(&self) -> bool {
         io::stderr().is_terminal()
+    }
+
+    fn bpf_tracing_links(&self) -> Result<Vec<BpfLink>, Errno> {
+        crate::sys::bpf_tracing_links()
     }
 }
 
@@ -245,28 +270,6 @@ impl System {
         }
     }
 
-    /// As [`System::read`], for the long lists of tracefs: the kernel walks all of a list anew for each read, also for the
-    /// one that finds its end, so that none is made that need not be. (It fills pages: half a page is the last one.)
-    pub(crate) fn read_list(&self, path: &str) -> Result<Option<String>, Error> {
-        const PAGE: usize = 4096;
-        let read = || -> io::Result<Vec<u8>> {
-            let mut file = File::open(self.path(path))?;
-            let (mut bytes, mut buffer) = (Vec::new(), vec![0; 16 * PAGE]);
-            loop {
-                let length = file.read(&mut buffer)?;
-                bytes.extend_from_slice(buffer.get(..length).unwrap_or_default());
-                if length < PAGE / 2 {
-                    return Ok(bytes);
-                }
-            }
-        };
-        match read() {
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-            Err(error) if is_gone(path, &error) => Ok(None),
-            Err(source) => Err(Error::file("read", path, source)),
-        }
-    }
-
     /// As [`System::read`], the bytes as they are.
     pub(crate) fn read_bytes(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
         match fs::read(self.path(path)) {
@@ -288,24 +291,44 @@ impl System {
 
     /// The names in a directory, hidden ones left out, in order; none when there is no such directory.
     pub(crate) fn names(&self, directory: &str) -> Result<Vec<String>, Error> {
+        let all = self.entries(directory)?;
+        Ok(all.into_iter().map(|entry| entry.name).filter(|name| !name.starts_with('.')).collect())
+    }
+
+    /// All that is in a directory, hidden entries too, in the order of their names; nothing when there is no such directory.
+    pub(crate) fn entries(&self, directory: &str) -> Result<Vec<Entry>, Error> {
         let error = |source| Error::file("list", directory, source);
-        let entries = match fs::read_dir(self.path(directory)) {
-            Ok(entries) => entries,
+        let found = match fs::read_dir(self.path(directory)) {
+            Ok(found) => found,
             Err(source) if is_gone(directory, &source) => return Ok(Vec::new()),
             Err(source) => return Err(error(source)),
         };
-        let mut names = Vec::new();
-        for entry in entries {
+        let mut entries = Vec::new();
+        for entry in found {
             match entry {
-                Ok(entry) => names.push(entry.file_name().to_string_lossy().into_owned()),
+                Ok(entry) => entries.push(Entry {
+                    name: entry.file_name().to_string_lossy().into_owned(),
+                    is_utf8: entry.file_name().to_str().is_some(),
+                    // The type comes with the name, without a system call; it is unknown where the file has gone since.
+                    kind: entry.file_type().ok(),
+                }),
                 Err(source) if is_gone(directory, &source) => break,
                 Err(source) => return Err(error(source)),
             }
         }
-        names.retain(|name| !name.starts_with('.'));
-        names.sort_unstable();
-        Ok(names)
+        entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        Ok(entries)
     }
+}
+
+/// An entry of a directory.
+pub(crate) struct Entry {
+    /// Its name; bytes that are no UTF-8 are replaced.
+    pub(crate) name: String,
+    /// Whether the name is UTF-8, so that a path with it leads to the entry.
+    pub(crate) is_utf8: bool,
+    /// What it is, a link not followed.
+    pub(crate) kind: Option<FileType>,
 }
 
 /// Whether a file is not there, or no longer: sysfs answers ENODEV to who has it open, procfs ESRCH; of other file systems

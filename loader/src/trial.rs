@@ -12,9 +12,10 @@ use crate::console::Console;
 use crate::durable::{self, Kind};
 use crate::record::{self, What, rfc3339};
 use crate::system::Backoff;
-use crate::{Error, System};
+use crate::{Error, System, layout, store};
 
-const DIRECTORY: &str = "/var/lib/kpatch/.trial";
+/// How a note's file is called, before the module's name.
+const NOTE: &str = ".trial-";
 
 /// The same for this boot only: what `kpatch-settle.path` watches. (A note of an earlier boot stays above.)
 const THIS_BOOT: &str = "/run/kpatch/trial";
@@ -23,7 +24,7 @@ const THIS_BOOT: &str = "/run/kpatch/trial";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Trial {
     pub(crate) module: String,
-    /// Which build of it: see [`crate::module_file::Loaded::id`].
+    /// Which build of it: see [`crate::module_file::build_of`].
     pub(crate) build: String,
     pub(crate) kernel: String,
     /// The kernel's id of the boot in which it was loaded.
@@ -41,8 +42,14 @@ impl Trial {
     }
 }
 
-fn path(module: &str) -> String {
-    format!("{DIRECTORY}/{module}")
+/// The file of a module's note.
+pub(crate) fn path(module: &str) -> String {
+    format!("{}/{NOTE}{module}", store::DIRECTORY)
+}
+
+/// Where an earlier version wrote it: there until a verb that changes something moves it ([`layout::migrate`]).
+fn old_path(module: &str) -> String {
+    format!("{}/{module}", layout::OLD_TRIALS)
 }
 
 fn uptime(system: &System) -> Result<u64, Error> {
@@ -80,6 +87,7 @@ pub(crate) fn end(system: &System, console: &mut Console<'_>, module: &str) {
 
 fn forget(system: &System, module: &str) -> Result<(), Error> {
     durable::remove(system, &path(module))?;
+    durable::remove(system, &old_path(module))?;
     durable::remove(system, &format!("{THIS_BOOT}/{module}"))
 }
 
@@ -91,14 +99,24 @@ pub(crate) fn unconfirmed(system: &System, module: &str, build: &str) -> Result<
 
 fn read(system: &System, module: &str) -> Result<Option<Trial>, Error> {
     // One that is damaged was never completed: replace() does not leave such.
-    Ok(system.read(&path(module))?.and_then(|text| serde_json::from_str(&text).ok()))
+    let text = match system.read(&path(module))? {
+        Some(text) => Some(text),
+        None => system.read(&old_path(module))?,
+    };
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
 /// All notes, in order.
 pub(crate) fn all(system: &System) -> Result<Vec<Trial>, Error> {
+    let entries = system.entries(store::DIRECTORY)?;
+    let mut modules: Vec<String> =
+        entries.iter().filter_map(|entry| entry.name.strip_prefix(NOTE)).map(str::to_owned).collect();
+    modules.extend(system.names(layout::OLD_TRIALS)?);
+    modules.sort_unstable();
+    modules.dedup();
     let mut found = Vec::new();
-    for name in system.names(DIRECTORY)? {
-        found.extend(read(system, &name)?);
+    for module in modules {
+        found.extend(read(system, &module)?);
     }
     Ok(found)
 }
@@ -115,6 +133,7 @@ pub(crate) fn confirm(system: &System, console: &mut Console<'_>, settle: Durati
         let ended = system.kernel().interrupted().is_some();
         if left.is_zero() || ended {
             crate::lock::take(system, console, "confirm")?;
+            layout::migrate(system, console);
             for trial in mine {
                 let why = if ended {
                     "the machine is being shut down in good order"

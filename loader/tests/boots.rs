@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use support::{Machine, RELEASE, module_named};
 
-const TRIAL: &str = "/var/lib/kpatch/.trial/cmdline_c";
+const TRIAL: &str = "/var/lib/kpatch/.trial-cmdline_c";
 
 fn installed() -> Machine {
     let machine = Machine::new();

@@ -333,6 +333,9 @@ fn json_is_as_the_schemas_say() {
             machine.files.write("/sys/kernel/livepatch/kpatch_k_1_1/stack_order", "1\n");
             machine.files.write("/sys/kernel/livepatch/kpatch_k_1_1/vmlinux/patched", "1\n");
             machine.files.write("/sys/kernel/livepatch/kpatch_k_1_1/vmlinux/f,1/.keep", "");
+            // What may answer in a function's place, and what could not be looked at.
+            machine.files.write(TRACED, "f (1) R   D   M \ttramp: x\n");
+            std::fs::remove_file(machine.files.path(KPROBES)).unwrap();
         }
         for arguments in
             [&["list"][..], &["status"], &["history"], &["info", &path], &["check", &path], &["info", "fix"]]

@@ -99,7 +99,7 @@ fn compressed_modules_are_installed_loaded_and_shown() {
         assert!(machine.run(&["list"]).out.contains(&format!("\ncmdline_c ({RELEASE})\n")));
         assert!(machine.run(&["info", "cmdline_c"]).out.contains("name:           cmdline_c\n"));
         let ran = machine.run(&["load", "--all"]);
-        assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+        assert_eq!((ran.code, ran.complaints().as_str()), (0, ""));
         assert!(machine.files.exists("/sys/kernel/livepatch/cmdline_c"));
         assert_eq!(machine.run(&["uninstall", "cmdline-c"]).code, 0);
         let cut = machine.file(&format!("cut.ko.{suffix}"), &bytes[..700]);
@@ -168,7 +168,7 @@ fn two_versions(states: [&str; 2]) -> Machine {
 fn the_replaced_module_is_kept_and_rollback_goes_back_to_it() {
     let machine = two_versions(["", ""]);
     assert_eq!(machine.run(&["uninstall", "kpatch-k-1-1.ko"]).code, 0);
-    assert!(machine.files.exists(&format!("{STORE}/.previous/{RELEASE}/kpatch-k-1-1.ko")));
+    assert!(machine.files.exists(&format!("{STORE}/.previous-{RELEASE}:kpatch-k-1-1.ko")));
     assert!(!machine.run(&["list"]).out.contains("kpatch_k_1_1"), "it is not listed");
 
     let ran = machine.run(&["rollback"]);
@@ -180,7 +180,7 @@ loading patch module: {STORE}/{RELEASE}/kpatch-k-1-1.ko
 "
         )
     );
-    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert_eq!((ran.code, ran.complaints().as_str()), (0, ""));
     assert!(machine.files.exists(&format!("{STORE}/{RELEASE}/kpatch-k-1-1.ko")));
     assert!(!machine.files.exists(&format!("{STORE}/{RELEASE}/kpatch-k-1-2.ko")));
     let ran = machine.run(&["rollback"]);
@@ -224,7 +224,9 @@ fn modules_of_kernels_that_are_gone_are_pruned() {
     machine.install("6.1.0-1", "gone.ko");
     machine.install("6.1.0-2", "there.ko");
     machine.install("6.1.0-3", "image.ko");
-    machine.files.write(&format!("{STORE}/.previous/6.1.0-1/old.ko"), MODULE);
+    machine.files.write(&format!("{STORE}/.previous-6.1.0-1:old.ko"), MODULE);
+    machine.files.write(&format!("{STORE}/.previous-6.1.0-9:kept-alone.ko"), MODULE);
+    machine.files.write(&format!("{STORE}/backup/not-a-kernel.ko"), MODULE);
     let ran = machine.run(&["uninstall", "--prune"]);
     assert_eq!(ran.code, 1, "without any sign of kernels nothing is pruned");
     machine.files.write("/lib/modules/6.1.0-2/modules.dep", "");
@@ -235,8 +237,11 @@ fn modules_of_kernels_that_are_gone_are_pruned() {
     let ran = machine.run(&["uninstall", "--prune"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "uninstalling gone (6.1.0-1)\n"));
     assert!(!machine.files.exists(&format!("{STORE}/6.1.0-1")));
-    assert!(!machine.files.exists(&format!("{STORE}/.previous/6.1.0-1")));
-    for file in [&format!("{RELEASE}/running.ko"), "6.1.0-2/there.ko", "6.1.0-3/image.ko"] {
+    for gone in [".previous-6.1.0-1:old.ko", ".previous-6.1.0-9:kept-alone.ko"] {
+        assert!(!machine.files.exists(&format!("{STORE}/{gone}")), "{gone}");
+    }
+    let running = format!("{RELEASE}/running.ko");
+    for file in [running.as_str(), "6.1.0-2/there.ko", "6.1.0-3/image.ko", "backup/not-a-kernel.ko"] {
         assert!(machine.files.exists(&format!("{STORE}/{file}")), "{file}");
     }
 }

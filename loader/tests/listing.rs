@@ -31,7 +31,7 @@ fn all_states_and_all_kernels_are_listed() {
     machine.install(RELEASE, "another.ko");
     machine.install("6.1.0-56-amd64", "old_one.ko");
     machine.files.write("/var/lib/kpatch/6.1.0-56-amd64/notes.txt", "");
-    machine.files.write("/var/lib/kpatch/.previous/kept.ko", "");
+    machine.files.write("/var/lib/kpatch/.previous-6.1.0-56-amd64:kept.ko", "");
     machine.files.write("/var/lib/kpatch/stray.ko", "");
     let ran = machine.run(&["list"]);
     assert_eq!(

@@ -17,7 +17,7 @@ fn a_module_is_inserted_and_in_effect_at_once() {
     let path = machine.file("some-name.ko", MODULE);
     let ran = machine.run(&["load", &path]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "loading patch module: /tmp/some-name.ko\n"));
-    assert_eq!(ran.err, "");
+    assert_eq!(ran.complaints(), "");
     assert_eq!(machine.calls(), ["insert"]);
     assert_eq!(machine.waited(), Duration::ZERO);
 }
@@ -79,7 +79,7 @@ transition complete (2 seconds)
 "
     );
     assert_eq!(
-        ran.err,
+        ran.complaints(),
         "kpatch: Livepatch process signaling is performed automatically on your system.
 kpatch: Skipping manual process signaling.
 "
@@ -106,7 +106,7 @@ fn a_kernel_with_a_signal_file_is_signalled() {
         "{}",
         ran.out
     );
-    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert_eq!((ran.code, ran.complaints().as_str()), (0, ""));
 }
 
 #[test]
@@ -435,6 +435,7 @@ fn a_closed_output_does_not_interrupt_a_load() {
     let machine = Machine::new();
     let path = machine.file("a.ko", MODULE);
     let (code, err) = machine.run_closed(&["load", &path]);
-    assert_eq!((code, err.as_str()), (1, "kpatch: cannot write the output: broken pipe\n"));
+    assert_eq!(code, 1);
+    assert!(err.ends_with("kpatch: cannot write the output: broken pipe\n"), "{err}");
     assert_eq!(machine.calls(), ["insert"]);
 }

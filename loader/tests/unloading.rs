@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use support::Machine;
+use support::{MODULE, Machine, RELEASE};
 
 const WAITING: &str = "waiting (up to 15 seconds) for patch transition to complete...\n";
 
@@ -66,6 +66,67 @@ fn a_replaced_patch_is_only_removed() {
     let ran = machine.run(&["unload", "old-fix"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "unloading patch module: old_fix\n"));
     assert_eq!(ran.err, "");
+    assert_eq!(machine.calls(), ["remove old_fix"]);
+    assert!(!machine.files.exists("/sys/module/old_fix"));
+}
+
+/// What `kpatch load renamed.ko` has loaded is called as the module in the file is.
+#[test]
+fn a_file_stands_for_the_module_in_it() {
+    for (file, bytes) in [
+        ("renamed.ko", MODULE),
+        ("renamed.ko.gz", include_bytes!("../../klp-module/tests/data/cmdline_c.ko.gz")),
+        ("renamed.ko.xz", include_bytes!("../../klp-module/tests/data/cmdline_c.ko.xz")),
+        ("renamed.ko.zst", include_bytes!("../../klp-module/tests/data/cmdline_c.ko.zst")),
+    ] {
+        let machine = Machine::new();
+        let path = machine.file(file, bytes);
+        assert_eq!(machine.run(&["load", &path]).code, 0);
+        machine.after(Duration::from_millis(3), |files| files.disabled("cmdline_c"));
+        let ran = machine.run(&["unload", &path]);
+        assert_eq!(
+            ran.out, "disabling patch module: cmdline_c\nunloading patch module: cmdline_c\n",
+            "{file}"
+        );
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+        assert_eq!(machine.calls(), ["insert", "remove cmdline_c"]);
+    }
+}
+
+#[test]
+fn the_name_of_an_installed_file_stands_for_the_module_in_it() {
+    for argument in ["some-name", "some_name", "some-name.ko", "cmdline_c", "cmdline-c"] {
+        let machine = Machine::new();
+        machine.install(RELEASE, "some-name.ko");
+        machine.files.patch("cmdline_c", true, false);
+        machine.after(Duration::from_millis(3), |files| files.disabled("cmdline_c"));
+        let ran = machine.run(&["unload", argument]);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{argument}");
+        assert_eq!(machine.calls(), ["remove cmdline_c"]);
+    }
+    // A module of that very name is nearer.
+    let machine = Machine::new();
+    machine.install(RELEASE, "some-name.ko");
+    machine.files.module("some_name", "0");
+    machine.files.patch("cmdline_c", true, false);
+    assert_eq!(machine.run(&["unload", "some-name"]).code, 0);
+    assert_eq!(machine.calls(), ["remove some_name"]);
+}
+
+#[test]
+fn where_a_file_cannot_be_read_its_name_is_taken_and_that_is_said() {
+    let machine = Machine::new();
+    let path = machine.file("a-fix.ko", b"garbage");
+    machine.files.module("a_fix", "0");
+    let ran = machine.run(&["unload", &path]);
+    assert_eq!((ran.code, machine.calls()), (0, vec!["remove a_fix".to_owned()]));
+    assert!(
+        ran.err.starts_with(
+            "kpatch: the module's name is taken from the file's name, a_fix: /tmp/a-fix.ko cannot"
+        ),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]

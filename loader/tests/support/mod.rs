@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use klp_format::ModuleName;
-use kpatch::{Image, Kernel, System};
+use kpatch::{BpfLink, Image, Kernel, System};
 #[allow(unused_imports, reason = "not every test needs all")]
 pub use module::{manifest, module_named, module_with};
 use rustix::io::Errno;
@@ -35,6 +35,13 @@ pub struct Ran {
     pub code: u8,
     pub out: String,
     pub err: String,
+}
+
+impl Ran {
+    /// The messages, less those on what a load could not check: most machines here have no tracefs.
+    pub fn complaints(&self) -> String {
+        self.err.split_inclusive('\n').filter(|line| !line.contains(": not checked: ")).collect()
+    }
 }
 
 /// The machine's files, below its root.
@@ -109,6 +116,7 @@ struct State {
     calls: RefCell<Vec<String>>,
     signal: Cell<Option<i32>>,
     systemctl: RefCell<Result<(), String>>,
+    bpf: RefCell<Result<Vec<BpfLink>, Errno>>,
 }
 
 struct Fake(Rc<State>);
@@ -169,6 +177,10 @@ impl Kernel for Fake {
     fn shows_progress(&self) -> bool {
         false
     }
+
+    fn bpf_tracing_links(&self) -> Result<Vec<BpfLink>, Errno> {
+        self.0.bpf.borrow().clone()
+    }
 }
 
 pub struct Machine {
@@ -201,6 +213,7 @@ impl Machine {
             calls: RefCell::default(),
             signal: Cell::default(),
             systemctl: RefCell::new(Ok(())),
+            bpf: RefCell::new(Err(Errno::PERM)),
         });
         let system = System::new(root.path().to_owned(), Box::new(Fake(state.clone())));
         Self { _root: root, files, state, system }
@@ -229,6 +242,11 @@ impl Machine {
         *self.state.systemctl.borrow_mut() = answer;
     }
 
+    /// What bpf(2) tells of programs on functions of the kernel.
+    pub fn bpf(&self, links: Result<Vec<BpfLink>, Errno>) {
+        *self.state.bpf.borrow_mut() = links;
+    }
+
     /// Another boot of the same machine: nothing is loaded.
     pub fn reboot(&self, boot_id: &str) {
         for directory in ["/sys/kernel/livepatch", "/sys/module", "/run"] {
@@ -239,6 +257,12 @@ impl Machine {
         fs::create_dir_all(self.files.path("/sys/kernel/livepatch")).unwrap();
         self.files.write("/proc/sys/kernel/random/boot_id", format!("{boot_id}\n"));
         self.state.signal.set(None);
+    }
+
+    /// The same machine as another run of the program finds it.
+    pub fn again(self) -> Self {
+        let system = System::new(self.files.path("/"), Box::new(Fake(self.state.clone())));
+        Self { system, ..self }
     }
 
     /// A module file outside of the store; its path as an argument.

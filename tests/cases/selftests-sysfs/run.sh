@@ -32,7 +32,7 @@ case $RELEASE in
 	;;
 esac
 case $RELEASE in
-6.*) ;; # the file `stack_order` came with 6.13
+6.*) ;; # the file `stack_order` came with 6.14
 *) check "it is the first of the stack" reads 1 $patch/stack_order ;;
 esac
 disable_lp "$KO_selftest_callbacks"

@@ -5,7 +5,7 @@
 lower=$(module_of "$KO_selftest_livepatch")
 upper=$(module_of "$KO_stacked")
 
-# on_top <module>: list names its code as what the function runs; kernels say so from 6.13 on.
+# on_top <module>: list names its code as what the function runs; kernels say so from 6.14 on.
 on_top() {
 	listed "$1" enabled || return
 	if [ ! -e "$PATCHES/$1/stack_order" ]; then

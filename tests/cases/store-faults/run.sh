@@ -89,7 +89,7 @@ ln -s /nowhere "$here/dangling.ko"
 ln -s loop.ko "$here/loop.ko"
 : >"$here/empty.ko"
 echo '{"time":' >>$STORE/.history
-head -c 300 /dev/urandom >"$STORE/.trial/$module"
+head -c 300 /dev/urandom >"$STORE/.trial-$module"
 check "all that is good is loaded, the rest is complained of" ends 1 garbage timeout 60 kpatch load --all
 check "the good one acts" reads "patched from Rust" /proc/cmdline
 for bad in noise cut cut-packed directory pipe dangling loop empty; do

@@ -22,7 +22,7 @@ check "it can be loaded" kpatch load "$patch"
 check "it acts" reads "patched from Rust" /proc/cmdline
 check "it is unloaded" kpatch unload "$patch"
 check "rollback's place keeps the label" kpatch uninstall --keep "$patch"
-check "there" equals system_u:object_r:modules_object_t:s0 "$(label "/var/lib/kpatch/.previous/$RELEASE/$patch.ko")"
+check "there" equals system_u:object_r:modules_object_t:s0 "$(label "/var/lib/kpatch/.previous-$RELEASE:$patch.ko")"
 
 phase unknown
 grep -v "modules_object_t" /case/policy.conf >/tmp/policy.conf
