@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::rustc::{Job, judge};
-use super::{EDITION, Inputs, cfg_flags, root_source};
+use super::{EDITION, Inputs, cfg_flags, root};
 use crate::error::{Error, io_error, make_dir, write};
 use crate::kbuild;
 
@@ -121,9 +121,9 @@ fn lay_out(inputs: &Inputs<'_>, work: &Path) -> Result<Vec<Crate>, Error> {
         add(name, &fix.name, &fix.source(), &uses, cfg_flags(resolved, &fix.name))?;
         of_tables.extend([(name.as_str(), name.as_str()), (replaced, replaced)]);
     }
-    let root = work.join("tables.rs");
-    write(&root, root_source(target, resolved))?;
-    add(TABLES, "the module's tables", &root, &of_tables, Vec::new())?;
+    let tables = work.join("tables.rs");
+    write(&tables, root::source(target, resolved, sources)?)?;
+    add(TABLES, "the module's tables", &tables, &of_tables, Vec::new())?;
     // The modules of a crate stand beside its root file.
     let with_modules =
         target.fixes.iter().zip(&names).map(|(fix, (name, _))| (fix.dir.join("src"), name.as_str()));

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Stage 3: rustc, with a `core` of our own, then one relocatable link that drops what is not used.
 
+mod entries;
 mod flags;
 mod kernel_crate;
 mod own_core;
+mod root;
 pub mod rust_src;
 mod rustc;
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use klp_base::cache::{Cache, Key};
@@ -17,11 +17,10 @@ use klp_base::process::Cmd;
 
 pub use self::rustc::Rustc;
 use self::rustc::{Crate, Job};
-use crate::bindings::object_in_rust;
 use crate::error::{Error, io_error, make_dir, write};
 use crate::kernel::KernelTree;
 use crate::manifest;
-use crate::project::{Language, Project, Target, objects_of};
+use crate::project::{Language, Project, Target};
 use crate::resolve::Resolved;
 
 /// Edition of `klp`, of the fixes and of what is generated.
@@ -208,7 +207,7 @@ fn with_own_core(
         klp_base::cache::write_durable(&stamp, key.as_bytes())?;
     }
     let manifest = manifest::of(tree, project, target, resolved)?;
-    write(&dir.join("module.rs"), root_source(target, resolved) + &manifest::source(&manifest))?;
+    write(&dir.join("module.rs"), root::source(target, resolved, sources)? + &manifest::source(&manifest))?;
     build_into(dir, "the module's tables", &resolved.module, "", dir.join("module.rs"), &root_externs)?;
 
     let mut objects = vec![dir.join(format!("{}.o", resolved.module))];
@@ -230,73 +229,6 @@ fn cfg_flags(resolved: &Resolved, fix: &str) -> Vec<String> {
         );
     }
     flags
-}
-
-/// The crate that holds the module's tables: the fixes' replacements, by object.
-fn root_source(target: &Target, resolved: &Resolved) -> String {
-    let mut text =
-        format!("//! Generated: the tables of module {}.\n#![no_std]\n\nklp::patch! {{\n", resolved.module);
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        text,
-        "    description: {:?},\n    replace: {},\n    states: [",
-        resolved.description, resolved.replace
-    );
-    for state in &resolved.states {
-        let _ = writeln!(text, "        ({}, {}),", state.id, state.version);
-    }
-    text.push_str("    ],\n    objects: [\n");
-    for object in objects_of(&target.fixes) {
-        let in_rust = object_in_rust(&object);
-        let name = if object.is_vmlinux() { "None".to_owned() } else { format!("Some(c\"{object}\")") };
-        let callbacks = target.fixes.iter().rev().filter(|fix| fix.callbacks.contains(&object));
-        let callbacks = callbacks.fold("()".to_owned(), |rest, fix| {
-            let fix = fix.crate_name();
-            format!(
-                "klp::core::callbacks::Then<fix_{fix}::__Patch, replaced_{fix}::objects::{in_rust}, {rest}>"
-            )
-        });
-        let _ = writeln!(
-            text,
-            "        {{\n            name: {name},\n            callbacks: {callbacks},\n            functions: ["
-        );
-        for function in resolved.functions.iter().filter(|function| function.symbol.object == object) {
-            let crate_name = function.fix.replace('-', "_");
-            let _ = writeln!(
-                text,
-                "                (c\"{}\", {}, <fix_{crate_name}::__Patch as replaced_{crate_name}::{in_rust}>::{}),",
-                function.symbol.symbol, function.symbol.position, function.method
-            );
-        }
-        text.push_str("            ],\n        },\n");
-    }
-    text.push_str("    ],\n}\n");
-    text.push_str(&shared_shadows(target));
-    text
-}
-
-/// Asks rustc whether fixes that share ids of shadow variables give them one type.
-fn shared_shadows(target: &Target) -> String {
-    let mut first: BTreeMap<u64, String> = BTreeMap::new();
-    let mut text = String::new();
-    for fix in &target.fixes {
-        for id in &fix.shadows {
-            let value =
-                format!("<fix_{}::__Patch as klp::core::shadow::HasShadow<{id}>>::Value", fix.crate_name());
-            match first.get(id) {
-                None => {
-                    first.insert(*id, value);
-                }
-                Some(other) => {
-                    let _ = writeln!(
-                        text,
-                        "const _: () = klp::core::shadow::same::<\n    {other},\n    {value},\n>();"
-                    );
-                }
-            }
-        }
-    }
-    text
 }
 
 /// One object of all; `collect` drops what nothing refers to.
