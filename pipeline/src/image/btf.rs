@@ -70,6 +70,8 @@ pub enum TypeKind {
         name: String,
         /// Bytes.
         size: usize,
+        /// Whether it has negative values.
+        signed: bool,
     },
     /// A floating-point type.
     Float(String),
@@ -282,15 +284,6 @@ impl Types {
         self.named(name, |item| matches!(item, Type::Struct(_) | Type::Union(_)))
     }
 
-    /// The enumeration with this tag, if there is one.
-    ///
-    /// # Errors
-    /// The BTF is damaged.
-    pub fn enumeration(&self, name: &str) -> Result<Option<TypeKind>, BtfError> {
-        let found = self.named(name, |item| matches!(item, Type::Enum(_) | Type::Enum64(_)))?;
-        found.first().map(|id| self.kind(*id)).transpose()
-    }
-
     /// Id of the typedef of this name, if there is one.
     ///
     /// # Errors
@@ -308,9 +301,11 @@ impl Types {
         let target = |item: &dyn BtfType| view.out(item.get_type_id().unwrap_or(0));
         Ok(match view.btf.resolve_type_by_id(id)? {
             Type::Void => TypeKind::Void,
-            Type::Int(int) => {
-                TypeKind::Int { name: view.name_of(&int)?.unwrap_or_default(), size: int.size() }
-            }
+            Type::Int(int) => TypeKind::Int {
+                name: view.name_of(&int)?.unwrap_or_default(),
+                size: int.size(),
+                signed: int.is_signed(),
+            },
             Type::Float(float) => TypeKind::Float(view.name_of(&float)?.unwrap_or_default()),
             Type::Ptr(ptr) => TypeKind::Pointer(target(&ptr)),
             Type::Array(array) => TypeKind::Array(target(&array), array.len()),
