@@ -22,7 +22,22 @@ pub(crate) fn definitions(
     defined: &BTreeSet<String>,
 ) -> Result<String, BtfError> {
     let renderer = Renderer::beside(types, defined.clone());
-    let mut writer = Writer { types, renderer, text: String::new(), bit_fields: false };
+    let writer = Writer { types, renderer, text: String::new(), bit_fields: false, offsets: false };
+    written(writer, needed, defined)
+}
+
+/// The same where nothing is defined, with the offset of every field asserted.
+///
+/// # Errors
+/// BTF is damaged.
+pub(crate) fn with_offsets(types: &Types, needed: &Needed) -> Result<String, BtfError> {
+    let renderer = Renderer::beside(types, BTreeSet::new());
+    let writer = Writer { types, renderer, text: String::new(), bit_fields: false, offsets: true };
+    written(writer, needed, &BTreeSet::new())
+}
+
+fn written(mut writer: Writer<'_>, needed: &Needed, defined: &BTreeSet<String>) -> Result<String, BtfError> {
+    let types = writer.types;
     let mut done = defined.clone();
     loop {
         let more = writer.renderer.needed();
@@ -113,6 +128,8 @@ struct Writer<'a> {
     text: String,
     /// Whether what was written reads or writes bit-fields.
     bit_fields: bool,
+    /// Whether to assert the offset of every field.
+    offsets: bool,
 }
 
 /// A field of a Rust struct: where it lies, what Rust would align it to, its text.
@@ -121,6 +138,16 @@ struct Field {
     size: usize,
     align: usize,
     text: String,
+}
+
+impl Field {
+    /// Where it lies, as a constant assertion; empty for the bytes of bit-fields, and for what has no size, which may be left
+    /// out.
+    fn assertion(&self, parent: &str) -> String {
+        let name = self.text.strip_prefix("pub ").and_then(|text| text.split(':').next());
+        let Some(name) = name.filter(|_| self.size > 0) else { return String::new() };
+        format!("const _: () = assert!(::core::mem::offset_of!({parent}, {name}) == {});\n", self.offset)
+    }
 }
 
 impl Writer<'_> {
@@ -176,12 +203,16 @@ impl Writer<'_> {
                 self.accessor(&mut accessors, member, storage, start, union)?;
             }
         }
+        let asserted: Vec<String> = fields.iter().map(|field| field.assertion(name)).collect();
         if union {
             self.union(name, size, &fields);
         } else {
             self.structure(name, size, fields);
         }
         let _ = writeln!(self.text, "const _: () = assert!(size_of::<{name}>() == {size});\n");
+        if self.offsets {
+            self.text.extend(asserted);
+        }
         if !accessors.is_empty() {
             let _ = writeln!(self.text, "impl {name} {{\n{accessors}}}\n");
         }

@@ -27,7 +27,7 @@ pub use self::render::is_rust_keyword;
 pub(crate) use self::render::object_in_rust;
 use self::render::{Needed, Renderer};
 use crate::error::Error;
-use crate::image::{BtfError, TypeKind, Types};
+use crate::image::{BtfError, TypeId, TypeKind, Types};
 use crate::kernel::KernelTree;
 use crate::objects::Objects;
 use crate::project::{Fix, Language, Target, objects_of};
@@ -64,6 +64,8 @@ const FUNCTIONS: [&str; 14] = [
 ];
 /// Macros that are constants, which crate `klp` uses.
 const CONSTANTS: [&str; 2] = ["GFP_KERNEL", "GFP_ATOMIC"];
+/// Structs in one module of [`structs_alone`].
+const MODULE_SIZE: usize = 1000;
 /// What a function begins with that calls a macro.
 const MACRO: &str = "klp_macro_";
 
@@ -163,7 +165,10 @@ pub fn generate(
             kernel_crate::head(tree)
         }
     };
-    let own = own::module(&mut generated, &resolved.externs, kernel.as_ref().map(KernelBindings::text));
+    let own = {
+        let others = own::others(&resolved.externs);
+        own::module(&mut generated, &others, kernel.as_ref().map(KernelBindings::text))
+    };
     bindings.push_str(&generated);
     bindings.push_str(&own);
     bindings.push_str(&externs);
@@ -213,6 +218,34 @@ pub fn from_btf_alone(types: &Types, names: &[String]) -> Result<String, BtfErro
         head("from BTF alone", "u8"),
         not_in_headers(types, &needed, &[])?
     ))
+}
+
+/// Rust source that defines structs and unions from BTF alone, with their sizes and offsets asserted; a whole crate. Types
+/// that share a name stand in different modules of it.
+///
+/// # Errors
+/// BTF is damaged.
+pub fn structs_alone(types: &Types, wanted: &[(String, TypeId)]) -> Result<String, BtfError> {
+    let mut modules: Vec<BTreeMap<String, TypeId>> = Vec::new();
+    for (name, id) in wanted {
+        let mut with = from_btf::by_value(types, *id)?;
+        with.insert(name.clone(), types.bare(*id)?);
+        let fits = |module: &&mut BTreeMap<String, TypeId>| {
+            module.len() < MODULE_SIZE
+                && with.iter().all(|(name, id)| module.get(name).is_none_or(|other| other == id))
+        };
+        match modules.iter_mut().rev().find(fits) {
+            Some(module) => module.extend(with),
+            None => modules.push(with),
+        }
+    }
+    let mut text = head("from BTF alone", "u8");
+    for (number, full) in modules.into_iter().enumerate() {
+        let needed = Needed { full, ..Needed::default() };
+        let definitions = from_btf::with_offsets(types, &needed)?;
+        let _ = writeln!(text, "pub mod m{number} {{\nuse crate::ffi::*;\n{definitions}}}");
+    }
+    Ok(text)
 }
 
 /// Key of everything that [`generate`] depends on.

@@ -284,6 +284,30 @@ impl Types {
         self.named(name, |item| matches!(item, Type::Struct(_) | Type::Union(_)))
     }
 
+    /// All structs and unions that have a name, of a module its own alone: a name and an id each. What has no tag goes by the
+    /// name of its typedef.
+    ///
+    /// # Errors
+    /// The BTF is damaged.
+    pub fn all_composites(&self) -> Result<Vec<(String, TypeId)>, BtfError> {
+        let mut all = Vec::new();
+        for view in self.views() {
+            let (start, end) = view.btf.split().unwrap_or(view.btf.base()).type_id_range();
+            for id in start..=end {
+                let name = match self.kind(view.out(id))? {
+                    TypeKind::Composite { name, .. } => name,
+                    TypeKind::Typedef(name, target) => {
+                        let untagged = matches!(self.kind(target)?, TypeKind::Composite { name: None, .. });
+                        untagged.then_some(name)
+                    }
+                    _ => None,
+                };
+                all.extend(name.map(|name| (name, view.out(id))));
+            }
+        }
+        Ok(all)
+    }
+
     /// Id of the typedef of this name, if there is one.
     ///
     /// # Errors
