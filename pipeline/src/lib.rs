@@ -6,6 +6,7 @@
 pub mod bindings;
 pub mod build;
 pub mod compile;
+pub mod draw;
 pub mod error;
 pub mod fixture;
 pub mod image;

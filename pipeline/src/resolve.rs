@@ -8,6 +8,7 @@ use klp_format::{ALIAS_PREFIX, KlpSymbol, ModuleName};
 use klp_module::KlpLayout;
 use serde::{Deserialize, Serialize};
 
+use crate::bindings::render::is_snake_case;
 use crate::error::{Error, read_text};
 use crate::image::{BtfError, Prototype, Symbol, Traceability, TypeKind, Types};
 use crate::kernel::KernelTree;
@@ -58,6 +59,17 @@ pub struct Function {
     pub c_prototype: String,
     /// Whether the prototype is the author's word, where BTF has none.
     pub asserted: bool,
+}
+
+impl Function {
+    /// Whether rustc's lint takes the names that the parameters have in C.
+    pub(crate) fn has_snake_case_parameters(&self) -> bool {
+        let (_, parameters) = self.c_prototype.split_once('(').unwrap_or_default();
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        parameters
+            .split([',', ')', '['])
+            .all(|part| is_snake_case(part.rsplit(|c| !word(c)).next().unwrap_or("")))
+    }
 }
 
 /// A system state that a fix supports.

@@ -7,7 +7,7 @@ use klp_base::process::Cmd;
 use klp_format::KlpSymbol;
 
 use crate::bindings::object_in_rust;
-use crate::bindings::render::Renderer;
+use crate::bindings::render::{Renderer, is_rust_keyword, snake_case};
 use crate::error::{Error, io_error, make_dir, read_text, write};
 use crate::image::TypeKind;
 use crate::kernel::KernelTree;
@@ -38,40 +38,59 @@ pub fn new_fix(
     if fix.exists() || case.exists() {
         return Err(wrong("is there already (or its case under tests/cases); choose another name"));
     }
-    if !is_rust_name(&symbol.symbol) {
-        return Err(wrong(
-            "the function's name is no Rust name; write the fix by hand, with `as = \"...\"` in patch.toml",
-        ));
-    }
-    let values = values(tree, objects, name, symbol)?;
-    let template = patches.join("_template");
     let aside = tempfile::Builder::new()
         .prefix(".new-patch-")
         .tempdir_in(&patches)
         .map_err(io_error("make a directory in", &patches))?;
-    for (from, to) in [
+    fill_in(project, tree, objects, name, symbol, aside.path())?;
+    std::fs::rename(aside.path().join("case"), &case).map_err(io_error("make", &case))?;
+    std::fs::rename(aside.path().join("fix"), &fix).map_err(io_error("make", &fix))?;
+    Ok(vec![fix.join("patch.toml"), fix.join("src/lib.rs"), case.join("case.toml"), case.join("run.sh")])
+}
+
+/// Fills in the template: writes a fix to `to/fix`, and its case to `to/case`.
+///
+/// # Errors
+/// The kernel has no such function, or a file cannot be written.
+pub fn fill_in(
+    project: &Project,
+    tree: &KernelTree,
+    objects: &Objects,
+    name: &str,
+    symbol: &KlpSymbol,
+    to: &Path,
+) -> Result<(), Error> {
+    let template = project.root().join("patches/_template");
+    let values = values(tree, objects, name, symbol)?;
+    if !is_rust_name(&method(&symbol.symbol)) {
+        return Err(Error::Symbol {
+            symbol: symbol.to_string(),
+            kernel: tree.id.clone(),
+            message: "its name is no Rust name; write the fix by hand, with `as = \"...\"` in patch.toml"
+                .to_owned(),
+        });
+    }
+    for (from, file) in [
         ("patch.toml", "fix/patch.toml"),
         ("src/lib.rs", "fix/src/lib.rs"),
         ("case/case.toml", "case/case.toml"),
         ("case/run.sh", "case/run.sh"),
     ] {
-        let to = aside.path().join(to);
-        make_dir(to.parent().unwrap_or(Path::new(".")))?;
+        let file = to.join(file);
+        make_dir(file.parent().unwrap_or(Path::new(".")))?;
         let text = read_text(&template.join(from))?;
         write(
-            &to,
+            &file,
             values.iter().fold(text, |text, (key, value)| text.replace(&format!("{{{{{key}}}}}"), value)),
         )?;
     }
     Cmd::new("rustfmt")
         .args(["--edition", "2024", "--config-path"])
         .arg(project.root())
-        .arg(aside.path().join("fix/src/lib.rs"))
+        .arg(to.join("fix/src/lib.rs"))
         .hint("install rustfmt: `rustup toolchain install` in the project's directory")
         .run()?;
-    std::fs::rename(aside.path().join("case"), &case).map_err(io_error("make", &case))?;
-    std::fs::rename(aside.path().join("fix"), &fix).map_err(io_error("make", &fix))?;
-    Ok(vec![fix.join("patch.toml"), fix.join("src/lib.rs"), case.join("case.toml"), case.join("run.sh")])
+    Ok(())
 }
 
 fn values(
@@ -83,27 +102,45 @@ fn values(
     let prototype = resolve::prototype(tree, objects, symbol)?;
     let failed =
         |error: crate::image::BtfError| Error::Image { path: tree.image.clone(), message: error.to_string() };
-    let signature = Renderer::new(objects.types()).signature(&prototype).map_err(failed)?;
-    let returns =
-        objects.types().bare(prototype.returns).and_then(|id| objects.types().kind(id)).map_err(failed)?;
-    let body = match (symbol.symbol.as_str(), returns) {
-        ("cmdline_proc_show", _) => {
+    let types = objects.types();
+    // rustc warns of parameters that nothing uses, until the author has written the body.
+    let shows_command_line = symbol.symbol == "cmdline_proc_show";
+    let signature = Renderer::new(types)
+        .signature_with(&prototype, |parameter| match parameter {
+            "m" if shows_command_line => "m".to_owned(),
+            parameter => format!("_{}", snake_case(parameter)),
+        })
+        .map_err(failed)?;
+    let returns = types.bare(prototype.returns).and_then(|id| types.kind(id)).map_err(failed)?;
+    let body = match returns {
+        _ if shows_command_line => {
             format!(
                 "// SAFETY: the seq_file core passes a valid `m`.\n        unsafe {{ SeqFile::from_ptr(m) }}.puts(c\"{name}\\n\")"
             )
         }
-        (_, TypeKind::Void) => String::new(),
-        (_, TypeKind::Pointer(_)) => "core::ptr::null_mut()".to_owned(),
-        (_, TypeKind::Int { name, .. }) if name == "_Bool" => "false".to_owned(),
-        (_, TypeKind::Int { .. } | TypeKind::Enum { .. }) => "0".to_owned(),
+        TypeKind::Void => String::new(),
+        TypeKind::Pointer(target) => {
+            let target = types.bare(target).and_then(|id| types.kind(id)).map_err(failed)?;
+            let function = matches!(target, TypeKind::Function(_));
+            if function { "None" } else { "core::ptr::null_mut()" }.to_owned()
+        }
+        TypeKind::Int { name, .. } if name == "_Bool" || name == "bool" => "false".to_owned(),
+        TypeKind::Int { .. } | TypeKind::Enum { .. } => "0".to_owned(),
         // SAFETY of the generated text: all zeroes is a value of every C struct.
         _ => "// SAFETY: all zeroes is a value of the C type.\n        unsafe { core::mem::zeroed() }"
             .to_owned(),
     };
-    let signature = if symbol.symbol == "cmdline_proc_show" {
-        signature.replacen("v:", "_v:", 1)
+    let import = "use klp::prelude::*;";
+    let import = if shows_command_line || names_a_type(&signature) {
+        import.to_owned()
     } else {
-        unused_parameters(&signature, &prototype)
+        format!("#[allow(unused_imports, reason = \"for the body that is to come\")]\n{import}")
+    };
+    let method = method(&symbol.symbol);
+    let replace = if method == symbol.symbol {
+        format!("\"{symbol}\"")
+    } else {
+        format!("{{ symbol = \"{symbol}\", as = \"{method}\" }}")
     };
     Ok(vec![
         ("name", name.to_owned()),
@@ -112,6 +149,9 @@ fn values(
         ("symbol", symbol.to_string()),
         ("object", object_in_rust(&symbol.object)),
         ("function", symbol.symbol.clone()),
+        ("replace", replace),
+        ("method", method),
+        ("import", import),
         ("prototype", objects.types().c_prototype(&prototype)),
         ("signature", signature),
         ("body", body),
@@ -119,11 +159,47 @@ fn values(
     ])
 }
 
-/// Marks parameters as unused, as long as the author has not written the body.
-fn unused_parameters(signature: &str, prototype: &crate::image::Prototype) -> String {
-    let names = prototype.parameters.iter().filter_map(|(name, _)| name.as_ref());
-    names.fold(signature.to_owned(), |text, name| {
-        let first = text.replacen(&format!("({name}: "), &format!("(_{name}: "), 1);
-        first.replacen(&format!(", {name}: "), &format!(", _{name}: "), 1)
+/// The function's name, or one like it that can stand in Rust.
+fn method(function: &str) -> String {
+    if is_rust_keyword(function) { format!("{function}_") } else { function.to_owned() }
+}
+
+/// Whether a signature has a type that is not of the language itself, and so comes from the prelude.
+fn names_a_type(signature: &str) -> bool {
+    const OF_THE_LANGUAGE: [&str; 22] = [
+        "bool", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize",
+        "f32", "f64", "mut", "const", "Option", "unsafe", "extern", "fn", "C",
+    ];
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    // What stands before a colon is a parameter's name.
+    let types = signature.split(',').map(|part| part.split_once(": ").map_or(part, |(_, rest)| rest));
+    types.flat_map(|part| part.split(|c| !word(c))).any(|part| {
+        !part.is_empty()
+            && !part.starts_with(|c: char| c.is_ascii_digit())
+            && !OF_THE_LANGUAGE.contains(&part)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prelude_is_used_where_a_type_is_named() {
+        for with in
+            ["(_m: *mut seq_file) -> bool", "() -> c_int", "(_f: Option<unsafe extern \"C\" fn(u8, c_int)>)"]
+        {
+            assert!(names_a_type(with), "{with}");
+        }
+        for without in
+            ["()", "(_a: u8, _b: [u64; 4]) -> bool", "(_f: Option<unsafe extern \"C\" fn(u8, bool) -> i32>)"]
+        {
+            assert!(!names_a_type(without), "{without}");
+        }
+    }
+
+    #[test]
+    fn a_keyword_gets_another_name() {
+        assert_eq!([method("yield"), method("schedule")], ["yield_", "schedule"]);
+    }
 }

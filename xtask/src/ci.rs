@@ -11,7 +11,7 @@ use klp_base::process::Cmd;
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::setup::Need;
-use crate::{bench, qemu_test, setup, system_test};
+use crate::{bench, draw, qemu_test, setup, system_test};
 
 /// Run the host tests, then the VM cases on the default kernel.
 ///
@@ -121,6 +121,7 @@ fn rest(context: &Context, cases: ExitCode) -> Result<ExitCode> {
             stress.cases = Some(root.join("tests/stress"));
             qemu_test::run(&stress)
         }),
+        part("draws", &|| draw::run(&draw::Args::full_tier())),
         part("fuzzing", &|| fuzz(context).map(|()| ExitCode::SUCCESS)),
         part("systems", &|| Ok(ExitCode::from(system_test::run_all(context)?.exit_code()))),
         part("benchmarks", &bench::run_all),

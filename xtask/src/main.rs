@@ -8,6 +8,7 @@ mod check;
 mod ci;
 mod context;
 mod demo;
+mod draw;
 mod kernel;
 mod new_patch;
 mod qemu_test;
@@ -37,6 +38,7 @@ enum Verb {
     Check(check::Args),
     Ci(ci::CiArgs),
     Demo(demo::Args),
+    Draw(draw::Args),
     Kernel(kernel::Args),
     NewPatch(new_patch::Args),
     SystemTest(system_test::Args),
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Ci(args) => ci::ci(&args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Draw(args) => draw::run(&args),
         Verb::Kernel(args) => kernel::run(&args),
         Verb::NewPatch(args) => new_patch::run(&args),
         Verb::SystemTest(args) => system_test::run(&args),

@@ -31,7 +31,7 @@ impl<'a> SeqFile<'a> {
     /// Appends bytes. What does not fit is noted in the file: the core then calls `show` again with more room.
     pub fn write(&mut self, bytes: &[u8]) {
         // SAFETY: by the type's invariants the file is valid; the bytes are of that length.
-        unsafe { bindings::seq_write(self.file, bytes.as_ptr().cast(), bytes.len()) };
+        unsafe { bindings::own::seq_write(self.file, bytes.as_ptr().cast(), bytes.len()) };
     }
 
     /// Appends a text: 0, which is what a `show` function returns.

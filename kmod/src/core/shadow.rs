@@ -90,7 +90,7 @@ impl<T: Send + Sync + 'static, const ID: c_ulong> Shadow<T, ID> {
     /// Where the object's variable is, if it has one.
     pub fn get_ptr<O>(&self, object: *const O) -> Option<NonNull<T>> {
         // SAFETY: the object is not looked into.
-        NonNull::new(unsafe { bindings::klp_shadow_get(address(object), ID) }.cast())
+        NonNull::new(unsafe { bindings::own::klp_shadow_get(address(object), ID) }.cast())
     }
 
     /// The object's variable, if it has one.
@@ -118,7 +118,7 @@ impl<T: Send + Sync + 'static, const ID: c_ulong> Shadow<T, ID> {
         let mut make = Some(|| Ok(value));
         // SAFETY: the constructor's data is of the type that it takes; the caller's duty for the rest.
         unsafe {
-            let at = bindings::klp_shadow_alloc(
+            let at = bindings::own::klp_shadow_alloc(
                 address(object),
                 ID,
                 size_of::<T>(),
@@ -160,7 +160,7 @@ impl<T: Send + Sync + 'static, const ID: c_ulong> Shadow<T, ID> {
         let mut make = Some(|| make().inspect_err(|error| failed = Some(*error)));
         // SAFETY: as in `alloc`.
         let made = unsafe {
-            let at = bindings::klp_shadow_get_or_alloc(
+            let at = bindings::own::klp_shadow_get_or_alloc(
                 address(object),
                 ID,
                 size_of::<T>(),
@@ -181,7 +181,7 @@ impl<T: Send + Sync + 'static, const ID: c_ulong> Shadow<T, ID> {
     /// variables: it must not sleep then, and not use shadow variables.
     pub unsafe fn free<O>(&self, object: *const O) {
         // SAFETY: by the type's invariants the destructor's type is right; the caller's duty for the rest.
-        unsafe { bindings::klp_shadow_free(address(object), ID, destructor::<T>()) };
+        unsafe { bindings::own::klp_shadow_free(address(object), ID, destructor::<T>()) };
     }
 
     /// Detaches all variables of this id, and drops them: what a fix does when it goes for good.
@@ -190,7 +190,7 @@ impl<T: Send + Sync + 'static, const ID: c_ulong> Shadow<T, ID> {
     /// As for [`Shadow::free`], for every object: usually because no function of the patch can run any more.
     pub unsafe fn free_all(&self) {
         // SAFETY: as above.
-        unsafe { bindings::klp_shadow_free_all(ID, destructor::<T>()) };
+        unsafe { bindings::own::klp_shadow_free_all(ID, destructor::<T>()) };
     }
 
     /// As [`Shadow::free_all`]; `D` sees each object first.
@@ -199,7 +199,7 @@ impl<T: Send + Sync + 'static, const ID: c_ulong> Shadow<T, ID> {
     /// As for [`Shadow::free_all`]; `D` is under the same rules as dropping a `T`.
     pub unsafe fn free_all_with<D: Destructor<T>>(&self) {
         // SAFETY: as above.
-        unsafe { bindings::klp_shadow_free_all(ID, Some(destroy_with::<T, D>)) };
+        unsafe { bindings::own::klp_shadow_free_all(ID, Some(destroy_with::<T, D>)) };
     }
 }
 

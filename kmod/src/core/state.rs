@@ -104,7 +104,7 @@ impl<T: 'static> State<T> {
     /// In `pre_patch` and `post_patch` that is the patch before; while this patch is taken back there is none.
     pub fn previous(&self, _during: &Object<'_>) -> Option<Previous<T>> {
         // SAFETY: a callback runs, so there is a transition; the entry lives as long as its patch.
-        let entry = NonNull::new(unsafe { bindings::klp_get_prev_state(self.declared.id) })?;
+        let entry = NonNull::new(unsafe { bindings::own::klp_get_prev_state(self.declared.id) })?;
         // SAFETY: as above.
         let entry = unsafe { entry.as_ref() };
         Some(Previous { version: entry.version, data: NonNull::new(entry.data.cast()) })
@@ -112,7 +112,7 @@ impl<T: 'static> State<T> {
 
     fn entry(&self) -> Option<NonNull<klp_state>> {
         // SAFETY: this module's patch, whose list of states has an end.
-        NonNull::new(unsafe { bindings::klp_get_state(&raw mut __klp_patch, self.declared.id) })
+        NonNull::new(unsafe { bindings::own::klp_get_state(&raw mut __klp_patch, self.declared.id) })
     }
 }
 

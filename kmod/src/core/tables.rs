@@ -88,7 +88,7 @@ pub const unsafe fn patch(
 /// `patch` must be this module's own, made by [`patch()`], and not enabled yet.
 pub unsafe fn enable(patch: *mut klp_patch) -> c_int {
     // SAFETY: the caller's duty.
-    unsafe { bindings::klp_enable_patch(patch) }
+    unsafe { bindings::own::klp_enable_patch(patch) }
 }
 
 /// A text as the bytes of a `.modinfo` entry.

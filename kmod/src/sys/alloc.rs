@@ -31,7 +31,7 @@ impl<T> KBox<T> {
     pub fn new(value: T, gfp: Gfp) -> Result<Self, Errno> {
         let () = Self::FITS;
         // SAFETY: any size and flags may be asked for.
-        let memory = unsafe { bindings::__kmalloc(size_of::<T>(), gfp.flags()) };
+        let memory = unsafe { bindings::own::__kmalloc(size_of::<T>(), gfp.flags()) };
         let memory = NonNull::new(memory.cast::<T>()).ok_or(Errno::new(bindings::ENOMEM))?;
         // SAFETY: it is room for a `T`.
         unsafe { memory.as_ptr().write(value) };
@@ -77,7 +77,7 @@ impl<T> Drop for KBox<T> {
         // SAFETY: by the type's invariants; the value is not used any more.
         unsafe {
             self.0.as_ptr().drop_in_place();
-            bindings::kfree(self.0.as_ptr().cast());
+            bindings::own::kfree(self.0.as_ptr().cast());
         }
     }
 }

@@ -39,7 +39,7 @@ pub fn print(level: u8, text: fmt::Arguments<'_>) {
     // KERN_SOH, the level, and the text as a string.
     let format = [1, level, b'%', b's', b'\n', 0];
     // SAFETY: both are terminated by a zero, and the format asks for one string.
-    unsafe { bindings::_printk(format.as_ptr().cast(), message.bytes.as_ptr()) };
+    unsafe { bindings::own::_printk(format.as_ptr().cast(), message.bytes.as_ptr()) };
 }
 
 /// Prints an error to the kernel log.

@@ -2,14 +2,14 @@
 //! {{description}}
 #![no_std]
 
-use klp::prelude::*;
+{{import}}
 
 /// The replacements of this fix.
 pub struct Patch;
 
 impl replaced::{{object}} for Patch {
     // {{prototype}}
-    unsafe extern "C" fn {{function}}{{signature}} {
+    unsafe extern "C" fn {{method}}{{signature}} {
         // Replace this body: it is what runs in place of the kernel's.
         {{body}}
     }

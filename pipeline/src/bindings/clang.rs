@@ -81,8 +81,8 @@ pub(super) fn bindings(
     cache: &Cache,
     sink: &dyn Sink,
 ) -> Result<Made, Error> {
-    let mut key = Key::new("bindgen 8").with(&tree.fingerprint).with(version(tree)?).with(&request.headers);
-    for name in request.needed.full.keys().chain(&request.needed.names).chain(&request.functions) {
+    let mut key = Key::new("bindgen 9").with(&tree.fingerprint).with(version(tree)?).with(&request.headers);
+    for name in request.needed.full.keys().chain(request.needed.names.keys()).chain(&request.functions) {
         key = key.with(name);
     }
     key = key.with("opaque");
@@ -152,7 +152,7 @@ fn generate(
         .disable_header_comment()
         .formatter(bindgen::Formatter::Prettyplease)
         .allowlist_var("E[A-Z][A-Z0-9]+");
-    for name in request.needed.full.keys().chain(&request.needed.names) {
+    for name in request.needed.full.keys().chain(request.needed.names.keys()) {
         builder = builder.allowlist_type(name);
     }
     for name in request.needed.opaque.keys() {
@@ -187,7 +187,8 @@ fn generate(
         .skip(1)
         .filter_map(|rest| rest.split(':').next())
         .filter(|name| is_errno(name));
-    let roots = needed.full.keys().chain(needed.opaque.keys()).chain(&needed.names).chain(&request.functions);
+    let roots =
+        needed.full.keys().chain(needed.opaque.keys()).chain(needed.names.keys()).chain(&request.functions);
     let constants: Vec<String> = request.constants.iter().map(|name| format!("{CONSTANT}{name}")).collect();
     let roots = roots
         .chain(&request.inlines)

@@ -11,71 +11,84 @@ use std::fmt::Write;
 use super::render::{Needed, Renderer, enum_integer, is_rust_keyword};
 use crate::image::{BtfError, Member, TypeId, TypeKind, Types};
 
-/// Definitions of types, as text.
-#[derive(Default)]
-pub(crate) struct Definitions {
-    /// The Rust items.
-    pub(crate) text: String,
-    /// What they refer to and do not define.
-    pub(crate) needed: Needed,
-}
-
-/// Rust definitions of the structs and unions in `wanted`, and of what they hold by value, where `defined` has none.
+/// Rust definitions of everything in `needed` that `defined` does not have, and of all that these refer to. Empty where
+/// nothing is missing.
 ///
 /// # Errors
-/// BTF is damaged, or two different types of one name are wanted.
+/// BTF is damaged.
 pub(crate) fn definitions(
     types: &Types,
-    wanted: &BTreeMap<String, TypeId>,
+    needed: &Needed,
     defined: &BTreeSet<String>,
-) -> Result<Definitions, BtfError> {
-    let mut writer =
-        Writer { types, renderer: Renderer::beside(types, defined.clone()), text: String::new() };
-    let mut done: BTreeMap<String, TypeId> = BTreeMap::new();
-    let mut pending: Vec<(String, TypeId)> = wanted.iter().map(|(name, id)| (name.clone(), *id)).collect();
-    while let Some((name, id)) = pending.pop() {
-        if defined.contains(&name) || done.contains_key(&name) {
-            continue;
-        }
-        writer.composite(&name, id)?;
-        done.insert(name, id);
-        let more = writer.renderer.needed().full.iter().filter(|(name, _)| !done.contains_key(*name));
-        pending.extend(more.map(|(name, id)| (name.clone(), *id)));
-    }
-    let mut needed = writer.renderer.into_needed();
-    let enums: Vec<String> = needed.names.iter().filter(|name| !defined.contains(*name)).cloned().collect();
-    for name in enums {
-        if enumeration(types, &name, &mut writer.text)? {
-            needed.names.remove(&name);
-        }
-    }
-    needed.full.retain(|name, _| !done.contains_key(name) && !defined.contains(name));
-    needed.opaque.retain(|name, _| !done.contains_key(name) && !defined.contains(name));
-    needed.names.retain(|name| !defined.contains(name));
-    Ok(Definitions { text: writer.text, needed })
+) -> Result<String, BtfError> {
+    let renderer = Renderer::beside(types, defined.clone());
+    let writer = Writer { types, renderer, text: String::new(), bit_fields: false, offsets: false };
+    written(writer, needed, defined)
 }
 
-/// Defines an enumeration as bindgen does: an integer type, and constants. False where there is none of that name.
-fn enumeration(types: &Types, name: &str, text: &mut String) -> Result<bool, BtfError> {
-    let Some(TypeKind::Enum { size, signed, values, .. }) = types.enumeration(name)? else {
-        return Ok(false);
-    };
-    let integer = enum_integer(size, signed);
-    let _ = writeln!(text, "pub type {name} = {integer};");
-    for (variant, value) in values {
-        let value = if signed {
-            value.to_string()
-        } else {
-            (value as u64 & (u64::MAX >> (64 - 8 * size.min(8)))).to_string()
+/// The same where nothing is defined, with the offset of every field asserted.
+///
+/// # Errors
+/// BTF is damaged.
+pub(crate) fn with_offsets(types: &Types, needed: &Needed) -> Result<String, BtfError> {
+    let renderer = Renderer::beside(types, BTreeSet::new());
+    let writer = Writer { types, renderer, text: String::new(), bit_fields: false, offsets: true };
+    written(writer, needed, &BTreeSet::new())
+}
+
+fn written(mut writer: Writer<'_>, needed: &Needed, defined: &BTreeSet<String>) -> Result<String, BtfError> {
+    let types = writer.types;
+    let mut done = defined.clone();
+    loop {
+        let more = writer.renderer.needed();
+        let missing = |name: &&String| !done.contains(*name);
+        let full = needed.full.iter().chain(&more.full).find(|(name, _)| missing(name));
+        // Last in the list are those that are only pointed at: nothing else wants their members then.
+        let name = || needed.names.iter().chain(&more.names).find(|(name, _)| missing(name));
+        if let Some((name, id)) = full.or_else(name) {
+            let (name, id) = (name.clone(), *id);
+            match types.kind(types.bare(id)?)? {
+                TypeKind::Composite { .. } if !matches!(types.kind(id)?, TypeKind::Typedef(..)) => {
+                    writer.composite(&name, id)?;
+                }
+                TypeKind::Composite { name: None, .. } => writer.composite(&name, id)?,
+                _ => writer.named(&name, id)?,
+            }
+            done.insert(name);
+            continue;
+        }
+        let mut opaque = needed.opaque.iter().chain(&more.opaque);
+        let Some((name, id)) = opaque.find(|(name, _)| missing(name)) else { break };
+        let size = match id.map(|id| types.kind(id)).transpose()? {
+            Some(TypeKind::Composite { size, .. }) => size,
+            _ => 0,
         };
-        let _ = writeln!(text, "pub const {name}_{variant}: {name} = {value};");
+        let name = name.clone();
+        let _ = writeln!(
+            writer.text,
+            "/// Opaque: name it in `types` of patch.toml to look inside.\n#[repr(C)]\npub struct {name} {{\n    _opaque: [u8; {size}],\n}}\n"
+        );
+        done.insert(name);
     }
-    text.push('\n');
-    Ok(true)
+    if writer.text.is_empty() {
+        return Ok(writer.text);
+    }
+    let bit_fields = if writer.bit_fields { BIT_FIELDS } else { "" };
+    Ok(format!("// No header that the fix names defines these: from BTF.\n\n{}{bit_fields}", writer.text))
+}
+
+/// Names and types of the structs and unions with a name that a type holds by value, itself first.
+///
+/// # Errors
+/// BTF is damaged.
+pub(crate) fn by_value(types: &Types, id: TypeId) -> Result<BTreeMap<String, TypeId>, BtfError> {
+    let mut renderer = Renderer::beside(types, BTreeSet::new());
+    renderer.want(id)?;
+    Ok(renderer.into_needed().full)
 }
 
 /// What reads and writes bit-fields; goes out once with the definitions.
-pub(crate) const BIT_FIELDS: &str = "
+const BIT_FIELDS: &str = "
 /// Reads `width` bits from bit `start` of little-endian bytes.
 #[inline]
 fn __bits(bytes: &[u8], start: usize, width: usize) -> u64 {
@@ -87,6 +100,13 @@ fn __bits(bytes: &[u8], start: usize, width: usize) -> u64 {
         bit += 1;
     }
     value
+}
+
+/// The same where the highest bit is the sign.
+#[inline]
+fn __signed_bits(bytes: &[u8], start: usize, width: usize) -> i64 {
+    let unused = 64 - width;
+    (__bits(bytes, start, width) << unused) as i64 >> unused
 }
 
 /// Writes `width` bits from bit `start` of little-endian bytes.
@@ -106,6 +126,10 @@ struct Writer<'a> {
     types: &'a Types,
     renderer: Renderer<'a>,
     text: String,
+    /// Whether what was written reads or writes bit-fields.
+    bit_fields: bool,
+    /// Whether to assert the offset of every field.
+    offsets: bool,
 }
 
 /// A field of a Rust struct: where it lies, what Rust would align it to, its text.
@@ -116,7 +140,50 @@ struct Field {
     text: String,
 }
 
+impl Field {
+    /// Where it lies, as a constant assertion; empty for the bytes of bit-fields, and for what has no size, which may be left
+    /// out.
+    fn assertion(&self, parent: &str) -> String {
+        let name = self.text.strip_prefix("pub ").and_then(|text| text.split(':').next());
+        let Some(name) = name.filter(|_| self.size > 0) else { return String::new() };
+        format!("const _: () = assert!(::core::mem::offset_of!({parent}, {name}) == {});\n", self.offset)
+    }
+}
+
 impl Writer<'_> {
+    /// A typedef, or an enumeration.
+    fn named(&mut self, name: &str, id: TypeId) -> Result<(), BtfError> {
+        let target = match self.types.kind(id)? {
+            TypeKind::Typedef(_, target) => target,
+            _ => id,
+        };
+        if let TypeKind::Enum { name: tag, size, signed, values } = self.types.kind(target)?
+            && tag.as_deref().is_none_or(|tag| tag == name)
+        {
+            self.enumeration(name, size, signed, &values);
+            return Ok(());
+        }
+        let rust = self.renderer.rust_type(target)?;
+        if rust != name {
+            let _ = writeln!(self.text, "pub type {name} = {rust};\n");
+        }
+        Ok(())
+    }
+
+    /// An enumeration as bindgen writes it: an integer type, and constants.
+    fn enumeration(&mut self, name: &str, size: usize, signed: bool, values: &[(String, i64)]) {
+        let _ = writeln!(self.text, "pub type {name} = {};", enum_integer(size, signed));
+        for (variant, value) in values {
+            let value = if signed {
+                value.to_string()
+            } else {
+                (*value as u64 & (u64::MAX >> (64 - 8 * size.min(8)))).to_string()
+            };
+            let _ = writeln!(self.text, "pub const {name}_{variant}: {name} = {value};");
+        }
+        self.text.push('\n');
+    }
+
     fn composite(&mut self, name: &str, id: TypeId) -> Result<(), BtfError> {
         let TypeKind::Composite { union, size, members, .. } = self.types.kind(self.types.bare(id)?)? else {
             return Err(BtfError::Damaged(format!("{name} is no struct or union")));
@@ -133,15 +200,19 @@ impl Writer<'_> {
             for member in
                 members.iter().filter(|member| bit_range(member).is_some_and(|r| r.0 >= start && r.1 <= end))
             {
-                accessor(&mut accessors, member, storage, start);
+                self.accessor(&mut accessors, member, storage, start, union)?;
             }
         }
+        let asserted: Vec<String> = fields.iter().map(|field| field.assertion(name)).collect();
         if union {
             self.union(name, size, &fields);
         } else {
             self.structure(name, size, fields);
         }
         let _ = writeln!(self.text, "const _: () = assert!(size_of::<{name}>() == {size});\n");
+        if self.offsets {
+            self.text.extend(asserted);
+        }
         if !accessors.is_empty() {
             let _ = writeln!(self.text, "impl {name} {{\n{accessors}}}\n");
         }
@@ -177,13 +248,46 @@ impl Writer<'_> {
             Some(name) => name.clone(),
             None => format!("__bindgen_anon_{anonymous}"),
         };
-        let rust = if in_union && composite { format!("core::mem::ManuallyDrop<{rust}>") } else { rust };
+        let rust = if in_union && composite { format!("::core::mem::ManuallyDrop<{rust}>") } else { rust };
         Ok(Field {
             offset: member.bit_offset as usize / 8,
             size,
             align,
             text: format!("pub {field}: {rust}"),
         })
+    }
+
+    /// What reads and sets a bit-field, as a value of its type.
+    fn accessor(
+        &mut self,
+        text: &mut String,
+        member: &Member,
+        storage: usize,
+        storage_start: usize,
+        in_union: bool,
+    ) -> Result<(), BtfError> {
+        let (Some(name), Some(bits)) = (&member.name, member.bits) else { return Ok(()) };
+        self.bit_fields = true;
+        let start = member.bit_offset as usize - storage_start * 8;
+        let method = if is_rust_keyword(name) { format!("{name}_") } else { name.clone() };
+        let rust = self.renderer.rust_type(member.type_id)?;
+        let at = format!("self._bitfield_{storage}, {start}, {bits}");
+        let get = match self.types.kind(self.types.bare(member.type_id)?)? {
+            _ if rust == "bool" => format!("__bits(&{at}) != 0"),
+            TypeKind::Int { signed: true, .. } | TypeKind::Enum { signed: true, .. } => {
+                format!("__signed_bits(&{at}) as {rust}")
+            }
+            _ => format!("__bits(&{at}) as {rust}"),
+        };
+        let set = format!("__set_bits(&mut {at}, value as u64)");
+        // Any bytes are a value of a union's bytes.
+        let [get, set] = [get, set].map(|text| if in_union { format!("unsafe {{ {text} }}") } else { text });
+        let _ = writeln!(
+            text,
+            "    /// Bit-field `{name}`, {bits} bits.\n    #[inline]\n    pub fn {method}(&self) -> {rust} {{ {get} }}\n    \
+             /// Sets bit-field `{name}`, {bits} bits.\n    #[inline]\n    pub fn set_{name}(&mut self, value: {rust}) {{ {set} }}"
+        );
+        Ok(())
     }
 
     fn structure(&mut self, name: &str, size: usize, mut fields: Vec<Field>) {
@@ -279,15 +383,4 @@ fn bit_ranges(members: &[Member], union: bool) -> Vec<(usize, usize)> {
         }
     }
     joined
-}
-
-fn accessor(text: &mut String, member: &Member, storage: usize, storage_start: usize) {
-    let (Some(name), Some(bits)) = (&member.name, member.bits) else { return };
-    let start = member.bit_offset as usize - storage_start * 8;
-    let rust = if is_rust_keyword(name) { format!("{name}_") } else { name.clone() };
-    let _ = writeln!(
-        text,
-        "    /// Bit-field `{name}`, {bits} bits.\n    #[inline]\n    pub fn {rust}(&self) -> u64 {{ __bits(&self._bitfield_{storage}, {start}, {bits}) }}\n    \
-         /// Sets bit-field `{name}`, {bits} bits.\n    #[inline]\n    pub fn set_{name}(&mut self, value: u64) {{ __set_bits(&mut self._bitfield_{storage}, {start}, {bits}, value) }}"
-    );
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use syn::{ForeignItem, Item};
 
+use super::C_NAMES;
 use super::clang::Request;
 use crate::error::{Error, read_text};
 use crate::kernel::KernelTree;
@@ -24,8 +25,7 @@ pub(super) struct KernelBindings {
 pub(super) fn head(tree: &KernelTree) -> String {
     format!(
         "//! Generated: what `kernel::bindings` of {} ({}) lacks.\n\
-         #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, dead_code, unused_imports, improper_ctypes, \
-         missing_docs, unreachable_pub, unnecessary_transmutes, unsafe_op_in_unsafe_fn, clippy::all)]\n\n\
+         {C_NAMES}\n#![allow(missing_docs, unreachable_pub)]\n\n\
          pub use kernel::bindings::*;\n/// The kernel's C types.\npub mod ffi {{\n    pub use kernel::ffi::*;\n}}\n\n",
         tree.id, tree.release
     )
@@ -35,7 +35,7 @@ pub(super) fn head(tree: &KernelTree) -> String {
 /// `kernel` crate's prelude.
 pub(super) fn named(request: &Request, externs: &[Extern]) -> String {
     let needed = &request.needed;
-    let types = needed.full.keys().chain(needed.opaque.keys()).chain(&needed.names);
+    let types = needed.full.keys().chain(needed.opaque.keys()).chain(needed.names.keys());
     let functions = externs.iter().map(|item| &item.symbol.symbol).chain(&request.inlines);
     let names: BTreeSet<&str> =
         types.chain(functions).chain(&request.constants).map(String::as_str).collect();

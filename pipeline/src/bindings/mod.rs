@@ -9,6 +9,7 @@ mod cflags;
 mod clang;
 mod from_btf;
 mod kernel_crate;
+mod own;
 mod parameters;
 pub(crate) mod render;
 mod trim;
@@ -26,7 +27,7 @@ pub use self::render::is_rust_keyword;
 pub(crate) use self::render::object_in_rust;
 use self::render::{Needed, Renderer};
 use crate::error::Error;
-use crate::image::{BtfError, TypeKind, Types};
+use crate::image::{BtfError, TypeId, TypeKind, Types};
 use crate::kernel::KernelTree;
 use crate::objects::Objects;
 use crate::project::{Fix, Language, Target, objects_of};
@@ -63,8 +64,14 @@ const FUNCTIONS: [&str; 14] = [
 ];
 /// Macros that are constants, which crate `klp` uses.
 const CONSTANTS: [&str; 2] = ["GFP_KERNEL", "GFP_ATOMIC"];
+/// Structs in one module of [`structs_alone`].
+const MODULE_SIZE: usize = 1000;
 /// What a function begins with that calls a macro.
 const MACRO: &str = "klp_macro_";
+
+/// Lints that generated crates are not asked for: the names are C's, and what is declared need not be used.
+const C_NAMES: &str = "#![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, dead_code, unused_imports, \
+                       improper_ctypes, improper_ctypes_definitions, unnecessary_transmutes, unsafe_op_in_unsafe_fn, clippy::all)]";
 
 /// The generated sources of one module.
 pub struct Sources {
@@ -158,7 +165,12 @@ pub fn generate(
             kernel_crate::head(tree)
         }
     };
+    let own = {
+        let others = own::others(&resolved.externs);
+        own::module(&mut generated, &others, kernel.as_ref().map(KernelBindings::text))
+    };
     bindings.push_str(&generated);
+    bindings.push_str(&own);
     bindings.push_str(&externs);
     let theirs = kernel.as_ref().map_or("", KernelBindings::text);
     let others = not_in_headers(objects.types(), &needed, &[&generated, theirs]).map_err(failed(tree))?;
@@ -168,9 +180,6 @@ pub fn generate(
     bindings.push_str(&assertions);
     for name in macro_names(target) {
         let _ = writeln!(bindings, "pub use {name} as {};", name.trim_start_matches(MACRO));
-    }
-    if kernel.is_none() && !generated.contains("pub fn __kmalloc(") {
-        bindings.push_str("pub use __kmalloc_noprof as __kmalloc;\n");
     }
     if kernel.is_some() {
         // The others are for crate `klp` alone, and the kernel's prelude has its own of these names.
@@ -209,6 +218,34 @@ pub fn from_btf_alone(types: &Types, names: &[String]) -> Result<String, BtfErro
         head("from BTF alone", "u8"),
         not_in_headers(types, &needed, &[])?
     ))
+}
+
+/// Rust source that defines structs and unions from BTF alone, with their sizes and offsets asserted; a whole crate. Types
+/// that share a name stand in different modules of it.
+///
+/// # Errors
+/// BTF is damaged.
+pub fn structs_alone(types: &Types, wanted: &[(String, TypeId)]) -> Result<String, BtfError> {
+    let mut modules: Vec<BTreeMap<String, TypeId>> = Vec::new();
+    for (name, id) in wanted {
+        let mut with = from_btf::by_value(types, *id)?;
+        with.insert(name.clone(), types.bare(*id)?);
+        let fits = |module: &&mut BTreeMap<String, TypeId>| {
+            module.len() < MODULE_SIZE
+                && with.iter().all(|(name, id)| module.get(name).is_none_or(|other| other == id))
+        };
+        match modules.iter_mut().rev().find(fits) {
+            Some(module) => module.extend(with),
+            None => modules.push(with),
+        }
+    }
+    let mut text = head("from BTF alone", "u8");
+    for (number, full) in modules.into_iter().enumerate() {
+        let needed = Needed { full, ..Needed::default() };
+        let definitions = from_btf::with_offsets(types, &needed)?;
+        let _ = writeln!(text, "pub mod m{number} {{\nuse crate::ffi::*;\n{definitions}}}");
+    }
+    Ok(text)
 }
 
 /// Key of everything that [`generate`] depends on.
@@ -296,7 +333,7 @@ fn traits(
 ) -> Result<String, Error> {
     let no_std = if fix.language == Language::Core { "#![no_std]\n" } else { "" };
     let mut text = format!(
-        "//! Generated: what fix `{}` replaces on {}.\n{no_std}#![allow(non_camel_case_types, unused_imports, clippy::all)]\n\
+        "//! Generated: what fix `{}` replaces on {}.\n{no_std}{C_NAMES}\n\
          use bindings::ffi::*;\nuse bindings::*;\n",
         fix.name, resolved.kernel
     );
@@ -361,7 +398,8 @@ fn externs(
     objects: &Objects,
 ) -> Result<String, Error> {
     let mut text = String::from("\nuse self::ffi::*;\nunsafe extern \"C\" {\n");
-    for item in resolved.externs.iter().filter(|item| item.kind == ExternKind::Function) {
+    let functions = resolved.externs.iter().filter(|item| item.kind == ExternKind::Function);
+    for item in functions.filter(|item| !own::is_shared(item)) {
         let signature = if item.asserted {
             format!("@{}@", asserted::alias(&item.symbol))
         } else {
@@ -394,8 +432,7 @@ fn crate_head(tree: &KernelTree) -> String {
 fn head(what: &str, c_char: &str) -> String {
     format!(
         "//! Generated: {what}.\n#![no_std]\n\
-         #![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, dead_code, unused_imports, improper_ctypes, \
-         unnecessary_transmutes, unsafe_op_in_unsafe_fn, clippy::all)]\n\n\
+         {C_NAMES}\n\n\
          /// The kernel's C types.\npub mod ffi {{\n    pub use core::ffi::c_void;\n    pub type c_char = {c_char};\n    \
          pub type c_schar = i8;\n    pub type c_uchar = u8;\n    pub type c_short = i16;\n    pub type c_ushort = u16;\n    \
          pub type c_int = i32;\n    pub type c_uint = u32;\n    pub type c_long = isize;\n    pub type c_ulong = usize;\n    \
@@ -405,64 +442,23 @@ fn head(what: &str, c_char: &str) -> String {
 
 /// What bindgen left undefined: structs with members from BTF, structs that are only pointed at, enumerations and typedefs.
 fn not_in_headers(types: &Types, needed: &Needed, generated: &[&str]) -> Result<String, BtfError> {
-    let mut text = String::from("\n");
     let defined: BTreeSet<String> = generated.iter().flat_map(|text| defined_names(text)).collect();
-    let made = from_btf::definitions(types, &needed.full, &defined)?;
-    if !made.text.is_empty() {
-        text.push_str("// No header that the fix names defines these: from BTF.\n\n");
-        text.push_str(&made.text);
-        text.push_str(from_btf::BIT_FIELDS);
-    }
-    let opaque: BTreeMap<_, _> = made.needed.opaque.iter().chain(&needed.opaque).collect();
-    for (name, id) in opaque {
-        if defined.contains(name) || needed.full.contains_key(name) {
-            continue;
-        }
-        let size = match id.map(|id| types.kind(id)).transpose()? {
-            Some(TypeKind::Composite { size, .. }) => size,
-            _ => 0,
-        };
-        let _ = writeln!(
-            text,
-            "/// Opaque: name it in `types` of patch.toml to look inside.\n#[repr(C)]\npub struct {name} {{\n    _opaque: [u8; {size}],\n}}\n"
-        );
-    }
-    let mut seen_through = Renderer::beside(types, defined.clone());
-    for name in made.needed.names.iter().chain(&needed.names).collect::<BTreeSet<_>>() {
-        if defined.contains(name) || defines(&text, name) {
-            continue;
-        }
-        if let Some(id) = types.typedef(name)?
-            && let TypeKind::Typedef(_, target) = types.kind(id)?
-        {
-            let rust = seen_through.rust_type(target)?;
-            let _ = writeln!(
-                text,
-                "/// No header that the fix names defines it: from BTF.\npub type {name} = {rust};\n"
-            );
-        }
-    }
-    Ok(text)
+    Ok(format!("\n{}", from_btf::definitions(types, needed, &defined)?))
 }
 
 /// Names of the types in generated text.
 fn defined_names(generated: &str) -> BTreeSet<String> {
     let name =
         |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
-    ["pub struct ", "pub union ", "pub type "]
+    let defined = ["pub struct ", "pub union ", "pub type "];
+    // A typedef of an enumeration is `pub use self::tag as name;`.
+    let aliases = generated.split("pub use self::").skip(1).filter_map(|rest| rest.split_once(" as "));
+    defined
         .iter()
         .flat_map(|start| generated.split(start).skip(1).map(name))
+        .chain(aliases.map(|(_, rest)| name(rest)))
         .filter(|name| !name.is_empty())
         .collect()
-}
-
-fn defines(generated: &str, name: &str) -> bool {
-    ["struct", "union", "type"].iter().any(|keyword| {
-        let start = format!("pub {keyword} {name}");
-        generated
-            .match_indices(&start)
-            .any(|(at, _)| generated[at + start.len()..].starts_with([' ', '<', ';', '(', '=']))
-    })
 }
 
 /// Size of every struct, and offset of every named member that bindgen shows, as BTF has them: a build of the wrong

@@ -14,8 +14,8 @@ pub(crate) struct Needed {
     pub(crate) full: BTreeMap<String, TypeId>,
     /// Structs and unions that are only pointed at: name to type, where BTF has one.
     pub(crate) opaque: BTreeMap<String, Option<TypeId>>,
-    /// Typedefs and enumerations.
-    pub(crate) names: BTreeSet<String>,
+    /// Typedefs and enumerations: name to type.
+    pub(crate) names: BTreeMap<String, TypeId>,
 }
 
 /// Renders types of one kernel, and gathers what they need.
@@ -50,14 +50,33 @@ impl<'a> Renderer<'a> {
 
     /// The parameter list and result of a function in Rust: `(m: *mut seq_file) -> c_int`.
     pub(crate) fn signature(&mut self, prototype: &Prototype) -> Result<String, BtfError> {
+        self.signature_with(prototype, |name| match name {
+            "self" | "Self" | "super" | "crate" | "_" => format!("{name}_"),
+            name if is_rust_keyword(name) => format!("r#{name}"),
+            name => name.to_owned(),
+        })
+    }
+
+    /// The same with parameters called as `rename` says: of the name in C, or of `arg<position>` where C has none.
+    pub(crate) fn signature_with(
+        &mut self,
+        prototype: &Prototype,
+        rename: impl Fn(&str) -> String,
+    ) -> Result<String, BtfError> {
         let mut parameters = Vec::new();
+        let mut taken = BTreeSet::new();
         for (position, (name, id)) in prototype.parameters.iter().enumerate() {
-            let name = match name {
-                Some(name) => escape_keyword(name),
-                None => format!("arg{position}"),
-            };
+            let unnamed = format!("arg{position}");
+            let mut name = rename(name.as_deref().unwrap_or(&unnamed));
+            if !taken.insert(name.clone()) {
+                name = format!("{name}_{position}");
+                taken.insert(name.clone());
+            }
             self.look_inside(*id)?;
             parameters.push(format!("{name}: {}", self.rust_type(*id)?));
+        }
+        if prototype.variadic {
+            parameters.push("...".to_owned());
         }
         let returns = match self.types.kind(self.types.bare(prototype.returns)?)? {
             TypeKind::Void => String::new(),
@@ -155,7 +174,7 @@ impl<'a> Renderer<'a> {
     pub(crate) fn rust_type(&mut self, id: TypeId) -> Result<String, BtfError> {
         Ok(match self.types.kind(id)? {
             TypeKind::Void => "c_void".to_owned(),
-            TypeKind::Int { name, size } => integer(&name, size).to_owned(),
+            TypeKind::Int { name, size, signed } => integer(&name, size, signed).to_owned(),
             TypeKind::Float(name) => (if name == "float" { "f32" } else { "f64" }).to_owned(),
             TypeKind::Const(target) | TypeKind::Qualified(target) | TypeKind::Volatile(target) => {
                 self.rust_type(target)?
@@ -168,7 +187,7 @@ impl<'a> Renderer<'a> {
                         TypeKind::Composite { .. } => self.want(id)?,
                         _ => self.point_at(target)?,
                     }
-                    self.needed.names.insert(name.clone());
+                    self.needed.names.insert(name.clone(), id);
                     name
                 }
             },
@@ -182,7 +201,7 @@ impl<'a> Renderer<'a> {
                 None => format!("[u8; {size}]"),
             },
             TypeKind::Enum { name: Some(name), .. } => {
-                self.needed.names.insert(name.clone());
+                self.needed.names.insert(name.clone(), id);
                 name
             }
             TypeKind::Enum { name: None, size, signed, .. } => enum_integer(size, signed).to_owned(),
@@ -227,6 +246,11 @@ impl<'a> Renderer<'a> {
     fn pointee(&self, id: TypeId) -> Result<Option<String>, BtfError> {
         Ok(match self.types.kind(id)? {
             TypeKind::Const(target) | TypeKind::Qualified(target) | TypeKind::Volatile(target) => {
+                self.pointee(target)?
+            }
+            TypeKind::Typedef(name, target)
+                if known_typedef(&name).is_none() && self.sees_through(&name, target)? =>
+            {
                 self.pointee(target)?
             }
             TypeKind::Composite { name, .. } => name,
@@ -274,7 +298,7 @@ pub(crate) fn enum_integer(size: usize, signed: bool) -> &'static str {
 
 /// The kernel's C integer types, as module `ffi` of the bindings names them.
 /// gcc and clang spell the same type differently.
-fn integer(name: &str, size: usize) -> &'static str {
+fn integer(name: &str, size: usize, signed: bool) -> &'static str {
     match (name, size) {
         ("_Bool" | "bool", _) => "bool",
         ("char", _) => "c_char",
@@ -290,6 +314,10 @@ fn integer(name: &str, size: usize) -> &'static str {
         ("long long unsigned int" | "unsigned long long", _) => "c_ulonglong",
         ("__int128", _) => "i128",
         ("__int128 unsigned" | "unsigned __int128", _) => "u128",
+        (_, 1) if signed => "i8",
+        (_, 2) if signed => "i16",
+        (_, 4) if signed => "i32",
+        (_, 8) if signed => "i64",
         (_, 1) => "u8",
         (_, 2) => "u16",
         (_, 4) => "u32",
@@ -316,11 +344,20 @@ fn known_typedef(name: &str) -> Option<&'static str> {
     })
 }
 
-fn escape_keyword(name: &str) -> String {
-    match name {
-        "self" | "Self" | "super" | "crate" | "_" => format!("{name}_"),
-        _ => format!("r#{name}").replacen("r#", if is_rust_keyword(name) { "r#" } else { "" }, 1),
+/// Whether rustc's lint `non_snake_case` takes a name as it is.
+pub(crate) fn is_snake_case(name: &str) -> bool {
+    let name = name.trim_matches('_');
+    !name.contains("__") && !name.chars().any(char::is_uppercase)
+}
+
+/// A C name as that lint wants it.
+pub(crate) fn snake_case(name: &str) -> String {
+    let mut name = name.to_ascii_lowercase();
+    while !is_snake_case(&name) {
+        let inner = name.trim_matches('_').to_owned();
+        name = name.replacen(&inner, &inner.replace("__", "_"), 1);
     }
+    name
 }
 
 /// An object's name as a name in Rust: of the trait, and of the type in `objects`. Modules may be called `loop` or `8021q`.
@@ -342,4 +379,21 @@ pub fn is_rust_keyword(name: &str) -> bool {
         "Self", "super", "crate",
     ];
     KEYWORDS.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_what_the_lint_wants() {
+        for name in ["m", "_m", "__m_", "a_b", "arg0"] {
+            assert!(is_snake_case(name) && snake_case(name) == name, "{name}");
+        }
+        for (name, expected) in [("NODE", "node"), ("a___b", "a_b"), ("__a__B_", "__a_b_"), ("tDGL", "tdgl")]
+        {
+            assert!(!is_snake_case(name));
+            assert_eq!(snake_case(name), expected);
+        }
+    }
 }

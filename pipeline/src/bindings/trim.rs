@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{ForeignItem, Item, Type};
+use syn::{ForeignItem, Item, Type, UseTree};
 
 /// Keeps the items with a name in `roots`, and what they refer to. Structs that the headers only declare are dropped
 /// where they are in `known`: BTF has more of them.
@@ -105,6 +105,16 @@ fn owner(item: &Item, roots: &BTreeSet<String>) -> Option<String> {
             ForeignItem::Static(item) => Some(item.ident.to_string()),
             _ => None,
         },
+        // A typedef of an enumeration: `pub use self::tag as name;`.
+        Item::Use(item) => alias(&item.tree),
+        _ => None,
+    }
+}
+
+fn alias(tree: &UseTree) -> Option<String> {
+    match tree {
+        UseTree::Path(path) => alias(&path.tree),
+        UseTree::Rename(rename) => Some(rename.rename.to_string()),
         _ => None,
     }
 }
@@ -138,6 +148,11 @@ mod tests {
             impl b { pub fn get(&self) -> u8 { 0 } } pub type e = u32; pub const e_ONE: e = 1; pub const OTHER: u32 = 1;
             unsafe extern \"C\" { pub fn f(a: *mut a); pub fn g(c: *mut c); }";
         let trimmed = trim(text, &BTreeSet::from(["f".to_owned()]), &BTreeSet::new()).unwrap();
+        let text_of_use = "pub use self::e as e_t; pub const e_ONE: e = 1; pub type e = u32;
+            pub use self::other as other_t; unsafe extern \"C\" { pub fn f() -> e_t; }";
+        let trimmed_use = trim(text_of_use, &BTreeSet::from(["f".to_owned()]), &BTreeSet::new()).unwrap();
+        assert!(trimmed_use.contains("pub use self::e as e_t") && trimmed_use.contains("pub const e_ONE"));
+        assert!(trimmed_use.contains("pub type e") && !trimmed_use.contains("other"), "{trimmed_use}");
         for kept in ["pub struct a", "pub struct b", "impl b", "pub type e", "e_ONE", "pub fn f"] {
             assert!(trimmed.contains(kept), "{kept} is not in {trimmed}");
         }

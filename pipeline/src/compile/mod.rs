@@ -220,6 +220,11 @@ fn with_own_core(
 /// What a fix asked of the kernel, as rustc's flags. A question that patch.toml does not ask is an error.
 fn cfg_flags(resolved: &Resolved, fix: &str) -> Vec<String> {
     let mut flags = Vec::new();
+    // Parameters may be called as in C.
+    if resolved.functions.iter().any(|function| function.fix == fix && !function.has_snake_case_parameters())
+    {
+        flags.push("-Anon_snake_case".to_owned());
+    }
     for name in ["has_member", "has_function", "kernel_at_least"] {
         let asked = || resolved.cfg.iter().filter(|answer| answer.fix == fix && answer.name == name);
         let values: Vec<String> = asked().map(|answer| format!("{:?}", answer.value)).collect();

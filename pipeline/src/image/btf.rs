@@ -70,6 +70,8 @@ pub enum TypeKind {
         name: String,
         /// Bytes.
         size: usize,
+        /// Whether it has negative values.
+        signed: bool,
     },
     /// A floating-point type.
     Float(String),
@@ -282,13 +284,28 @@ impl Types {
         self.named(name, |item| matches!(item, Type::Struct(_) | Type::Union(_)))
     }
 
-    /// The enumeration with this tag, if there is one.
+    /// All structs and unions that have a name, of a module its own alone: a name and an id each. What has no tag goes by the
+    /// name of its typedef.
     ///
     /// # Errors
     /// The BTF is damaged.
-    pub fn enumeration(&self, name: &str) -> Result<Option<TypeKind>, BtfError> {
-        let found = self.named(name, |item| matches!(item, Type::Enum(_) | Type::Enum64(_)))?;
-        found.first().map(|id| self.kind(*id)).transpose()
+    pub fn all_composites(&self) -> Result<Vec<(String, TypeId)>, BtfError> {
+        let mut all = Vec::new();
+        for view in self.views() {
+            let (start, end) = view.btf.split().unwrap_or(view.btf.base()).type_id_range();
+            for id in start..=end {
+                let name = match self.kind(view.out(id))? {
+                    TypeKind::Composite { name, .. } => name,
+                    TypeKind::Typedef(name, target) => {
+                        let untagged = matches!(self.kind(target)?, TypeKind::Composite { name: None, .. });
+                        untagged.then_some(name)
+                    }
+                    _ => None,
+                };
+                all.extend(name.map(|name| (name, view.out(id))));
+            }
+        }
+        Ok(all)
     }
 
     /// Id of the typedef of this name, if there is one.
@@ -308,9 +325,11 @@ impl Types {
         let target = |item: &dyn BtfType| view.out(item.get_type_id().unwrap_or(0));
         Ok(match view.btf.resolve_type_by_id(id)? {
             Type::Void => TypeKind::Void,
-            Type::Int(int) => {
-                TypeKind::Int { name: view.name_of(&int)?.unwrap_or_default(), size: int.size() }
-            }
+            Type::Int(int) => TypeKind::Int {
+                name: view.name_of(&int)?.unwrap_or_default(),
+                size: int.size(),
+                signed: int.is_signed(),
+            },
             Type::Float(float) => TypeKind::Float(view.name_of(&float)?.unwrap_or_default()),
             Type::Ptr(ptr) => TypeKind::Pointer(target(&ptr)),
             Type::Array(array) => TypeKind::Array(target(&array), array.len()),

@@ -32,7 +32,10 @@ impl KernelTree {
     }
 
     /// Directory with all modules of the kernel.
-    fn modules_dir(&self, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
+    ///
+    /// # Errors
+    /// Their package is not to be had.
+    pub(crate) fn modules_dir(&self, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
         let package = match &self.modules {
             OwnModules::Dir(dir) => return Ok(dir.clone()),
             OwnModules::Package(package) => package,
