@@ -49,6 +49,9 @@ pub fn module(data: &[u8]) {
         let _ = module.function_at(relocation.target, relocation.offset);
         let _ = module.machine().relocation_name(relocation.kind);
     }
+    for table in [module.tables(&LAYOUT), module.tables_by_relocation()].into_iter().flatten() {
+        assert!(table.objects.len() <= 10_000 && table.sections.len() <= module.sections().len());
+    }
     for symbol in module.symbols().iter().take(64) {
         if let Ok(table) = module.patch_table(&LAYOUT, symbol.name) {
             assert!(table.objects.len() <= 10_000);

@@ -103,6 +103,26 @@ pub enum TableError {
         /// The name.
         name: String,
     },
+    /// Nothing says where the tables begin.
+    #[error(
+        "the module has no symbol {symbol}, and which struct klp_patch its init function gives to klp_enable_patch cannot be seen"
+    )]
+    NoArgument {
+        /// The symbol that names the tables of Ferrograft's modules.
+        symbol: &'static str,
+    },
+    /// Nothing says how large the entries of a table are.
+    #[error(
+        "the size of struct {structure} cannot be seen from the table at {offset:#x} of section {section}: no symbol with a size names it"
+    )]
+    Extent {
+        /// The structure.
+        structure: &'static str,
+        /// The section's name.
+        section: String,
+        /// Where the table begins, in bytes.
+        offset: u64,
+    },
     /// A layout whose members do not fit into its structure.
     #[error(
         "the layout given for struct {structure} is wrong: a member at {member} does not fit into {size} bytes"

@@ -11,6 +11,7 @@
 
 mod elf;
 mod error;
+mod find;
 mod manifest;
 mod table;
 mod unpack;
@@ -24,6 +25,9 @@ pub use error::{Error, TableError};
 pub use manifest::{Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestError, ManifestFix, State};
 pub use table::{KlpLayout, PatchTable, PatchedFunction, PatchedObject, Place};
 pub use unpack::{Compression, UnpackError, unpack};
+
+/// The symbol that names the `struct klp_patch` of Ferrograft's modules (`klp::patch!` in `kmod/src/core/tables.rs`).
+pub const PATCH_SYMBOL: &str = "__klp_patch";
 
 /// The last bytes of a signed module (`MODULE_SIG_STRING` in `include/linux/module_signature.h`).
 const SIGNATURE_TRAILER: &[u8] = b"~Module signature appended~\n";
@@ -188,6 +192,28 @@ impl<'a> Module<'a> {
     /// no end within 10,000 entries.
     pub fn patch_table(&self, layout: &KlpLayout, patch: &str) -> Result<PatchTable, TableError> {
         table::read(self, layout, patch)
+    }
+
+    /// Reads the live patch's tables of any module: those that [`PATCH_SYMBOL`] names, else those whose address the module
+    /// gives to `klp_enable_patch`.
+    ///
+    /// # Errors
+    /// As [`Self::patch_table`]; or the argument cannot be seen.
+    pub fn tables(&self, layout: &KlpLayout) -> Result<PatchTable, TableError> {
+        match self.symbol(PATCH_SYMBOL) {
+            Some(_) => table::read(self, layout, PATCH_SYMBOL),
+            None => table::read_at(self, layout, find::patch(self)?),
+        }
+    }
+
+    /// As [`Self::tables`], where the kernel's layouts are not at hand: the members that patches fill in stand where they do
+    /// since Linux 5.5, and the sizes follow from the entries that have relocations.
+    ///
+    /// # Errors
+    /// As [`Self::tables`]; or a table has no symbol with a size, as in a module whose local symbols were stripped.
+    pub fn tables_by_relocation(&self) -> Result<PatchTable, TableError> {
+        let patch = find::patch(self)?;
+        table::read_at(self, &find::layout(self, patch)?, patch)
     }
 }
 

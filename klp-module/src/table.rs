@@ -2,7 +2,7 @@
 //! The tables of a live patch (`struct klp_patch`, `klp_object`, `klp_func` of `include/linux/livepatch.h`), read out of
 //! section data and relocations as the kernel's `klp_for_each_object_static` and `klp_for_each_func_static` walk them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use klp_format::SymbolPosition;
 
@@ -64,6 +64,9 @@ pub struct PatchTable {
     pub objects: Vec<PatchedObject>,
     /// The system states that it supports, in the table's order: id and version.
     pub states: Vec<(u64, u32)>,
+    /// Indexes of the sections that hold the structures and the names: the livepatch core reads them as long as the patch is
+    /// loaded.
+    pub sections: BTreeSet<usize>,
 }
 
 /// One object that a live patch changes.
@@ -106,7 +109,6 @@ impl Place {
 }
 
 pub(crate) fn read(module: &Module<'_>, layout: &KlpLayout, patch: &str) -> Result<PatchTable, TableError> {
-    layout.check()?;
     let name = || patch.to_owned();
     let defined = |symbol: &&crate::Symbol<'_>| {
         symbol.name == patch && !matches!(symbol.kind, SymbolKind::Section | SymbolKind::File)
@@ -116,8 +118,19 @@ pub(crate) fn read(module: &Module<'_>, layout: &KlpLayout, patch: &str) -> Resu
     let SymbolSection::Section(section) = symbol.section else {
         return Err(TableError::NotDefined { name: name() });
     };
-    let mut walk = Walk { module, layout, relocations: BTreeMap::new(), entries: 0 };
-    walk.patch(Place { section, offset: symbol.value })
+    read_at(module, layout, Place { section, offset: symbol.value })
+}
+
+/// The tables that begin with the `struct klp_patch` at a place.
+pub(crate) fn read_at(
+    module: &Module<'_>,
+    layout: &KlpLayout,
+    patch: Place,
+) -> Result<PatchTable, TableError> {
+    layout.check()?;
+    let mut walk =
+        Walk { module, layout, relocations: BTreeMap::new(), entries: 0, sections: BTreeSet::new() };
+    walk.patch(patch)
 }
 
 impl KlpLayout {
@@ -152,12 +165,13 @@ struct Walk<'m, 'a> {
     /// Per section that was looked into: its relocations by offset.
     relocations: BTreeMap<usize, BTreeMap<u64, Relocation>>,
     entries: usize,
+    sections: BTreeSet<usize>,
 }
 
 impl<'a> Walk<'_, 'a> {
     fn patch(&mut self, at: Place) -> Result<PatchTable, TableError> {
         let layout = self.layout;
-        self.bytes(at, layout.patch_size, "struct klp_patch")?;
+        self.structure(at, layout.patch_size, "struct klp_patch")?;
         self.required(at.plus(layout.patch_mod), "klp_patch.mod")?;
         let mut object = self.required_place(at.plus(layout.patch_objs), "klp_patch.objs")?;
         let replace = self.bytes(at.plus(layout.patch_replace), 1, "klp_patch.replace")? != [0];
@@ -168,7 +182,8 @@ impl<'a> Walk<'_, 'a> {
             object = object.plus(layout.object_size);
         }
         let states = self.states(at.plus(layout.patch_states))?;
-        Ok(PatchTable { replace, objects, states })
+        let sections = std::mem::take(&mut self.sections);
+        Ok(PatchTable { replace, objects, states, sections })
     }
 
     /// The states, behind the pointer at `at`; an id of 0 ends them.
@@ -181,7 +196,7 @@ impl<'a> Walk<'_, 'a> {
         }
         let mut state = self.required_place(at, WHAT)?;
         loop {
-            self.bytes(state, layout.state_size, "struct klp_state")?;
+            self.structure(state, layout.state_size, "struct klp_state")?;
             let id = self.number(state.plus(layout.state_id), "klp_state.id")?;
             if id == 0 {
                 return Ok(states);
@@ -197,7 +212,7 @@ impl<'a> Walk<'_, 'a> {
     /// `None` is the end of the table.
     fn object(&mut self, at: Place) -> Result<Option<PatchedObject>, TableError> {
         let layout = self.layout;
-        self.bytes(at, layout.object_size, "struct klp_object")?;
+        self.structure(at, layout.object_size, "struct klp_object")?;
         let name = self.text(at.plus(layout.object_name), "klp_object.name")?;
         let funcs = self.pointer(at.plus(layout.object_funcs), "klp_object.funcs")?;
         if name.is_none() && funcs.is_none() {
@@ -221,7 +236,7 @@ impl<'a> Walk<'_, 'a> {
     /// `None` is the end of the table.
     fn function(&mut self, at: Place) -> Result<Option<PatchedFunction>, TableError> {
         let layout = self.layout;
-        self.bytes(at, layout.func_size, "struct klp_func")?;
+        self.structure(at, layout.func_size, "struct klp_func")?;
         let old_name = self.text(at.plus(layout.func_old_name), "klp_func.old_name")?;
         let new_func = self.pointer(at.plus(layout.func_new_func), "klp_func.new_func")?;
         let position = self.number(at.plus(layout.func_old_sympos), "klp_func.old_sympos")?;
@@ -254,6 +269,7 @@ impl<'a> Walk<'_, 'a> {
             return Ok(None);
         }
         let place = self.required_place(at, what)?;
+        self.sections.insert(place.section);
         let section = self.section(place.section);
         let error = || TableError::NoText { what, section: section.name.to_owned(), offset: place.offset };
         let start = usize::try_from(place.offset).map_err(|_| error())?;
@@ -313,6 +329,12 @@ impl<'a> Walk<'_, 'a> {
     fn number(&self, at: Place, what: &'static str) -> Result<u64, TableError> {
         let bytes = self.bytes(at, POINTER_SIZE, what)?;
         Ok(bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
+    }
+
+    /// One of the structures lies there.
+    fn structure(&mut self, at: Place, length: u64, what: &'static str) -> Result<(), TableError> {
+        self.sections.insert(at.section);
+        self.bytes(at, length, what).map(|_| ())
     }
 
     /// Bytes of a section. A section that takes only memory (`.bss`) has none: a table in it is an error too.

@@ -51,6 +51,7 @@ fn ask_all(bytes: &[u8]) {
         let _ = module.machine().relocation_name(relocation.kind);
     }
     let _ = module.patch_table(&LAYOUT, "patch");
+    let _ = (module.tables(&LAYOUT), module.tables_by_relocation());
 }
 
 #[test]
@@ -86,8 +87,10 @@ fn facts_of_a_real_module() {
 #[test]
 fn tables_of_a_real_patch() {
     let table = module(CMDLINE).patch_table(&LAYOUT, "patch").unwrap();
-    let PatchTable { replace, objects, states } = &table;
+    let PatchTable { replace, objects, states, sections } = &table;
     assert!(*replace && states.is_empty() && !objects[0].callbacks);
+    let names: Vec<_> = sections.iter().map(|&at| module(CMDLINE).sections()[at].name).collect();
+    assert_eq!(names, [".rodata.str1.1", ".data"]);
     assert_eq!(objects.len(), 1);
     assert_eq!(objects[0].name, None);
     let function = &objects[0].functions[0];
@@ -96,6 +99,36 @@ fn tables_of_a_real_patch() {
     assert_eq!(function.position, SymbolPosition(0));
     assert_eq!(function.new_function, Place { section: 1, offset: 0x60 });
     assert_eq!(function.symbol.as_deref(), Some("patched_cmdline_proc_show"));
+}
+
+/// It has no symbol `__klp_patch`; its init function passes `.data + 0`.
+#[test]
+fn tables_of_any_module_are_found_by_what_it_enables() {
+    let module = module(CMDLINE);
+    let named = module.patch_table(&LAYOUT, "patch").unwrap();
+    assert_eq!(module.tables(&LAYOUT).unwrap(), named);
+    assert_eq!(module.tables_by_relocation().unwrap(), named);
+}
+
+#[test]
+fn tables_that_cannot_be_found_or_measured_are_named() {
+    // Another function is called than klp_enable_patch, and `mod` is another pointer.
+    let mut bytes = CMDLINE.to_vec();
+    let at = bytes.windows(17).rposition(|window| window == b"klp_enable_patch\0").unwrap();
+    bytes[at] = b'K';
+    assert!(module(&bytes).tables(&LAYOUT).is_ok(), "one structure alone begins with THIS_MODULE");
+    bytes[DATA_RELOCATIONS + 12] ^= 1;
+    assert!(matches!(module(&bytes).tables(&LAYOUT), Err(TableError::NoArgument { .. })));
+    // Symbol `funcs` (14 of the table) has no size.
+    let mut bytes = CMDLINE.to_vec();
+    let symbol = module(&bytes).symbols()[14];
+    assert_eq!((symbol.name, symbol.size), ("funcs", 304));
+    let entry = [&symbol.value.to_le_bytes()[..], &symbol.size.to_le_bytes()].concat();
+    let at = bytes.windows(16).position(|window| window == entry).unwrap();
+    bytes[at + 8..at + 16].fill(0);
+    let error = module(&bytes).tables_by_relocation().unwrap_err();
+    assert!(matches!(error, TableError::Extent { structure: "klp_func", .. }), "{error}");
+    assert!(module(&bytes).tables(&LAYOUT).is_ok());
 }
 
 #[test]

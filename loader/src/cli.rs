@@ -59,7 +59,8 @@ kpatch <command> --help shows the options of a command. A <module> is a file, or
 module that is installed for the running kernel. --root <dir> works on another root's files.
 
 Exit codes: 0 done, 1 other failure, 2 usage, 3 no such module, 4 not for this kernel,
-5 refused by the kernel, 6 transition stalled, 7 still in use, 128 + signal interrupted";
+5 refused by the kernel, 6 transition stalled, 7 still in use, 8 check: not all could be checked,
+128 + signal interrupted";
 
 /// What the arguments ask for.
 pub(crate) enum Parsed {
@@ -174,7 +175,9 @@ pub(crate) enum Verb {
         module: PathBuf,
     },
     /// Say whether a patch module can be loaded into the running kernel, as far as that can be known before.
-    #[command(after_help = "Example: kpatch check ./kpatch-6_12_117-1-1.ko")]
+    #[command(
+        after_help = "Example: kpatch check ./kpatch-6_12_117-1-1.ko\n\nExit codes: 0 can be loaded, 4 cannot be loaded, 8 nothing speaks against it, but the last line says what could not be checked"
+    )]
     Check {
         #[command(flatten)]
         json: Json,

@@ -8,7 +8,7 @@ use klp_module::{Manifest, Module, State, build_id_of_notes};
 
 use crate::check::Judgement;
 use crate::overrides::{self, Found, Overrides};
-use crate::{Error, Refusal, System, known, livepatch, store};
+use crate::{Error, Refusal, System, content, known, livepatch, store};
 
 const ENABLED_FUNCTIONS: [&str; 2] =
     ["/sys/kernel/tracing/enabled_functions", "/sys/kernel/debug/tracing/enabled_functions"];
@@ -40,9 +40,10 @@ pub(crate) fn of_kernel(
     match module.manifest() {
         Err(error) => judgement.refusals.push(Refusal::Manifest(error)),
         Ok(None) => {
-            judgement
-                .unchecked
-                .push("what it repairs: it has no manifest (Ferrograft did not build it)".to_owned());
+            judgement.unchecked.push(
+                "whether this is the very build of the kernel: it has no manifest (Ferrograft did not build it)"
+                    .to_owned(),
+            );
         }
         Ok(Some(manifest)) => kernel_build(system, &manifest, judgement)?,
     }
@@ -87,7 +88,7 @@ pub(crate) fn with_patches(
     judgement: &mut Judgement,
 ) -> Result<(), Error> {
     let name = module.name().map(|name| name.to_string()).unwrap_or_default();
-    let own = module.manifest().ok().flatten();
+    let own = content::of(module);
     for patch in livepatch::patches(system)? {
         if patch == name || !livepatch::state(system, &patch)?.is_some_and(livepatch::State::is_on) {
             continue;
@@ -100,8 +101,8 @@ pub(crate) fn with_patches(
             judgement.refusals.push(Refusal::Older { newer: patch.clone() });
         }
         match (known::manifest(system, &patch)?, &own) {
-            (Some(loaded), Some(own)) => {
-                if let Some(state) = incompatible_state(&loaded, own) {
+            (Some(loaded), Ok(own)) => {
+                if let Some(state) = first_incompatible(&loaded.states, &own.states, own.replace) {
                     let known = own.states.iter().find(|known| known.id == state.id);
                     let known = known.map_or_else(
                         || "which this patch does not know".to_owned(),
@@ -111,7 +112,15 @@ pub(crate) fn with_patches(
                     judgement.refusals.push(Refusal::State { patch, id, version, known });
                 }
             }
-            _ => judgement.unchecked.push(format!("whether its states go with those of {patch}")),
+            (None, Ok(own)) if own.states.is_empty() => judgement
+                .unchecked
+                .push(format!("whether {patch} has system states, of which this patch has none: it has no manifest")),
+            (None, Ok(_)) => judgement
+                .unchecked
+                .push(format!("whether its states go with those of {patch}: that patch has no manifest")),
+            (_, Err(error)) => {
+                judgement.unchecked.push(format!("whether its states go with those of {patch}: {error}"));
+            }
         }
     }
     Ok(())
@@ -120,11 +129,15 @@ pub(crate) fn with_patches(
 /// The first state of `loaded` that `replacing` knows only in a lower version, or, where it takes the other's place, does
 /// not know (`klp_is_patch_compatible()`).
 pub(crate) fn incompatible_state(loaded: &Manifest, replacing: &Manifest) -> Option<State> {
+    first_incompatible(&loaded.states, &replacing.states, replacing.replace)
+}
+
+fn first_incompatible(loaded: &[State], own: &[State], replace: bool) -> Option<State> {
     let knows = |state: &State| {
-        let known = replacing.states.iter().find(|known| known.id == state.id);
-        known.map_or(!replacing.replace, |known| known.version >= state.version)
+        let known = own.iter().find(|known| known.id == state.id);
+        known.map_or(!replace, |known| known.version >= state.version)
     };
-    loaded.states.iter().copied().find(|state| !knows(state))
+    loaded.iter().copied().find(|state| !knows(state))
 }
 
 /// Users of ftrace and probes on the functions that are to be replaced.
@@ -133,16 +146,15 @@ pub(crate) fn with_tracers(
     module: &Module<'_>,
     judgement: &mut Judgement,
 ) -> Result<(), Error> {
-    let Some(manifest) = module.manifest().ok().flatten() else {
-        judgement.unchecked.push("tracers and probes: which functions it replaces is not known".to_owned());
-        return Ok(());
+    let functions = match content::of(module) {
+        Ok(content) => content.functions,
+        Err(error) => {
+            judgement
+                .unchecked
+                .push(format!("tracers and probes: which functions it replaces is not known: {error}"));
+            return Ok(());
+        }
     };
-    let functions: Vec<(&str, &str)> = manifest
-        .functions
-        .iter()
-        .filter_map(|text| text.split_once(':'))
-        .map(|(object, function)| (object, function.split(',').next().unwrap_or(function)))
-        .collect();
     let overrides = Overrides::new(system);
     match readable(system, &ENABLED_FUNCTIONS)? {
         Some(list) => {

@@ -79,7 +79,7 @@ pub enum Error {
         /// When it was loaded.
         since: String,
     },
-    /// `status --check` found something; its line says what.
+    /// `status --check` found something, or `check` could not look at something; the output says what.
     #[error("")]
     Verdict {
         /// The exit code that monitors know.

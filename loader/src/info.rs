@@ -104,7 +104,13 @@ struct Judged {
     not_checked: Vec<String>,
 }
 
+/// Exit code where nothing speaks against a module, but something could not be looked at.
+const NOT_CHECKED: u8 = 8;
+
 /// All that can be known before insertion.
+///
+/// # Errors
+/// Something speaks against the module, or could not be looked at.
 pub(crate) fn judge(
     system: &System,
     console: &mut Console<'_>,
@@ -133,11 +139,21 @@ pub(crate) fn judge(
             console.say(format_args!("not checked: {unchecked}"));
         }
         if judgement.refusals.is_empty() {
-            console.say(format_args!("{} can be loaded", source.shown.display()));
+            console.say(format_args!("{} can be loaded{}", source.shown.display(), reservation(&judgement)));
         }
     }
-    if judgement.refusals.is_empty() {
-        return Ok(());
+    match (judgement.refusals.is_empty(), judgement.unchecked.is_empty()) {
+        (true, true) => Ok(()),
+        (true, false) => Err(Error::Verdict { code: NOT_CHECKED }),
+        (false, _) => Err(Error::Refused { path: source.shown.clone(), refusals: judgement.refusals }),
     }
-    Err(Error::Refused { path: source.shown.clone(), refusals: judgement.refusals })
+}
+
+/// The end of the verdict's line: what was not checked, without the reasons, which have lines of their own.
+fn reservation(judgement: &check::Judgement) -> String {
+    let topics = judgement.unchecked.iter().map(|text| text.split_once(": ").map_or(text.as_str(), |(topic, _)| topic));
+    match topics.collect::<Vec<_>>().join("; ") {
+        topics if topics.is_empty() => topics,
+        topics => format!(" as far as could be checked; not checked: {topics}"),
+    }
 }

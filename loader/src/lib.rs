@@ -21,12 +21,14 @@
 //! | 5 | the kernel refused |
 //! | 6 | a transition stalled |
 //! | 7 | the module stays in use, or another kpatch is at work |
+//! | 8 | `check`: nothing speaks against the module, but something could not be checked |
 //! | 128 + n | interrupted by signal n |
 
 mod check;
 mod cli;
 mod conflicts;
 mod console;
+mod content;
 mod durable;
 mod error;
 mod explain;

@@ -33,18 +33,57 @@ fn a_quiet_machine_has_nothing_against_it() {
     assert!(machine.calls().is_empty());
 }
 
+/// A module in C: no manifest, so that functions and states come from its tables.
 #[test]
-fn what_could_not_be_looked_at_is_said() {
+fn what_could_not_be_looked_at_is_said_and_is_no_success() {
     let machine = Machine::new();
     let path = machine.file("fix.ko", MODULE);
     let ran = machine.run(&["check", &path]);
     assert_eq!(
         ran.out,
-        "not checked: what it repairs: it has no manifest (Ferrograft did not build it)
-not checked: tracers and probes: which functions it replaces is not known
-/tmp/fix.ko can be loaded
+        "not checked: whether this is the very build of the kernel: it has no manifest (Ferrograft did not build it)
+not checked: other users of ftrace: tracefs is not mounted or not to be read
+not checked: kprobes: debugfs is not mounted or not to be read
+/tmp/fix.ko can be loaded as far as could be checked; not checked: whether this is the very build of the kernel; other users of ftrace; kprobes
 "
     );
+    assert_eq!((ran.code, ran.err.as_str()), (8, ""));
+    let json: Value = serde_json::from_str(&machine.run(&["check", &path, "--json"]).out).unwrap();
+    assert_eq!((json["loadable"].as_bool(), json["not_checked"].as_array().unwrap().len()), (Some(true), 3));
+}
+
+#[test]
+fn functions_and_states_of_a_module_in_c_are_checked() {
+    let (machine, _) = quiet();
+    let path = machine.file("c.ko", MODULE);
+    machine.files.write(TRACED, "cmdline_proc_show (1) R I     \ttramp: 0xffffffffc0 (kprobe_ftrace_handler+0x0/0x1d0)\n");
+    let ran = machine.run(&["check", &path]);
+    assert_eq!(ran.code, 4);
+    assert!(ran.err.contains("cmdline_proc_show is already changed by another user of ftrace"), "{}", ran.err);
+    machine.files.write(TRACED, "");
+    machine.files.patch("kpatch_other_1_1", true, false);
+    let states = manifest("other", (1, 1), "", r#","states":[{"id":7,"version":2}]"#);
+    machine
+        .files
+        .write("/run/kpatch/loaded/kpatch_other_1_1", format!("\n{}\n", &states["ferrograft=".len()..]));
+    let ran = machine.run(&["check", &path]);
+    assert_eq!(ran.code, 4);
+    assert!(ran.err.contains("has system state 7 in version 2, which this patch does not know"), "{}", ran.err);
+}
+
+#[test]
+fn a_module_whose_tables_cannot_be_read_is_not_passed() {
+    let (machine, _) = quiet();
+    let mut bytes = MODULE.to_vec();
+    for name in [&b"klp_enable_patch\0"[..], b"__this_module\0"] {
+        let at = bytes.windows(name.len()).rposition(|window| window == name).unwrap();
+        bytes[at] = b'X';
+    }
+    let path = machine.file("c.ko", &bytes);
+    let ran = machine.run(&["check", &path]);
+    assert_eq!(ran.code, 8, "{}", ran.err);
+    assert!(ran.out.contains("not checked: tracers and probes: which functions it replaces is not known: "), "{}", ran.out);
+    assert!(ran.out.ends_with("; tracers and probes\n"), "{}", ran.out);
 }
 
 #[test]
@@ -341,7 +380,8 @@ fn json_is_as_the_schemas_say() {
             [&["list"][..], &["status"], &["history"], &["info", &path], &["check", &path], &["info", "fix"]]
         {
             let ran = machine.run(&[arguments, &["--json"]].concat());
-            assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.err);
+            let code = if arguments[0] == "check" { 8 } else { 0 };
+            assert_eq!(ran.code, code, "{arguments:?}: {}", ran.err);
             documents.push(serde_json::from_str::<Value>(&ran.out).unwrap());
         }
     }

@@ -41,14 +41,20 @@ enum Format {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
     let tree = context.kernel(&args.kernel)?;
-    let (module, expected) = match Path::new(&args.target) {
-        file if file.extension().is_some_and(|extension| extension == "ko") => {
-            let image = KernelImage::load(&tree, &context.cache, &context.terminal)?;
-            (file.to_owned(), Expected::of_any(&tree, &image)?)
-        }
-        _ => built(&context, &tree, &args.target)?,
+    let file = Path::new(&args.target);
+    let is_module = file.extension().is_some_and(|extension| extension == "ko");
+    let (module, built) = match is_module {
+        true => (file.to_owned(), None),
+        false => built(&context, &tree, &args.target).map(|(module, expected)| (module, Some(expected)))?,
     };
     let bytes = std::fs::read(&module).with_context(|| format!("could not read {}", module.display()))?;
+    let expected = match built {
+        Some(expected) => expected,
+        None => {
+            let image = KernelImage::load(&tree, &context.cache, &context.terminal)?;
+            Expected::of_file(&tree, &image, &bytes)?
+        }
+    };
     let report = verify::verify(&bytes, &expected);
     let sink: &dyn Sink = match args.format {
         Format::Human => {
@@ -94,7 +100,7 @@ fn print_rules(report: &Report, module: &Path, kernel: &str) {
             Outcome::Broken => "BROKEN",
         };
         let left_out = match (&rule.left_out, rule.outcome) {
-            (Some(reason), Outcome::NotApplied) => format!(": {reason}"),
+            (Some(reason), Outcome::NotApplied | Outcome::Unchecked) => format!(": {reason}"),
             (Some(part), _) => format!(", but not {part}"),
             (None, _) => String::new(),
         };

@@ -22,7 +22,7 @@ pub(super) fn call_padding(subject: &Subject<'_>, findings: &mut Findings) -> Sc
             return Scope::All;
         }
     };
-    let module = &subject.module;
+    let module = subject.module;
     let prefixes: BTreeSet<(&str, usize, u64)> = module
         .symbols()
         .iter()
@@ -106,7 +106,7 @@ pub(super) fn ibt_endbr(subject: &Subject<'_>, findings: &mut Findings) -> Scope
     let sealed: BTreeSet<Place> = sealed_section
         .and_then(|name| subject.module.section(name))
         .into_iter()
-        .flat_map(|section| relocated_places(&subject.module, section.index))
+        .flat_map(|section| relocated_places(subject.module, section.index))
         .collect();
     for (what, place) in entries(subject) {
         if !begins_with_landing_pad(subject, place) {
@@ -136,7 +136,7 @@ pub(super) fn bti_landing_pad(subject: &Subject<'_>, findings: &mut Findings) ->
     if !subject.expected.bti {
         return Scope::Nothing("the kernel is built without CONFIG_ARM64_BTI_KERNEL".to_owned());
     }
-    let module = &subject.module;
+    let module = subject.module;
     let in_data = module
         .relocations()
         .filter(|relocation| relocation.kind == subject.arch.absolute)
@@ -166,7 +166,7 @@ pub(super) fn bti_landing_pad(subject: &Subject<'_>, findings: &mut Findings) ->
 /// Where the kernel itself branches to: the module's init and exit, and the replacements. Those that are no code are for
 /// rule replacement-symbol to refuse.
 fn entries<'s>(subject: &'s Subject<'_>) -> impl Iterator<Item = (&'static str, Place)> + 's {
-    let module = &subject.module;
+    let module = subject.module;
     let own = module
         .section(THIS_MODULE)
         .into_iter()
@@ -181,7 +181,7 @@ fn entries<'s>(subject: &'s Subject<'_>) -> impl Iterator<Item = (&'static str, 
 fn entries_scope(subject: &Subject<'_>) -> Scope {
     match &subject.table {
         Ok(_) => Scope::All,
-        Err(_) => Scope::But("the replacements, because the live patch's tables cannot be read".to_owned()),
+        Err(_) => Subject::without_table("the replacements"),
     }
 }
 

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use klp_format::KlpSymbol;
-use klp_module::KlpLayout;
+use klp_module::{KlpLayout, Module};
 
 use crate::build::{Built, Stage};
 use crate::error::{Error, read, read_text};
 use crate::image::KernelImage;
-use crate::kernel::{Arch, KernelTree};
+use crate::kernel::{Arch, KernelConfig, KernelTree};
 use crate::resolve::{Layout, Resolved};
 
 /// What is expected of a module. Plain facts; those that could not be had carry the reason, which becomes a finding.
@@ -33,6 +33,12 @@ pub struct Expected {
     pub ibt: bool,
     /// Whether it runs with branch target identification (`CONFIG_ARM64_BTI_KERNEL`).
     pub bti: bool,
+    /// Bytes of a task's stack (`THREAD_SIZE`).
+    pub thread_size: u64,
+    /// The most bytes that a stack frame takes without a warning (`CONFIG_FRAME_WARN`).
+    pub frame_warn: u64,
+    /// Number of arguments of functions, by name, as far as they are known.
+    pub arguments: BTreeMap<String, usize>,
     /// Layout of the livepatch tables' structs.
     pub layout: KlpLayout,
     /// What the module should be; unknown where only its file is at hand.
@@ -65,6 +71,11 @@ impl Expected {
                 states: resolved.states.iter().map(|state| (state.id, state.version)).collect(),
                 replace: resolved.replace,
             }),
+            arguments: resolved
+                .functions
+                .iter()
+                .filter_map(|f| Some((f.symbol.symbol.clone(), count_arguments(&f.c_prototype)?)))
+                .collect(),
             ..Self::of_kernel(tree, &resolved.vermagic, resolved.layout)
         }
     }
@@ -90,6 +101,24 @@ impl Expected {
         Ok(Self::of_kernel(tree, &image.facts.vermagic, layout))
     }
 
+    /// What is expected of a live patch's file: as [`Self::of_any`], and the prototypes of the functions that it replaces.
+    ///
+    /// # Errors
+    /// The kernel's types know no live patching.
+    pub fn of_file(tree: &KernelTree, image: &KernelImage, bytes: &[u8]) -> Result<Self, Error> {
+        let mut expected = Self::of_any(tree, image)?;
+        // A file that cannot be read is refused by the rules.
+        let table = Module::parse(bytes).ok().and_then(|module| module.tables(&expected.layout).ok());
+        let functions = table.iter().flat_map(|table| &table.objects).flat_map(|object| &object.functions);
+        for name in functions.map(|function| &function.old_name) {
+            // Functions of modules, and those of several prototypes, are judged by their code alone.
+            if let Ok(prototype) = image.types.function(name) {
+                expected.arguments.insert(name.clone(), prototype.parameters.len());
+            }
+        }
+        Ok(expected)
+    }
+
     fn of_kernel(tree: &KernelTree, vermagic: &str, layout: Layout) -> Self {
         let config = &tree.config;
         let call_padding = match (config.is_on("CALL_PADDING"), config.call_padding()) {
@@ -111,9 +140,61 @@ impl Expected {
             prefix_symbols: config.is_on("PREFIX_SYMBOLS"),
             ibt: config.is_on("X86_KERNEL_IBT"),
             bti: config.is_on("ARM64_BTI_KERNEL"),
+            thread_size: thread_size(tree.arch, config),
+            frame_warn: frame_warn(config),
+            arguments: BTreeMap::new(),
             layout: layout.for_reader(),
             patch: None,
         }
+    }
+}
+
+/// `THREAD_SIZE`: `arch/x86/include/asm/page_64_types.h`, `arch/arm64/include/asm/memory.h`.
+fn thread_size(arch: Arch, config: &KernelConfig) -> u64 {
+    const MIN_SHIFT: u32 = 14;
+    let kasan = match arch {
+        Arch::X86_64 => config.is_on("KASAN"),
+        Arch::Arm64 => config.is_on("KASAN_GENERIC") || config.is_on("KASAN_SW_TAGS"),
+    };
+    // On arm64 a stack has a page at least, which may be larger.
+    let page = match (arch, config.is_on("ARM64_64K_PAGES")) {
+        (Arch::Arm64, true) => 16,
+        _ => 12,
+    };
+    1 << (MIN_SHIFT + u32::from(kasan)).max(page)
+}
+
+/// `CONFIG_FRAME_WARN`; where it is off (0), the default of 64-bit kernels (`lib/Kconfig.debug`).
+fn frame_warn(config: &KernelConfig) -> u64 {
+    const DEFAULT: u64 = 2048;
+    let set = config.value("FRAME_WARN").and_then(|text| text.parse().ok());
+    set.filter(|&bytes| bytes > 0).unwrap_or(DEFAULT)
+}
+
+/// The number of arguments in a prototype in C, `long f(struct x *a, int (*b)(int, int))`; `None` where it is none, or takes
+/// further arguments.
+fn count_arguments(prototype: &str) -> Option<usize> {
+    let list = prototype.trim_end().trim_end_matches(';').strip_suffix(')')?;
+    let (mut depth, mut commas) = (0_usize, 0);
+    let mut start = None;
+    // Backwards, to the parenthesis that the last one closes.
+    for (at, character) in list.char_indices().rev() {
+        match character {
+            ')' => depth += 1,
+            '(' if depth == 0 => {
+                start = Some(at + 1);
+                break;
+            }
+            '(' => depth -= 1,
+            ',' if depth == 0 => commas += 1,
+            _ => {}
+        }
+    }
+    let list = list[start?..].trim();
+    match list {
+        "" | "void" => Some(0),
+        _ if list.ends_with("...") => None,
+        _ => Some(commas + 1),
     }
 }
 
@@ -135,6 +216,30 @@ fn parse_symvers(text: &str) -> Result<BTreeMap<String, u32>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stack_sizes_follow_the_configuration() {
+        let size = |arch, text| thread_size(arch, &KernelConfig::parse(text));
+        assert_eq!(size(Arch::X86_64, ""), 16 << 10);
+        assert_eq!(size(Arch::X86_64, "CONFIG_KASAN=y"), 32 << 10);
+        assert_eq!(size(Arch::Arm64, "CONFIG_KASAN=y\nCONFIG_KASAN_HW_TAGS=y"), 16 << 10);
+        assert_eq!(size(Arch::Arm64, "CONFIG_ARM64_64K_PAGES=y"), 64 << 10);
+        let warn = |text| frame_warn(&KernelConfig::parse(text));
+        assert_eq!([warn("CONFIG_FRAME_WARN=1024"), warn("CONFIG_FRAME_WARN=0"), warn("")], [1024, 2048, 2048]);
+    }
+
+    #[test]
+    fn arguments_are_counted() {
+        for (prototype, count) in [
+            ("int version_proc_show(struct seq_file *m, void *v)", Some(2)),
+            ("void f(void)", Some(0)),
+            ("long f(int (*b)(int, int), char c[2]);", Some(2)),
+            ("int printk(const char *fmt, ...)", None),
+            ("int x", None),
+        ] {
+            assert_eq!(count_arguments(prototype), count, "{prototype}");
+        }
+    }
 
     #[test]
     fn symvers_are_read_and_damage_is_told() {

@@ -7,27 +7,32 @@
 mod arch;
 mod code;
 mod expected;
+mod frame;
+mod graph;
 mod info;
+mod machine;
 mod panics;
+mod program;
 mod relocations;
 pub mod rules;
+mod self_call;
 mod symbols;
 mod tables;
+mod values;
 
 use std::path::Path;
 
 use klp_base::events::{Event, Finding, Severity, Sink};
-use klp_module::{Module, PatchTable, TableError};
+use klp_module::{Module, PatchTable, Place, TableError};
+pub use klp_module::PATCH_SYMBOL;
 use serde::Serialize;
 
 use self::arch::ArchTable;
+use self::graph::Graph;
 pub use self::expected::{Expected, ExpectedPatch};
 pub use self::info::GPL_COMPATIBLE;
 pub use self::symbols::VERSION_ENTRY_SIZE;
 use crate::error::Error;
-
-/// The symbol that names the `struct klp_patch` of our modules (`klp::patch!` in `kmod/src/core/tables.rs`).
-pub const PATCH_SYMBOL: &str = "__klp_patch";
 
 /// What came of applying one rule. The order is the order of gravity: from [`Outcome::Unchecked`] on the module is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -35,7 +40,7 @@ pub const PATCH_SYMBOL: &str = "__klp_patch";
 pub enum Outcome {
     /// The module keeps it.
     Passed,
-    /// There is nothing here that it applies to, or not enough is known.
+    /// There is nothing here that it applies to.
     NotApplied,
     /// The module breaks it, and may be loaded.
     Warned,
@@ -52,7 +57,8 @@ pub struct RuleOutcome {
     pub rule: &'static str,
     /// What came of it.
     pub outcome: Outcome,
-    /// What was not looked at, and why: all of it where the outcome is [`Outcome::NotApplied`], else a part.
+    /// What was not looked at, and why: all of it where the outcome is [`Outcome::NotApplied`], else a part or, where the
+    /// outcome is [`Outcome::Unchecked`], why it could not be looked at.
     pub left_out: Option<String>,
 }
 
@@ -72,17 +78,17 @@ impl Report {
     }
 
     fn add(&mut self, rule: &'static str, scope: Scope, findings: Vec<Finding>) {
-        let (none, left_out) = match scope {
-            Scope::All => (false, None),
-            Scope::But(reason) => (false, Some(reason)),
-            Scope::Nothing(reason) => (true, Some(reason)),
+        let (without_findings, left_out) = match scope {
+            Scope::All => (Outcome::Passed, None),
+            Scope::But(reason) => (Outcome::Passed, Some(reason)),
+            Scope::Nothing(reason) => (Outcome::NotApplied, Some(reason)),
+            Scope::Unchecked(reason) => (Outcome::Unchecked, Some(reason)),
         };
         let outcome = match findings.iter().map(|finding| finding.severity).max() {
             Some(Severity::Error) => Outcome::Broken,
             Some(Severity::Unchecked) => Outcome::Unchecked,
-            Some(Severity::Warning) => Outcome::Warned,
-            None if none => Outcome::NotApplied,
-            None => Outcome::Passed,
+            Some(Severity::Warning) => Outcome::Warned.max(without_findings),
+            None => without_findings,
         };
         self.rules.push(RuleOutcome { rule, outcome, left_out });
         self.findings.extend(findings);
@@ -97,6 +103,8 @@ enum Scope {
     But(String),
     /// It has nothing to say here; the text says why.
     Nothing(String),
+    /// Not to all that it is about, and what is left out matters; the text says why. Another rule has the finding.
+    Unchecked(String),
 }
 
 /// Takes what one rule finds.
@@ -130,11 +138,25 @@ impl Findings {
 
 /// What the rules judge: a module, read, and what is expected of it.
 struct Subject<'a> {
-    module: Module<'a>,
+    module: &'a Module<'a>,
     expected: &'a Expected,
     arch: &'static ArchTable,
     /// The live patch's tables, or why they cannot be read.
     table: Result<PatchTable, TableError>,
+    /// Its functions and their calls.
+    graph: Graph<'a, 'a>,
+}
+
+impl Subject<'_> {
+    /// What is said where the live patch's tables cannot be read; rule patch-table has the finding.
+    fn without_table(what: &str) -> Scope {
+        Scope::Unchecked(format!("{what}: the live patch's tables cannot be read"))
+    }
+
+    /// A place, for messages: section, offset and function.
+    fn place(&self, place: Place) -> String {
+        relocations::place(self.module, place.section, place.offset)
+    }
 }
 
 /// Judges a finished module.
@@ -171,8 +193,8 @@ pub fn verify(bytes: &[u8], expected: &Expected) -> Report {
     }
     report.add(rules::ARCHITECTURE, Scope::All, findings.list);
 
-    let table = module.patch_table(&expected.layout, PATCH_SYMBOL);
-    let subject = Subject { module, expected, arch, table };
+    let table = module.tables(&expected.layout);
+    let subject = Subject { module: &module, expected, arch, table, graph: Graph::read(&module) };
     for (rule, check) in rules::CHECKS {
         let mut findings = Findings::of(rule);
         let scope = check(&subject, &mut findings);

@@ -20,7 +20,7 @@ const MOST: u32 = 1 << 20;
 ///
 /// rustc passes each panic the line that it comes from, and the link drops the lines that nothing refers to.
 pub(super) fn reachable(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
-    let module = &subject.module;
+    let module = subject.module;
     let data = |place: &Place| !module.sections()[place.section].is_executable();
     let pointers = module.relocations().filter(|relocation| relocation.kind == subject.arch.absolute);
     let pointers = pointers

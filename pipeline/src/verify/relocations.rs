@@ -165,7 +165,7 @@ fn symbols(module: &Module<'_>, section: &Section<'_>, object: &ObjectName, find
     }
 }
 
-fn place(module: &Module<'_>, section: usize, offset: u64) -> String {
+pub(super) fn place(module: &Module<'_>, section: usize, offset: u64) -> String {
     let section_name = module.sections()[section].name;
     match module.function_at(section, offset) {
         Some(function) => format!("{section_name}+{offset:#x} ({})", function.name),

@@ -2,7 +2,7 @@
 //! The rules: their ids, which are stable, and the function that applies each. docs/verify-rules.md has a row for each.
 
 use super::{Findings, Scope, Subject};
-use super::{code, info, panics, relocations, symbols, tables};
+use super::{code, frame, info, panics, relocations, self_call, symbols, tables};
 
 /// The file is a relocatable 64-bit ELF file in which nothing points outside.
 ///
@@ -102,6 +102,29 @@ pub const DEBUG_LEFT: &str = "debug-left";
 /// go of the locks that it holds. A warning: the compiler may not see that an index is always in bounds.
 pub const PANIC_REACHABLE: &str = "panic-reachable";
 
+/// A replacement does not end in a jump to other code: its frame is on the stack as long as what it calls runs.
+///
+/// Source: `klp_check_stack_func()` in `kernel/livepatch/transition.c`. The kernel looks for an address of the replacement
+/// on the stacks of sleeping tasks; a function that the replacement jumped to shows none. Unpatching then ends, and the
+/// module's memory is freed under the task. Compilers make such jumps (sibling calls) of a call in the last place, at every
+/// level of optimisation that kernels use.
+pub const REPLACEMENT_FRAME: &str = "replacement-frame";
+/// The stack frames of the module's functions fit into a task's stack, alone and on the deepest path of calls, and no
+/// function calls itself on every way through it. A warning from the kernel's `CONFIG_FRAME_WARN` on, and for recursion.
+///
+/// Source: `THREAD_SIZE` in `arch/x86/include/asm/page_64_types.h` and `arch/arm64/include/asm/memory.h`; `FRAME_WARN` in
+/// `lib/Kconfig.debug`. The kernel does not probe its stack: the end of it is a guard page and a double fault, which takes the
+/// machine down. What calls a replacement, and what it calls, is not known, so that each of them and the module get a third.
+/// (x86's stacks became 16 KiB large in 3.15 since ordinary paths overflowed 8 KiB: commit 6538b8ea886e.)
+pub const STACK_FRAME: &str = "stack-frame";
+/// A replacement does not call the function that it replaces by that function's name, itself or by way of others.
+///
+/// Source: `klp_ftrace_handler()` in `kernel/livepatch/patch.c`. Every call of the function is led to the replacement, those
+/// of the replacement too. Where each way through the replacement makes such a call, or the call passes on the arguments
+/// that the replacement was given (what was meant is the original), it never ends. Other calls may be a recursion that
+/// does: a warning.
+pub const SELF_CALL: &str = "self-call";
+
 /// Looks for what breaks one rule.
 pub(super) type Check = fn(&Subject<'_>, &mut Findings) -> Scope;
 
@@ -109,7 +132,7 @@ pub(super) type Check = fn(&Subject<'_>, &mut Findings) -> Scope;
 pub(super) const FIRST: [&str; 2] = [ELF, ARCHITECTURE];
 
 /// The other rules, in the order in which they are applied.
-pub(super) const CHECKS: [(&str, Check); 17] = [
+pub(super) const CHECKS: [(&str, Check); 20] = [
     (RELOCATION_TYPE, relocations::types),
     (RELOCATION_RANGE, relocations::ranges),
     (CALL_PADDING, code::call_padding),
@@ -123,6 +146,9 @@ pub(super) const CHECKS: [(&str, Check); 17] = [
     (MODULE_NAME, info::module_name),
     (PATCH_TABLE, tables::patch_table),
     (REPLACEMENT_SYMBOL, tables::replacement_symbol),
+    (REPLACEMENT_FRAME, frame::replacement),
+    (STACK_FRAME, frame::stack),
+    (SELF_CALL, self_call::self_call),
     (UNDEFINED_SYMBOL, symbols::undefined),
     (SYMBOL_VERSION, symbols::versions),
     (DEBUG_LEFT, info::debug_left),

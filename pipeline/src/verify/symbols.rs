@@ -79,7 +79,7 @@ fn imports<'m, 'a>(module: &'m Module<'a>) -> impl Iterator<Item = &'m Symbol<'a
 pub(super) fn undefined(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     let Some(exports) = exports(subject, findings) else { return Scope::All };
     // The kernel leaves weak ones at address 0.
-    for symbol in imports(&subject.module).filter(|symbol| symbol.binding != Binding::Weak) {
+    for symbol in imports(subject.module).filter(|symbol| symbol.binding != Binding::Weak) {
         if !exports.contains_key(symbol.name) {
             findings.error(
                 symbol.name,

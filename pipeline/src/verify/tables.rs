@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use klp_format::VMLINUX;
-use klp_module::{PatchTable, TableError};
+use klp_module::PatchTable;
 
 use super::{ExpectedPatch, Findings, PATCH_SYMBOL, Scope, Subject};
 
@@ -13,21 +13,33 @@ type Entry = (String, String, u32);
 
 /// [`super::rules::PATCH_TABLE`]
 pub(super) fn patch_table(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
-    match (&subject.table, &subject.expected.patch) {
-        (Ok(table), Some(patch)) => {
+    let table = match &subject.table {
+        Ok(table) => table,
+        Err(error) => {
+            let message = format!("the live patch's tables cannot be read: {error}");
+            findings.unchecked("the live patch's tables", message);
+            return Scope::All;
+        }
+    };
+    freed_early(subject, table, findings);
+    match &subject.expected.patch {
+        Some(patch) => {
             compare(table, patch, findings);
             Scope::All
         }
-        (Ok(_), None) => {
-            Scope::But("whether it replaces what was meant: of a file alone that is not known".to_owned())
-        }
-        (Err(TableError::NoSymbol { .. }), None) => Scope::Nothing(format!(
-            "the file has no symbol {PATCH_SYMBOL}, by which modules of this project name their tables"
-        )),
-        (Err(error), _) => {
-            findings.unchecked(PATCH_SYMBOL, format!("the live patch's tables cannot be read: {error}"));
-            Scope::All
-        }
+        None => Scope::But("whether it replaces what was meant: of a file alone that is not known".to_owned()),
+    }
+}
+
+/// Tables in sections that the kernel frees when the module's init function has returned.
+fn freed_early(subject: &Subject<'_>, table: &PatchTable, findings: &mut Findings) {
+    let names = table.sections.iter().map(|&section| subject.module.sections()[section].name);
+    for name in names.filter(|name| name.starts_with(".init")) {
+        findings.error(
+            name,
+            "a part of the live patch's tables lies there, and the kernel frees it when the module's init function has returned: \
+             the livepatch core goes on reading it; take `__initdata` and `__initconst` off the tables and names",
+        );
     }
 }
 
@@ -99,9 +111,9 @@ pub(super) fn replacement_symbol(subject: &Subject<'_>, findings: &mut Findings)
                         wrong one lets tasks change over in the middle of the function, and without any symbol the answer is \
                         ENOENT; do not strip symbols of a finished module";
     let Ok(table) = &subject.table else {
-        return Scope::Nothing("the live patch's tables cannot be read".to_owned());
+        return Subject::without_table("the replacements");
     };
-    let module = &subject.module;
+    let module = subject.module;
     for function in table.objects.iter().flat_map(|object| &object.functions) {
         let place = function.new_function;
         let section = &module.sections()[place.section];

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Where the tables of a live patch begin in a module that names them in its own way, and how large their entries are.
+//!
+//! Source: `include/linux/livepatch.h` of Linux 5.5 to 7.3: the members that a patch fills in come first in each structure,
+//! at the same offsets; what the kernel keeps behind them differs in size.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{KlpLayout, Machine, Module, PATCH_SYMBOL, Place, Relocation, SymbolKind, SymbolSection, TableError};
+
+/// What a live patch calls with its `struct klp_patch`.
+const ENABLE: &str = "klp_enable_patch";
+/// The symbol of `struct module` (`THIS_MODULE`).
+const THIS_MODULE: &str = "__this_module";
+const POINTER: u64 = 8;
+/// `struct klp_patch`: mod, objs, states, replace.
+const PATCH: (u64, u64, u64, u64) = (0, 8, 16, 24);
+/// Bytes of it up to the last member that a patch fills in.
+const PATCH_SIZE: u64 = 25;
+/// `struct klp_object`: name, funcs, and four callbacks.
+const OBJECT_POINTERS: [u64; 6] = [0, 8, 16, 24, 32, 40];
+/// `struct klp_func`: old_name, new_func; old_sympos behind them is a number.
+const FUNC_POINTERS: [u64; 2] = [0, 8];
+/// `struct klp_state`: id, version, data; the kernel keeps nothing in it.
+const STATE_SIZE: u64 = 24;
+/// Instructions between loading the argument and the call, in bytes, where no function symbol bounds them.
+const NEAR: u64 = 64;
+
+/// The `struct klp_patch` of a module: what [`PATCH_SYMBOL`] names, what the module passes to `klp_enable_patch`, or the only
+/// structure that looks like one.
+pub(crate) fn patch(module: &Module<'_>) -> Result<Place, TableError> {
+    let named = module.symbol(PATCH_SYMBOL).and_then(|symbol| place(module, symbol.index, 0));
+    let found = named.or_else(|| argument(module)).or_else(|| only_candidate(module));
+    found.ok_or(TableError::NoArgument { symbol: PATCH_SYMBOL })
+}
+
+/// The address that stands in the first argument's register last before the call of `klp_enable_patch`.
+fn argument(module: &Module<'_>) -> Option<Place> {
+    let enable = module.symbol(ENABLE)?.index;
+    let call = module.relocations().find(|relocation| {
+        relocation.symbol == enable && module.sections()[relocation.target].is_executable()
+    })?;
+    let function = module.function_at(call.target, call.offset);
+    let from = function.map_or(call.offset.saturating_sub(NEAR), |function| function.value);
+    let before = module.relocations_of(call.target).filter(|r| (from..call.offset).contains(&r.offset));
+    let loads = before.filter_map(|relocation| Some((relocation.offset, first_argument(module, &relocation)?)));
+    loads.max_by_key(|(offset, _)| *offset).map(|(_, place)| place)
+}
+
+/// The address that an instruction puts into the register of the first argument.
+fn first_argument(module: &Module<'_>, relocation: &Relocation) -> Option<Place> {
+    let code = module.sections()[relocation.target].data;
+    let at = usize::try_from(relocation.offset).ok()?;
+    let before = |count: usize| code.get(at.checked_sub(count)?..at);
+    match (module.machine(), relocation.kind) {
+        // R_X86_64_32S, R_X86_64_64: mov $address, %rdi
+        (Machine::X86_64, 11) if before(3)? == [0x48, 0xc7, 0xc7] => place(module, relocation.symbol, relocation.addend),
+        (Machine::X86_64, 1) if before(2)? == [0x48, 0xbf] => place(module, relocation.symbol, relocation.addend),
+        // R_X86_64_PC32: lea address(%rip), %rdi; it counts from the end of the instruction.
+        (Machine::X86_64, 2) if before(3)? == [0x48, 0x8d, 0x3d] => {
+            place(module, relocation.symbol, relocation.addend.checked_add(4)?)
+        }
+        // R_AARCH64_ADD_ABS_LO12_NC: add x0, xn, #lower bits
+        (Machine::Arm64, 277) if *code.get(at)? & 0x1f == 0 => place(module, relocation.symbol, relocation.addend),
+        _ => None,
+    }
+}
+
+/// The one place that begins with THIS_MODULE and a pointer into data, as a `struct klp_patch` does.
+fn only_candidate(module: &Module<'_>) -> Option<Place> {
+    let pointers = pointers(module);
+    let this_module = |relocation: &Relocation| {
+        relocation.addend == 0 && module.symbols()[relocation.symbol].name == THIS_MODULE
+    };
+    let data = |place: Place| {
+        let section = &module.sections()[place.section];
+        section.is_alloc() && !section.is_executable()
+    };
+    let mut candidates = pointers.iter().filter(|(at, first)| {
+        let objs = Place { offset: at.offset.saturating_add(PATCH.1), ..**at };
+        this_module(first) && data(**at) && pointed(module, &pointers, objs).is_some_and(data)
+    });
+    let (found, _) = candidates.next()?;
+    candidates.next().is_none().then_some(*found)
+}
+
+/// The layout of the structures, as the tables of a patch show it.
+pub(crate) fn layout(module: &Module<'_>, patch: Place) -> Result<KlpLayout, TableError> {
+    let pointers = pointers(module);
+    let objs = Place { offset: patch.offset.saturating_add(PATCH.1), ..patch };
+    let objects = pointed(module, &pointers, objs).ok_or_else(|| extent(module, "klp_object", objs))?;
+    let (object_size, count) = entries(module, &pointers, objects, &OBJECT_POINTERS, &[8])
+        .ok_or_else(|| extent(module, "klp_object", objects))?;
+    let mut func_size = None;
+    for at in 0..count {
+        let offset = objects.offset.saturating_add(at * object_size).saturating_add(OBJECT_POINTERS[1]);
+        let funcs = pointed(module, &pointers, Place { offset, ..objects })
+            .ok_or_else(|| extent(module, "klp_func", objects))?;
+        let (size, _) = entries(module, &pointers, funcs, &FUNC_POINTERS, &FUNC_POINTERS)
+            .ok_or_else(|| extent(module, "klp_func", funcs))?;
+        if *func_size.get_or_insert(size) != size {
+            return Err(extent(module, "klp_func", funcs));
+        }
+    }
+    let func_size = func_size.ok_or_else(|| extent(module, "klp_func", objects))?;
+    Ok(KlpLayout {
+        func_size,
+        func_old_name: FUNC_POINTERS[0],
+        func_new_func: FUNC_POINTERS[1],
+        func_old_sympos: 16,
+        object_size,
+        object_name: OBJECT_POINTERS[0],
+        object_funcs: OBJECT_POINTERS[1],
+        object_callbacks: OBJECT_POINTERS[2],
+        patch_size: PATCH_SIZE,
+        patch_mod: PATCH.0,
+        patch_objs: PATCH.1,
+        patch_states: PATCH.2,
+        patch_replace: PATCH.3,
+        state_size: STATE_SIZE,
+        state_id: 0,
+        state_version: POINTER,
+    })
+}
+
+/// Size and number of the entries of a table, its last, empty one left out. The symbol says how large the table is; each
+/// entry has relocations at all of `needed` and at no other offsets than `members`. Only one size must fit.
+fn entries(
+    module: &Module<'_>,
+    pointers: &BTreeMap<Place, Relocation>,
+    table: Place,
+    members: &[u64],
+    needed: &[u64],
+) -> Option<(u64, u64)> {
+    let size = module.symbols().iter().find(|symbol| {
+        symbol.kind == SymbolKind::Object
+            && symbol.section == SymbolSection::Section(table.section)
+            && symbol.value == table.offset
+            && symbol.size > 0
+    })?;
+    let end = Place { offset: table.offset.checked_add(size.size)?, ..table };
+    let filled: BTreeSet<u64> = pointers.range(table..end).map(|(at, _)| at.offset - table.offset).collect();
+    let smallest = members.iter().max()?.checked_add(POINTER + POINTER)?;
+    let fits = |&count: &u64| {
+        let entry = size.size / (count + 1);
+        let whole = size.size % (count + 1) == 0 && entry % POINTER == 0 && entry >= smallest;
+        whole
+            && filled.iter().all(|&at| at / entry < count && members.contains(&(at % entry)))
+            && (0..count).all(|at| needed.iter().all(|&member| filled.contains(&(at * entry + member))))
+    };
+    let mut counts = (1..=filled.len() as u64).filter(fits);
+    let count = counts.next()?;
+    counts.next().is_none().then(|| (size.size / (count + 1), count))
+}
+
+/// The relocations by where they stand.
+fn pointers(module: &Module<'_>) -> BTreeMap<Place, Relocation> {
+    let place = |relocation: &Relocation| Place { section: relocation.target, offset: relocation.offset };
+    module.relocations().map(|relocation| (place(&relocation), relocation)).collect()
+}
+
+/// Where the pointer at a place leads.
+fn pointed(module: &Module<'_>, pointers: &BTreeMap<Place, Relocation>, at: Place) -> Option<Place> {
+    let found = pointers.get(&at)?;
+    let address = found.kind == module.machine().address_relocation();
+    address.then(|| place(module, found.symbol, found.addend)).flatten()
+}
+
+fn place(module: &Module<'_>, symbol: usize, addend: i64) -> Option<Place> {
+    let symbol = &module.symbols()[symbol];
+    match symbol.section {
+        SymbolSection::Section(section) => {
+            Some(Place { section, offset: symbol.value.wrapping_add_signed(addend) })
+        }
+        _ => None,
+    }
+}
+
+fn extent(module: &Module<'_>, structure: &'static str, table: Place) -> TableError {
+    TableError::Extent {
+        structure,
+        section: module.sections()[table.section].name.to_owned(),
+        offset: table.offset,
+    }
+}

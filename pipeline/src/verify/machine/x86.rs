@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! x86_64 (System V ABI, as the kernel uses it).
+
+use iced_x86::{
+    Decoder, DecoderOptions, FlowControl, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register as Iced,
+};
+
+use super::{Convention, Effect, Flow, Instruction, Register};
+
+const RSP: Register = 4;
+const RBP: Register = 5;
+const WORD: i64 = 8;
+
+/// The registers by number.
+pub(super) const NAMES: [&str; 16] = [
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+    "r15",
+];
+
+pub(super) const CONVENTION: Convention = Convention {
+    stack: RSP,
+    arguments: &[7, 6, 2, 1, 8, 9],
+    preserved: &[3, RBP, 12, 13, 14, 15],
+    registers: NAMES.len(),
+    pushed_by_call: 8,
+};
+
+pub(super) fn decode(code: &[u8], at: u64) -> Option<Instruction> {
+    let found = Decoder::with_ip(64, code, at, DecoderOptions::NONE).decode();
+    if found.is_invalid() {
+        return None;
+    }
+    let register = (found.op0_kind() == OpKind::Register).then(|| general(found.op0_register())).flatten();
+    let flow = match found.flow_control() {
+        // `syscall`, `vmcall` and the like are calls to iced.
+        FlowControl::Call if found.op0_kind() == OpKind::NearBranch64 => Flow::Call,
+        FlowControl::IndirectCall => Flow::CallIndirect(register),
+        FlowControl::UnconditionalBranch => Flow::Jump,
+        FlowControl::ConditionalBranch => Flow::Branch,
+        FlowControl::IndirectBranch => Flow::JumpIndirect(register),
+        FlowControl::Return => Flow::Return,
+        FlowControl::Exception => Flow::Stop,
+        FlowControl::Interrupt if found.mnemonic() == Mnemonic::Int3 => Flow::Stop,
+        _ => Flow::Next,
+    };
+    let direct = matches!(flow, Flow::Call | Flow::Jump | Flow::Branch);
+    Some(Instruction {
+        length: found.len() as u64,
+        flow,
+        target: direct.then(|| found.near_branch_target()),
+        effects: if flow == Flow::Next { effects(&found) } else { Vec::new() },
+    })
+}
+
+fn effects(found: &iced_x86::Instruction) -> Vec<Effect> {
+    known(found).unwrap_or_else(|| {
+        let mut factory = InstructionInfoFactory::new();
+        let used = factory.info(found).used_registers();
+        let written = used.iter().filter(|used| !matches!(used.access(), OpAccess::Read | OpAccess::CondRead));
+        let registers = written.filter_map(|used| general(used.register()));
+        match found.stack_pointer_increment() {
+            0 => registers.map(|to| Effect::Unknown { to }).collect(),
+            by => {
+                let rest = registers.filter(|&to| to != RSP).map(|to| Effect::Unknown { to });
+                rest.chain([Effect::Offset { to: RSP, from: RSP, by: by.into() }]).collect()
+            }
+        }
+    })
+}
+
+/// What the instructions do that compilers move stack pointer and arguments with.
+fn known(found: &iced_x86::Instruction) -> Option<Vec<Effect>> {
+    let register = |operand: u32| match found.op_kind(operand) {
+        OpKind::Register => whole(found.op_register(operand)),
+        _ => None,
+    };
+    let immediate = |operand: u32| found.try_immediate(operand).ok().map(u64::cast_signed);
+    // Of a place `[base + offset]`; the offset is the sign-extended displacement.
+    let memory = |operand: u32| {
+        let plain = found.op_kind(operand) == OpKind::Memory && found.memory_index() == Iced::None;
+        let base = plain.then(|| general(found.memory_base())).flatten()?;
+        Some((base, found.memory_displacement64().cast_signed()))
+    };
+    let push = Effect::Offset { to: RSP, from: RSP, by: -WORD };
+    let pop = Effect::Offset { to: RSP, from: RSP, by: WORD };
+    Some(match found.mnemonic() {
+        Mnemonic::Push => vec![push, Effect::Store { base: RSP, offset: 0, from: register(0) }],
+        Mnemonic::Pop => vec![Effect::Load { to: register(0)?, base: RSP, offset: 0 }, pop],
+        Mnemonic::Leave => vec![
+            Effect::Offset { to: RSP, from: RBP, by: 0 },
+            Effect::Load { to: RBP, base: RSP, offset: 0 },
+            pop,
+        ],
+        Mnemonic::Mov | Mnemonic::Movsxd => match (register(0), register(1)) {
+            (Some(to), Some(from)) => vec![Effect::Offset { to, from, by: 0 }],
+            (Some(to), None) => match (immediate(1), memory(1)) {
+                (Some(value), _) => vec![Effect::Constant { to, value }],
+                (None, Some((base, offset))) => vec![Effect::Load { to, base, offset }],
+                (None, None) => return None,
+            },
+            (None, from) => {
+                let (base, offset) = memory(0)?;
+                vec![Effect::Store { base, offset, from }]
+            }
+        },
+        Mnemonic::Lea => {
+            let to = register(0)?;
+            let relative = found.memory_base() == Iced::RIP && found.memory_index() == Iced::None;
+            match memory(1) {
+                Some((from, by)) => vec![Effect::Offset { to, from, by }],
+                None if relative => vec![Effect::Constant { to, value: 0 }],
+                None => return None,
+            }
+        }
+        Mnemonic::Add | Mnemonic::Sub => {
+            let (to, sign) = (register(0)?, if found.mnemonic() == Mnemonic::Add { 1 } else { -1 });
+            match (immediate(1), register(1)) {
+                (Some(by), _) => vec![Effect::Offset { to, from: to, by: by.checked_mul(sign)? }],
+                (None, Some(by)) if sign < 0 => vec![Effect::Minus { to, by }],
+                _ => return None,
+            }
+        }
+        Mnemonic::And if register(0) == Some(RSP) => {
+            vec![Effect::Align { to: RSP, unit: immediate(1)?.checked_neg()?.cast_unsigned() }]
+        }
+        Mnemonic::Cmp => vec![Effect::Compare { a: register(0)?, b: register(1)? }],
+        _ => return None,
+    })
+}
+
+/// The number of a general register that an operand uses as a whole, or in its lower half, which clears the upper one.
+fn whole(register: Iced) -> Option<Register> {
+    (register.is_gpr64() || register.is_gpr32()).then(|| general(register)).flatten()
+}
+
+/// The number of a general register, whatever part of it is used.
+fn general(register: Iced) -> Option<Register> {
+    let full = register.full_register();
+    full.is_gpr64().then(|| u8::try_from(full.number()).ok()).flatten()
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "live_patch.h"
+
+static int show(struct seq_file *m, void *v)
+{
+	char *bytes = __builtin_alloca(m->count);
+
+	USED(bytes);
+	seq_printf(m, "%d\n", bytes[0]);
+	return 0;
+}
+
+LIVE_PATCH("version_proc_show", show);
