@@ -51,7 +51,7 @@ pub fn bare_boot(target: &Target, options: &Options, sink: &dyn Sink) -> Result<
         Err(NoVm::Died(death)) => Err(Error::Guest {
             kernel: target.kernel.id.clone(),
             reason: death.reason,
-            console: console::tail(&death.end.console),
+            console: console::tail(&death.end.console.text),
         }),
     }
 }

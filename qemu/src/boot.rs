@@ -183,7 +183,7 @@ impl Booter<'_> {
 
     fn died(&self, group: &Group, planned: &Planned, facts: Facts, death: &Death) {
         let evidence = self.evidence(group, planned);
-        let mut kept = session::write(&evidence, "console.log", death.end.console.as_bytes());
+        let mut kept = session::write(&evidence, "console.log", death.end.console.text.as_bytes());
         if !death.end.stderr.is_empty() {
             kept = kept.and(session::write(&evidence, "qemu.log", death.end.stderr.as_bytes()));
         }
@@ -194,11 +194,11 @@ impl Booter<'_> {
             let (verdict, reason, check) = judge::panicked(text, death, &facts.checks);
             let mut facts = facts;
             facts.checks.push(check);
-            let tail =
-                if verdict == Verdict::Passed { String::new() } else { console::tail(&death.end.console) };
+            let passed = verdict == Verdict::Passed;
+            let tail = if passed { String::new() } else { console::tail(&death.end.console.text) };
             return self.finish(group, planned, verdict, reason, facts, tail);
         }
-        let tail = console::tail(&death.end.console);
+        let tail = console::tail(&death.end.console.text);
         self.finish(group, planned, death.verdict, Some(death.reason.clone()), facts, tail);
     }
 

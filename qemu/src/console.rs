@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What the guest's console says.
+//! What the guest's console says, and which of it the kernel itself says: programs can write to the console, and to the
+//! kernel's log, which goes to the console too.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -10,16 +12,95 @@ const TAIL: usize = 40;
 const FROM_COMPLAINT: usize = 60;
 const COMPLAINTS: [&str; 4] = ["BUG:", "Oops", "WARNING:", "Kernel panic"];
 const PANIC: &str = "Kernel panic - not syncing";
+/// What the kernel says when a machine is reset or switched off in the orderly way. A panic does without.
+const RESETS: [&str; 4] =
+    ["reboot: Restarting system", "reboot: Power down", "reboot: machine restart", "reboot: System halted"];
+
+/// The console of a machine that has ended, and what is known of its lines.
+#[derive(Debug, Default)]
+pub(crate) struct Console {
+    /// All of it.
+    pub(crate) text: String,
+    /// Bytes of `text` after which the guest program still answered: nothing in them ended the machine.
+    pub(crate) survived: usize,
+    /// Lines that programs wrote to the kernel's log, with how often.
+    pub(crate) user: UserLines,
+}
+
+/// Lines that programs wrote to the kernel's log, with how often.
+pub(crate) type UserLines = BTreeMap<String, usize>;
+
+impl Console {
+    /// The kernel's own lines that could have to do with the machine's end, without the time.
+    pub(crate) fn last_words(&self) -> Vec<&str> {
+        let mut user = self.user.clone();
+        let mut own = |line: &&str| match user.get_mut(*line) {
+            Some(times @ 1..) => {
+                *times -= 1;
+                false
+            }
+            _ => true,
+        };
+        let (before, after) = self.text.split_at_checked(self.survived).unwrap_or(("", &self.text));
+        before.lines().filter_map(after_the_time).for_each(|line| {
+            own(&line);
+        });
+        after.lines().filter_map(after_the_time).filter(own).collect()
+    }
+
+    /// The kernel's words when it panicked.
+    pub(crate) fn panic(&self) -> Option<String> {
+        let words = self.last_words();
+        let at = words.iter().position(|line| line.starts_with(PANIC))?;
+        let reset = words.iter().skip(at).any(|line| RESETS.contains(line));
+        (!reset).then(|| words.get(at).unwrap_or(&"").to_string())
+    }
+
+    /// Whether the machine was reset or switched off in the orderly way, by someone in it.
+    pub(crate) fn was_reset(&self) -> bool {
+        self.last_words().iter().rev().take(TAIL).any(|line| RESETS.iter().any(|words| line.contains(words)))
+    }
+}
+
+/// What stands behind the time that the kernel puts before each line, as in `[    1.500000] text` or, where it says who
+/// speaks, `[    1.500000][   T77] text`. A program's output may stand before it.
+fn after_the_time(line: &str) -> Option<&str> {
+    line.match_indices('[').find_map(|(at, _)| {
+        let (time, rest) = line.get(at + 1..)?.split_once(']')?;
+        let (seconds, micros) = time.trim_start().split_once('.')?;
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(seconds) || micros.len() != 6 || !digits(micros) {
+            return None;
+        }
+        let speaker = |rest: &str| rest.starts_with('[').then(|| rest.find(']')).flatten();
+        let rest = speaker(rest).map_or(Some(rest), |end| rest.get(end + 1..))?;
+        rest.strip_prefix(' ').map(str::trim_end)
+    })
+}
 
 /// The console's text without carriage returns and other control characters (also those of escape sequences).
 pub(crate) fn read(file: &File) -> String {
+    read_parted(file, 0).0
+}
+
+/// The same, and the length of the part of the text that stands in the first `length` bytes of the file.
+pub(crate) fn read_parted(file: &File, length: u64) -> (String, usize) {
     let mut bytes = Vec::new();
     let mut piece = vec![0; 1 << 16];
     // What cannot be read is not there to be judged: the caller then finds no panic and says what else it knows.
     while let Ok(length @ 1..) = file.read_at(&mut piece, bytes.len() as u64) {
         bytes.extend_from_slice(piece.get(..length).unwrap_or_default());
     }
-    let text = String::from_utf8_lossy(&bytes);
+    let at = usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len());
+    let (first, rest) = bytes.split_at(at);
+    let mut text = plain(first);
+    let parted = text.len();
+    text.push_str(&plain(rest));
+    (text, parted)
+}
+
+fn plain(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
     text.chars().filter(|&c| c == '\n' || c == '\t' || !c.is_control()).collect()
 }
 
@@ -38,37 +119,51 @@ pub(crate) fn tail(text: &str) -> String {
     shown
 }
 
-/// The kernel's words when it panicked, without the time.
-pub(crate) fn panic_line(text: &str) -> Option<&str> {
-    text.lines().find_map(|line| line.find(PANIC).map(|at| line[at..].trim_end()))
-}
-
-/// Whether the machine was reset or switched off in the orderly way, by someone in it.
-pub(crate) fn was_reset(text: &str) -> bool {
-    text.lines().rev().take(TAIL).any(|line| {
-        [
-            "reboot: Restarting system",
-            "reboot: Power down",
-            "reboot: machine restart",
-            "reboot: System halted",
-        ]
-        .iter()
-        .any(|words| line.contains(words))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const CONSOLE: &str =
-        "[    1.0] x\n[    2.0] Kernel panic - not syncing: sysrq triggered crash\n[    2.1] CPU: 0\n";
+    const CONSOLE: &str = "[    1.000000] x\n[    2.000000] Kernel panic - not syncing: sysrq triggered crash\n\
+        [    2.100000] CPU: 0\n";
+
+    fn console(text: &str, survived: &str, user: &[&str]) -> Console {
+        let user = user.iter().map(|line| ((*line).to_owned(), 1)).collect();
+        Console { text: format!("{survived}{text}"), survived: survived.len(), user }
+    }
 
     #[test]
     fn a_panic_is_quoted_without_the_time() {
-        assert_eq!(panic_line(CONSOLE), Some("Kernel panic - not syncing: sysrq triggered crash"));
-        assert_eq!(panic_line("[ 1.0] all is well\n"), None);
-        assert!(!was_reset(CONSOLE) && was_reset("[    2.0] reboot: Restarting system\n"));
+        let words = Some("Kernel panic - not syncing: sysrq triggered crash".to_owned());
+        assert_eq!(console(CONSOLE, "", &[]).panic(), words);
+        for prefix in ["output of a program", "[x] [1.5] ", "\n"] {
+            assert_eq!(console(&format!("{prefix}{CONSOLE}"), "", &[]).panic(), words, "{prefix}");
+        }
+        let spoken = CONSOLE.replace("] ", "][   T77] ");
+        assert_eq!(console(&spoken, "", &[]).panic(), words);
+        assert_eq!(console("[    1.000000] all is well\n", "", &[]).panic(), None);
+        assert!(!console(CONSOLE, "", &[]).was_reset());
+        assert!(console("[    2.000000] reboot: Restarting system\n", "", &[]).was_reset());
+    }
+
+    #[test]
+    fn the_kernels_own_lines_alone_make_a_panic() {
+        let words = "Kernel panic - not syncing: sysrq triggered crash";
+        // A program wrote it to the console; to the kernel's log; before the guest program answered again; the machine was
+        // reset in good order after it.
+        assert_eq!(console(&format!("{words}\n"), "", &[]).panic(), None);
+        assert_eq!(console(CONSOLE, "", &[words]).panic(), None);
+        assert_eq!(console("[    3.000000] all is well\n", CONSOLE, &[]).panic(), None);
+        assert_eq!(
+            console(&format!("{CONSOLE}[    3.000000] reboot: Restarting system\n"), "", &[]).panic(),
+            None
+        );
+        assert_eq!(
+            console(&format!("[    3.000000] {words} or not\n"), "", &[&format!("{words} or not")]).panic(),
+            None
+        );
+        // The kernel says what a program said before.
+        assert_eq!(console(&format!("{CONSOLE}{CONSOLE}"), "", &[words]).panic().as_deref(), Some(words));
+        assert_eq!(console(CONSOLE, CONSOLE, &[words]).panic().as_deref(), Some(words));
     }
 
     #[test]
@@ -83,7 +178,7 @@ mod tests {
     fn a_long_trace_is_shown_from_its_first_line() {
         let trace: String = (0..100).map(|line| format!("frame {line}\n")).collect();
         let shown = tail(&format!("boot\n{CONSOLE}{trace}"));
-        assert!(shown.starts_with("[    2.0] Kernel panic"), "{shown}");
+        assert!(shown.starts_with("[    2.000000] Kernel panic"), "{shown}");
         assert!(shown.ends_with("(42 more lines)"), "{shown}");
     }
 

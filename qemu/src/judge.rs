@@ -22,12 +22,34 @@ const COMPLAINTS: [&str; 7] = [
 ];
 /// What the kernel begins with when it kills a task: x86, x86 before 6.10, arm64.
 const OOPS: [&str; 3] = ["Oops: ", "invalid opcode: ", "Internal error: "];
+/// What stands in the first line of every oops: `die()` of both architectures counts them, as in `[#1]`.
+const COUNT: &str = "[#";
 /// Lines of a difference that a report shows.
 const SHOWN: usize = 6;
 
-/// Lines `<level> <microseconds> <text>` of the guest program as texts.
-pub(crate) fn log_texts(log: &str) -> Vec<&str> {
-    log.lines().filter_map(|line| line.splitn(3, ' ').nth(2)).collect()
+/// The kernel's own texts of lines `<priority> <microseconds> <text>`. Programs write to the log too, with another
+/// facility than the kernel's, which is 0.
+fn log_texts(log: &str) -> Vec<&str> {
+    let own = |line: &str| line.split(' ').next()?.parse::<u32>().ok().filter(|priority| *priority < 8);
+    log.lines().filter(|line| own(line).is_some()).filter_map(|line| line.splitn(3, ' ').nth(2)).collect()
+}
+
+/// What the kernel said when it killed a task; the texts are its own.
+pub(crate) fn oops(texts: &[&str]) -> Option<String> {
+    texts.iter().find(|text| is_oops(text)).map(|text| (*text).to_owned())
+}
+
+fn is_oops(text: &str) -> bool {
+    let counted = text.split(COUNT).skip(1).any(|rest| {
+        rest.split_once(']')
+            .is_some_and(|(count, _)| !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit()))
+    });
+    counted || OOPS.iter().any(|words| text.contains(words))
+}
+
+/// The same for a log of the guest program.
+pub(crate) fn oops_in(log: &str) -> Option<String> {
+    oops(&log_texts(log))
 }
 
 /// The same as people know it from dmesg.
@@ -76,8 +98,7 @@ pub(crate) fn dmesg_check(case: &Case, log: &str) -> Option<Check> {
 pub(crate) fn oops_check(case: &Case, log: &str) -> Option<Check> {
     let expected = case.oops.as_ref()?;
     let texts = log_texts(log);
-    let ok = texts.iter().any(|text| text.contains(expected.as_str()))
-        && texts.iter().any(|text| OOPS.iter().any(|words| text.contains(words)));
+    let ok = texts.iter().any(|text| text.contains(expected.as_str())) && oops(&texts).is_some();
     let detail = (!ok).then(|| format!("no `{expected}`, or no oops, is in the kernel's log"));
     Some(Check { name: format!("the kernel kills a task: {expected}"), ok, detail })
 }
@@ -124,9 +145,12 @@ pub(crate) fn judge(
     exit: &Exit,
     seen: &Transcript,
     unclean: &[String],
+    oops: Option<&str>,
 ) -> (Verdict, Option<String>) {
     let mut reasons = Vec::new();
-    if exit.timed_out {
+    let oops = oops.filter(|_| case.oops.is_none());
+    reasons.extend(oops.map(|oops| format!("the kernel killed a task: `{oops}`")));
+    if exit.stopped {
         reasons.push(format!("run.sh did not end within {:.0} s", within.as_secs_f64()));
     } else {
         match (exit.code, exit.signal) {
@@ -153,10 +177,11 @@ pub(crate) fn judge(
     if !unclean.is_empty() {
         reasons.push(format!("left the kernel unclean: {}", unclean.join("; ")));
     }
-    let verdict = match (exit.timed_out, reasons.is_empty()) {
-        (true, _) => Verdict::Hung,
+    let verdict = match (exit.stopped, reasons.is_empty()) {
+        // A script that waits for what a killed task held does not hang by itself.
+        (true, _) if oops.is_none() => Verdict::Hung,
         (false, true) => Verdict::Passed,
-        (false, false) => Verdict::Failed,
+        _ => Verdict::Failed,
     };
     let reason = (!reasons.is_empty()).then(|| format!("{}: {}", case.name, reasons.join("; ")));
     (verdict, reason)
@@ -164,7 +189,8 @@ pub(crate) fn judge(
 
 /// The end of a case that was to end in a panic with this text: verdict, reason, and the claim itself.
 pub(crate) fn panicked(text: &str, death: &Death, checks: &[Check]) -> (Verdict, Option<String>, Check) {
-    let seen = death.verdict == Verdict::Panicked && death.end.console.contains(text);
+    let seen = death.verdict == Verdict::Panicked
+        && death.end.console.last_words().iter().any(|line| line.contains(text));
     let check = Check {
         name: format!("the kernel panics: {text}"),
         ok: seen,
@@ -245,7 +271,7 @@ mod tests {
     #[test]
     fn verdicts() {
         let case = case("");
-        let passed = Exit { code: Some(0), signal: None, timed_out: false };
+        let passed = Exit { code: Some(0), signal: None, stopped: false };
         let check = |ok| Check { name: "a".to_owned(), ok, detail: None };
         let seen = |checks: Vec<Check>| {
             let mut transcript = Transcript::default();
@@ -253,8 +279,9 @@ mod tests {
             transcript
         };
         let minute = Duration::from_secs(60);
-        let judged =
-            |exit: &Exit, seen: &Transcript, unclean: &[String]| judge(&case, minute, exit, seen, unclean);
+        let judged = |exit: &Exit, seen: &Transcript, unclean: &[String]| {
+            judge(&case, minute, exit, seen, unclean, None)
+        };
         assert_eq!(judged(&passed, &seen(vec![check(true)]), &[]), (Verdict::Passed, None));
         for (exit, checks, unclean, verdict, words) in [
             (passed, vec![], vec![], Verdict::Failed, "no check"),
@@ -267,13 +294,37 @@ mod tests {
                 Verdict::Failed,
                 "signal 9",
             ),
-            (Exit { timed_out: true, ..passed }, vec![], vec![], Verdict::Hung, "did not end within 60 s"),
+            (Exit { stopped: true, ..passed }, vec![], vec![], Verdict::Hung, "did not end within 60 s"),
             (passed, vec![check(true)], vec!["x".to_owned()], Verdict::Failed, "left the kernel unclean: x"),
         ] {
             let (found, reason) = judged(&exit, &seen(checks), &unclean);
             assert_eq!(found, verdict);
             assert!(reason.unwrap().contains(words), "{words}");
         }
+        // A script that does not end since the kernel killed what it waits for.
+        let stopped = Exit { stopped: true, ..passed };
+        let (found, reason) =
+            judge(&case, minute, &stopped, &seen(vec![check(true)]), &[], Some("Oops: 0002 [#1]"));
+        assert_eq!(found, Verdict::Failed);
+        assert!(reason.unwrap().contains("the kernel killed a task: `Oops: 0002 [#1]`; run.sh did not end"));
+    }
+
+    #[test]
+    fn the_kernels_own_lines_alone_count() {
+        let log = "12 1 WARNING: CPU: 0\n12 2 Oops: 0002 [#1]\n14 3 livepatch: done\n";
+        assert!(uncleanness(&State::default(), &State::default(), log).is_empty());
+        assert_eq!(oops_in(log), None);
+        assert!(!oops_check(&case_of("", "oops = 'WARNING'"), log).unwrap().ok);
+        assert!(filtered(log, &["livepatch: ".to_owned()]).is_empty());
+        assert_eq!(log_for_people(log).lines().count(), 3);
+        for line in [
+            "Oops: invalid opcode: 0000 [#1] PREEMPT SMP NOPTI",
+            "general protection fault, probably for non-canonical address 0x5: 0000 [#12] SMP",
+            "Internal error: Oops: 0000000096000004 [#1] SMP",
+        ] {
+            assert_eq!(oops_in(&format!("4 1 x\n1 2 {line}\n")).as_deref(), Some(line));
+        }
+        assert_eq!(oops_in("4 1 a list [#] of [#x] things\n"), None);
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod accel;
 pub mod bench;
 mod boot;
 pub mod case;
+mod clock;
 mod console;
 mod deadline;
 mod disk;

@@ -3,7 +3,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use klp_guest::wire::{Decoder, WireError, encode};
 use klp_guest::{Reply, Request};
@@ -11,9 +11,23 @@ use klp_guest::{Reply, Request};
 /// Why the guest gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
-    /// It is silent.
+    /// It is silent, though the host gave it this time.
     #[error("no answer within {:.0} s", .0.as_secs_f64())]
     Deadline(Duration),
+    /// It is silent, and the host gave it too little time to say that it hangs.
+    #[error(
+        "no answer, but the host is too busy to say that the guest hangs: in {:.0} s it gave the guest {:.1} s of the {:.0} s \
+         that it may take; try again with less load on the host",
+        passed.as_secs_f64(), given.as_secs_f64(), limit.as_secs_f64()
+    )]
+    Starved {
+        /// What the guest may take.
+        limit: Duration,
+        /// What it was given.
+        given: Duration,
+        /// Wall time.
+        passed: Duration,
+    },
     /// QEMU has gone.
     #[error("the machine ended")]
     Closed,
@@ -49,28 +63,37 @@ impl Link {
         Ok(Self { stream, decoder: Decoder::default() })
     }
 
-    /// Sends a request.
-    pub(crate) fn send(&mut self, request: &Request, body: &[u8], within: Duration) -> Result<(), LinkError> {
-        self.stream.set_write_timeout(Some(within))?;
-        match self.stream.write_all(&encode(request, body)?) {
-            Err(error) if is_timeout(&error) => Err(LinkError::Deadline(within)),
-            other => Ok(other?),
+    /// Sends a request. `left` says how long to wait before it is asked again, or ends the wait.
+    pub(crate) fn send(
+        &mut self,
+        request: &Request,
+        body: &[u8],
+        mut left: impl FnMut() -> Result<Duration, LinkError>,
+    ) -> Result<(), LinkError> {
+        let frame = encode(request, body)?;
+        let mut rest = frame.as_slice();
+        while !rest.is_empty() {
+            self.stream.set_write_timeout(Some(left()?))?;
+            match self.stream.write(rest) {
+                Ok(length) => rest = rest.get(length..).unwrap_or_default(),
+                Err(error) if is_timeout(&error) || error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
         }
+        Ok(())
     }
 
-    /// The next reply, waiting for it no longer than `within`.
-    pub(crate) fn receive(&mut self, within: Duration) -> Result<(Reply, Vec<u8>), LinkError> {
-        let deadline = Instant::now() + within;
+    /// The next reply. `left` as in [`Link::send`].
+    pub(crate) fn receive(
+        &mut self,
+        mut left: impl FnMut() -> Result<Duration, LinkError>,
+    ) -> Result<(Reply, Vec<u8>), LinkError> {
         let mut buffer = vec![0; 1 << 16];
         loop {
             if let Some(frame) = self.decoder.take()? {
                 return Ok(frame);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(LinkError::Deadline(within));
-            }
-            self.stream.set_read_timeout(Some(left))?;
+            self.stream.set_read_timeout(Some(left()?))?;
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Err(LinkError::Closed),
                 Ok(length) => self.decoder.push(buffer.get(..length).unwrap_or_default()),
@@ -93,14 +116,19 @@ mod tests {
     fn silence_end_and_noise_are_told_apart() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let mut link = Link::new(ours).unwrap();
-        let short = Duration::from_millis(20);
-        assert!(matches!(link.receive(short), Err(LinkError::Deadline(_))));
+        let short = Duration::from_millis(1);
+        let mut asked = 0;
+        let silent = link.receive(|| {
+            asked += 1;
+            if asked < 3 { Ok(short) } else { Err(LinkError::Deadline(short)) }
+        });
+        assert!(matches!(silent, Err(LinkError::Deadline(_))));
         (&theirs).write_all(&encode(&Reply::Done, b"").unwrap()).unwrap();
-        assert_eq!(link.receive(short).unwrap().0, Reply::Done);
+        assert_eq!(link.receive(|| Ok(short)).unwrap().0, Reply::Done);
         drop(theirs);
-        assert!(matches!(link.receive(short), Err(LinkError::Closed)));
+        assert!(matches!(link.receive(|| Ok(short)), Err(LinkError::Closed)));
         let (ours, theirs) = UnixStream::pair().unwrap();
         (&theirs).write_all(&[255; 64]).unwrap();
-        assert!(matches!(Link::new(ours).unwrap().receive(short), Err(LinkError::Wire(_))));
+        assert!(matches!(Link::new(ours).unwrap().receive(|| Ok(short)), Err(LinkError::Wire(_))));
     }
 }

@@ -16,10 +16,12 @@ use klp_guest::{Hello, PORT, PROTOCOL, Reply, Request};
 use tempfile::TempDir;
 
 use crate::accel::Backend;
-use crate::console;
+use crate::clock::{Clock, Countdown};
+use crate::console::{self, Console};
 use crate::deadline::Deadlines;
 use crate::error::Error;
 use crate::initramfs::Initramfs;
+use crate::judge;
 use crate::link::{Link, LinkError};
 use crate::target::Kernel;
 
@@ -136,8 +138,8 @@ pub(crate) struct End {
     pub(crate) cpu: Duration,
     /// From QEMU's start to its end.
     pub(crate) wall: Duration,
-    /// All of the console.
-    pub(crate) console: String,
+    /// The console.
+    pub(crate) console: Console,
     /// What QEMU itself said.
     pub(crate) stderr: String,
 }
@@ -188,36 +190,58 @@ impl Vm {
         let console = scratch.path(CONSOLE);
         let wiring = Wiring::Guest { console: &console, socket: &socket };
         let mut qemu = Qemu::start(machine, scratch, &wiring)?;
+        let countdown = qemu.clock.countdown(within);
         let connected =
-            qemu.accept(&listener, within).and_then(|stream| Link::new(stream).map_err(Into::into));
+            qemu.accept(&listener, &countdown).and_then(|stream| Link::new(stream).map_err(Into::into));
         let mut link = match connected {
             Ok(link) => link,
             Err(error) => return Err(died(qemu, &error)),
         };
-        let left = within.saturating_sub(started.elapsed());
-        match link.receive(left).and_then(|(reply, _)| greeting(reply, machine.kernel)) {
+        let clock = &mut qemu.clock;
+        let greeted = link.receive(|| clock.left(&countdown));
+        match greeted.and_then(|(reply, _)| greeting(reply, machine.kernel)) {
             Ok(_) => {
                 qemu.scratch.tidy();
                 Ok(Self { qemu, link, deadlines, boot: started.elapsed() })
             }
-            Err(LinkError::Deadline(_)) => Err(died(qemu, &LinkError::Deadline(within))),
             Err(error) => Err(died(qemu, &error)),
         }
     }
 
-    /// Sends a request.
-    pub(crate) fn send(&mut self, request: &Request) -> Result<(), LinkError> {
-        self.link.send(request, b"", self.deadlines.shutdown)
+    /// A wait that begins now, by the time that the host gives the guest.
+    pub(crate) fn countdown(&mut self, limit: Duration) -> Countdown {
+        self.qemu.clock.countdown(limit)
     }
 
-    /// The next reply, waiting for it no longer than `within`.
-    pub(crate) fn receive(&mut self, within: Duration) -> Result<(Reply, Vec<u8>), LinkError> {
-        self.link.receive(within)
+    /// Sends a request.
+    pub(crate) fn send(&mut self, request: &Request) -> Result<(), LinkError> {
+        self.qemu.asked_at = self.qemu.scratch.console_length();
+        let countdown = self.countdown(self.deadlines.shutdown);
+        let clock = &mut self.qemu.clock;
+        self.link.send(request, b"", || clock.left(&countdown))
+    }
+
+    /// The next reply, waiting for it no longer than the countdown says.
+    pub(crate) fn receive(&mut self, countdown: &Countdown) -> Result<(Reply, Vec<u8>), LinkError> {
+        loop {
+            let clock = &mut self.qemu.clock;
+            let (reply, body) = self.link.receive(|| clock.left(countdown))?;
+            if reply == Reply::UserLine {
+                let line = String::from_utf8_lossy(&body).trim_end().to_owned();
+                *self.qemu.user_lines.entry(line).or_default() += 1;
+                continue;
+            }
+            if !matches!(reply, Reply::Output { .. }) {
+                self.qemu.survived = self.qemu.asked_at;
+            }
+            return Ok((reply, body));
+        }
     }
 
     /// The next reply to a short question.
     pub(crate) fn answer(&mut self) -> Result<(Reply, Vec<u8>), LinkError> {
-        self.link.receive(self.deadlines.shutdown)
+        let countdown = self.countdown(self.deadlines.shutdown);
+        self.receive(&countdown)
     }
 
     /// CPU time of QEMU so far.
@@ -242,8 +266,8 @@ impl Vm {
         match ended {
             Ok(()) => {
                 let end = self.qemu.end();
-                match console::panic_line(&end.console) {
-                    Some(line) => Err(Death { verdict: Verdict::Panicked, reason: line.to_owned(), end }),
+                match end.console.panic() {
+                    Some(line) => Err(Death { verdict: Verdict::Panicked, reason: line, end }),
                     None => Ok(end),
                 }
             }
@@ -284,13 +308,20 @@ fn died(qemu: Qemu, error: &LinkError) -> NoVm {
 /// host's fault; after it, the case's or the kernel's.
 fn judge_death(end: End, error: &LinkError, greeted: bool) -> Death {
     let when = if greeted { "" } else { " while booting" };
-    let (verdict, reason) = if let Some(line) = console::panic_line(&end.console) {
+    let (verdict, reason) = if let Some(line) = end.console.panic() {
         (Verdict::Panicked, format!("{line}{when}"))
     } else {
+        let words = end.console.last_words();
         match (error, end.status) {
-            (LinkError::Deadline(_), _) => (Verdict::Hung, format!("{error}{when}")),
+            (LinkError::Deadline(_), _) => match judge::oops(&words) {
+                // What is silent since is so because of it: a task of the kernel died with what it held.
+                Some(oops) => {
+                    (Verdict::Failed, format!("the kernel killed a task: `{oops}`; then {error}{when}"))
+                }
+                None => (Verdict::Hung, format!("{error}{when}")),
+            },
             (LinkError::Closed, Some(status)) if status.success() && greeted => {
-                if console::was_reset(&end.console) {
+                if end.console.was_reset() {
                     (Verdict::Failed, "the machine was reset from inside".to_owned())
                 } else {
                     (Verdict::Panicked, "the machine reset without a word (a triple fault?)".to_owned())
@@ -298,7 +329,7 @@ fn judge_death(end: End, error: &LinkError, greeted: bool) -> Death {
             }
             (LinkError::Closed, Some(status)) => {
                 let said = if end.stderr.trim().is_empty() {
-                    said_by_guest(&end.console)
+                    said_by_guest(&end.console.text)
                 } else {
                     end.stderr.trim()
                 };
@@ -345,6 +376,11 @@ impl Scratch {
         self.dir.as_ref().map(|dir| dir.path().join(name)).unwrap_or_default()
     }
 
+    fn console_length(&self) -> u64 {
+        // Where it cannot be told, all of the console could have to do with the machine's end.
+        self.console.metadata().map_or(0, |metadata| metadata.len())
+    }
+
     /// Removes the files by name once QEMU holds them open, so that a run that is killed leaves none behind.
     fn tidy(&mut self) {
         self.dir = None;
@@ -356,6 +392,11 @@ struct Qemu {
     running: Running,
     scratch: Scratch,
     started: Instant,
+    clock: Clock,
+    /// Length of the console when the last request was sent, and when the last one was sent that was answered.
+    asked_at: u64,
+    survived: u64,
+    user_lines: console::UserLines,
     stderr: Arc<Mutex<Vec<u8>>>,
     drains: Vec<JoinHandle<()>>,
 }
@@ -367,12 +408,22 @@ impl Qemu {
         let mut drains = Vec::new();
         drains.extend(running.stdout.take().map(|pipe| drain(pipe, Arc::clone(&stderr))));
         drains.extend(running.stderr.take().map(|pipe| drain(pipe, Arc::clone(&stderr))));
-        Ok(Self { running, scratch, started: Instant::now(), stderr, drains })
+        let clock = Clock::of(running.pid());
+        Ok(Self {
+            running,
+            scratch,
+            started: Instant::now(),
+            clock,
+            asked_at: 0,
+            survived: 0,
+            user_lines: console::UserLines::new(),
+            stderr,
+            drains,
+        })
     }
 
-    fn accept(&mut self, listener: &UnixListener, within: Duration) -> Result<UnixStream, LinkError> {
+    fn accept(&mut self, listener: &UnixListener, countdown: &Countdown) -> Result<UnixStream, LinkError> {
         listener.set_nonblocking(true)?;
-        let started = Instant::now();
         loop {
             match listener.accept() {
                 Ok((stream, _)) => return Ok(stream),
@@ -382,9 +433,7 @@ impl Qemu {
             if self.ended() {
                 return Err(LinkError::Closed);
             }
-            if started.elapsed() > within {
-                return Err(LinkError::Deadline(within));
-            }
+            self.clock.left(countdown)?;
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -394,11 +443,9 @@ impl Qemu {
     }
 
     fn await_end(&mut self, within: Duration) -> Result<(), LinkError> {
-        let started = Instant::now();
+        let countdown = self.clock.countdown(within);
         while !self.ended() {
-            if started.elapsed() > within {
-                return Err(LinkError::Deadline(within));
-            }
+            self.clock.left(&countdown)?;
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
@@ -427,7 +474,8 @@ impl Qemu {
             let _ = drain.join();
         }
         let stderr = self.stderr.lock().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let console = console::read(&self.scratch.console);
+        let (text, survived) = console::read_parted(&self.scratch.console, self.survived);
+        let console = Console { text, survived, user: self.user_lines };
         End { status, cpu, wall, console, stderr: stderr.unwrap_or_default() }
     }
 }
@@ -463,7 +511,7 @@ pub(crate) fn run_bare(machine: &Machine<'_>, root: &Initramfs, within: Duration
     match qemu.await_end(within) {
         Ok(()) => {
             let end = qemu.end();
-            if end.status.is_some_and(|status| status.success()) && console::was_reset(&end.console) {
+            if end.status.is_some_and(|status| status.success()) && end.console.was_reset() {
                 Ok(end)
             } else {
                 Err(NoVm::Died(Box::new(judge_death(end, &LinkError::Closed, false))))

@@ -77,7 +77,7 @@ pub(crate) fn run_case(
     let within = deadlines.case(case.timeout);
     let (started, cpu) = (Instant::now(), vm.cpu());
     let mut transcript = Transcript::default();
-    let told = tell(vm, &mut transcript, planned, (started, cpu), within, deadlines);
+    let told = tell(vm, &mut transcript, planned, within, deadlines.grace);
     let (wall, cpu) = (started.elapsed(), vm.cpu().saturating_sub(cpu));
     write(evidence, "output.log", &transcript.bytes)?;
     let (exit, after, log, files) = match told {
@@ -105,13 +105,14 @@ pub(crate) fn run_case(
         // The boot is its own, and the kernel is as a task left it that was killed.
         Some(_) => Vec::new(),
     };
-    let (verdict, reason) = judge::judge(case, within, &exit, &transcript, &unclean);
+    let oops = judge::oops_in(&log);
+    let (verdict, reason) = judge::judge(case, within, &exit, &transcript, &unclean, oops.as_deref());
     Ok(Ended {
         verdict,
         reason,
         checks: transcript.checks,
         phases: transcript.phases,
-        clean: unclean.is_empty() && !exit.timed_out,
+        clean: unclean.is_empty() && !exit.stopped,
         after,
         wall,
         cpu,
@@ -124,34 +125,54 @@ fn tell(
     vm: &mut Vm,
     transcript: &mut Transcript,
     planned: &Planned,
-    (started, cpu): (Instant, Duration),
     within: Duration,
-    deadlines: &Deadlines,
+    grace: Duration,
 ) -> Result<Told, LinkError> {
-    vm.send(&Request::Run(Run {
-        argv: vec!["/bin/sh".to_owned(), "/lib/run-case".to_owned(), planned.case.name.clone()],
-        env: Vec::new(),
-        cwd: "/".to_owned(),
-        timeout_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
-    }))?;
-    let deadline = started + within + deadlines.grace;
-    let exit = loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match vm.receive(left) {
-            Ok((Reply::Output { .. }, bytes)) => {
-                transcript.push(&bytes, || (started.elapsed(), vm.cpu().saturating_sub(cpu)));
-            }
-            Ok((Reply::Exited(exit), _)) => break exit,
-            Ok((other, _)) => {
-                return Err(LinkError::Unexpected(format!("{other:?} when asked to run a case")));
-            }
-            Err(LinkError::Deadline(_)) => return Err(LinkError::Deadline(within + deadlines.grace)),
-            Err(error) => return Err(error),
-        }
-    };
+    let argv = ["/bin/sh", "/lib/run-case", &planned.case.name];
+    let exit = run_script(vm, &argv, transcript, within, grace)?;
     let (after, log) = state(vm)?;
     let files = fetch(vm, &format!("{}/**", guest_evidence(&planned.case.name)))?;
     Ok((exit, after, log, files))
+}
+
+/// Runs a script to its end, no longer than `within` of the time that the host gives the guest. Then it is stopped, for
+/// which the guest program has the time `grace`.
+pub(crate) fn run_script(
+    vm: &mut Vm,
+    argv: &[&str],
+    transcript: &mut Transcript,
+    within: Duration,
+    grace: Duration,
+) -> Result<Exit, LinkError> {
+    let (started, cpu) = (Instant::now(), vm.cpu());
+    vm.send(&Request::Run(Run {
+        argv: argv.iter().map(|&word| word.to_owned()).collect(),
+        env: Vec::new(),
+        cwd: "/".to_owned(),
+    }))?;
+    let mut countdown = vm.countdown(within);
+    let mut stopped = false;
+    loop {
+        match vm.receive(&countdown) {
+            Ok((Reply::Output { .. }, bytes)) => {
+                transcript.push(&bytes, || (started.elapsed(), vm.cpu().saturating_sub(cpu)));
+            }
+            Ok((Reply::Exited(exit), _)) => {
+                transcript.end(|| (started.elapsed(), vm.cpu().saturating_sub(cpu)));
+                return Ok(exit);
+            }
+            Ok((other, _)) => {
+                return Err(LinkError::Unexpected(format!("{other:?} when asked to run a script")));
+            }
+            Err(LinkError::Deadline(_)) if !stopped => {
+                stopped = true;
+                vm.send(&Request::Stop)?;
+                countdown = vm.countdown(grace);
+            }
+            Err(LinkError::Deadline(_)) => return Err(LinkError::Deadline(within + grace)),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn fetch(vm: &mut Vm, pattern: &str) -> Result<BTreeMap<String, Vec<u8>>, LinkError> {

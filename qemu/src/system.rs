@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use klp_base::events::{CaseEnd, Check, Event, Sink, Verdict};
-use klp_guest::{DISK_WORD, Exit, Reply, Request, Run};
+use klp_guest::DISK_WORD;
 use serde::Deserialize;
 
 use crate::accel;
@@ -17,7 +17,6 @@ use crate::console;
 use crate::disk;
 use crate::error::Error;
 use crate::initramfs::Initramfs;
-use crate::link::LinkError;
 use crate::machine::{Machine, NoVm, Vm};
 use crate::session;
 use crate::suite::Options;
@@ -256,13 +255,19 @@ impl System<'_> {
             Err(NoVm::Died(death)) => {
                 seen.verdict = Some(death.verdict);
                 seen.reason = Some(format!("boot {number}: {}", death.reason));
-                session::write(evidence, &format!("{number}.console.log"), death.end.console.as_bytes())?;
-                seen.console = death.end.console;
+                session::write(
+                    evidence,
+                    &format!("{number}.console.log"),
+                    death.end.console.text.as_bytes(),
+                )?;
+                seen.console = death.end.console.text;
                 return Ok(());
             }
         };
         let mut transcript = Transcript::default();
-        let told = tell(&mut vm, &mut transcript, number, deadlines.case(case.timeout));
+        let argv = ["/bin/sh", "/case/start", &number.to_string()];
+        let within = deadlines.case(case.timeout);
+        let told = session::run_script(&mut vm, &argv, &mut transcript, within, deadlines.grace);
         session::write(evidence, &format!("{number}.output.log"), &transcript.bytes)?;
         let claimed = transcript.checks.len();
         seen.checks.extend(transcript.checks);
@@ -271,22 +276,24 @@ impl System<'_> {
             Ok(exit) if crash => {
                 seen.verdict = Some(Verdict::Failed);
                 seen.reason = Some(format!("{number}.sh ended with {:?} instead of a panic", exit.code));
-                vm.kill().console
+                vm.kill().console.text
             }
             Ok(exit) => {
                 if exit.code != Some(0) || claimed == 0 {
-                    seen.verdict = Some(Verdict::Failed);
-                    seen.reason = Some(format!(
-                        "{number}.sh ended with {:?} (timed out: {}) after {claimed} claims",
-                        exit.code, exit.timed_out
-                    ));
+                    seen.verdict = Some(if exit.stopped { Verdict::Hung } else { Verdict::Failed });
+                    seen.reason = Some(if exit.stopped {
+                        let within = within.as_secs_f64();
+                        format!("{number}.sh did not end within {within:.0} s, after {claimed} claims")
+                    } else {
+                        format!("{number}.sh ended with {:?} after {claimed} claims", exit.code)
+                    });
                 }
                 match vm.power_off() {
-                    Ok(end) => end.console,
+                    Ok(end) => end.console.text,
                     Err(death) => {
                         seen.verdict = Some(death.verdict);
                         seen.reason = Some(format!("reboot after {number}.sh: {}", death.reason));
-                        death.end.console
+                        death.end.console.text
                     }
                 }
             }
@@ -299,38 +306,11 @@ impl System<'_> {
                     seen.verdict = Some(death.verdict);
                     seen.reason = Some(format!("{number}.sh: {}", death.reason));
                 }
-                death.end.console
+                death.end.console.text
             }
         };
         session::write(evidence, &format!("{number}.console.log"), console.as_bytes())?;
         seen.console = console;
         Ok(())
-    }
-}
-
-fn tell(
-    vm: &mut Vm,
-    transcript: &mut Transcript,
-    number: usize,
-    within: Duration,
-) -> Result<Exit, LinkError> {
-    let started = Instant::now();
-    vm.send(&Request::Run(Run {
-        argv: ["/bin/sh", "/case/start", &number.to_string()].map(str::to_owned).to_vec(),
-        env: Vec::new(),
-        cwd: "/".to_owned(),
-        timeout_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
-    }))?;
-    loop {
-        let left = (within + Duration::from_secs(15)).saturating_sub(started.elapsed());
-        match vm.receive(left)? {
-            (Reply::Output { .. }, bytes) => {
-                transcript.push(&bytes, || (started.elapsed(), Duration::ZERO));
-            }
-            (Reply::Exited(exit), _) => return Ok(exit),
-            (other, _) => {
-                return Err(LinkError::Unexpected(format!("{other:?} when asked to run a case")));
-            }
-        }
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What `run.sh` prints, read while it comes: `ok - <claim>`, `not ok - <claim>` followed by `# ` lines that say what
-//! was seen instead, and `# phase <name>`. Everything else is for people.
+//! was seen instead, and `# phase <name>`. Everything else is for people, but for what other tests print of a failure
+//! (`not ok 3 name`), and a failed claim behind output that had no line break: a failure is never noise.
 
 use std::time::Duration;
 
@@ -53,11 +54,18 @@ impl Transcript {
         }
     }
 
+    /// Takes the last line, which may come without a line break.
+    pub(crate) fn end(&mut self, now: impl Fn() -> (Duration, Duration)) {
+        if self.line < self.bytes.len() {
+            self.push(b"\n", now);
+        }
+    }
+
     fn take_line(&mut self, line: &str, now: impl Fn() -> (Duration, Duration)) {
         let detail = std::mem::replace(&mut self.in_detail, false);
         if let Some(name) = line.strip_prefix("ok - ") {
             self.checks.push(Check { name: name.to_owned(), ok: true, detail: None });
-        } else if let Some(name) = line.strip_prefix("not ok - ") {
+        } else if let Some(name) = failed_claim(line).filter(|_| !(detail && line.starts_with("# "))) {
             self.checks.push(Check { name: name.to_owned(), ok: false, detail: None });
             self.in_detail = true;
         } else if let Some(name) = line.strip_prefix("# phase ") {
@@ -78,9 +86,40 @@ impl Transcript {
     }
 }
 
+/// The claim that a line says did not hold.
+fn failed_claim(line: &str) -> Option<&str> {
+    if let Some((_, name)) = line.split_once("not ok - ") {
+        return Some(name);
+    }
+    let other = line.trim_start().strip_prefix("not ok")?;
+    (other.is_empty() || other.starts_with([' ', '\t'])).then(|| line.trim())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_is_never_noise() {
+        for (text, name) in [
+            ("progress...not ok - b\n", "b"),
+            ("not ok 3 livepatch: x # exit=1\n", "not ok 3 livepatch: x # exit=1"),
+            ("    not ok\n", "not ok"),
+            ("not ok - without a line break", "without a line break"),
+        ] {
+            let mut transcript = Transcript::default();
+            transcript.push(b"ok - a\n", Default::default);
+            transcript.push(text.as_bytes(), Default::default);
+            transcript.end(Default::default);
+            let failed: Vec<&str> =
+                transcript.checks.iter().filter(|check| !check.ok).map(|check| check.name.as_str()).collect();
+            assert_eq!(failed, [name]);
+        }
+        let mut transcript = Transcript::default();
+        transcript
+            .push(b"not okay\nit was not ok\nnot ok - a\n# not ok - quoted\nok 1 - x\n", Default::default);
+        assert_eq!(transcript.checks.len(), 1, "{:?}", transcript.checks);
+    }
 
     #[test]
     fn checks_details_and_phases_from_single_bytes() {

@@ -104,7 +104,7 @@ fn good_cases_share_a_boot_and_leave_evidence() {
 #[test]
 #[ignore = "boots a kernel; run by cargo xtask test"]
 fn each_way_to_fail_is_failed_with_its_reason() {
-    let (summary, ..) = run(&["fails", "no-checks", "exits", "words"], |_| {});
+    let (summary, ..) = run(&["fails", "no-checks", "exits", "words", "not-ok"], |_| {});
     assert_eq!(summary.verdict().exit_code(), 1);
     assert_eq!(summary.boots.len(), 1, "all of them leave the kernel clean");
     for (case, words) in [
@@ -112,6 +112,7 @@ fn each_way_to_fail_is_failed_with_its_reason() {
         ("no-checks", "no check"),
         ("exits", "exit status 3"),
         ("words", "1 of 2 checks not ok"),
+        ("not-ok", "2 of 3 checks not ok"),
     ] {
         let end = end(&summary, case);
         assert_eq!(end.verdict, Verdict::Failed, "{case}");
@@ -122,7 +123,11 @@ fn each_way_to_fail_is_failed_with_its_reason() {
     let not_ok =
         |case: &str| end(&summary, case).checks.iter().find(|check| !check.ok).unwrap().detail.clone();
     assert!(not_ok("fails").unwrap().contains("expected `left`, seen `right`"));
-    assert!(not_ok("words").unwrap().contains("expected `words: good`, the kernel said `words: bad`"));
+    assert!(
+        not_ok("words")
+            .unwrap()
+            .contains("expected `words: good (*): drop_caches: 1`, the kernel said `words: bad (")
+    );
 }
 
 #[test]
@@ -153,9 +158,11 @@ fn a_panic_is_told_with_the_kernels_words_and_the_rest_still_runs() {
 #[test]
 #[ignore = "boots a kernel; run by cargo xtask test"]
 fn a_script_that_never_ends_and_a_guest_that_falls_silent_are_hung() {
-    let (summary, _, scratch) = run(&["hangs", "freezes", "passes"], |options| {
+    let (summary, _, scratch) = run(&["hangs", "freezes", "spins", "passes"], |options| {
         options.deadlines.grace = Duration::from_secs(2);
     });
+    assert_eq!(end(&summary, "spins").verdict, Verdict::Hung);
+    assert!(reason(end(&summary, "spins")).contains("did not end within 2 s"));
     assert_eq!(end(&summary, "hangs").verdict, Verdict::Hung);
     assert!(reason(end(&summary, "hangs")).contains("did not end within 2 s"));
     let output = fs::read_to_string(scratch.path().join("evidence/test/hangs/output.log")).unwrap();
@@ -163,7 +170,36 @@ fn a_script_that_never_ends_and_a_guest_that_falls_silent_are_hung() {
     assert_eq!(end(&summary, "freezes").verdict, Verdict::Hung);
     assert!(reason(end(&summary, "freezes")).contains("no answer within 3 s"));
     assert_eq!(end(&summary, "passes").verdict, Verdict::Passed);
-    assert_eq!((summary.verdict().exit_code(), summary.boots.len()), (6, 3));
+    assert_eq!((summary.verdict().exit_code(), summary.boots.len()), (6, 4));
+}
+
+#[test]
+#[ignore = "boots a kernel; run by cargo xtask test"]
+fn the_kernels_own_words_alone_count() {
+    let (summary, ..) = run(&["user-words", "passes"], |_| {});
+    assert_eq!(summary.verdict(), Verdict::Passed, "{summary:#?}");
+    assert_eq!(summary.boots.len(), 1);
+    let (summary, ..) = run(&["user-panic-resets", "user-panic-hangs"], |options| {
+        options.deadlines.grace = Duration::from_secs(2);
+    });
+    assert_eq!(end(&summary, "user-panic-resets").verdict, Verdict::Failed);
+    assert!(reason(end(&summary, "user-panic-resets")).contains("reset from inside"));
+    assert_eq!(end(&summary, "user-panic-hangs").verdict, Verdict::Hung, "{summary:#?}");
+}
+
+#[test]
+#[ignore = "boots a kernel; run by cargo xtask test"]
+fn an_oops_that_nothing_comes_after_is_told() {
+    let (summary, ..) = run(&["oops-silent", "oops-hangs"], |options| {
+        options.deadlines.grace = Duration::from_secs(2);
+    });
+    for case in ["oops-silent", "oops-hangs"] {
+        let end = end(&summary, case);
+        assert_eq!(end.verdict, Verdict::Failed, "{end:#?}");
+        assert!(reason(end).contains("the kernel killed a task: `Oops: 2 [#1] ("), "{}", reason(end));
+    }
+    assert!(reason(end(&summary, "oops-silent")).contains("no answer within 3 s"));
+    assert!(reason(end(&summary, "oops-hangs")).contains("did not end within 1 s"));
 }
 
 #[test]

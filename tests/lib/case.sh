@@ -8,6 +8,14 @@ set -u
 
 _seen=/tmp/seen.$$
 PHASE=start
+# The script's own output, also where a check redirects it.
+exec 9>&1
+
+# _broken <text>: the script cannot show what it is to show. Said as a claim that does not hold, and the end.
+_broken() {
+	echo "not ok - $1" >&9
+	exit 1
+}
 
 # check "<claim>" <command...>: the claim holds when the command succeeds. What it printed is shown when it does not.
 # Returns as the command did, so that `check ... || exit` ends a case that has nothing left to show.
@@ -33,9 +41,16 @@ phase() {
 	echo "# phase $PHASE"
 	for _file in $COLLECT; do
 		[ -e "$_file" ] || continue
-		mkdir -p "$EVIDENCE/$PHASE${_file%/*}"
-		cat "$_file" >"$EVIDENCE/$PHASE$_file"
+		_keep "$PHASE$_file" "$_file"
 	done
+}
+
+# _keep <name> <file>: a copy in the evidence. `keep` and `phase` share it, so that one name cannot be both a file of the
+# one and a directory of the other.
+_keep() {
+	_to=$EVIDENCE/$1
+	_why=$({ mkdir -p "${_to%/*}" && cat "$2" >"$_to"; } 2>&1) ||
+		_broken "$2 cannot be kept as evidence \`$1\` (each phase and each kept file needs a name of its own): $_why"
 }
 
 # collected <file>: where this phase's copy of a collected file stands.
@@ -45,14 +60,14 @@ collected() {
 
 # keep <name> <file>: copies a file to the evidence.
 keep() {
-	mkdir -p "$EVIDENCE"
-	cat "$2" >"$EVIDENCE/$1"
+	_keep "$1" "$2"
 }
 
 # prints <name> <command...>: keeps what the command prints in the evidence; ends as the command does.
 prints() {
 	mkdir -p "$EVIDENCE"
 	_kept=$EVIDENCE/$1
+	: >"$_kept" || _broken "evidence \`$1\` cannot be written: each phase and each kept file needs a name of its own"
 	shift
 	"$@" >"$_kept" 2>&1
 	_status=$?
@@ -102,14 +117,33 @@ same() {
 	return 1
 }
 
-# fails <command...>: the command runs and does not succeed.
+# fails <command...>: the command runs, does not succeed, and has done its work to the end. Commands that answer no with 1
+# and say with more that they could not tell (grep of a file that is not there) must answer no.
 fails() {
 	"$@"
-	case $? in
+	_status=$?
+	case $_status in
 	0) echo "\`$*\` succeeded"; return 1 ;;
+	1) return 0 ;;
 	126 | 127) echo "\`$*\` could not be run"; return 1 ;;
-	*) return 0 ;;
+	# SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGKILL, SIGSEGV.
+	13[2-7] | 139) echo "\`$*\` was ended by signal $((_status - 128))"; return 1 ;;
 	esac
+	case ${1##*/} in
+	grep | egrep | fgrep | zgrep | cmp | diff | test | [ | awk | sed | sort | find | ls | systemctl)
+		echo "\`$*\` ended with $_status: it could not tell, which is another failure than the one that is claimed"
+		return 1
+		;;
+	esac
+}
+
+# fails_with <code> <command...>: the command ends with this exit code, which is not 0.
+fails_with() {
+	_code=$1
+	shift
+	[ "$_code" -gt 0 ] || _broken "fails_with $_code: a failure has another code than 0"
+	"$@"
+	equals "$_code" $?
 }
 
 # ends <code> <name> <command...>: the command ends with this exit code; what it prints is evidence of this name.
@@ -129,6 +163,7 @@ absent() {
 }
 
 # wait_until <seconds> <command...>: asks again every 20 ms until the command succeeds; its last words when it does not.
+# Counted are the questions, not the time of a clock: on a host that gives the guest little CPU each takes longer.
 wait_until() {
 	_left=$(($1 * 50))
 	shift

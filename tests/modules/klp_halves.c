@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Two functions that belong together: /proc/klp_halves has what the outer one and the inner one say. Between the two
- * halves the task may lose the processor, and may be told to sleep for some milliseconds.
+ * halves the task may lose the processor, and sleeps for as long as parameter pause is set.
  */
 #include <linux/delay.h>
 #include <linux/module.h>
@@ -20,10 +20,10 @@ static noinline void klp_halves_inner(struct seq_file *m)
 static noinline int klp_halves_show(struct seq_file *m, void *v)
 {
 	seq_puts(m, "old ");
-	if (READ_ONCE(pause))
-		msleep(READ_ONCE(pause));
-	else
+	if (!READ_ONCE(pause))
 		schedule();
+	while (READ_ONCE(pause))
+		msleep(100);
 	klp_halves_inner(m);
 	return 0;
 }

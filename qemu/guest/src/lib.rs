@@ -15,7 +15,7 @@ const _: Option<&str> = option_env!("FERROGRAFT_CHECKOUT");
 /// Name of the virtio-serial port, as `/sys/class/virtio-ports/*/name` shows it.
 pub const PORT: &str = "org.ferrograft.guest";
 /// Version of the protocol. Both sides come from one build; a difference means that a stale guest program was used.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// Word on the kernel's command line that asks PID 1 for a shell on the console instead of the protocol.
 pub const SHELL_WORD: &str = "ferrograft.shell";
 /// Word that asks PID 1 to become the init of the full system on the first disk.
@@ -34,8 +34,12 @@ pub enum Request {
         /// Add to what is there instead of replacing it: larger files come in several frames.
         append: bool,
     },
-    /// Run a program. Answered with any number of [`Reply::Output`] and one [`Reply::Exited`].
+    /// Run a program. Answered with any number of [`Reply::Output`] and [`Reply::UserLine`], and one [`Reply::Exited`].
     Run(Run),
+    /// End the running program with its process group. How long a program may run is the host's decision: the guest's
+    /// clock goes on while the host gives the guest no CPU. Not answered: the [`Reply::Exited`] of [`Request::Run`] is the
+    /// answer, and where the program has just ended nothing is left to do.
+    Stop,
     /// Send files. Answered with [`Reply::File`] and [`Reply::NoFile`] for each, then [`Reply::Done`].
     Get {
         /// Absolute paths; `*` stands for any part of one name, a last component `**` for everything below.
@@ -56,8 +60,6 @@ pub struct Run {
     pub env: Vec<(String, String)>,
     /// Where it runs.
     pub cwd: String,
-    /// After this time it is killed with its process group.
-    pub timeout_ms: u64,
 }
 
 /// What the guest answers.
@@ -71,6 +73,8 @@ pub enum Reply {
         /// Which of its streams.
         stream: Stream,
     },
+    /// The frame's body is a line that a program, not the kernel, has just written to the kernel's log.
+    UserLine,
     /// The program ended and nothing of its process group is left.
     Exited(Exit),
     /// The frame's body is a file or a part of one.
@@ -88,7 +92,8 @@ pub enum Reply {
         error: String,
     },
     /// The kernel's state. The frame's body is what the kernel logged since the last request for it (or since the
-    /// Hello): lines `<level> <microseconds> <text>`.
+    /// Hello): lines `<priority> <microseconds> <text>`. A priority is a level with eight times a facility; the kernel's
+    /// own facility is 0, and the kernel lets no program use it.
     State(State),
     /// The request was carried out.
     Done,
@@ -131,8 +136,8 @@ pub struct Exit {
     pub code: Option<i32>,
     /// The signal that ended it, where one did.
     pub signal: Option<i32>,
-    /// It was killed because its time was over; `signal` is `None` where even that could not end it.
-    pub timed_out: bool,
+    /// It was killed on the host's request; `signal` is `None` where even that could not end it.
+    pub stopped: bool,
 }
 
 /// What must be the same before and after a well-behaved program.

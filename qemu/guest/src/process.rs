@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use klp_guest::{Exit, Reply, Run, Stream};
+use klp_guest::{Exit, Reply, Request, Run, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{
@@ -17,12 +17,13 @@ use rustix::process::{
 };
 
 use crate::port::Port;
+use crate::state::UserLines;
 
 const PATH: &str = "/bin:/sbin:/usr/bin:/usr/sbin";
 /// Orphans are reaped at least this often while a program runs.
 const TICK: Duration = Duration::from_millis(200);
-/// How long a killed process group may take to be gone.
-const KILL_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a killed process group may take to be gone; less than the host grants after a stop.
+const KILL_PATIENCE: Duration = Duration::from_secs(8);
 
 fn command(argv: &[impl AsRef<str>]) -> io::Result<Command> {
     let (program, args) = argv.split_first().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -91,7 +92,8 @@ impl Pipe {
 /// Runs a program, sends its output on as it comes, and ends what it leaves behind in its process group. The outer
 /// error is the port's, the inner one the program's.
 pub(crate) fn run(port: &mut Port, run: &Run) -> io::Result<io::Result<Exit>> {
-    let started = Instant::now();
+    // Without it no line can be told to be a program's, and all count as the kernel's.
+    let mut lines = UserLines::open().ok();
     let spawned = command(&run.argv).and_then(|mut command| {
         command.envs(run.env.iter().map(|(name, value)| (name, value))).current_dir(&run.cwd);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
@@ -108,21 +110,22 @@ pub(crate) fn run(port: &mut Port, run: &Run) -> io::Result<io::Result<Exit>> {
         Ok(spawned) => spawned,
         Err(error) => return Ok(Err(error)),
     };
-    let deadline = started + Duration::from_millis(run.timeout_ms);
     let mut ended = None;
-    let mut timed_out = false;
-    while ended.is_none() && !timed_out {
-        await_something(port, &pidfd, &pipes, deadline)?;
+    let mut stopped = false;
+    while ended.is_none() && !stopped {
+        let asked = await_something(port, &pidfd, &pipes, lines.as_ref())?;
+        forward_lines(port, &mut lines)?;
         for pipe in &mut pipes {
             pipe.forward(port)?;
         }
         ended = reap_for(Some(pid));
-        timed_out = ended.is_none() && Instant::now() >= deadline;
+        stopped = asked && must_stop(port)? && ended.is_none();
     }
-    if timed_out {
+    if stopped {
         port.send(&Reply::Output { stream: Stream::Stdout }, who_runs().as_bytes())?;
     }
     let killed = end_group(pid);
+    forward_lines(port, &mut lines)?;
     for pipe in &mut pipes {
         pipe.forward(port)?;
     }
@@ -130,29 +133,54 @@ pub(crate) fn run(port: &mut Port, run: &Run) -> io::Result<io::Result<Exit>> {
     Ok(Ok(Exit {
         code: status.and_then(|status| status.exit_status()),
         signal: status.and_then(|status| status.terminating_signal()),
-        timed_out,
+        stopped,
     }))
 }
 
-fn await_something(port: &Port, pidfd: &OwnedFd, pipes: &[Pipe], deadline: Instant) -> io::Result<()> {
+fn forward_lines(port: &mut Port, lines: &mut Option<UserLines>) -> io::Result<()> {
+    for line in lines.iter_mut().flat_map(UserLines::take) {
+        port.send(&Reply::UserLine, line.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Takes the host's request.
+fn must_stop(port: &mut Port) -> io::Result<bool> {
+    match port.receive()? {
+        Some((Request::Stop, _)) => Ok(true),
+        Some((other, _)) => {
+            Err(io::Error::other(format!("the host asks for {other:?} while a program runs")))
+        }
+        None => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
+    }
+}
+
+/// Waits for output, an end, a line in the kernel's log or the host; whether the host asks for something.
+fn await_something(
+    port: &Port,
+    pidfd: &OwnedFd,
+    pipes: &[Pipe],
+    lines: Option<&UserLines>,
+) -> io::Result<bool> {
     let host = port.fd();
-    let mut fds = vec![PollFd::new(&host, PollFlags::empty()), PollFd::new(pidfd, PollFlags::IN)];
+    let mut fds = vec![PollFd::new(&host, PollFlags::IN), PollFd::new(pidfd, PollFlags::IN)];
+    fds.extend(lines.map(|lines| PollFd::from_borrowed_fd(lines.fd(), PollFlags::IN)));
     fds.extend(
         pipes
             .iter()
             .filter_map(|pipe| pipe.file.as_ref())
             .map(|file| PollFd::from_borrowed_fd(file.as_fd(), PollFlags::IN)),
     );
-    let left = deadline.saturating_duration_since(Instant::now()).min(TICK);
-    let timeout = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
+    let timeout = Timespec { tv_sec: 0, tv_nsec: TICK.subsec_nanos().into() };
     match poll(&mut fds, Some(&timeout)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(error.into()),
     }
-    if fds.first().is_some_and(|fd| fd.revents().contains(PollFlags::HUP)) {
+    let host = fds.first().map(PollFd::revents).unwrap_or(PollFlags::empty());
+    if host.contains(PollFlags::HUP) {
         return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
     }
-    Ok(())
+    Ok(host.contains(PollFlags::IN))
 }
 
 /// Kills what is left of a process group and waits until it is gone; how its leader ended, when it still ran.

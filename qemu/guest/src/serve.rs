@@ -54,6 +54,8 @@ fn answer_all(port: &mut Port, log: &mut KernelLog) -> io::Result<()> {
                     ended.map_or_else(|error| failed(format!("run {:?}", run.argv), error), Reply::Exited);
                 port.send(&reply, b"")?;
             }
+            // What it was to stop has ended.
+            Request::Stop => {}
             Request::Get { patterns } => {
                 files::get(port, &patterns)?;
                 port.send(&Reply::Done, b"")?;

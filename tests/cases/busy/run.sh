@@ -1,14 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Only the order of things is checked, no time: the host may be slow.
 . /lib/case.sh
 . /lib/livepatch.sh
+. /lib/sleeper.sh
 
 module=$(module_of "$KO_sleeper")
-
-# sleeping <pid>: the task is inside the replacement, asleep.
-sleeping() {
-	grep -q msleep "/proc/$1/stack"
-}
 
 # state_of <pid> <state>: 1 is patched, 0 unpatched, -1 not in a transition.
 state_of() {
@@ -17,16 +12,13 @@ state_of() {
 
 keep original /proc/cmdline
 check "kpatch load succeeds" kpatch load "$KO_sleeper" || exit
-cat /proc/cmdline >/tmp/slept &
-reader=$!
-check "a reader sleeps in the replacement" wait_until 20 sleeping $reader
+check "a reader sleeps in the replacement" reader_sleeps
 
 {
 	kpatch unload "$module" >/tmp/unload 2>&1
 	echo $? >/tmp/status
 } &
 unload=$!
-# All of this is true only while the reader sleeps; if it should have ended, there is no stack and no state of it.
 check "unloading begins" wait_until 20 in_transition "$module"
 cat "/proc/$reader/stack" >/tmp/stack
 check "the reader still has the patched state" state_of $reader 1
@@ -35,7 +27,7 @@ check "the patch is still in transition" in_transition "$module"
 check "unloading has not ended" absent /tmp/status
 keep stack /tmp/stack
 
-wait $reader
+check "the reader goes on" reader_goes_on
 check "the reader got the replacement's answer" reads "slept in Rust" /tmp/slept
 wait $unload
 keep unload /tmp/unload

@@ -1,21 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# A reader sleeps for four seconds in the first patch; what comes to replace or to remove that patch stalls on it.
+# A reader sleeps in the first patch until it is told to go on; what comes to replace or to remove that patch stalls on it.
 . /lib/case.sh
 . /lib/livepatch.sh
+. /lib/sleeper.sh
 
 old=$(module_of "$KO_sleeper")
 new=$(module_of "$KO_cmdline")
-
-sleeping() {
-	grep -q msleep "/proc/$1/stack"
-}
-
-# reader_sleeps: a reader is asleep in the first patch; its number is $reader.
-reader_sleeps() {
-	cat /proc/cmdline >/tmp/slept &
-	reader=$!
-	wait_until 20 sleeping $reader
-}
 
 # stalls <name> <command...>: it ends with the exit code of a stall; what it prints is kept.
 stalls() {
@@ -38,8 +28,8 @@ check "the function is named" grep -q "$reader cat is in .*cmdline_proc_show.* \
 check "so is what would free it" contains "it waits for a device or a lock" "$EVIDENCE/load-fail"
 check "it says that the kernel goes on" contains "the kernel goes on with the transition" "$EVIDENCE/load-fail"
 check "the patch is in transition still" in_transition "$new"
+check "the reader goes on" reader_goes_on
 check "when the reader has left, the transition ends by itself" wait_until 30 settled "$new"
-wait $reader
 check "the second patch acts" reads "patched from Rust" /proc/cmdline
 check "it is unloaded" kpatch unload "$new"
 check "the replaced one is removed" kpatch unload "$old"
@@ -51,12 +41,12 @@ check "a load over it stalls and is taken back" stalls load-reverse kpatch load 
 check "it says so" contains "module $new did not complete its transition, unloading..." "$EVIDENCE/load-reverse"
 check "nothing of the second patch is left" unloaded "$new"
 check "the first patch is enabled" listed "$old" enabled
-wait $reader
+check "the reader goes on, in the first patch" reader_goes_on
 check "another reader sleeps in it" reader_sleeps
 check "an unload stalls and is turned round" stalls unload-reverse kpatch unload --on-stall reverse --deadline 1 "$old"
 check "it says so" contains "it is enabled again for all tasks: nothing has changed" "$EVIDENCE/unload-reverse"
 check "the first patch is enabled still" listed "$old" enabled
-wait $reader
+check "the other reader goes on" reader_goes_on
 
 phase signal
 check "a reader sleeps in it once more" reader_sleeps
@@ -71,12 +61,16 @@ check "so they are" in_transition "$old"
 check "the patch can be turned round" prints turned kpatch load "$KO_sleeper"
 check "it says so" contains "module already loaded, re-enabling" "$EVIDENCE/turned"
 check "the patch is enabled" listed "$old" enabled
-wait $reader
+check "that reader goes on" reader_goes_on
 
 phase wait
 check "a third reader sleeps in it" reader_sleeps
-check "an unload waits as long as it takes" kpatch unload --on-stall wait "$old"
-wait $reader
+kpatch unload --on-stall wait "$old" >/tmp/waited 2>&1 &
+unload=$!
+check "unloading waits" wait_until 20 in_transition "$old"
+check "the reader goes on at last" reader_goes_on
+wait $unload
+check "an unload waits as long as it takes" equals 0 $?
 check "the reader got the replacement's answer" reads "slept in Rust" /tmp/slept
 check "the original is back, byte for byte" same "$EVIDENCE/original" /proc/cmdline
 check "nothing of the first patch is left" unloaded "$old"

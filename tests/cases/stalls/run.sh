@@ -10,12 +10,17 @@ sleeping() {
 state() {
 	read -r _state <"/proc/$1/patch_state" && equals "$2" "$_state"
 }
-# read_slowly: `reader` reads the file, and is asleep between its halves.
+# read_slowly: `reader` reads the file, and is asleep between its halves until `go_on`. How long the script takes to look at
+# it does not matter.
 read_slowly() {
-	write 6000 /sys/module/klp_halves/parameters/pause
+	write 1 /sys/module/klp_halves/parameters/pause
 	cat /proc/klp_halves >/tmp/halves &
 	reader=$!
 	wait_until 20 sleeping
+}
+go_on() {
+	write 0 /sys/module/klp_halves/parameters/pause
+	wait $reader
 }
 
 load_mod "$KO_module_klp_halves"
@@ -27,10 +32,9 @@ check "the transition is held back" in_transition $lp
 cat "/proc/$reader/stack" >/tmp/stack
 check "its stack shows the old function" contains "klp_halves_show" /tmp/stack
 keep old-stack /tmp/stack
-wait $reader
+go_on
 check "it read both halves of the old" reads "old old" /tmp/halves
 check "the transition ends when it has left" wait_until 60 settled $lp
-write 0 /sys/module/klp_halves/parameters/pause
 check "both halves are new" reads "new new" /proc/klp_halves
 
 check "a task sleeps in the replacement" read_slowly
@@ -41,10 +45,9 @@ cat "/proc/$reader/stack" >/tmp/stack
 check "its stack shows the replacement in Rust" contains "[$lp]" /tmp/stack
 keep new-stack /tmp/stack
 check "the transition back is held back" in_transition $lp
-wait $reader
+go_on
 check "it read both halves of the new" reads "new new" /tmp/halves
 check "the transition ends when it has left" wait_until 60 absent $PATCHES/$lp
 unload_lp "$KO_halves"
-write 0 /sys/module/klp_halves/parameters/pause
 check "both halves are old" reads "old old" /proc/klp_halves
 unload_mod klp_halves

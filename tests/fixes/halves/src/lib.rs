@@ -15,9 +15,12 @@ impl replaced::klp_halves for Patch {
         // SAFETY: a show function may sleep; the module is there while its function runs; the inner function is given what
         // the module would give it.
         unsafe {
-            match (&raw const pause).read_volatile() {
-                0 => schedule(),
-                time => msleep(time),
+            let paused = || (&raw const pause).read_volatile() != 0;
+            if !paused() {
+                schedule();
+            }
+            while paused() {
+                msleep(100);
             }
             klp_halves_inner(m);
         }

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+. /lib/case.sh
+check "something before" true
+# The kernel names the task that drops caches: these are its own words.
+(
+	echo -n "Oops: 2 [#1]" >/proc/self/comm
+	echo 1 >/proc/sys/vm/drop_caches
+)
+while :; do sleep 1000; done

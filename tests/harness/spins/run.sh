@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+. /lib/case.sh
+check "something before" true
+while :; do :; done
