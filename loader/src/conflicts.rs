@@ -7,12 +7,8 @@
 use klp_module::{Manifest, Module, State, build_id_of_notes};
 
 use crate::check::Judgement;
-use crate::overrides::{self, Found, Overrides};
+use crate::overrides::{self, ENABLED_FUNCTIONS, Found, KPROBES, Overrides};
 use crate::{Error, Refusal, System, content, known, livepatch, store};
-
-const ENABLED_FUNCTIONS: [&str; 2] =
-    ["/sys/kernel/tracing/enabled_functions", "/sys/kernel/debug/tracing/enabled_functions"];
-const KPROBES: &str = "/sys/kernel/debug/kprobes/list";
 
 /// Switches of the kernel, signatures, and whether it is the very build that the module was made for.
 pub(crate) fn of_kernel(

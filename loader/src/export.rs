@@ -68,7 +68,7 @@ fn nothing_to_state(status: &Status, output: Option<&Path>) -> Error {
     if let Some(output) = output {
         match std::fs::remove_file(output) {
             Ok(()) => {
-                message += &format!("; {}, which an earlier export wrote, is removed", output.display())
+                message += &format!("; {}, which an earlier export wrote, is removed", output.display());
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(source) => return Error::file("remove what is no longer true,", output, source),

@@ -12,9 +12,9 @@ use rustix::io::Errno;
 use crate::system::BpfLink;
 use crate::{Error, System, livepatch};
 
-const ENABLED_FUNCTIONS: [&str; 2] =
+pub(crate) const ENABLED_FUNCTIONS: [&str; 2] =
     ["/sys/kernel/tracing/enabled_functions", "/sys/kernel/debug/tracing/enabled_functions"];
-const KPROBES: &str = "/sys/kernel/debug/kprobes/list";
+pub(crate) const KPROBES: &str = "/sys/kernel/debug/kprobes/list";
 /// The functions in whose place may be answered; there is none where the kernel cannot do so (CONFIG_FUNCTION_ERROR_INJECTION).
 const INJECTABLE: &str = "/sys/kernel/debug/error_injection/list";
 /// The functions that fail_function answers for now.

@@ -6,12 +6,17 @@
 //! - `read <file>`: opens a file and reads it;
 //! - `count <file> <text>`: reads a file that stays open from its start again and again; where it holds the text, a number
 //!   stands behind, which must be 1 the first time and one more each time after that, until the text is gone;
-//! - `run <program>`: starts a program and waits for it, as fork and exit do.
+//! - `run <program>`: starts a program and waits for it, as fork and exit do;
+//! - `fentry <function>`, `fmod_ret <function>`: a BPF program is attached to a function of the kernel; the second answers EACCES
+//!   in the function's place.
 //!
 //! With `--nice` it lets others go first (nice(2)). Between its turns (16 steps, one for `run`) a thread rests, or not at all where nothing is said of it. One line for each
 //! thing that was seen, with how often, at the end.
 
 #![allow(clippy::disallowed_methods, reason = "it runs in the guest, and starting programs is its load")]
+
+#[path = "klp-load/sys.rs"]
+mod sys;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -44,7 +49,7 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Result<Seen, String> {
     let usage = || {
         "usage: klp-load [--nice <0 to 19>] [--rest <microseconds>] <threads> <stop file> \
-         getpid | read <file> | count <file> <text> | run <program>"
+         getpid | read <file> | count <file> <text> | run <program> | fentry <function> | fmod_ret <function>"
             .to_owned()
     };
     let number = |text: &str| text.parse::<u32>().map_err(|_| usage());
@@ -104,8 +109,58 @@ fn step<'a>(work: &[&'a str]) -> Result<Option<Step<'a>>, String> {
             })
         }
         ["run", program] => Box::new(move || start(program)),
+        ["fentry", function] => attached(FENTRY, function, 0)?,
+        ["fmod_ret", function] => attached(MODIFY_RETURN, function, -EACCES)?,
         _ => return Ok(None),
     }))
+}
+
+// `enum bpf_attach_type`.
+const FENTRY: u32 = 24;
+const MODIFY_RETURN: u32 = 26;
+const EACCES: i32 = 13;
+
+/// A BPF program on a function of the kernel, there as long as the work goes on.
+fn attached<'a>(attach_type: u32, function: &str, answer: i32) -> Result<Step<'a>, String> {
+    const BTF: &str = "/sys/kernel/btf/vmlinux";
+    let types = std::fs::read(BTF).map_err(|error| format!("{BTF}: {error}"))?;
+    let id = function_id(&types, function).ok_or_else(|| format!("{BTF} has no function {function}"))?;
+    let link =
+        sys::attach(attach_type, id, answer).map_err(|error| format!("bpf(2), {function}: {error}"))?;
+    Ok(Box::new(move || {
+        // The link is held by this step.
+        let _ = &link;
+        std::thread::sleep(Duration::from_millis(5));
+        Ok("attached".to_owned())
+    }))
+}
+
+/// The id of a function in BTF (`include/uapi/linux/btf.h`).
+fn function_id(btf: &[u8], wanted: &str) -> Option<u32> {
+    let word = |at: usize| Some(u32::from_le_bytes(btf.get(at..at + 4)?.try_into().ok()?));
+    let place = |at: usize| usize::try_from(word(at)?).ok();
+    let header = place(4)?;
+    let (mut at, types, strings) = (header + place(8)?, place(12)?, header + place(16)?);
+    let end = at + types;
+    let mut id = 0;
+    while at < end {
+        id += 1;
+        let (name, info) = (strings + place(at)?, word(at + 4)?);
+        let length = usize::try_from(info & 0xffff).ok()?;
+        let kind = info >> 24 & 0x1f;
+        if kind == 12 && btf.get(name..)?.starts_with(&[wanted.as_bytes(), b"\0"].concat()) {
+            return Some(id);
+        }
+        at += 12
+            + match kind {
+                1 | 14 | 17 => 4,
+                3 => 12,
+                4 | 5 | 15 | 19 => 12 * length,
+                6 | 13 => 8 * length,
+                _ => 0,
+            };
+    }
+    None
 }
 
 fn repeat(stop: &Path, rest: Duration, turn: u32, mut step: Step<'_>) -> Result<Seen, String> {
