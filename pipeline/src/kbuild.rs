@@ -12,6 +12,7 @@ use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
 use crate::error::{Error, read, write};
 use crate::kernel::{CToolchain, KernelTree};
 use crate::resolve::Resolved;
+use crate::shims;
 
 /// What kbuild says of what it does: the only lines that are known to be harmless.
 const KNOWN: [&str; 6] = ["make[", "make:", "  CC ", "  LD ", "  COPY ", "  MODPOST "];
@@ -83,7 +84,7 @@ pub fn link(
     let makefile = if shims.is_empty() {
         makefile
     } else {
-        write(&dir.join(format!("{module}_shims.c")), shims)?;
+        write(&dir.join(format!("{module}_shims.c")), shims::line_directive(module) + &shims)?;
         // A shim is called from Rust alone, so that no header declares it.
         format!(
             "{makefile}{module}-y += {module}_shims.o\n\
@@ -100,6 +101,15 @@ pub fn link(
         let reasons = not_exported(&error.to_string(), &shims);
         if reasons.is_empty() { error } else { Error::NotExported { kernel: tree.id.clone(), reasons } }
     })?;
+    let made = dir.join(format!("{module}_shims.o"));
+    let made = if made.exists() { read(&made)? } else { Vec::new() };
+    let reasons = shims::checked_copies(&made).map_err(|message| Error::Kernel {
+        kernel: tree.id.clone(),
+        message: format!("the object of its shims: {message}"),
+    })?;
+    if !reasons.is_empty() {
+        return Err(Error::NotExported { kernel: tree.id.clone(), reasons });
+    }
     let ko = dir.join(format!("{module}.ko"));
     check_orc(tree, &ko)?;
     Ok(ko)

@@ -18,6 +18,7 @@ pub mod postlink;
 pub mod project;
 pub mod resolve;
 pub mod scaffold;
+mod shims;
 pub mod sign;
 pub mod verify;
 

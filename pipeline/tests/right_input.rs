@@ -130,3 +130,13 @@ fn names_of_c_need_no_attribute() {
     let show = "(_m: *mut seq_file, V: *mut c_void) -> c_int { V.is_null() as c_int";
     made("cpuacct_all_seq_show", show).unwrap();
 }
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn strings_and_enumerators_are_constants() {
+    with(
+        "constants",
+        "headers = ['linux/init_task.h', 'linux/pid.h']\nconstants = ['INIT_TASK_COMM', 'PIDTYPE_TGID', 'PAGE_SIZE']",
+        "let _ = (m, v);\nassert!(INIT_TASK_COMM.len() == 8 && PAGE_SIZE == 4096);\nPIDTYPE_TGID as c_int",
+    );
+}

@@ -10,7 +10,7 @@ use klp_base::cache::{Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
 
 use super::render::Needed;
-use super::{cflags, trim};
+use super::{cflags, constants, trim};
 use crate::error::{Error, read_text, write};
 use crate::image::{BtfError, Types};
 use crate::kernel::KernelTree;
@@ -127,7 +127,7 @@ fn generate(
     load(tree)?;
     let failed = |message: String| Error::Bindings { kernel: tree.id.clone(), message };
     let target = bindgen::RustTarget::stable(85, 0).map_err(|error| failed(error.to_string()))?;
-    let constants = request.constants.iter().fold(String::new(), |mut text, name| {
+    let evaluated = request.constants.iter().fold(String::new(), |mut text, name| {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "static const __typeof__({name}) {CONSTANT}{name} = {name};");
         text
@@ -142,7 +142,7 @@ fn generate(
             .use_core()
             .ctypes_prefix("ffi")
     };
-    let mut builder = plain(&constants)
+    let mut builder = plain(&evaluated)
         .enable_function_attribute_detection()
         .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
         .derive_debug(false)
@@ -180,7 +180,19 @@ fn generate(
             .map_err(|error| failed(format!("{error}; check `headers` in patch.toml")))
             .map(|generated| generated.to_string())
     };
-    let text = run(builder)?;
+    let why = |name: &str| {
+        let compile = |text: &str| run(plain(text).allowlist_var(format!("{}.*", constants::PROBE))).ok();
+        failed(format!("{} (`constants` in patch.toml)", constants::diagnose(name, compile)))
+    };
+    // clang's own words are about the text that stands for a constant.
+    let fault = |error: Error| {
+        let alone = |name: &&String| {
+            let text = format!("static const __typeof__({name}) {CONSTANT}{name} = {name};\n");
+            run(plain(&text).allowlist_var(format!("{CONSTANT}.*"))).is_err()
+        };
+        request.constants.iter().find(alone).map_or(error, |name| why(name))
+    };
+    let text = run(builder).map_err(fault)?;
     let needed = &request.needed;
     let errnos = text
         .split("pub const ")
@@ -189,10 +201,11 @@ fn generate(
         .filter(|name| is_errno(name));
     let roots =
         needed.full.keys().chain(needed.opaque.keys()).chain(needed.names.keys()).chain(&request.functions);
-    let constants: Vec<String> = request.constants.iter().map(|name| format!("{CONSTANT}{name}")).collect();
+    let named_constants: Vec<String> =
+        request.constants.iter().map(|name| format!("{CONSTANT}{name}")).collect();
     let roots = roots
         .chain(&request.inlines)
-        .chain(&constants)
+        .chain(&named_constants)
         .chain(request.variables.keys())
         .cloned()
         .chain(errnos.map(ToOwned::to_owned))
@@ -201,16 +214,19 @@ fn generate(
     let known = needed.full.keys().chain(opaque).cloned().collect();
     let text = trim::trim(&text, &roots, &known)
         .map_err(|error| failed(format!("bindgen's text cannot be read: {error}")))?;
-    for (what, start, names) in
-        [("static inline function", "pub fn ", &request.inlines), ("constant", "pub const ", &constants)]
-    {
+    for (what, start, names) in [
+        ("static inline function", "pub fn ", &request.inlines),
+        ("constant", "pub const ", &named_constants),
+    ] {
         let there = |name: &&String| {
             text.contains(&format!("{start}{name}(")) || text.contains(&format!("{start}{name}:"))
         };
         if let Some(name) = names.iter().find(|name| !there(name)) {
-            let name = name.trim_start_matches(CONSTANT);
+            if let Some(name) = name.strip_prefix(CONSTANT) {
+                return Err(why(name));
+            }
             return Err(failed(format!(
-                "no header that the fix names has a {what} `{name}` that can be had; check `inlines`, `constants` and `headers` in patch.toml"
+                "no header that the fix names has a {what} `{name}` that can be had; check `inlines` and `headers` in patch.toml"
             )));
         }
     }

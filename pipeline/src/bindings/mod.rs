@@ -7,6 +7,7 @@
 mod asserted;
 mod cflags;
 mod clang;
+mod constants;
 mod from_btf;
 mod kernel_crate;
 mod own;
@@ -67,7 +68,7 @@ const CONSTANTS: [&str; 2] = ["GFP_KERNEL", "GFP_ATOMIC"];
 /// Structs in one module of [`structs_alone`].
 const MODULE_SIZE: usize = 1000;
 /// What a function begins with that calls a macro.
-const MACRO: &str = "klp_macro_";
+pub(crate) const MACRO: &str = "klp_macro_";
 
 /// Lints that generated crates are not asked for: the names are C's, and what is declared need not be used.
 const C_NAMES: &str = "#![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, dead_code, unused_imports, \

@@ -8,6 +8,7 @@ mod own_core;
 mod root;
 pub mod rust_src;
 mod rustc;
+mod soft_float;
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ use klp_base::process::Cmd;
 
 pub use self::rustc::Rustc;
 use self::rustc::{Crate, Job};
-use crate::error::{Error, io_error, make_dir, write};
+use crate::error::{Error, io_error, make_dir, read, read_text, write};
 use crate::kernel::KernelTree;
 use crate::manifest;
 use crate::project::{Language, Project, Target};
@@ -120,7 +121,25 @@ pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) 
         // The kernel's Rust code is not compiled into a section per function, and uses sections that nothing refers to.
         Language::Kernel => (kernel_crate::compile(inputs, dir, &log)?, false),
     };
-    link(inputs.tree, dir, &objects, collect, &log)
+    let object = link(inputs.tree, dir, &objects, collect, &log)?;
+    refuse_routines(inputs, &object)?;
+    Ok(object)
+}
+
+/// Refuses floating point and the like, at the author's line.
+fn refuse_routines(inputs: &Inputs<'_>, object: &Path) -> Result<(), Error> {
+    let exports = read_text(&inputs.tree.symvers())?;
+    let exported = |name: &str| exports.contains(&format!("\t{name}\t"));
+    let calls = soft_float::calls(&read(object)?, exported)
+        .map_err(|message| Error::Intermediate { file: object.to_owned(), message })?;
+    if calls.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Compile {
+        subject: inputs.target.name.clone(),
+        kernel: inputs.tree.id.clone(),
+        diagnostics: calls.iter().map(|line| format!("error: {line}\n")).collect(),
+    })
 }
 
 /// Compiles the crates of a module on top of our own `core`: their objects and its.

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 const TOKENS: usize = 256;
 /// Symbols for which there is one marker.
 const STEP: usize = 256;
+/// How far before the tokens the names begin at most.
+const FARTHEST: usize = 16 << 20;
 /// What no kernel has fewer symbols than.
 const FEWEST: usize = 1000;
 
@@ -15,23 +17,26 @@ const FEWEST: usize = 1000;
 pub(super) fn names(vmlinux: &[u8]) -> Option<BTreeMap<String, u32>> {
     // The tokens of the ten digits are the digits themselves.
     let digits = b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00";
-    let found = vmlinux.windows(digits.len()).position(|window| window == digits)?;
-    let tokens = tokens(vmlinux, found)?;
+    let places = vmlinux.windows(digits.len()).enumerate().filter(|(_, window)| window == digits);
+    places.filter_map(|(at, _)| tokens(vmlinux, at)).find_map(|tokens| names_before(vmlinux, &tokens))
+}
+
+/// The names stand before the tokens: their number, then a length and the packed bytes of each.
+fn names_before(vmlinux: &[u8], tokens: &[(usize, usize)]) -> Option<BTreeMap<String, u32>> {
     let table = tokens.first()?.0;
-    // The names stand before the tokens: their number, then a length and the packed bytes of each.
     let mut at = table.checked_sub(8)? & !3;
-    while at > 0 {
+    while at >= table.saturating_sub(FARTHEST) {
         let count = u32::from_le_bytes(vmlinux.get(at..at + 4)?.try_into().ok()?) as usize;
         if count >= FEWEST && count < table {
             for start in [at + 4, at + 8] {
                 if let Some(ends) = walk(vmlinux, start, count, table)
                     && has_markers(vmlinux, start, &ends)
                 {
-                    return Some(count_names(vmlinux, start, &ends, &tokens));
+                    return Some(count_names(vmlinux, start, &ends, tokens));
                 }
             }
         }
-        at -= 4;
+        at = at.checked_sub(4)?;
     }
     None
 }
@@ -109,4 +114,28 @@ fn count_names(
         at = *end;
     }
     counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{KernelImage, decompress};
+
+    #[test]
+    #[ignore = "needs the pinned kernel; run by cargo xtask test"]
+    fn both_readers_count_the_same_names() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let project = crate::project::Project::open(&root).unwrap();
+        let cache = klp_base::cache::Cache::from_env().unwrap();
+        let pin = crate::kernel::Pin::load(&project, "debian-6.12").unwrap();
+        let tree = pin.fetch(&cache, &klp_base::events::Silent).unwrap();
+        let image = KernelImage::load(&tree, &cache, &klp_base::events::Silent).unwrap();
+        let bytes = decompress(&std::fs::read(&tree.vmlinux).unwrap()).unwrap();
+        let counts = names(&bytes).unwrap();
+        assert!(counts.len() > 50_000, "{}", counts.len());
+        for (name, count) in &counts {
+            assert_eq!(image.symbols.count(name), *count as usize, "{name}");
+        }
+        assert_eq!(counts.values().sum::<u32>() as usize, image.symbols.len());
+    }
 }
