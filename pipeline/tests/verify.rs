@@ -217,6 +217,30 @@ fn rules_that_need_the_tables_are_not_passed_without_them() {
     assert!(refuse_errors("x.ko".as_ref(), &report, &Silent).is_err());
 }
 
+/// Damage of any kind is judged, and nothing of it makes the judge fail.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn no_damage_panics() {
+    let good = good();
+    // xorshift: the same damage in every run.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |limit: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % limit as u64).unwrap()
+    };
+    for round in 0..1000 {
+        let mut bytes = good.bytes.clone();
+        // Half of them in the code, which lies at the beginning.
+        let limit = if round % 2 == 0 { bytes.len() } else { bytes.len().min(4096) };
+        for _ in 0..=random(16) {
+            bytes[random(limit)] = u8::try_from(random(256)).unwrap();
+        }
+        assert!(verify(&bytes, &good.expected).rules.len() > 2);
+    }
+}
+
 /// A kernel without a feature has no use for the feature's rule, and the report says so.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]

@@ -23,6 +23,8 @@ const MODULES: &[(&str, Option<(&str, Severity)>)] = &[
     ("frame_of_6000_bytes", Some((STACK_FRAME, Severity::Error))),
     ("frame_of_any_size", Some((STACK_FRAME, Severity::Unchecked))),
     ("frames_of_6000_bytes_together", Some((STACK_FRAME, Severity::Error))),
+    ("part_put_aside", None),
+    ("part_put_aside_that_leaves", Some((REPLACEMENT_FRAME, Severity::Error))),
     ("recursion_by_data", Some((STACK_FRAME, Severity::Warning))),
     ("recursion_without_end", Some((STACK_FRAME, Severity::Error))),
     ("self_call_always", Some((SELF_CALL, Severity::Error))),
