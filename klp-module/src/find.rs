@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{KlpLayout, Machine, Module, PATCH_SYMBOL, Place, Relocation, SymbolKind, SymbolSection, TableError};
+use crate::{
+    KlpLayout, Machine, Module, PATCH_SYMBOL, Place, Relocation, SymbolKind, SymbolSection, TableError,
+};
 
 /// What a live patch calls with its `struct klp_patch`.
 const ENABLE: &str = "klp_enable_patch";
@@ -43,7 +45,8 @@ fn argument(module: &Module<'_>) -> Option<Place> {
     let function = module.function_at(call.target, call.offset);
     let from = function.map_or(call.offset.saturating_sub(NEAR), |function| function.value);
     let before = module.relocations_of(call.target).filter(|r| (from..call.offset).contains(&r.offset));
-    let loads = before.filter_map(|relocation| Some((relocation.offset, first_argument(module, &relocation)?)));
+    let loads =
+        before.filter_map(|relocation| Some((relocation.offset, first_argument(module, &relocation)?)));
     loads.max_by_key(|(offset, _)| *offset).map(|(_, place)| place)
 }
 
@@ -54,14 +57,20 @@ fn first_argument(module: &Module<'_>, relocation: &Relocation) -> Option<Place>
     let before = |count: usize| code.get(at.checked_sub(count)?..at);
     match (module.machine(), relocation.kind) {
         // R_X86_64_32S, R_X86_64_64: mov $address, %rdi
-        (Machine::X86_64, 11) if before(3)? == [0x48, 0xc7, 0xc7] => place(module, relocation.symbol, relocation.addend),
-        (Machine::X86_64, 1) if before(2)? == [0x48, 0xbf] => place(module, relocation.symbol, relocation.addend),
+        (Machine::X86_64, 11) if before(3)? == [0x48, 0xc7, 0xc7] => {
+            place(module, relocation.symbol, relocation.addend)
+        }
+        (Machine::X86_64, 1) if before(2)? == [0x48, 0xbf] => {
+            place(module, relocation.symbol, relocation.addend)
+        }
         // R_X86_64_PC32: lea address(%rip), %rdi; it counts from the end of the instruction.
         (Machine::X86_64, 2) if before(3)? == [0x48, 0x8d, 0x3d] => {
             place(module, relocation.symbol, relocation.addend.checked_add(4)?)
         }
         // R_AARCH64_ADD_ABS_LO12_NC: add x0, xn, #lower bits
-        (Machine::Arm64, 277) if *code.get(at)? & 0x1f == 0 => place(module, relocation.symbol, relocation.addend),
+        (Machine::Arm64, 277) if *code.get(at)? & 0x1f == 0 => {
+            place(module, relocation.symbol, relocation.addend)
+        }
         _ => None,
     }
 }

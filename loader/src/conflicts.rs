@@ -108,9 +108,9 @@ pub(crate) fn with_patches(
                     judgement.refusals.push(Refusal::State { patch, id, version, known });
                 }
             }
-            (None, Ok(own)) if own.states.is_empty() => judgement
-                .unchecked
-                .push(format!("whether {patch} has system states, of which this patch has none: it has no manifest")),
+            (None, Ok(own)) if own.states.is_empty() => judgement.unchecked.push(format!(
+                "whether {patch} has system states, of which this patch has none: it has no manifest"
+            )),
             (None, Ok(_)) => judgement
                 .unchecked
                 .push(format!("whether its states go with those of {patch}: that patch has no manifest")),

@@ -151,7 +151,10 @@ pub(crate) fn judge(
 
 /// The end of the verdict's line: what was not checked, without the reasons, which have lines of their own.
 fn reservation(judgement: &check::Judgement) -> String {
-    let topics = judgement.unchecked.iter().map(|text| text.split_once(": ").map_or(text.as_str(), |(topic, _)| topic));
+    let topics = judgement
+        .unchecked
+        .iter()
+        .map(|text| text.split_once(": ").map_or(text.as_str(), |(topic, _)| topic));
     match topics.collect::<Vec<_>>().join("; ") {
         topics if topics.is_empty() => topics,
         topics => format!(" as far as could be checked; not checked: {topics}"),

@@ -56,10 +56,17 @@ not checked: kprobes: debugfs is not mounted or not to be read
 fn functions_and_states_of_a_module_in_c_are_checked() {
     let (machine, _) = quiet();
     let path = machine.file("c.ko", MODULE);
-    machine.files.write(TRACED, "cmdline_proc_show (1) R I     \ttramp: 0xffffffffc0 (kprobe_ftrace_handler+0x0/0x1d0)\n");
+    machine.files.write(
+        TRACED,
+        "cmdline_proc_show (1) R I     \ttramp: 0xffffffffc0 (kprobe_ftrace_handler+0x0/0x1d0)\n",
+    );
     let ran = machine.run(&["check", &path]);
     assert_eq!(ran.code, 4);
-    assert!(ran.err.contains("cmdline_proc_show is already changed by another user of ftrace"), "{}", ran.err);
+    assert!(
+        ran.err.contains("cmdline_proc_show is already changed by another user of ftrace"),
+        "{}",
+        ran.err
+    );
     machine.files.write(TRACED, "");
     machine.files.patch("kpatch_other_1_1", true, false);
     let states = manifest("other", (1, 1), "", r#","states":[{"id":7,"version":2}]"#);
@@ -68,7 +75,11 @@ fn functions_and_states_of_a_module_in_c_are_checked() {
         .write("/run/kpatch/loaded/kpatch_other_1_1", format!("\n{}\n", &states["ferrograft=".len()..]));
     let ran = machine.run(&["check", &path]);
     assert_eq!(ran.code, 4);
-    assert!(ran.err.contains("has system state 7 in version 2, which this patch does not know"), "{}", ran.err);
+    assert!(
+        ran.err.contains("has system state 7 in version 2, which this patch does not know"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
@@ -82,7 +93,11 @@ fn a_module_whose_tables_cannot_be_read_is_not_passed() {
     let path = machine.file("c.ko", &bytes);
     let ran = machine.run(&["check", &path]);
     assert_eq!(ran.code, 8, "{}", ran.err);
-    assert!(ran.out.contains("not checked: tracers and probes: which functions it replaces is not known: "), "{}", ran.out);
+    assert!(
+        ran.out.contains("not checked: tracers and probes: which functions it replaces is not known: "),
+        "{}",
+        ran.out
+    );
     assert!(ran.out.ends_with("; tracers and probes\n"), "{}", ran.out);
 }
 

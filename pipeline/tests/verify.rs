@@ -5,6 +5,8 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 #![allow(unreachable_pub, reason = "the modules of this test program")]
 
+#[path = "verify/c_modules.rs"]
+mod c_modules;
 #[path = "verify/cases.rs"]
 mod cases;
 mod common;
@@ -23,7 +25,7 @@ use klp_pipeline::kernel::KernelTree;
 use klp_pipeline::verify::rules::{self, rule_ids};
 use klp_pipeline::verify::{Expected, GPL_COMPATIBLE, Outcome, Report, refuse_errors, verify};
 
-use self::cases::{CASES, HARMLESS};
+use self::cases::{CASES, HARMLESS, hide_tables};
 use self::module::Sample;
 
 /// Builds fix `peek` under a name of its own for a kernel, as far as stage postlink.
@@ -190,16 +192,53 @@ fn of_a_file_alone_what_cannot_be_known_is_said_not_passed() {
         (rules::PATCH_TABLE, Outcome::Passed),
     ]);
     assert_eq!(left_out(&sample), expected);
-    // A module whose tables have another name: nothing that reads them can be applied.
+    // Tables of another name are found by what the module gives to klp_enable_patch.
     sample.symbol("__klp_patch", |symbol| symbol.name = b"patch"[..].into());
-    let expected = BTreeMap::from([
-        (rules::BTI_LANDING_PAD, Outcome::NotApplied),
-        (rules::IBT_ENDBR, Outcome::Passed),
-        (rules::MODULE_NAME, Outcome::Passed),
-        (rules::PATCH_TABLE, Outcome::NotApplied),
-        (rules::REPLACEMENT_SYMBOL, Outcome::NotApplied),
-    ]);
     assert_eq!(left_out(&sample), expected);
+}
+
+/// Nothing leads to the tables: what is judged by them is not passed.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn rules_that_need_the_tables_are_not_passed_without_them() {
+    let mut sample = good();
+    hide_tables(&mut sample);
+    let report = verify(&sample.bytes, &sample.expected);
+    let unchecked: Vec<&str> =
+        report.rules.iter().filter(|r| r.outcome == Outcome::Unchecked).map(|r| r.rule).collect();
+    let by_table = [
+        rules::IBT_ENDBR,
+        rules::PATCH_TABLE,
+        rules::REPLACEMENT_SYMBOL,
+        rules::REPLACEMENT_FRAME,
+        rules::SELF_CALL,
+    ];
+    assert_eq!(unchecked, by_table);
+    assert!(refuse_errors("x.ko".as_ref(), &report, &Silent).is_err());
+}
+
+/// Damage of any kind is judged, and nothing of it makes the judge fail.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn no_damage_panics() {
+    let good = good();
+    // xorshift: the same damage in every run.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |limit: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % limit as u64).unwrap()
+    };
+    for round in 0..1000 {
+        let mut bytes = good.bytes.clone();
+        // Half of them in the code, which lies at the beginning.
+        let limit = if round % 2 == 0 { bytes.len() } else { bytes.len().min(4096) };
+        for _ in 0..=random(16) {
+            bytes[random(limit)] = u8::try_from(random(256)).unwrap();
+        }
+        assert!(verify(&bytes, &good.expected).rules.len() > 2);
+    }
 }
 
 /// A kernel without a feature has no use for the feature's rule, and the report says so.

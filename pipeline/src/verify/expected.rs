@@ -225,7 +225,10 @@ mod tests {
         assert_eq!(size(Arch::Arm64, "CONFIG_KASAN=y\nCONFIG_KASAN_HW_TAGS=y"), 16 << 10);
         assert_eq!(size(Arch::Arm64, "CONFIG_ARM64_64K_PAGES=y"), 64 << 10);
         let warn = |text| frame_warn(&KernelConfig::parse(text));
-        assert_eq!([warn("CONFIG_FRAME_WARN=1024"), warn("CONFIG_FRAME_WARN=0"), warn("")], [1024, 2048, 2048]);
+        assert_eq!(
+            [warn("CONFIG_FRAME_WARN=1024"), warn("CONFIG_FRAME_WARN=0"), warn("")],
+            [1024, 2048, 2048]
+        );
     }
 
     #[test]

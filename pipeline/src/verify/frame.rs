@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use klp_module::Place;
 
 use super::graph::Graph;
+use super::values::Call;
 use super::{Findings, Scope, Subject};
 
 /// How many functions of a path are named.
@@ -28,7 +29,8 @@ pub(super) fn replacement(subject: &Subject<'_>, findings: &mut Findings) -> Sco
             if let Some(place) = program.functions[part].undecoded {
                 findings.unchecked(old_name, undecoded(subject, place));
             }
-            let leaving = program.steps_of(part).filter_map(|step| Some((step, program.leaves(function, step)?)));
+            let leaving =
+                program.steps_of(part).filter_map(|step| Some((step, program.leaves(function, step)?)));
             for (step, target) in leaving {
                 findings.error(
                     old_name,
@@ -48,7 +50,10 @@ pub(super) fn replacement(subject: &Subject<'_>, findings: &mut Findings) -> Sco
 }
 
 fn undecoded(subject: &Subject<'_>, place: Place) -> String {
-    format!("the bytes at {} are no instruction: what stands behind them was not looked at", subject.place(place))
+    format!(
+        "the bytes at {} are no instruction: what stands behind them was not looked at",
+        subject.place(place)
+    )
 }
 
 /// [`super::rules::STACK_FRAME`]
@@ -158,28 +163,27 @@ fn deepest(
 }
 
 fn circles(graph: &Graph<'_, '_>, reachable: &BTreeSet<usize>, findings: &mut Findings) {
-    let circles = graph.circles();
-    for circle in circles.iter().filter(|circle| !circle.is_disjoint(reachable)) {
-        let inside = |call: &super::values::Call| {
-            !call.tail && graph.callee(call).is_some_and(|callee| circle.contains(&callee))
-        };
+    for circle in &graph.circles(reachable) {
+        let inside =
+            |call: &Call| !call.tail && graph.callee(call).is_some_and(|callee| circle.contains(&callee));
         let endless = circle.iter().all(|&at| graph.always(at, &inside));
-        let names: Vec<&str> = circle.iter().take(NAMED).map(|&at| graph.program.functions[at].name).collect();
+        let names: Vec<&str> =
+            circle.iter().take(NAMED).map(|&at| graph.program.functions[at].name).collect();
         let (first, others) = (names[0], &names[1..]);
-        let circle = match others {
+        let what = match others {
             [] => "it calls itself".to_owned(),
             others => format!("it calls itself by way of {}", others.join(", ")),
         };
         if endless {
             findings.error(
                 first,
-                format!("{circle} on every way through it: the stack ends, and the machine stops with a double fault"),
+                format!("{what} on every way through it: the stack ends, and the machine stops with a double fault"),
             );
         } else {
             findings.warning(
                 first,
                 format!(
-                    "{circle}, as deep as its data lead it: see to it that this is bounded by a small number, or use a loop"
+                    "{what}, as deep as its data lead it: see to it that this is bounded by a small number, or use a loop"
                 ),
             );
         }

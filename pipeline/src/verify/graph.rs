@@ -11,7 +11,8 @@ use super::program::{Onward, Program, Step, Target};
 use super::values::{Call, Followed, follow};
 
 /// Beginnings of the names of sections whose addresses of functions the kernel calls.
-const CALLED_FROM: [&str; 6] = [".data", ".rodata", ".gnu.linkonce.this_module", ".init.data", "__ksymtab", "___ksymtab"];
+const CALLED_FROM: [&str; 6] =
+    [".data", ".rodata", ".gnu.linkonce.this_module", ".init.data", "__ksymtab", "___ksymtab"];
 
 /// The functions of a module and their calls.
 pub(super) struct Graph<'m, 'a> {
@@ -61,7 +62,9 @@ impl<'m, 'a> Graph<'m, 'a> {
         });
         let in_code = (0..self.program.functions.len())
             .flat_map(|function| self.program.steps_of(function))
-            .filter_map(|step| if let Some(Target::Place(place)) = step.address { Some(place) } else { None });
+            .filter_map(
+                |step| if let Some(Target::Place(place)) = step.address { Some(place) } else { None },
+            );
         let mut waiting: Vec<usize> =
             in_data.chain(in_code).filter_map(|place| self.program.function_from(place)).collect();
         let mut found = BTreeSet::new();
@@ -73,13 +76,13 @@ impl<'m, 'a> Graph<'m, 'a> {
         found
     }
 
-    /// The groups of functions that call each other in a circle, each in the order of the program.
-    pub(super) fn circles(&self) -> Vec<BTreeSet<usize>> {
+    /// The groups of these functions that call each other in a circle, each in the order of the program.
+    pub(super) fn circles(&self, among: &BTreeSet<usize>) -> Vec<BTreeSet<usize>> {
         let next = |function: usize| {
             let calls = self.followed[function].calls.iter().filter(|call| !call.tail);
             calls.filter_map(|call| self.callee(call)).collect::<Vec<_>>()
         };
-        // Modules have a few hundred functions, so that the closure of each is cheap.
+        // Some hundred functions at most can run, so that the closure of each is cheap.
         let closure = |function: usize| {
             let (mut waiting, mut found) = (next(function), BTreeSet::new());
             while let Some(callee) = waiting.pop() {
@@ -89,10 +92,11 @@ impl<'m, 'a> Graph<'m, 'a> {
             }
             found
         };
-        let closures: Vec<BTreeSet<usize>> = (0..self.followed.len()).map(closure).collect();
+        let closures: BTreeMap<usize, BTreeSet<usize>> = among.iter().map(|&at| (at, closure(at))).collect();
+        let reaches = |from: usize, to: usize| closures.get(&from).is_some_and(|found| found.contains(&to));
         let mut circles = BTreeSet::new();
-        for (function, reached) in closures.iter().enumerate().filter(|(at, reached)| reached.contains(at)) {
-            circles.insert(reached.iter().copied().filter(|&at| closures[at].contains(&function)).collect());
+        for (&function, reached) in closures.iter().filter(|(at, reached)| reached.contains(at)) {
+            circles.insert(reached.iter().copied().filter(|&at| reaches(at, function)).collect());
         }
         circles.into_iter().collect()
     }

@@ -23,13 +23,13 @@ mod values;
 use std::path::Path;
 
 use klp_base::events::{Event, Finding, Severity, Sink};
-use klp_module::{Module, PatchTable, Place, TableError};
 pub use klp_module::PATCH_SYMBOL;
+use klp_module::{Module, PatchTable, Place, TableError};
 use serde::Serialize;
 
 use self::arch::ArchTable;
-use self::graph::Graph;
 pub use self::expected::{Expected, ExpectedPatch};
+use self::graph::Graph;
 pub use self::info::GPL_COMPATIBLE;
 pub use self::symbols::VERSION_ENTRY_SIZE;
 use crate::error::Error;

@@ -136,7 +136,9 @@ impl<'m, 'a> Program<'m, 'a> {
     /// The instructions of a function in their order; those behind a place that holds none are missing.
     pub(super) fn steps_of(&self, function: usize) -> impl Iterator<Item = &Step> {
         let Function { start, size, .. } = self.functions[function];
-        self.steps.range(start..Place { offset: start.offset.saturating_add(size), ..start }).map(|(_, step)| step)
+        self.steps
+            .range(start..Place { offset: start.offset.saturating_add(size), ..start })
+            .map(|(_, step)| step)
     }
 
     /// The function that covers a place.
@@ -166,7 +168,9 @@ impl<'m, 'a> Program<'m, 'a> {
         while let Some(&part) = parts.get(at) {
             let jumps = self.steps_of(part).filter(|step| matches!(step.flow, Flow::Jump | Flow::Branch));
             let aside: BTreeSet<usize> = jumps
-                .filter_map(|step| if let Some(Target::Place(place)) = step.target { Some(place) } else { None })
+                .filter_map(
+                    |step| if let Some(Target::Place(place)) = step.target { Some(place) } else { None },
+                )
                 .filter(|&place| self.belongs(function, place))
                 .filter_map(|place| self.function_at(place))
                 .collect();

@@ -42,7 +42,8 @@ pub(super) fn self_call(subject: &Subject<'_>, findings: &mut Findings) -> Scope
         let reached = calls.reached(function.by);
         let mut found: BTreeMap<Place, Kind> = BTreeMap::new();
         let arguments = subject.expected.arguments.get(function.name).copied();
-        let endless = calls.endless(at).contains(&function.by) || calls.same(at, arguments).contains(&function.by);
+        let endless =
+            calls.endless(at).contains(&function.by) || calls.same(at, arguments).contains(&function.by);
         for &caller in &reached {
             for call in &graph.followed[caller].calls {
                 if calls.replaced(call) == Some(at) {
@@ -63,13 +64,7 @@ pub(super) fn self_call(subject: &Subject<'_>, findings: &mut Findings) -> Scope
     Scope::All
 }
 
-fn report(
-    subject: &Subject<'_>,
-    function: &Replaced<'_>,
-    place: Place,
-    kind: Kind,
-    findings: &mut Findings,
-) {
+fn report(subject: &Subject<'_>, function: &Replaced<'_>, place: Place, kind: Kind, findings: &mut Findings) {
     const INSTEAD: &str = "for the kernel's own body call `replaced::original::...` (not the function by its name); for a recursion \
                            call the replacement itself";
     let what = format!("{}:{}", function.object, function.name);
@@ -166,7 +161,8 @@ impl Calls<'_, '_, '_> {
         let (mut waiting, mut found) = (vec![from], BTreeSet::new());
         while let Some(function) = waiting.pop() {
             if found.insert(function) {
-                waiting.extend(self.graph.followed[function].calls.iter().filter_map(|call| self.callee(call)));
+                waiting
+                    .extend(self.graph.followed[function].calls.iter().filter_map(|call| self.callee(call)));
             }
         }
         found

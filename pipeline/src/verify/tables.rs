@@ -27,7 +27,9 @@ pub(super) fn patch_table(subject: &Subject<'_>, findings: &mut Findings) -> Sco
             compare(table, patch, findings);
             Scope::All
         }
-        None => Scope::But("whether it replaces what was meant: of a file alone that is not known".to_owned()),
+        None => {
+            Scope::But("whether it replaces what was meant: of a file alone that is not known".to_owned())
+        }
     }
 }
 

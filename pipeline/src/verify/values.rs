@@ -66,10 +66,7 @@ impl Call {
     pub(super) fn passes_on(&self, arguments: Option<usize>) -> bool {
         match arguments {
             Some(count) => self.arguments.iter().take(count).all(|passed| *passed == Passed::Same),
-            None => {
-                self.arguments.first() == Some(&Passed::Same)
-                    && !self.arguments.contains(&Passed::Other)
-            }
+            None => self.arguments.first() == Some(&Passed::Same) && !self.arguments.contains(&Passed::Other),
         }
     }
 }
@@ -226,7 +223,9 @@ impl Walk<'_, '_, '_> {
 
     /// What a call or an indirect jump leads to.
     fn called(&self, step: &Step, state: &State) -> Option<Target> {
-        let (Flow::CallIndirect(register) | Flow::JumpIndirect(register)) = step.flow else { return step.target };
+        let (Flow::CallIndirect(register) | Flow::JumpIndirect(register)) = step.flow else {
+            return step.target;
+        };
         match state.registers[usize::from(register?)] {
             Value::Address(target) => Some(target),
             _ => None,
@@ -281,7 +280,13 @@ impl Walk<'_, '_, '_> {
                     continue;
                 }
                 Effect::Compare { a, b } => {
-                    let limit = if a == stack { of(b) } else if b == stack { of(a) } else { Value::Unknown };
+                    let limit = if a == stack {
+                        of(b)
+                    } else if b == stack {
+                        of(a)
+                    } else {
+                        Value::Unknown
+                    };
                     if let Value::Stack(_) = limit {
                         state.registers[usize::from(stack)] = limit;
                         state.probing = true;

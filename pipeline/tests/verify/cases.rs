@@ -259,10 +259,7 @@ pub const CASES: &[Case] = &[
     case(PATCH_TABLE, "callbacks are missing", |m| {
         m.expected.patch.as_mut().unwrap().callbacks.push("vmlinux".to_owned());
     }),
-    case(PATCH_TABLE, "nothing names the tables", |m| {
-        m.symbol("__klp_patch", |symbol| symbol.name = b"patch"[..].into());
-    })
-    .unchecked(),
+    case(PATCH_TABLE, "nothing leads to the tables", hide_tables).unchecked(),
     case(REPLACEMENT_SYMBOL, "the replacement's symbol is none of a function", |m| {
         let name = m.replacement().symbol.unwrap();
         m.symbol(&name, |symbol| symbol.set_st_info(elf::STB_GLOBAL, elf::STT_NOTYPE));
@@ -286,6 +283,38 @@ pub const CASES: &[Case] = &[
             list.iter_mut().find(|relocation| relocation.r_offset == at).unwrap().symbol = Some(data);
         });
     }),
+    case(REPLACEMENT_FRAME, "the replacement's first call is a jump", |m| {
+        let at = first_call(m);
+        m.data(".text", |code| code[at] = 0xe9);
+    }),
+    case(REPLACEMENT_FRAME, "the replacement jumps out on one way, without a relocation", |m| {
+        // jne to what stands 120 bytes before: another function, or padding.
+        let at = m.replacement().new_function.offset as usize + 4;
+        m.data(".text", |code| code[at..at + 2].copy_from_slice(&[0x75, 0x88]));
+    }),
+    case(REPLACEMENT_FRAME, "a part of the replacement is no instruction", |m| {
+        let at = first_call(m);
+        m.data(".text", |code| code[at] = 0x06);
+    })
+    .unchecked()
+    .also(&[STACK_FRAME]),
+    case(STACK_FRAME, "frames are larger than the kernel's limit", |m| m.expected.frame_warn = 8).warning(),
+    case(STACK_FRAME, "frames do not fit into the stack", |m| m.expected.thread_size = 48),
+    case(STACK_FRAME, "a part of a function is no instruction", |m| {
+        let at = first_call(m);
+        m.data(".text", |code| code[at] = 0x06);
+    })
+    .unchecked()
+    .also(&[REPLACEMENT_FRAME]),
+    case(SELF_CALL, "the replacement calls what it replaces", |m| {
+        let name = b".klp.sym.vmlinux.version_proc_show,0";
+        m.symbol(KLP_FUNCTION_SYMBOL, |symbol| symbol.name = name[..].into());
+    }),
+    case(SELF_CALL, "the replacement uses the address of what it replaces", |m| {
+        let name = b".klp.sym.vmlinux.version_proc_show,0";
+        m.symbol(KLP_DATA_SYMBOL, |symbol| symbol.name = name[..].into());
+    })
+    .warning(),
     case(UNDEFINED_SYMBOL, "nobody exports a symbol that it needs", |m| {
         m.add_symbol("saved_command_line", |_| ());
     }),
@@ -334,6 +363,29 @@ pub const CASES: &[Case] = &[
     case(PANIC_REACHABLE, "code refers to the place of a panic", |m| panic_location(m, b"src/lib.rs", 17))
         .warning(),
 ];
+
+/// Takes away all that leads to the live patch's tables.
+pub fn hide_tables(sample: &mut Sample) {
+    sample.symbol("__klp_patch", |symbol| symbol.name = b"patch"[..].into());
+    sample.symbol("__this_module", |symbol| symbol.name = b"this_module"[..].into());
+}
+
+/// Offset in `.text` of the first call in the replacement that leads out of its section's own code.
+fn first_call(sample: &Sample) -> usize {
+    let function = sample.replacement().new_function;
+    let module = Module::parse(&sample.bytes).unwrap();
+    let size = module.function_at(function.section, function.offset).unwrap().size;
+    let code = module.sections()[function.section].data;
+    let inside = function.offset..function.offset + size;
+    let mut calls: Vec<usize> = module
+        .relocations_of(function.section)
+        .filter(|relocation| inside.contains(&relocation.offset))
+        .map(|relocation| relocation.offset as usize - 1)
+        .filter(|&at| code[at] == 0xe8)
+        .collect();
+    calls.sort_unstable();
+    calls[0]
+}
 
 /// Adds a `core::panic::Location`: a name, and address and length of it, line and column.
 fn panic_location(sample: &mut Sample, file: &[u8], line: u32) {

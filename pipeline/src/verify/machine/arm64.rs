@@ -127,3 +127,55 @@ fn register(word: u32, low: u32) -> Register {
     // Five bits.
     (word >> low & 31) as Register
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(word: u32) -> Instruction {
+        decode(&word.to_le_bytes(), 0x100).unwrap()
+    }
+
+    /// Words by GNU as and objdump.
+    #[test]
+    fn ways_on_are_told() {
+        for (word, flow, target) in [
+            (0x1400_0004, Flow::Jump, Some(0x110)),            // b .+16
+            (0x97ff_fffc, Flow::Call, Some(0xf0)),             // bl .-16
+            (0x5400_0041, Flow::Branch, Some(0x108)),          // b.ne .+8
+            (0xb400_0040, Flow::Branch, Some(0x108)),          // cbz x0, .+8
+            (0x3700_0040, Flow::Branch, Some(0x108)),          // tbnz w0, #0, .+8
+            (0xd61f_0200, Flow::JumpIndirect(Some(16)), None), // br x16
+            (0xd71f_0a11, Flow::JumpIndirect(Some(16)), None), // braa x16, x17
+            (0xd63f_0020, Flow::CallIndirect(Some(1)), None),  // blr x1
+            (0xd65f_03c0, Flow::Return, None),                 // ret
+            (0xd65f_0bff, Flow::Return, None),                 // retaa
+            (0xd421_0000, Flow::Stop, None),                   // brk #0x800
+            (0x1000_0040, Flow::Next, Some(0x108)),            // adr x0, .+8
+            (0xd503_245f, Flow::Next, None),                   // bti c
+        ] {
+            let found = one(word);
+            assert_eq!((found.flow, found.target), (flow, target), "{word:#010x}");
+        }
+        assert_eq!(decode(&[0; 3], 0), None);
+    }
+
+    #[test]
+    fn the_stack_pointer_is_followed() {
+        let offset = |to, from, by| vec![Effect::Offset { to, from, by }];
+        assert_eq!(one(0xd140_07ff).effects, offset(SP, SP, -4096)); // sub sp, sp, #1, lsl #12
+        assert_eq!(one(0xa9be_7bfd).effects, offset(SP, SP, -32)); // stp x29, x30, [sp, #-32]!
+        assert_eq!(one(0xf81f_0ffe).effects, offset(SP, SP, -16)); // str x30, [sp, #-16]!
+        assert_eq!(one(0x9100_03fd).effects, offset(29, SP, 0)); // mov x29, sp
+        assert_eq!(one(0xaa00_03f3).effects, offset(19, 0, 0)); // mov x19, x0
+        assert_eq!(one(0xa901_53f3).effects, []); // stp x19, x20, [sp, #16]
+        let pop = one(0xa8c2_7bfd).effects; // ldp x29, x30, [sp], #32
+        assert_eq!(
+            pop,
+            [offset(SP, SP, 32), vec![Effect::Unknown { to: 29 }, Effect::Unknown { to: 30 }]].concat()
+        );
+        assert_eq!(one(0xcb29_63ff).effects, [Effect::Minus { to: SP, by: 9 }]); // sub sp, sp, x9
+        assert_eq!(one(0xeb00_003f).effects, []); // cmp x1, x0
+        assert_eq!(one(0xd503_201f).effects, []); // nop
+    }
+}

@@ -2,7 +2,8 @@
 //! x86_64 (System V ABI, as the kernel uses it).
 
 use iced_x86::{
-    Decoder, DecoderOptions, FlowControl, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register as Iced,
+    Decoder, DecoderOptions, FlowControl, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
+    Register as Iced,
 };
 
 use super::{Convention, Effect, Flow, Instruction, Register};
@@ -56,7 +57,8 @@ fn effects(found: &iced_x86::Instruction) -> Vec<Effect> {
     known(found).unwrap_or_else(|| {
         let mut factory = InstructionInfoFactory::new();
         let used = factory.info(found).used_registers();
-        let written = used.iter().filter(|used| !matches!(used.access(), OpAccess::Read | OpAccess::CondRead));
+        let written =
+            used.iter().filter(|used| !matches!(used.access(), OpAccess::Read | OpAccess::CondRead));
         let registers = written.filter_map(|used| general(used.register()));
         match found.stack_pointer_increment() {
             0 => registers.map(|to| Effect::Unknown { to }).collect(),
@@ -137,4 +139,59 @@ fn whole(register: Iced) -> Option<Register> {
 fn general(register: Iced) -> Option<Register> {
     let full = register.full_register();
     full.is_gpr64().then(|| u8::try_from(full.number()).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(code: &[u8]) -> Instruction {
+        let found = decode(code, 0x100).unwrap();
+        assert_eq!(found.length, code.len() as u64);
+        found
+    }
+
+    #[test]
+    fn ways_on_are_told() {
+        for (code, flow, target) in [
+            (&[0xe8, 0, 0, 0, 0][..], Flow::Call, Some(0x105)),
+            (&[0x2e, 0xe9, 0, 0, 0, 0], Flow::Jump, Some(0x106)), // cs jmp
+            (&[0xeb, 0xfe], Flow::Jump, Some(0x100)),
+            (&[0x75, 0x10], Flow::Branch, Some(0x112)),
+            (&[0xff, 0xd0], Flow::CallIndirect(Some(0)), None),
+            (&[0x3e, 0xff, 0xe2], Flow::JumpIndirect(Some(2)), None), // notrack jmp *%rdx
+            (&[0xff, 0x25, 0, 0, 0, 0], Flow::JumpIndirect(None), None),
+            (&[0xc3], Flow::Return, None),
+            (&[0x0f, 0x0b], Flow::Stop, None),
+            (&[0xcc], Flow::Stop, None),
+            (&[0x0f, 0x05], Flow::Next, None), // syscall
+            (&[0xf3, 0x0f, 0x1e, 0xfa], Flow::Next, None),
+        ] {
+            let found = one(code);
+            assert_eq!((found.flow, found.target), (flow, target), "{code:x?}");
+        }
+        assert_eq!(decode(&[0x06], 0), None);
+        assert_eq!(decode(&[0xe8, 0], 0), None);
+    }
+
+    #[test]
+    fn the_stack_pointer_is_followed() {
+        let offset = |to, from, by| Effect::Offset { to, from, by };
+        let push = |from| vec![offset(RSP, RSP, -8), Effect::Store { base: RSP, offset: 0, from }];
+        assert_eq!(one(&[0x50]).effects, push(Some(0)));
+        assert_eq!(one(&[0x6a, 0x01]).effects, push(None));
+        assert_eq!(one(&[0x48, 0x81, 0xec, 0, 0x10, 0, 0]).effects, [offset(RSP, RSP, -4096)]);
+        assert_eq!(one(&[0x48, 0x83, 0xc4, 0x80]).effects, [offset(RSP, RSP, -128)]); // add $-128
+        assert_eq!(one(&[0x4c, 0x8d, 0x9c, 0x24, 0, 0xe0, 0xff, 0xff]).effects, [offset(11, RSP, -0x2000)]);
+        assert_eq!(one(&[0x4c, 0x39, 0xdc]).effects, [Effect::Compare { a: RSP, b: 11 }]);
+        assert_eq!(one(&[0x48, 0x83, 0xe4, 0xc0]).effects, [Effect::Align { to: RSP, unit: 64 }]);
+        assert_eq!(one(&[0x48, 0x29, 0xc4]).effects, [Effect::Minus { to: RSP, by: 0 }]);
+        assert_eq!(one(&[0x89, 0xf3]).effects, [offset(3, 6, 0)]); // mov %esi, %ebx
+        assert_eq!(
+            one(&[0x48, 0x89, 0x3c, 0x24]).effects,
+            [Effect::Store { base: RSP, offset: 0, from: Some(7) }]
+        );
+        assert_eq!(one(&[0x9c]).effects, [offset(RSP, RSP, -8)]); // pushfq
+        assert_eq!(one(&[0x31, 0xc0]).effects, [Effect::Unknown { to: 0 }]); // xor %eax, %eax
+    }
 }
