@@ -50,6 +50,17 @@ impl Verdict {
         }
     }
 
+    /// The gravest of several. Where nothing was shown, because there are none or all are skipped, that is
+    /// [`Verdict::NotAble`].
+    pub fn of_all(verdicts: impl IntoIterator<Item = Self>) -> Self {
+        let (mut worst, mut shown) = (Self::Passed, false);
+        for verdict in verdicts {
+            shown |= verdict != Self::Skipped;
+            worst = worst.max(verdict);
+        }
+        if shown { worst } else { Self::NotAble }
+    }
+
     /// One word for people.
     pub fn word(self) -> &'static str {
         match self {

@@ -536,7 +536,8 @@ mod tests {
         io::BufRead::read_line(&mut io::BufReader::new(running.stdout.take().unwrap()), &mut line).unwrap();
         drop(running);
         let stat = PathBuf::from(format!("/proc/{}/stat", line.trim()));
-        for _ in 0..200 {
+        // Only a host that is busy needs more than one look.
+        for _ in 0..6000 {
             let state = std::fs::read_to_string(&stat).unwrap_or_default();
             if state.is_empty() || state.contains(") Z ") {
                 return;

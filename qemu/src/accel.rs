@@ -159,7 +159,12 @@ fn remembered(
         return Ok(known.clone());
     }
     sink.note(format!("trying whether KVM runs a guest (at most {:.0} s)", deadlines.proof.as_secs_f64()));
-    let found = prove(target, deadlines)?;
+    let found = match prove(target, deadlines)? {
+        Proof::Works => None,
+        Proof::Fails(why) => Some(why),
+        // It says nothing of KVM, so that the next run tries again.
+        Proof::Unknown(why) => return Ok(Some(why)),
+    };
     memory.failures.insert(image, found.clone());
     fs::create_dir_all(state).map_err(Error::io("make the directory", state))?;
     let text = serde_json::to_vec_pretty(&memory).map_err(|error| Error::io("write", &file)(error.into()))?;
@@ -167,8 +172,16 @@ fn remembered(
     Ok(found)
 }
 
-/// Runs a guest to its Hello; why that did not work, if it did not.
-fn prove(target: &Target, deadlines: Deadlines) -> Result<Option<String>, Error> {
+/// What a try showed.
+enum Proof {
+    Works,
+    Fails(String),
+    /// The host was too busy for a guest to come up.
+    Unknown(String),
+}
+
+/// Runs a guest to its Hello.
+fn prove(target: &Target, deadlines: Deadlines) -> Result<Proof, Error> {
     let machine = Machine {
         kernel: &target.kernel,
         backend: Backend::Kvm,
@@ -182,10 +195,13 @@ fn prove(target: &Target, deadlines: Deadlines) -> Result<Option<String>, Error>
     match Vm::boot(&machine, &Initramfs::guest(&target.files)?, deadlines, deadlines.proof) {
         Ok(vm) => {
             vm.kill();
-            Ok(None)
+            Ok(Proof::Works)
         }
         Err(NoVm::Host(error)) => Err(error),
-        Err(NoVm::Died(death)) => Ok(Some(in_short(&death, deadlines))),
+        Err(NoVm::Died(death)) if death.starved => {
+            Ok(Proof::Unknown("the host is too busy to tell".to_owned()))
+        }
+        Err(NoVm::Died(death)) => Ok(Proof::Fails(in_short(&death, deadlines))),
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! How long each phase may take.
+//! How long each phase may take, by the time that the host gives the guest (`clock.rs`).
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub struct Deadlines {
     pub boot: Duration,
     /// The same, when only finding out whether KVM works.
     pub proof: Duration,
-    /// What is granted beyond a case's own timeout, after which the guest itself ends the case.
+    /// What the guest program is granted to end a case that was told to stop.
     pub grace: Duration,
     /// From asking for the end to QEMU's end; also for each short question.
     pub shutdown: Duration,

@@ -28,6 +28,11 @@ use crate::target::Kernel;
 /// TCP port on which QEMU waits for a debugger.
 pub(crate) const GDB_PORT: u16 = 1234;
 
+/// The kernel's watchdogs go by the guest's clock, which goes on while the host gives the guest no CPU: those that complain
+/// after seconds are off, the others wait for minutes. The host finds what hangs.
+const LOAD_PROOF: &str = "nowatchdog rcupdate.rcu_cpu_stall_timeout=300 workqueue.watchdog_thresh=0 \
+    sysctl.kernel.hung_task_timeout_secs=1200";
+
 /// What to boot, and how.
 #[derive(Clone, Copy)]
 pub(crate) struct Machine<'a> {
@@ -73,7 +78,7 @@ impl Machine<'_> {
             Backend::Kvm => "host",
         };
         let append = format!(
-            "console={} rdinit=/init panic=-1 nowatchdog loglevel=7 {} {}",
+            "console={} rdinit=/init panic=-1 {LOAD_PROOF} loglevel=7 printk.time=1 {} {}",
             arch.console, arch.append, self.append
         );
         let cpus = self.cpus;
@@ -149,6 +154,8 @@ pub(crate) struct End {
 pub(crate) struct Death {
     pub(crate) verdict: Verdict,
     pub(crate) reason: String,
+    /// The host gave it too little time to come to anything.
+    pub(crate) starved: bool,
     pub(crate) end: End,
 }
 
@@ -267,7 +274,9 @@ impl Vm {
             Ok(()) => {
                 let end = self.qemu.end();
                 match end.console.panic() {
-                    Some(line) => Err(Death { verdict: Verdict::Panicked, reason: line, end }),
+                    Some(line) => {
+                        Err(Death { verdict: Verdict::Panicked, reason: line, starved: false, end })
+                    }
                     None => Ok(end),
                 }
             }
@@ -338,7 +347,7 @@ fn judge_death(end: End, error: &LinkError, greeted: bool) -> Death {
             _ => (Verdict::NotAble, format!("{error}{when}")),
         }
     };
-    Death { verdict, reason, end }
+    Death { verdict, reason, starved: matches!(error, LinkError::Starved { .. }), end }
 }
 
 fn said_by_guest(console: &str) -> &str {

@@ -127,9 +127,10 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// The gravest verdict of all cases; a run without any is not able.
+    /// The gravest verdict of all cases. A run without any is not able, and so is one whose cases are all skipped: nothing
+    /// was shown.
     pub fn verdict(&self) -> Verdict {
-        self.cases.iter().map(|run| run.end.verdict).max().unwrap_or(Verdict::NotAble)
+        Verdict::of_all(self.cases.iter().map(|run| run.end.verdict))
     }
 
     /// How many cases came to this verdict.
@@ -303,5 +304,9 @@ pub(crate) mod tests {
             assert_eq!(summary.verdict().exit_code(), code);
         }
         assert_eq!(summary.count(Verdict::Hung), 1);
+        summary.cases = vec![run("a", "k", Verdict::Skipped), run("b", "k", Verdict::Skipped)];
+        assert_eq!(summary.verdict(), Verdict::NotAble, "nothing was shown");
+        summary.cases.push(run("c", "k", Verdict::Passed));
+        assert_eq!(summary.verdict().exit_code(), 0);
     }
 }

@@ -69,14 +69,19 @@ impl SystemCase {
     /// Every case below `dir`, in order.
     ///
     /// # Errors
-    /// One of them cannot be read, or has no script.
+    /// One of them cannot be read, or has no `case.toml` or no script; or there is none.
     pub fn load_all(dir: &Path) -> Result<Vec<Self>, Error> {
-        let mut dirs: Vec<PathBuf> = fs::read_dir(dir)
-            .map_err(Error::io("list", dir))?
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.join("case.toml").is_file())
-            .collect();
+        let mut dirs = Vec::new();
+        for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
+            let path = entry.map_err(Error::io("list", dir))?.path();
+            if path.is_dir() {
+                dirs.push(path);
+            }
+        }
+        if dirs.is_empty() {
+            let none = std::io::Error::other("it holds no case");
+            return Err(Error::io("list", dir)(none));
+        }
         dirs.sort();
         dirs.iter().map(|dir| Self::load(dir)).collect()
     }
@@ -312,5 +317,27 @@ impl System<'_> {
         session::write(evidence, &format!("{number}.console.log"), console.as_bytes())?;
         seen.console = console;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_no_case_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let load =
+            || SystemCase::load_all(dir.path()).map(|cases| cases.len()).map_err(|error| error.to_string());
+        assert!(load().unwrap_err().contains("it holds no case"));
+        let good = dir.path().join("good");
+        fs::create_dir(&good).unwrap();
+        fs::write(good.join("case.toml"), "description = 'x'").unwrap();
+        assert!(load().unwrap_err().contains("1.sh"));
+        fs::write(good.join("1.sh"), "").unwrap();
+        assert_eq!(load(), Ok(1));
+        fs::create_dir(dir.path().join("bad")).unwrap();
+        assert!(load().unwrap_err().contains("bad/case.toml"));
+        assert!(SystemCase::load_all(&dir.path().join("none")).is_err());
     }
 }

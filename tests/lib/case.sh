@@ -67,7 +67,7 @@ keep() {
 prints() {
 	mkdir -p "$EVIDENCE"
 	_kept=$EVIDENCE/$1
-	: >"$_kept" || _broken "evidence \`$1\` cannot be written: each phase and each kept file needs a name of its own"
+	true >"$_kept" || _broken "evidence \`$1\` cannot be written: each phase and each kept file needs a name of its own"
 	shift
 	"$@" >"$_kept" 2>&1
 	_status=$?

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `qemu-test`: VM cases × kernels.
 
+use std::io::ErrorKind;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use klp_base::events::Verdict;
-use klp_pipeline::Error;
+use klp_base::process;
 use klp_pipeline::build::{Range, Stage};
 use klp_pipeline::kernel::{KernelTree, Pin};
 use klp_vm::{
     AccelChoice, GuestFiles, Kernel, Options, Suite, Summary, Target, Unprovided, case, junit, ktap,
 };
 
-use crate::context::{Context, DEFAULT_KERNEL, NotAble};
+use crate::context::{Context, DEFAULT_KERNEL, NotAble, exit_code};
 use crate::setup::Need;
 use crate::{setup, support};
 
@@ -22,7 +23,8 @@ use crate::{setup, support};
 ///
 /// Example: cargo xtask qemu-test cmdline --kernel debian-6.12 --junit junit.xml
 ///
-/// Exit codes: 0 passed, 1 a test failed, 2 usage, 5 a guest panicked, 6 a guest hung, 69 the environment is not able.
+/// Exit codes: 0 passed, 1 a test failed, 2 usage, 5 a guest panicked, 6 a guest hung, 69 the environment is not able, or all
+/// selected cases are skipped on these kernels, so that nothing was shown.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Cases whose names contain one of these words; all of them where none is given
@@ -214,38 +216,58 @@ fn artifact_of(
 ) -> Result<PathBuf, Unprovided> {
     let tree = trees.iter().find(|tree| tree.id == kernel.id);
     let tree = tree.ok_or_else(|| Unprovided::Failed(format!("kernel {} was not fetched", kernel.id)))?;
-    let (name, stage) = artifact.split_once('@').unwrap_or((artifact, "verify"));
+    make_artifact(context, tree, artifact).map_err(|error| unprovided(artifact, &error))
+}
+
+fn make_artifact(context: &Context, tree: &KernelTree, artifact: &str) -> Result<PathBuf> {
     if let Some(module) = artifact.strip_prefix("module:") {
-        return own_module(context, tree, module).map_err(|error| Unprovided::Failed(format!("{error:#}")));
+        return own_module(context, tree, module);
     }
     if let Some(fix) = artifact.strip_prefix("signed:") {
-        return signed(context, tree, fix).map_err(|error| Unprovided::Failed(format!("{error:#}")));
+        return signed(context, tree, fix);
     }
     if let Some((options, fix)) = artifact.strip_prefix("without:").and_then(|rest| rest.split_once(':')) {
-        return unprotected(context, tree, options, fix)
-            .map_err(|error| Unprovided::Failed(format!("{error:#}")));
+        return unprotected(context, tree, options, fix);
     }
     if let Some((version, stream)) = artifact.strip_prefix("version:").and_then(|rest| rest.split_once(':')) {
-        return version_of(context, tree, version, stream)
-            .map_err(|error| Unprovided::Failed(format!("{error:#}")));
+        return version_of(context, tree, version, stream);
     }
     if artifact == "traceability" {
-        return predictions(context, tree).map_err(|error| Unprovided::Failed(format!("{error:#}")));
+        return predictions(context, tree);
     }
-    let explain = |error: anyhow::Error| match error.downcast_ref::<Error>() {
-        Some(Error::NotAble { .. }) => Unprovided::NotAble(format!("{error:#}")),
-        _ => Unprovided::Failed(format!("{artifact} could not be built: {error:#}")),
-    };
+    let (name, stage) = artifact.split_once('@').unwrap_or((artifact, "verify"));
     match stage.parse() {
-        Ok(Stage::Verify) => {
-            context.build(tree, name, Range::default()).map(|built| built.ko).map_err(explain)
-        }
+        Ok(Stage::Verify) => Ok(context.build(tree, name, Range::default())?.ko),
         Ok(Stage::Kbuild) => {
             let range = Range { from: None, to: Stage::Kbuild };
-            context.build(tree, name, range).map(|built| built.unconverted).map_err(explain)
+            Ok(context.build(tree, name, range)?.unconverted)
         }
-        _ => Err(Unprovided::Failed(format!("{artifact}: only the stages kbuild and verify give a module"))),
+        _ => bail!("only the stages kbuild and verify give a module"),
     }
+}
+
+/// What a case comes to whose artifact there is not: where this machine lacks a tool, a package or the network, nothing is
+/// known of what the case claims.
+pub(crate) fn unprovided(artifact: &str, error: &anyhow::Error) -> Unprovided {
+    let why = format!("artifact {artifact}: {error:#}");
+    if exit_code(error) == Verdict::NotAble.exit_code() || lacks_program(error) {
+        Unprovided::NotAble(why)
+    } else {
+        Unprovided::Failed(why)
+    }
+}
+
+/// Whether the cause is a program that is not there.
+fn lacks_program(error: &anyhow::Error) -> bool {
+    let in_pipeline = match error.downcast_ref() {
+        Some(klp_pipeline::Error::Process(cause)) => Some(cause),
+        _ => None,
+    };
+    let missing = |cause: &process::Error| match cause {
+        process::Error::Start { source, .. } => source.kind() == ErrorKind::NotFound,
+        _ => false,
+    };
+    in_pipeline.or_else(|| error.downcast_ref()).is_some_and(missing)
 }
 
 /// A module of the kernel's own, unpacked, so that the guest's insmod can take it.
@@ -321,10 +343,45 @@ fn for_guest(context: &Context, tree: &KernelTree, name: &str, bytes: &[u8]) -> 
 fn closing_line(summary: &Summary) -> String {
     let passed = summary.count(Verdict::Passed);
     let skipped = summary.count(Verdict::Skipped);
-    format!("{passed} passed, {} failed, {skipped} skipped", summary.cases.len() - passed - skipped)
+    let failed = summary.cases.len() - passed - skipped;
+    let nothing = if passed + failed == 0 { ": nothing was shown" } else { "" };
+    format!("{passed} passed, {failed} failed, {skipped} skipped{nothing}")
 }
 
 /// Where the evidence of a case lies.
 pub(crate) fn evidence_dir(root: &Path, kernel: &str, case: &str) -> PathBuf {
     root.join("build/evidence").join(kernel).join(case)
+}
+
+#[cfg(test)]
+mod tests {
+    use klp_base::process::Cmd;
+    use klp_pipeline::Error;
+
+    use super::*;
+
+    #[test]
+    fn an_artifact_that_this_machine_cannot_make_is_not_able_and_one_that_fails_has_failed() {
+        let not_able = || Error::NotAble { what: "no network".to_owned(), help: "connect it".to_owned() };
+        let no_program = || Cmd::new("/nonexistent/tool").run().unwrap_err();
+        for error in [
+            anyhow::Error::from(not_able()),
+            anyhow::Error::from(not_able()).context("could not read x"),
+            NotAble("install it".to_owned()).into(),
+            no_program().into(),
+            Error::from(no_program()).into(),
+        ] {
+            for artifact in
+                ["module:a", "signed:a", "without:B:a", "version:2:a", "traceability", "a", "a@kbuild"]
+            {
+                let unprovided = unprovided(artifact, &error);
+                let Unprovided::NotAble(why) = unprovided else { panic!("{unprovided:?}") };
+                assert!(why.contains(artifact) && why.contains(&format!("{error:#}")), "{why}");
+            }
+        }
+        let failed = Cmd::new("false").run().unwrap_err();
+        for error in [anyhow::anyhow!("verify should have refused it"), Error::from(failed).into()] {
+            assert!(matches!(unprovided("without:B:a", &error), Unprovided::Failed(_)));
+        }
+    }
 }

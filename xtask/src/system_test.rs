@@ -90,15 +90,15 @@ fn run_cases(context: &Context, cases: &[SystemCase], kernel: &str) -> Result<Ve
         files: files(context, &target)?,
         options,
     };
-    let mut worst = Verdict::Passed;
+    let mut verdicts = Vec::new();
     for case in cases {
         let mut artifacts = BTreeMap::new();
         for name in &case.artifacts {
             artifacts.insert(name.clone(), context.build(&tree, name, Range::default())?.ko);
         }
-        worst = worst.max(system.run(case, &artifacts, &context.terminal)?);
+        verdicts.push(system.run(case, &artifacts, &context.terminal)?);
     }
-    Ok(worst)
+    Ok(Verdict::of_all(verdicts))
 }
 
 fn disk_modules(context: &Context, tree: &KernelTree) -> Result<Vec<(String, Vec<u8>)>> {

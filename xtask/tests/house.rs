@@ -67,7 +67,14 @@ fn commands_in_documents_exist() {
 #[test]
 fn the_readme_lists_the_pinned_kernels() {
     let readme = read(&root().join("README.md"));
-    for line in xtask(&["kernel", "list"]).lines() {
+    let listed = xtask(&["kernel", "list"]);
+    let pinned = fs::read_dir(root().join("kernel-configs")).unwrap().map(|entry| entry.unwrap().path());
+    let pinned = pinned.filter(|path| path.join("kernel.toml").is_file()).count();
+    assert!(
+        pinned > 0 && listed.lines().count() == pinned,
+        "{pinned} kernels are pinned, and listed are:\n{listed}"
+    );
+    for line in listed.lines() {
         let mut words = line.split_whitespace();
         let (id, arch, release) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
         let row = readme.lines().find(|row| row.starts_with(&format!("| `{id}` ")));
@@ -128,15 +135,71 @@ fn unsafe_code_stays_where_it_belongs() {
         if kernel_side || relative.ends_with("/sys.rs") || relative.starts_with("xtask/tests/") {
             continue;
         }
-        for (number, line) in read(&file).lines().enumerate() {
-            let code = line.split("//").next().unwrap_or_default();
-            assert!(
-                !code.trim_start().starts_with("unsafe {") && !code.contains("= unsafe {"),
-                "{relative}:{}",
-                number + 1
-            );
+        if let Some(number) = unsafe_line(&read(&file)) {
+            panic!("{relative}:{number}: unsafe code");
         }
     }
+}
+
+/// The number of the first line with unsafe code, however it is spelt. Comments and texts do not count; generated code that
+/// is written as a text does not run here.
+fn unsafe_line(text: &str) -> Option<usize> {
+    let spelt = |code: &str| {
+        let mut words =
+            code.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
+        words.any(|word| word == "unsafe")
+    };
+    let mut in_text = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        let (code, still) = outside_of_texts(line, in_text);
+        in_text = still;
+        if spelt(&code) {
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// What of a line stands outside of string literals and comments, and whether a literal goes on in the next line.
+fn outside_of_texts(line: &str, mut in_text: bool) -> (String, bool) {
+    let mut code = String::new();
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' if in_text => {
+                rest.next();
+            }
+            // A character literal that could be taken for more: '"', '\\'.
+            '\'' if !in_text && matches!(rest.peek(), Some('"' | '\\')) => {
+                if rest.next() == Some('\\') {
+                    rest.next();
+                }
+            }
+            '"' => in_text = !in_text,
+            '/' if !in_text && rest.peek() == Some(&'/') => break,
+            _ if in_text => {}
+            _ => code.push(c),
+        }
+    }
+    (code, in_text)
+}
+
+#[test]
+fn unsafe_code_is_seen_however_it_is_spelt() {
+    for code in [
+        "unsafe{ f() }",
+        "let x = 1; unsafe {",
+        "foo(unsafe { f() })",
+        "unsafe fn f() {",
+        "unsafe impl Send for A {}",
+        "\"a\", unsafe {",
+    ] {
+        assert_eq!(unsafe_line(&format!("fn a() {{}}\n{code}\n")), Some(2), "{code}");
+    }
+    for code in ["// unsafe {", "let unsafe_code = 1;", "\"unsafe { f() }\"", "\"a \\\" unsafe {\""] {
+        assert_eq!(unsafe_line(code), None, "{code}");
+    }
+    assert_eq!(unsafe_line("let text = \"one\nunsafe {\ntwo\";\nunsafe {"), Some(4));
 }
 
 #[test]

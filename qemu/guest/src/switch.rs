@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, unmount};
 use rustix::process::{chdir, chroot};
@@ -17,15 +17,16 @@ const DISK: &str = "/dev/vda";
 const ROOT: &str = "/disk";
 /// What the host wants to find in the system beside what the disk's image holds.
 const OVERLAY: &str = "/overlay";
-/// How long the driver may take to show the disk.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How often the disk is looked for, a hundredth of a second apart, as for the port.
+const LOOKS: u32 = 2000;
 
 /// Mounts the disk, lays the overlay over it, and becomes its init.
 pub(crate) fn to_disk() -> Result<Infallible, Error> {
     load_modules()?;
-    let started = Instant::now();
+    let mut looks = 0;
     while !Path::new(DISK).exists() {
-        if started.elapsed() > PATIENCE {
+        looks += 1;
+        if looks > LOOKS {
             return Err(Error::new(format!("find {DISK}"), io::Error::from(io::ErrorKind::NotFound)));
         }
         std::thread::sleep(Duration::from_millis(10));

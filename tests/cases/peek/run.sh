@@ -22,9 +22,9 @@ check "kpatch load succeeds" kpatch load "$KO_peek" || exit
 check "the unexported variable holds the command line" equals "$(cat /proc/cmdline)" "$(field saved_command_line)"
 few=$(field nr_processes)
 check "the unexported function gives a number of processes" more_than 1 "$few"
-sleep 100 &
-sleep 100 &
-sleep 100 &
+sleep 10000 &
+sleep 10000 &
+sleep 10000 &
 # Others may end meanwhile, but not all of what is counted: three are new.
 check "it grows with three more processes" more_than "$few" "$(field nr_processes)"
 kill %1 %2 %3

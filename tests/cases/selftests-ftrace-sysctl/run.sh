@@ -11,7 +11,7 @@ check "nothing of it is left" wait_until 30 unloaded kpatch_selftest_livepatch
 check "ftrace is switched on" write 1 $switch
 load_lp "$KO_selftest_livepatch"
 check "the replacement answers" reads "selftest-livepatch: this has been live patched" /proc/cmdline
-check "ftrace cannot be switched off now" fails write 0 $switch
+check "ftrace cannot be switched off now" fails_with 1 write 0 $switch
 check "it is on" reads 1 $switch
 check "the replacement still answers" reads "selftest-livepatch: this has been live patched" /proc/cmdline
 disable_lp "$KO_selftest_livepatch"

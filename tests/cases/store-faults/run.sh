@@ -90,14 +90,14 @@ ln -s loop.ko "$here/loop.ko"
 : >"$here/empty.ko"
 echo '{"time":' >>$STORE/.history
 head -c 300 /dev/urandom >"$STORE/.trial-$module"
-check "all that is good is loaded, the rest is complained of" ends 1 garbage timeout 60 kpatch load --all
+check "all that is good is loaded, the rest is complained of" ends 1 garbage timeout 600 kpatch load --all
 check "the good one acts" reads "patched from Rust" /proc/cmdline
 for bad in noise cut cut-packed directory pipe dangling loop empty; do
 	check "$bad is named" contains "$here/$bad.ko" "$EVIDENCE/garbage"
 done
 check "how many is said" contains "8 of 9 patch modules could not be loaded" "$EVIDENCE/garbage"
 for verb in list status history; do
-	check "$verb works" ends 0 "garbage-$verb" timeout 60 kpatch $verb
+	check "$verb works" ends 0 "garbage-$verb" timeout 600 kpatch $verb
 done
 check "the damaged line of the history is counted" contains "1 lines of $STORE/.history are incomplete" "$EVIDENCE/garbage-history"
 check "it is unloaded" kpatch unload --all

@@ -4,6 +4,7 @@
 
 on_trial() {
 	kpatch status >/tmp/status
+	[ -s /tmp/status ] || return 2
 	grep "not confirmed yet" /tmp/status
 }
 
@@ -25,10 +26,10 @@ ExecStart=/usr/sbin/kpatch confirm --settle 1
 EOT
 systemctl daemon-reload
 systemctl stop kpatch-settle.service
-check "stopping the wait confirms at once" fails on_trial
+check "stopping the wait confirms at once" fails_with 1 on_trial
 check "loaded anew it is on trial" kpatch unload "$(basename "$KO_demo" .ko)"
 check "it is loaded by hand" kpatch load "$KO_demo"
-check "when it has settled it is confirmed" wait_until 30 fails on_trial
+check "when it has settled it is confirmed" wait_until 30 fails_with 1 on_trial
 journalctl -q MESSAGE_ID=5d1a7c0f3bd14d0c9d0c1f5a8e6f2a08 -o cat >/tmp/journal
 check "the journal says so" grep -q "^confirm kpatch_.*: done: it has settled" /tmp/journal
 

@@ -9,19 +9,19 @@ patch=$(basename "$KO_demo" .ko)
 mkdir -p /srv /tmp/a /tmp/b
 cp "$KO_demo" $file
 cp "$KO_sleeper" /srv/sleeper.ko
-cp "$KO_long_sleeper" /srv/long_sleeper.ko
 sleeper=$(basename "$KO_sleeper" .ko)
 sed "s/$RELEASE SMP/9.99.999+deb12-amd64 SMP/" <"$KO_cmdline" >/srv/foreign.ko
 echo text >/srv/text.o
 
 # States to begin with.
 bare() {
+	goes_on
 	systemctl disable -q kpatch.service 2>/dev/null
 	rm -rf $STORE
 	for _patch in $(ls /sys/kernel/livepatch); do
 		echo 0 >"/sys/kernel/livepatch/$_patch/enabled"
 	done
-	for _module in $patch $sleeper kpatch_long_sleeper "$(basename "$KO_cmdline" .ko)"; do
+	for _module in $patch $sleeper "$(basename "$KO_cmdline" .ko)"; do
 		[ ! -d /sys/module/$_module ] || wait_until 30 rmmod $_module
 	done
 }
@@ -72,7 +72,10 @@ alike() {
 	return 1
 }
 reads_nothing() {
-	[ ! -s "$1" ]
+	[ -e "$1" ] && [ ! -s "$1" ]
+}
+both_fail() {
+	[ -s /tmp/a/code ] && [ -s /tmp/b/code ] && fails_with 1 grep -qx 0 /tmp/a/code /tmp/b/code
 }
 # equal <claim> <state> <arguments...>
 equal() {
@@ -89,15 +92,26 @@ differs() {
 	check "a listed difference: $_claim" fails alike
 }
 
-# A reader sleeps in a patch; what is asked for has to wait for it.
+# A reader sleeps in a patch; what is asked for has to wait for it. It sleeps until it goes on, however slow the machine is.
+reader=none
 sleeping() {
 	grep -q msleep "/proc/$reader/stack"
 }
-# busy <fix>
-busy() {
-	bare
-	insmod "/srv/$1.ko" && wait_until 30 grep -q 0 /sys/kernel/livepatch/kpatch_$1/transition
-	cat /proc/cmdline >/dev/null &
+# sleeps_in <file>
+sleeps_in() {
+	sh -c "echo 1 >/proc/self/oom_score_adj && exec cat $1" >/dev/null &
 	reader=$!
 	wait_until 20 sleeping
+}
+goes_on() {
+	[ ! -d /proc/$reader ] || echo 0 >/proc/$reader/oom_score_adj
+}
+# goes_on_when <command...>: the same, once the command succeeds.
+goes_on_when() {
+	(wait_until 300 "$@"; goes_on) &
+}
+busy() {
+	bare
+	insmod /srv/sleeper.ko && wait_until 30 grep -q 0 /sys/kernel/livepatch/$sleeper/transition
+	sleeps_in /proc/cmdline
 }

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A read of /proc/version sleeps for as long as the task has an oom_score_adj: who looks at it decides how long that is.
+#![no_std]
+
+use klp::prelude::*;
+
+/// The replacements of this fix.
+pub struct Patch;
+
+impl replaced::vmlinux for Patch {
+    unsafe extern "C" fn version_proc_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
+        // SAFETY: the current task and its signal struct are there while it runs; a show function runs in process context
+        // and may sleep.
+        unsafe {
+            let adjustment = &raw const (*(*get_current()).signal).oom_score_adj;
+            while adjustment.read_volatile() != 0 {
+                msleep(100);
+            }
+        }
+        // SAFETY: the seq_file core passes a valid `m`.
+        unsafe { SeqFile::from_ptr(m) }.puts(c"slept in Rust\n")
+    }
+}
+
+klp::livepatch!(Patch);

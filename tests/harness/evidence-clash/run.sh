@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+. /lib/case.sh
+check "this holds" true
+keep before /proc/cmdline
+phase before
+check "this is not reached" true
