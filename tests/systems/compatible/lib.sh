@@ -7,6 +7,9 @@ file=/srv/kpatch-demo-1-1.ko
 name=kpatch_demo_1_1
 patch=$(basename "$KO_demo" .ko)
 mkdir -p /srv /tmp/a /tmp/b
+# Without these ours names what it could not look at.
+mountpoint -q /sys/kernel/tracing || mount -t tracefs nodev /sys/kernel/tracing
+mountpoint -q /sys/kernel/debug || mount -t debugfs nodev /sys/kernel/debug
 cp "$KO_demo" $file
 cp "$KO_sleeper" /srv/sleeper.ko
 sleeper=$(basename "$KO_sleeper" .ko)
