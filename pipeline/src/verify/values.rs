@@ -32,8 +32,10 @@ struct State {
     registers: Vec<Value>,
     /// By distance from the stack pointer at the entry.
     slots: BTreeMap<i64, Value>,
-    /// A comparison of the stack pointer with this register's value came last: a loop that touches each page of a frame.
+    /// A comparison of the stack pointer with another register came last: a loop that touches each page of a frame.
     probing: bool,
+    /// Nobody was seen to jump here: the stack's depth is assumed, and registers are unknown.
+    assumed: bool,
 }
 
 /// A call, or a jump that leaves the function.
@@ -139,7 +141,7 @@ impl Walk<'_, '_, '_> {
             registers[usize::from(register)] = Value::Argument(number);
         }
         registers[usize::from(convention.stack)] = Value::Stack(0);
-        State { registers, slots: BTreeMap::new(), probing: false }
+        State { registers, slots: BTreeMap::new(), probing: false, assumed: false }
     }
 
     /// The state at a place that nobody was seen to jump to: the deepest stack.
@@ -147,7 +149,7 @@ impl Walk<'_, '_, '_> {
         let convention = self.program.convention;
         let mut registers = vec![Value::Unknown; convention.registers];
         registers[usize::from(convention.stack)] = Value::Stack(self.lowest);
-        State { registers, slots: BTreeMap::new(), probing: false }
+        State { registers, slots: BTreeMap::new(), probing: false, assumed: true }
     }
 
     fn run(&mut self) {
@@ -166,6 +168,9 @@ impl Walk<'_, '_, '_> {
             self.waiting.push(place);
             return;
         };
+        if state.assumed && !known.assumed {
+            return;
+        }
         let mut merged = known.clone();
         for (at, value) in merged.registers.iter_mut().enumerate().filter(|(at, _)| *at != stack) {
             *value = merge(*value, state.registers[at]);
@@ -300,7 +305,9 @@ impl Walk<'_, '_, '_> {
         match state.registers[usize::from(stack)] {
             Value::Stack(by) => self.lowest = self.lowest.min(by),
             _ => {
-                self.lost.get_or_insert(step.place);
+                if !state.assumed {
+                    self.lost.get_or_insert(step.place);
+                }
                 // Go on from what is known, for the calls.
                 state.registers[usize::from(stack)] = Value::Stack(self.lowest);
             }
