@@ -158,7 +158,7 @@ impl Booter<'_> {
                     let names: Vec<&str> = cases.iter().map(|planned| planned.case.name.as_str()).collect();
                     let reason =
                         format!("{}, when it was switched off after {}", death.reason, names.join(", "));
-                    self.died(group, last, Facts::default(), &Death { reason, ..death });
+                    self.died(group, last, Facts::default(), &Death { reason, ..*death });
                 }
             }
         }

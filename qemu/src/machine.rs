@@ -262,7 +262,7 @@ impl Vm {
     }
 
     /// Asks the guest to end and waits for it.
-    pub(crate) fn power_off(mut self) -> Result<End, Death> {
+    pub(crate) fn power_off(mut self) -> Result<End, Box<Death>> {
         let within = self.deadlines.shutdown;
         let asked = self.send(&Request::PowerOff).and_then(|()| self.answer());
         let ended = match asked {
@@ -275,12 +275,12 @@ impl Vm {
                 let end = self.qemu.end();
                 match end.console.panic() {
                     Some(line) => {
-                        Err(Death { verdict: Verdict::Panicked, reason: line, starved: false, end })
+                        Err(Box::new(Death { verdict: Verdict::Panicked, reason: line, starved: false, end }))
                     }
                     None => Ok(end),
                 }
             }
-            Err(error) => Err(judge_death(self.qemu.end_after(&error), &error, true)),
+            Err(error) => Err(Box::new(judge_death(self.qemu.end_after(&error), &error, true))),
         }
     }
 
