@@ -93,7 +93,7 @@ fn program_in_c() -> String {
 }
 
 fn program_in_rust() -> String {
-    let mut text = "use structs::m0::*;\ntrait From64 { fn from64(value: i64) -> Self; }\n".to_owned();
+    let mut text = "use structs::m0::*;\nfn field_of<T, const N: usize>(bytes: &mut [u8; N]) -> &mut T { assert!(size_of::<T>() == N); /* any bytes are a value */ unsafe { &mut *bytes.as_mut_ptr().cast() } }\ntrait From64 { fn from64(value: i64) -> Self; }\n".to_owned();
     for integer in ["i8", "u8", "i32", "u32", "i64", "u64", "usize"] {
         let _ = writeln!(
             text,
@@ -108,7 +108,7 @@ fn program_in_rust() -> String {
                 let getter = if *field == "type" { "type_" } else { field };
                 let _ = writeln!(
                     text,
-                    "{{ let mut bytes = [{fill}u8; size_of::<{rust}>()]; let x = unsafe {{ &mut *bytes.as_mut_ptr().cast::<{rust}>() }}; \
+                    "{{ let mut bytes = [{fill}u8; size_of::<{rust}>()]; let x = field_of(&mut bytes); let x: &mut {rust} = x; \
                      x.set_{field}(From64::from64({value}i64)); print!(\"{name}.{field} {{}}\", x.{getter}() as i64); \
                      for byte in bytes {{ print!(\" {{byte:02x}}\"); }} println!(); }}"
                 );

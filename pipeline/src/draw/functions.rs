@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Functions, drawn of all code of the kernel and of some of its modules: what `new-patch` makes of each is built.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use klp_base::cache::Cache;
 use klp_base::events::{Silent, Sink};
@@ -104,7 +104,7 @@ pub fn draw(
 }
 
 impl Draw<'_> {
-    fn module(&self, file: &PathBuf) -> Result<(ObjectName, Witness), Error> {
+    fn module(&self, file: &Path) -> Result<(ObjectName, Witness), Error> {
         let stem = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = stem.split_once(".ko").map_or(stem.as_str(), |(name, _)| name).replace('-', "_");
         Ok((ObjectName::new(&name)?, Witness::of_module(&self.kernel, file)?))
