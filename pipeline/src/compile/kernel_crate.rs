@@ -82,7 +82,7 @@ pub(super) fn compile(inputs: &Inputs<'_>, dir: &Path, log: &Path) -> Result<Vec
 
 /// Copies the sources to where the kernel's build takes them: the crates in the order in which they are compiled.
 fn lay_out(inputs: &Inputs<'_>, work: &Path) -> Result<Vec<Crate>, Error> {
-    let Inputs { project, target, resolved, sources, .. } = *inputs;
+    let Inputs { tree, project, target, resolved, sources, .. } = *inputs;
     let mut crates = Vec::new();
     let mut add = |name: &str, subject: &str, root: &Path, uses: &[(&str, &str)], arguments: Vec<String>| {
         let dir = work.join(name);
@@ -122,7 +122,7 @@ fn lay_out(inputs: &Inputs<'_>, work: &Path) -> Result<Vec<Crate>, Error> {
         of_tables.extend([(name.as_str(), name.as_str()), (replaced, replaced)]);
     }
     let tables = work.join("tables.rs");
-    write(&tables, root::source(target, resolved, sources)?)?;
+    write(&tables, root::source(tree, project, target, resolved, sources)?)?;
     add(TABLES, "the module's tables", &tables, &of_tables, Vec::new())?;
     // The modules of a crate stand beside its root file.
     let with_modules =

@@ -19,7 +19,6 @@ pub use self::rustc::Rustc;
 use self::rustc::{Crate, Job};
 use crate::error::{Error, io_error, make_dir, write};
 use crate::kernel::KernelTree;
-use crate::manifest;
 use crate::project::{Language, Project, Target};
 use crate::resolve::Resolved;
 
@@ -206,8 +205,7 @@ fn with_own_core(
     if !reused {
         klp_base::cache::write_durable(&stamp, key.as_bytes())?;
     }
-    let manifest = manifest::of(tree, project, target, resolved)?;
-    write(&dir.join("module.rs"), root::source(target, resolved, sources)? + &manifest::source(&manifest))?;
+    write(&dir.join("module.rs"), root::source(tree, project, target, resolved, sources)?)?;
     build_into(dir, "the module's tables", &resolved.module, "", dir.join("module.rs"), &root_externs)?;
 
     let mut objects = vec![dir.join(format!("{}.o", resolved.module))];
