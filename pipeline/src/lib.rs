@@ -8,6 +8,7 @@ pub mod build;
 pub mod compile;
 pub mod error;
 pub mod fixture;
+pub mod ftrace;
 pub mod image;
 pub mod kbuild;
 pub mod kernel;

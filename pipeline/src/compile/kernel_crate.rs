@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::rustc::{Job, judge};
-use super::{EDITION, Inputs, cfg_flags, root};
+use super::{EDITION, Inputs, ROOT, cfg_flags, root, sites};
 use crate::error::{Error, io_error, make_dir, write};
 use crate::kbuild;
 
@@ -123,7 +123,7 @@ fn lay_out(inputs: &Inputs<'_>, work: &Path) -> Result<Vec<Crate>, Error> {
     }
     let tables = work.join("tables.rs");
     write(&tables, root::source(tree, project, target, resolved, sources)?)?;
-    add(TABLES, "the module's tables", &tables, &of_tables, Vec::new())?;
+    add(TABLES, ROOT, &tables, &of_tables, sites(tree).flags())?;
     // The modules of a crate stand beside its root file.
     let with_modules =
         target.fixes.iter().zip(&names).map(|(fix, (name, _))| (fix.dir.join("src"), name.as_str()));

@@ -8,6 +8,7 @@ use klp_module::KlpLayout;
 
 use crate::build::{Built, Stage};
 use crate::error::{Error, read, read_text};
+use crate::ftrace::Sites;
 use crate::image::KernelImage;
 use crate::kernel::{Arch, KernelTree};
 use crate::resolve::{Layout, Resolved};
@@ -33,6 +34,8 @@ pub struct Expected {
     pub ibt: bool,
     /// Whether it runs with branch target identification (`CONFIG_ARM64_BTI_KERNEL`).
     pub bti: bool,
+    /// The sites by which ftrace hooks into functions.
+    pub sites: Sites,
     /// Layout of the livepatch tables' structs.
     pub layout: KlpLayout,
     /// What the module should be; unknown where only its file is at hand.
@@ -111,6 +114,7 @@ impl Expected {
             prefix_symbols: config.is_on("PREFIX_SYMBOLS"),
             ibt: config.is_on("X86_KERNEL_IBT"),
             bti: config.is_on("ARM64_BTI_KERNEL"),
+            sites: Sites::of(tree.arch, config),
             layout: layout.for_reader(),
             patch: None,
         }

@@ -7,6 +7,7 @@
 mod arch;
 mod code;
 mod expected;
+mod ftrace;
 mod info;
 mod panics;
 mod relocations;

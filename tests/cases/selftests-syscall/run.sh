@@ -13,8 +13,10 @@ threads() {
 check "32 threads call getpid" wait_until 30 threads
 for round in 1 2 3; do
 	load_lp "$KO_selftest_syscall"
+	check "each of the 32 threads comes through the replacement" wait_until 60 reads 32 /proc/klp_getpid
 	disable_lp "$KO_selftest_syscall"
 	unload_lp "$KO_selftest_syscall"
+	check "the replacement's file is gone" absent /proc/klp_getpid
 done
 touch /tmp/stop
 wait $load
