@@ -4,9 +4,10 @@
 . /lib/selftest.sh
 
 rm -f /tmp/stop
-klp-load 32 /tmp/stop getpid >/tmp/seen &
+# The script goes first: on one busy processor the load would keep it waiting.
+klp-load --nice 19 32 /tmp/stop getpid >/tmp/seen &
 load=$!
-# in_load: all threads are there.
+# threads: all of them are there.
 threads() {
 	equals 33 "$(ls /proc/$load/task | wc -l)"
 }
