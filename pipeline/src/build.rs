@@ -9,6 +9,7 @@ use klp_base::events::{Sink, StageEnd, stage};
 
 use crate::compile::{self, Rustc};
 use crate::error::{Error, io_error, make_dir, read, write};
+use crate::ftrace::Sites;
 use crate::kernel::{KernelTree, Pin};
 use crate::objects::Objects;
 use crate::project::{Language, Project, Target};
@@ -229,10 +230,12 @@ impl Build<'_> {
             return Ok(built);
         }
 
+        let sites = Sites::of(self.tree.arch, &self.tree.config);
         let inputs = Key::new("postlink").with(resolved.to_json()).with_file(&built.unconverted)?;
+        let inputs = inputs.with(format!("{sites:?}"));
         run(Stage::Postlink, inputs, &|out| {
             let bytes = read(&built.unconverted)?;
-            let finished = postlink::convert(&bytes, &resolved).map_err(|error| Error::Postlink {
+            let finished = postlink::convert(&bytes, &resolved, sites).map_err(|error| Error::Postlink {
                 module: built.unconverted.clone(),
                 message: error.to_string(),
             })?;

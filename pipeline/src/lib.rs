@@ -9,6 +9,7 @@ pub mod compile;
 pub mod draw;
 pub mod error;
 pub mod fixture;
+pub mod ftrace;
 pub mod image;
 pub mod kbuild;
 pub mod kernel;

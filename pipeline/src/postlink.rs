@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Stage 5: debug information off, then livepatch relocations. The only ELF writer.
+//! Stage 5: debug information and local labels off, the sites of ftrace, then livepatch relocations. The only ELF writer.
 //!
 //! Source of the format: `Documentation/livepatch/module-elf-format.rst`. The order of the symbols stays as it is.
+
+mod sites;
 
 use std::collections::BTreeMap;
 
@@ -10,6 +12,7 @@ use object::build::Id;
 use object::build::elf::{Builder, Relocation, SectionData, SectionId, SymbolId};
 use object::elf;
 
+use crate::ftrace::Sites;
 use crate::resolve::Resolved;
 
 /// Why a module cannot be converted.
@@ -24,15 +27,22 @@ pub enum PostlinkError {
     /// It has been through here before.
     #[error("it has livepatch relocations already; convert the module that kbuild made, not a finished one")]
     Converted,
+    /// The functions that ftrace could hook into are not as the compiler should have left them.
+    #[error(
+        "ftrace could not hook into its functions: {0}; compile the root crate with the flags of the kernel's sites"
+    )]
+    Sites(String),
 }
 
 /// Converts a module as kbuild made it into a livepatch module without debug information.
 ///
 /// # Errors
 /// The bytes are no such module.
-pub fn convert(module: &[u8], resolved: &Resolved) -> Result<Vec<u8>, PostlinkError> {
+pub fn convert(module: &[u8], resolved: &Resolved, sites: Sites) -> Result<Vec<u8>, PostlinkError> {
     let mut builder = Builder::read(module)?;
     drop_debug(&mut builder);
+    drop_labels(&mut builder);
+    sites::list(&mut builder, sites)?;
     let livepatch = name_symbols(&mut builder, resolved)?;
     move_relocations(&mut builder, &livepatch);
     let mut bytes = Vec::new();
@@ -52,6 +62,36 @@ fn drop_debug(builder: &mut Builder<'_>) {
     for symbol in &mut builder.symbols {
         symbol.delete |= symbol.section.is_some_and(|section| gone.contains(&section))
             || symbol.st_type() == elf::STT_FILE;
+    }
+}
+
+/// Drops the compiler's local labels (`.Ltmp0`), which would stand in /proc/kallsyms. What refers to one refers to its section
+/// from then on.
+fn drop_labels(builder: &mut Builder<'_>) {
+    let own: BTreeMap<usize, SymbolId> = builder
+        .symbols
+        .iter()
+        .filter(|symbol| symbol.st_type() == elf::STT_SECTION)
+        .filter_map(|symbol| Some((symbol.section?.index(), symbol.id())))
+        .collect();
+    let mut labels = BTreeMap::new();
+    for symbol in &mut builder.symbols {
+        let is_label = symbol.st_bind() == elf::STB_LOCAL && symbol.name.starts_with(b".L");
+        let section = symbol.section.and_then(|section| own.get(&section.index()));
+        if let (true, Some(section)) = (is_label, section) {
+            labels.insert(symbol.id().index(), (*section, symbol.st_value));
+            symbol.delete = true;
+        }
+    }
+    for section in &mut builder.sections {
+        let SectionData::Relocation(relocations) = &mut section.data else { continue };
+        for relocation in relocations {
+            let label = relocation.symbol.and_then(|symbol| labels.get(&symbol.index()));
+            if let Some((section, offset)) = label {
+                relocation.symbol = Some(*section);
+                relocation.r_addend = relocation.r_addend.wrapping_add_unsigned(*offset);
+            }
+        }
     }
 }
 
@@ -101,9 +141,7 @@ fn move_relocations(builder: &mut Builder<'_>, livepatch: &BTreeMap<usize, (Symb
             object.is_none()
         });
     }
-    let end =
-        builder.sections.iter().filter(|s| s.is_alloc() && !s.delete).map(|s| s.sh_offset + s.sh_size).max();
-    let mut offset = end.unwrap_or(0).next_multiple_of(8);
+    let mut offset = end_of_alloc(builder);
     for ((object, _), (target, relocations)) in moved {
         let name = String::from_utf8_lossy(&builder.sections.get(target).name).into_owned();
         let size = relocations.len() as u64 * 24;
@@ -119,4 +157,10 @@ fn move_relocations(builder: &mut Builder<'_>, livepatch: &BTreeMap<usize, (Symb
         section.data = SectionData::Relocation(relocations);
         offset = (offset + size).next_multiple_of(8);
     }
+}
+
+/// Where the file has room for another section that stays in memory: the others keep their places.
+fn end_of_alloc(builder: &Builder<'_>) -> u64 {
+    let staying = builder.sections.iter().filter(|section| section.is_alloc() && !section.delete);
+    staying.map(|section| section.sh_offset + section.sh_size).max().unwrap_or(0).next_multiple_of(8)
 }

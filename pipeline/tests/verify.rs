@@ -20,8 +20,10 @@ use std::sync::OnceLock;
 use klp_base::events::{Event, Recorder, Severity, Silent};
 use klp_pipeline::Error;
 use klp_pipeline::build::{Build, Built, Range, Stage};
+use klp_pipeline::ftrace::Sites;
 use klp_pipeline::image::KernelImage;
 use klp_pipeline::kernel::KernelTree;
+use klp_pipeline::postlink;
 use klp_pipeline::verify::rules::{self, rule_ids};
 use klp_pipeline::verify::{Expected, GPL_COMPATIBLE, Outcome, Report, refuse_errors, verify};
 
@@ -166,10 +168,54 @@ fn a_module_compiled_without_branch_targets_is_found_twice() {
     let resolved = fs::read(dir.join(Stage::Resolve.dir_name()).join("resolved.json")).unwrap();
     let resolved = serde_json::from_slice(&resolved).unwrap();
     let ko = dir.join(Stage::Kbuild.dir_name()).join("kpatch_verify_no_endbr.ko");
-    let module = klp_pipeline::postlink::convert(&fs::read(ko).unwrap(), &resolved).unwrap();
+    let sites = Sites::of(tree.arch, &tree.config);
+    let module = postlink::convert(&fs::read(ko).unwrap(), &resolved, sites).unwrap();
     let report = verify(&module, &Expected::of(&tree, &resolved));
     assert_eq!(broken(&report), BTreeSet::from([rules::IBT_ENDBR]));
     assert_eq!(report.findings.len(), 3, "the replacement, init and exit: {:?}", report.findings);
+}
+
+/// The kernel reads one list, and the C objects of a module have one too.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn replacements_and_shims_are_in_one_list_of_traceable_functions() {
+    let (_, _, tree) = common::default_kernel();
+    let built = build_fix("inlines", "verify-shims", &tree).unwrap();
+    let bytes = fs::read(&built.ko).unwrap();
+    let report = verify(&bytes, &Expected::of_build(&tree, &built).unwrap());
+    assert_eq!(report.findings, []);
+    let module = klp_module::Module::parse(&bytes).unwrap();
+    let lists: Vec<_> = module.sections().iter().filter(|section| section.name == "__mcount_loc").collect();
+    let [list] = lists.as_slice() else { panic!("{} lists", lists.len()) };
+    let listed: BTreeSet<&str> = module
+        .relocations_of(list.index)
+        .filter_map(|entry| {
+            let symbol = &module.symbols()[entry.symbol];
+            let klp_module::SymbolSection::Section(section) = symbol.section else { return None };
+            module.function_at(section, symbol.value.wrapping_add_signed(entry.addend))
+        })
+        .map(|function| function.name)
+        .collect();
+    let shims = listed.iter().filter(|name| name.ends_with("__extern")).count();
+    assert!(shims > 0 && listed.iter().any(|name| name.starts_with("livepatch_")), "{listed:?}");
+    assert_eq!(list.size as usize, 8 * module.relocations_of(list.index).count());
+}
+
+/// Local labels would stand in /proc/kallsyms, and a stream's or kernel's name may have capitals.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_module_has_no_local_labels_and_may_have_capitals_in_its_name() {
+    let (_, _, tree) = common::default_kernel();
+    let built = build("verify-Capitals-RT", &tree).unwrap();
+    assert_eq!(built.module, "kpatch_verify_Capitals_RT");
+    let bytes = fs::read(&built.ko).unwrap();
+    assert_eq!(verify(&bytes, &Expected::of_build(&tree, &built).unwrap()).findings, []);
+    let labels = |bytes: &[u8]| {
+        let module = klp_module::Module::parse(bytes).unwrap();
+        module.symbols().iter().filter(|symbol| symbol.name.starts_with(".L")).count()
+    };
+    assert_eq!(labels(&bytes), 0);
+    assert_ne!(labels(&fs::read(&built.unconverted).unwrap()), 0, "rustc makes none any more");
 }
 
 #[test]

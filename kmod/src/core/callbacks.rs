@@ -3,7 +3,8 @@
 //!
 //! The rules are those of `Documentation/livepatch/callbacks.rst`. All callbacks run in process context and one at a
 //! time (under the livepatch core's mutex); they may sleep, and they must not wait for a task that waits for the
-//! transition. After an atomic replace only the new patch's callbacks run.
+//! transition. After an atomic replace only the new patch's callbacks run: what a fix registered with the kernel is taken back
+//! in [`Exit::exit`](super::exit::Exit::exit).
 //!
 //! C header: `include/linux/livepatch.h`
 

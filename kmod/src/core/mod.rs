@@ -7,6 +7,7 @@
 
 pub mod callbacks;
 pub mod errno;
+pub mod exit;
 pub mod list;
 pub mod lock;
 pub mod seq_file;

@@ -105,13 +105,15 @@ pub const fn modinfo<const N: usize>(text: &str) -> [u8; N] {
 /// Makes the module of a live patch: its tables, `.modinfo` entries, init and exit. The generated root of a module calls
 /// it; fixes do not.
 ///
-/// Each object has the type that lists its callbacks, `()` where it has none, and its functions.
+/// Each object has the type that lists its callbacks, `()` where it has none, and its functions. `exits` are the types whose
+/// [`Exit::exit`](super::exit::Exit::exit) runs when the module is removed, in this order.
 #[macro_export]
 macro_rules! patch {
     (
         description: $description:literal,
         replace: $replace:literal,
         states: [$(($id:literal, $version:literal),)*],
+        exits: [$($exit:ty,)*],
         objects: [$({
             name: $object:expr,
             callbacks: $callbacks:ty,
@@ -180,10 +182,12 @@ macro_rules! patch {
                 unsafe { tables::enable(&raw mut __klp_patch) }
             }
 
-            // A module without an exit function cannot be removed; there is nothing to do in it.
+            // A module without an exit function cannot be removed.
             #[unsafe(no_mangle)]
             #[unsafe(link_section = ".exit.text")]
-            extern "C" fn cleanup_module() {}
+            extern "C" fn cleanup_module() {
+                $(<$exit as $crate::core::exit::Exit>::exit();)*
+            }
 
             // Without these objtool takes the two for never called through a pointer and seals their ENDBR.
             #[used(compiler)]

@@ -261,7 +261,7 @@ pub fn key(tree: &KernelTree, target: &Target, resolved: &Resolved) -> Result<Ke
             .with(&fix.name)
             .with(fix.types.join(","))
             .with(fix.inlines.join(","))
-            .with(format!("{:?}{:?}{:?}", fix.macros, fix.replace, fix.functions))
+            .with(format!("{:?}{:?}{:?}{:?}", fix.macros, fix.replace, fix.functions, fix.exit))
             .with(fix.constants.join(","));
     }
     Ok(key.with(format!("{:?}", target.language())).with(resolved.to_json()))
@@ -357,6 +357,9 @@ fn traits(
     }
     for object in &fix.callbacks {
         bounds.push(format!("klp::core::callbacks::Callbacks<objects::{}>", object_in_rust(object)));
+    }
+    if fix.exit {
+        bounds.push("klp::core::exit::Exit".to_owned());
     }
     for object in objects_of([fix]) {
         if !fix.replace.iter().any(|item| item.symbol.object == object) {

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::rustc::{Job, judge};
-use super::{EDITION, Inputs, cfg_flags, root};
+use super::{EDITION, Inputs, ROOT, cfg_flags, root, sites};
 use crate::error::{Error, io_error, make_dir, write};
 use crate::kbuild;
 
@@ -82,7 +82,7 @@ pub(super) fn compile(inputs: &Inputs<'_>, dir: &Path, log: &Path) -> Result<Vec
 
 /// Copies the sources to where the kernel's build takes them: the crates in the order in which they are compiled.
 fn lay_out(inputs: &Inputs<'_>, work: &Path) -> Result<Vec<Crate>, Error> {
-    let Inputs { project, target, resolved, sources, .. } = *inputs;
+    let Inputs { tree, project, target, resolved, sources, .. } = *inputs;
     let mut crates = Vec::new();
     let mut add = |name: &str, subject: &str, root: &Path, uses: &[(&str, &str)], arguments: Vec<String>| {
         let dir = work.join(name);
@@ -122,8 +122,8 @@ fn lay_out(inputs: &Inputs<'_>, work: &Path) -> Result<Vec<Crate>, Error> {
         of_tables.extend([(name.as_str(), name.as_str()), (replaced, replaced)]);
     }
     let tables = work.join("tables.rs");
-    write(&tables, root::source(target, resolved, sources)?)?;
-    add(TABLES, "the module's tables", &tables, &of_tables, Vec::new())?;
+    write(&tables, root::source(tree, project, target, resolved, sources)?)?;
+    add(TABLES, ROOT, &tables, &of_tables, sites(tree).flags())?;
     // The modules of a crate stand beside its root file.
     let with_modules =
         target.fixes.iter().zip(&names).map(|(fix, (name, _))| (fix.dir.join("src"), name.as_str()));

@@ -19,8 +19,8 @@ use klp_base::process::Cmd;
 pub use self::rustc::Rustc;
 use self::rustc::{Crate, Job};
 use crate::error::{Error, io_error, make_dir, read, read_text, write};
+use crate::ftrace::Sites;
 use crate::kernel::KernelTree;
-use crate::manifest;
 use crate::project::{Language, Project, Target};
 use crate::resolve::Resolved;
 
@@ -36,7 +36,11 @@ const EXTRA: [&str; 4] = [
     "--check-cfg=cfg(kernel_crate)",
 ];
 
-/// Sections of the result; everything else is dropped. `KEEP` holds what nothing refers to.
+/// What the root crate is to people.
+const ROOT: &str = "the module's tables";
+
+/// Sections of the result; everything else is dropped. `KEEP` holds what nothing refers to. Of the functions with room for
+/// ftrace, those of the root crate are listed: only that crate has the room behind its functions' landing pads.
 const LINKER_SCRIPT: &str = "SECTIONS {
   .text 0 : ALIGN(16) { *(.text .text.*) }
   .init.text 0 : ALIGN(16) { KEEP(*(.init.text)) }
@@ -47,6 +51,7 @@ const LINKER_SCRIPT: &str = "SECTIONS {
   .modinfo 0 : { KEEP(*(.modinfo)) }
   .init.data 0 : { KEEP(*(.init.data)) }
   .exit.data 0 : { KEEP(*(.exit.data)) }
+  @LIST@ 0 : { */@ROOT@(__patchable_function_entries) }
   /DISCARD/ : { *(.eh_frame) *(__patchable_function_entries) *(.note.gnu.property) *(.llvm_addrsig) *(.comment) *(.note.GNU-stack) *(.ARM.attributes) }
 }
 ";
@@ -65,6 +70,7 @@ pub fn key(tree: &KernelTree, project: &Project, target: &Target, rustc: &Rustc)
 fn sources_key(tree: &KernelTree, project: &Project, target: &Target, rustc: &Rustc) -> Result<Key, Error> {
     let mut key =
         Key::new("compile").with(rustc.version()).with(flags::rustc(tree).join(" ")).with(LINKER_SCRIPT);
+    key = key.with(format!("{:?}", sites(tree)));
     if target.language() == Language::Kernel {
         // Its flags and its crates are the kernel's.
         key = key.with(&tree.fingerprint);
@@ -167,7 +173,8 @@ fn with_own_core(
                       name: &str,
                       suffix: &str,
                       source: PathBuf,
-                      externs: &[(&str, PathBuf)]| {
+                      externs: &[(&str, PathBuf)],
+                      more: Vec<String>| {
         let source = relative(source);
         rustc.compile(
             &Job { tree, subject, root: project.root(), out, log, resolved: Some(resolved) },
@@ -178,7 +185,12 @@ fn with_own_core(
                 edition: EDITION,
                 externs: with_core(externs),
                 search: vec![out.to_owned(), inputs.crates.to_owned(), core.clone()],
-                extra: EXTRA.map(ToOwned::to_owned).into_iter().chain(cfg_flags(resolved, subject)).collect(),
+                extra: EXTRA
+                    .map(ToOwned::to_owned)
+                    .into_iter()
+                    .chain(cfg_flags(resolved, subject))
+                    .chain(more)
+                    .collect(),
             },
         )
     };
@@ -191,7 +203,7 @@ fn with_own_core(
     }
     make_dir(out)?;
     let build = |subject: &str, name: &str, suffix: &str, source: PathBuf, externs: &[(&str, PathBuf)]| {
-        if reused { Ok(()) } else { build_into(out, subject, name, suffix, source, externs) }
+        if reused { Ok(()) } else { build_into(out, subject, name, suffix, source, externs, Vec::new()) }
     };
 
     build("the bindings", "bindings", "", sources.join("bindings.rs"), &[])?;
@@ -225,9 +237,9 @@ fn with_own_core(
     if !reused {
         klp_base::cache::write_durable(&stamp, key.as_bytes())?;
     }
-    let manifest = manifest::of(tree, project, target, resolved)?;
-    write(&dir.join("module.rs"), root::source(target, resolved, sources)? + &manifest::source(&manifest))?;
-    build_into(dir, "the module's tables", &resolved.module, "", dir.join("module.rs"), &root_externs)?;
+    let source = dir.join("module.rs");
+    write(&source, root::source(tree, project, target, resolved, sources)?)?;
+    build_into(dir, ROOT, &resolved.module, "", source, &root_externs, sites(tree).flags())?;
 
     let mut objects = vec![dir.join(format!("{}.o", resolved.module))];
     objects.extend(target.fixes.iter().map(|fix| out.join(format!("fix_{}.o", fix.crate_name()))));
@@ -255,7 +267,12 @@ fn cfg_flags(resolved: &Resolved, fix: &str) -> Vec<String> {
     flags
 }
 
-/// One object of all; `collect` drops what nothing refers to.
+/// The sites of ftrace in the root crate.
+fn sites(tree: &KernelTree) -> Sites {
+    Sites::of(tree.arch, &tree.config)
+}
+
+/// One object of all, the root crate's first; `collect` drops what nothing refers to.
 fn link(
     tree: &KernelTree,
     dir: &Path,
@@ -264,14 +281,19 @@ fn link(
     log: &Path,
 ) -> Result<PathBuf, Error> {
     let script = dir.join("module.lds");
-    write(&script, LINKER_SCRIPT)?;
+    let root = objects.first().and_then(|root| root.file_name()).unwrap_or_default();
+    let text = LINKER_SCRIPT.replace("@ROOT@", &root.to_string_lossy());
+    write(&script, text.replace("@LIST@", sites(tree).root_section()))?;
     let object = dir.join("module.o");
     let [program, emulation @ ..] = tree.toolchain.linker(tree.arch);
     let cmd = Cmd::new(program)
         .args(emulation)
         .arg("-r")
         .args(collect.then_some("--gc-sections"))
-        .args(["-e", "init_module", "-u", "cleanup_module", "-T"])
+        .args(["-e", "init_module", "-u", "cleanup_module"])
+        // modpost records its version, and stage 5 refers to it.
+        .args(sites(tree).called().into_iter().flat_map(|symbol| ["-u", symbol]))
+        .arg("-T")
         .arg(&script)
         .arg("-o")
         .arg(&object)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The root crate of a module: its tables, and the entry functions that the tables name.
+//! The root crate of a module, in every form of its fixes: its tables, the entry functions that the tables name, and its
+//! manifest.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,28 +9,40 @@ use std::path::Path;
 use super::entries;
 use crate::bindings::object_in_rust;
 use crate::error::Error;
-use crate::project::{Target, objects_of};
+use crate::kernel::KernelTree;
+use crate::manifest;
+use crate::project::{Project, Target, objects_of};
 use crate::resolve::Resolved;
 
 /// Source of the root crate of a module.
 ///
 /// # Errors
-/// The traits that stage 2 generated cannot be read.
-pub(super) fn source(target: &Target, resolved: &Resolved, sources: &Path) -> Result<String, Error> {
+/// The traits that stage 2 generated, or the sources of a fix, cannot be read.
+pub(super) fn source(
+    tree: &KernelTree,
+    project: &Project,
+    target: &Target,
+    resolved: &Resolved,
+    sources: &Path,
+) -> Result<String, Error> {
     let names = entries::names(&resolved.functions);
     let mut text = tables(target, resolved, &names);
     text.push_str(&shared_shadows(target));
     for fix in &target.fixes {
         text.push_str(&entries::source(fix, resolved, &names, sources)?);
     }
+    text.push_str(&manifest::source(&manifest::of(tree, project, target, resolved)?));
     Ok(text)
 }
 
 /// The tables: the fixes' replacements, by object. `names` are those of the entry functions, in the order of
 /// `resolved.functions`.
 fn tables(target: &Target, resolved: &Resolved, names: &[String]) -> String {
-    let mut text =
-        format!("//! Generated: the tables of module {}.\n#![no_std]\n\nklp::patch! {{\n", resolved.module);
+    // A module may be named after a kernel or a stream with capitals.
+    let mut text = format!(
+        "//! Generated: the tables of module {}.\n#![no_std]\n#![allow(non_snake_case)]\n\nklp::patch! {{\n",
+        resolved.module
+    );
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
@@ -39,7 +52,12 @@ fn tables(target: &Target, resolved: &Resolved, names: &[String]) -> String {
     for state in &resolved.states {
         let _ = writeln!(text, "        ({}, {}),", state.id, state.version);
     }
-    text.push_str("    ],\n    objects: [\n");
+    text.push_str("    ],\n    exits: [");
+    // What was set up last is taken back first.
+    for fix in target.fixes.iter().rev().filter(|fix| fix.exit) {
+        let _ = write!(text, "fix_{}::__Patch, ", fix.crate_name());
+    }
+    text.push_str("],\n    objects: [\n");
     for object in objects_of(&target.fixes) {
         let in_rust = object_in_rust(&object);
         let name = if object.is_vmlinux() { "None".to_owned() } else { format!("Some(c\"{object}\")") };
@@ -92,4 +110,113 @@ fn shared_shadows(target: &Target) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::kernel::{Arch, CToolchain, KernelConfig, OwnModules, Toolchain};
+    use crate::project::{Language, read_fix};
+    use crate::resolve::{Function, Layout};
+
+    fn tree(root: &Path) -> KernelTree {
+        KernelTree {
+            id: "k".to_owned(),
+            arch: Arch::X86_64,
+            release: "6.12.0-RT".parse().unwrap(),
+            root: root.to_owned(),
+            image: root.to_owned(),
+            vmlinux: root.to_owned(),
+            guest_modules: Vec::new(),
+            modules: OwnModules::Dir(root.to_owned()),
+            headers: root.to_owned(),
+            config: KernelConfig::default(),
+            toolchain: Toolchain { c: CToolchain::Gcc("gcc-12".to_owned()), rust: None, bindgen: None },
+            make: Vec::new(),
+            signing_key: None,
+            fingerprint: String::new(),
+        }
+    }
+
+    /// Two fixes of one form, each with an end hook.
+    fn composed(language: Language) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        fs::create_dir_all(root.join("kernel-configs")).unwrap();
+        fs::create_dir_all(root.join("replaced")).unwrap();
+        let form = if language == Language::Kernel { "kernel" } else { "core" };
+        let fix = |name: &str| {
+            let fix = root.join("patches").join(name);
+            fs::create_dir_all(&fix).unwrap();
+            let text = format!(
+                "description = 'x'\nreplace = ['vmlinux:{name}']\nexit = true\nlanguage = '{form}'\n"
+            );
+            fs::write(fix.join("patch.toml"), text).unwrap();
+            let traits = format!("pub trait vmlinux {{ unsafe extern \"C\" fn {name}(m: *mut seq_file); }}");
+            fs::write(root.join(format!("replaced/{name}.rs")), traits).unwrap();
+            read_fix(name, &fix).unwrap()
+        };
+        let fixes = vec![fix("one"), fix("two")];
+        let function = |name: &str| Function {
+            fix: name.to_owned(),
+            symbol: format!("vmlinux:{name}").parse().unwrap(),
+            method: name.to_owned(),
+            c_prototype: String::new(),
+            asserted: false,
+        };
+        let resolved = Resolved {
+            kernel: "k".to_owned(),
+            module: "kpatch_6_12_0_RT_1_1".to_owned(),
+            description: "x".to_owned(),
+            functions: vec![function("one"), function("two")],
+            callbacks: Vec::new(),
+            states: Vec::new(),
+            replace: true,
+            externs: Vec::new(),
+            cfg: Vec::new(),
+            vermagic: String::new(),
+            kernel_build_id: None,
+            layout: layout(),
+        };
+        let project = Project::open(root).unwrap();
+        let target = Target { fixes, ..Target::of_fix(read_fix("one", &root.join("patches/one")).unwrap()) };
+        source(&tree(root), &project, &target, &resolved, root).unwrap()
+    }
+
+    fn layout() -> Layout {
+        serde_json::from_value(serde_json::json!({
+            "func_size": 0, "func_old_name": 0, "func_new_func": 0, "func_old_sympos": 0, "object_size": 0,
+            "object_name": 0, "object_funcs": 0, "patch_size": 0, "patch_mod": 0, "patch_objs": 0,
+            "patch_replace": 0, "object_callbacks": 0, "patch_states": 0, "state_size": 0, "state_id": 0,
+            "state_version": 0,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn every_form_has_tables_entries_and_manifest() {
+        let core = composed(Language::Core);
+        for part in [
+            "(c\"one\", 0, entries_one::livepatch_one),",
+            "pub unsafe extern \"C\" fn livepatch_two(argument_0: * mut seq_file)",
+            "link_section = \".modinfo\"",
+            "static MANIFEST: ",
+            "#![allow(non_snake_case)]",
+        ] {
+            assert!(core.contains(part), "no `{part}` in\n{core}");
+        }
+        // But for the hash of the sources they are the same.
+        let kernel = composed(Language::Kernel);
+        let tables = |text: &str| text.split("static MANIFEST").next().unwrap().to_owned();
+        assert_eq!(tables(&core), tables(&kernel));
+        assert!(kernel.contains("static MANIFEST: "), "{kernel}");
+    }
+
+    #[test]
+    fn fixes_end_in_the_reverse_of_their_order() {
+        let text = composed(Language::Core);
+        assert!(text.contains("exits: [fix_two::__Patch, fix_one::__Patch, ],"), "{text}");
+    }
 }

@@ -26,6 +26,8 @@ pub struct Fix {
     pub replace: Vec<Replaced>,
     /// The objects for which it has callbacks.
     pub callbacks: Vec<ObjectName>,
+    /// Whether it has something to take back when its module is removed.
+    pub exit: bool,
     /// The system states that it supports.
     pub states: Vec<State>,
     /// Ids of its shadow variables that other fixes of a module use too.
@@ -249,6 +251,8 @@ struct FixFile {
     #[serde(default)]
     callbacks: Vec<String>,
     #[serde(default)]
+    exit: bool,
+    #[serde(default)]
     states: Vec<State>,
     #[serde(default)]
     shadows: Vec<u64>,
@@ -400,6 +404,7 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
         stacked: parsed.stacked,
         replace,
         callbacks,
+        exit: parsed.exit,
         states: parsed.states,
         shadows: parsed.shadows,
         headers: parsed.headers,

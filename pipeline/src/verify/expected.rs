@@ -8,6 +8,7 @@ use klp_module::{KlpLayout, Module};
 
 use crate::build::{Built, Stage};
 use crate::error::{Error, read, read_text};
+use crate::ftrace::Sites;
 use crate::image::KernelImage;
 use crate::kernel::{Arch, KernelConfig, KernelTree};
 use crate::resolve::{Layout, Resolved};
@@ -39,6 +40,8 @@ pub struct Expected {
     pub frame_warn: u64,
     /// Number of arguments of functions, by name, as far as they are known.
     pub arguments: BTreeMap<String, usize>,
+    /// The sites by which ftrace hooks into functions.
+    pub sites: Sites,
     /// Layout of the livepatch tables' structs.
     pub layout: KlpLayout,
     /// What the module should be; unknown where only its file is at hand.
@@ -143,6 +146,7 @@ impl Expected {
             thread_size: thread_size(tree.arch, config),
             frame_warn: frame_warn(config),
             arguments: BTreeMap::new(),
+            sites: Sites::of(tree.arch, config),
             layout: layout.for_reader(),
             patch: None,
         }

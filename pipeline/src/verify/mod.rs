@@ -8,6 +8,7 @@ mod arch;
 mod code;
 mod expected;
 mod frame;
+mod ftrace;
 mod graph;
 mod info;
 mod machine;

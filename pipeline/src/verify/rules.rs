@@ -2,7 +2,7 @@
 //! The rules: their ids, which are stable, and the function that applies each. docs/verify-rules.md has a row for each.
 
 use super::{Findings, Scope, Subject};
-use super::{code, frame, info, panics, relocations, self_call, symbols, tables};
+use super::{code, frame, ftrace, info, panics, relocations, self_call, symbols, tables};
 
 /// The file is a relocatable 64-bit ELF file in which nothing points outside.
 ///
@@ -82,6 +82,13 @@ pub const PATCH_TABLE: &str = "patch-table";
 /// uses it to see whether a task sleeps in the replacement. kallsyms takes the nearest symbol of any kind, so that a missing
 /// one gives a wrong size, and tasks change over in the middle of the function.
 pub const REPLACEMENT_SYMBOL: &str = "replacement-symbol";
+/// ftrace can hook into every replacement: the section that lists the module's sites has an entry for it, and each entry leads
+/// to the site of a function, where the instruction stands that ftrace expects.
+///
+/// Source: `ftrace_process_locs()` and `ftrace_bug()` in `kernel/trace/ftrace.c`. The kernel loads a module without the
+/// section: the fix then runs, and no function tracer, fprobe or kprobe on a function's entry shows it. Where the instruction
+/// is another one, ftrace warns and switches itself off, and no live patch can be loaded or unloaded until the next boot.
+pub const TRACEABLE_REPLACEMENT: &str = "traceable-replacement";
 /// Every undefined symbol is exported by this kernel.
 ///
 /// Source: `simplify_symbols()` in `kernel/module/main.c`; `Module.symvers`. The kernel refuses the module (ENOENT).
@@ -132,7 +139,7 @@ pub(super) type Check = fn(&Subject<'_>, &mut Findings) -> Scope;
 pub(super) const FIRST: [&str; 2] = [ELF, ARCHITECTURE];
 
 /// The other rules, in the order in which they are applied.
-pub(super) const CHECKS: [(&str, Check); 20] = [
+pub(super) const CHECKS: [(&str, Check); 21] = [
     (RELOCATION_TYPE, relocations::types),
     (RELOCATION_RANGE, relocations::ranges),
     (CALL_PADDING, code::call_padding),
@@ -149,6 +156,7 @@ pub(super) const CHECKS: [(&str, Check); 20] = [
     (REPLACEMENT_FRAME, frame::replacement),
     (STACK_FRAME, frame::stack),
     (SELF_CALL, self_call::self_call),
+    (TRACEABLE_REPLACEMENT, ftrace::traceable),
     (UNDEFINED_SYMBOL, symbols::undefined),
     (SYMBOL_VERSION, symbols::versions),
     (DEBUG_LEFT, info::debug_left),

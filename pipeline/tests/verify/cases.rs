@@ -61,12 +61,12 @@ pub const CASES: &[Case] = &[
     case(RELOCATION_TYPE, "a call goes through the global offset table", |m| {
         // What LLVM makes of its own calls of memcpy and the like without -Zplt=yes.
         m.relocations(".rela.text", |list| {
-            list.iter_mut().find(|r| r.r_type == elf::R_X86_64_PLT32).unwrap().r_type =
+            list.iter_mut().rfind(|r| r.r_type == elf::R_X86_64_PLT32).unwrap().r_type =
                 elf::R_X86_64_GOTPCREL;
         });
     }),
     case(RELOCATION_TYPE, "a load goes through the global offset table, in the relaxable form", |m| {
-        m.relocations(".rela.text", |list| list[0].r_type = elf::R_X86_64_REX_GOTPCRELX);
+        m.relocations(".rela.text", |list| list.last_mut().unwrap().r_type = elf::R_X86_64_REX_GOTPCRELX);
     }),
     case(RELOCATION_TYPE, "a livepatch relocation has a type that the loader does not know", |m| {
         m.relocations(KLP_TEXT, |list| list[0].r_type = elf::R_X86_64_GOTPCREL);
@@ -145,7 +145,7 @@ pub const CASES: &[Case] = &[
         m.data(".exit.text", |code| code[19] = 0xfb);
     }),
     case(KLP_SYMBOL, "it was not converted: kbuild's result", |m| m.bytes = m.unconverted.clone())
-        .also(&[DEBUG_LEFT]),
+        .also(&[DEBUG_LEFT, TRACEABLE_REPLACEMENT]),
     case(KLP_SYMBOL, "an alias was not converted", |m| {
         m.add_symbol("__klp_sym_0123456789abcdef", |_| ());
     }),
@@ -263,7 +263,8 @@ pub const CASES: &[Case] = &[
     case(REPLACEMENT_SYMBOL, "the replacement's symbol is none of a function", |m| {
         let name = m.replacement().symbol.unwrap();
         m.symbol(&name, |symbol| symbol.set_st_info(elf::STB_GLOBAL, elf::STT_NOTYPE));
-    }),
+    })
+    .also(&[TRACEABLE_REPLACEMENT]),
     case(REPLACEMENT_SYMBOL, "the replacement's symbol has no size", |m| {
         let name = m.replacement().symbol.unwrap();
         m.symbol(&name, |symbol| symbol.st_size = 0);
@@ -288,8 +289,8 @@ pub const CASES: &[Case] = &[
         m.data(".text", |code| code[at] = 0xe9);
     }),
     case(REPLACEMENT_FRAME, "the replacement jumps out on one way, without a relocation", |m| {
-        // jne to what stands 120 bytes before: another function, or padding.
-        let at = m.replacement().new_function.offset as usize + 4;
+        // Behind the site of ftrace: jne to what stands 120 bytes before: another function, or padding.
+        let at = m.replacement().new_function.offset as usize + 9;
         m.data(".text", |code| code[at..at + 2].copy_from_slice(&[0x75, 0x88]));
     }),
     case(REPLACEMENT_FRAME, "a part of the replacement is no instruction", |m| {
@@ -315,6 +316,38 @@ pub const CASES: &[Case] = &[
         m.symbol(KLP_DATA_SYMBOL, |symbol| symbol.name = name[..].into());
     })
     .warning(),
+    case(TRACEABLE_REPLACEMENT, "the replacement is in no list", |m| {
+        let (_, addend) = site(m);
+        m.relocations(SITES, |list| list.retain(|entry| entry.r_addend != addend));
+    }),
+    case(TRACEABLE_REPLACEMENT, "there is no list", |m| {
+        m.section("__mcount_loc", |section| section.name = b"__Mcount_loc"[..].into());
+    }),
+    case(TRACEABLE_REPLACEMENT, "an entry leads into the middle of a function", |m| {
+        let (_, addend) = site(m);
+        m.relocations(SITES, |list| {
+            list.iter_mut().find(|entry| entry.r_addend == addend).unwrap().r_addend += 2;
+        });
+    }),
+    case(TRACEABLE_REPLACEMENT, "an entry leads to the function's first instruction", |m| {
+        let (_, addend) = site(m);
+        m.relocations(SITES, |list| {
+            list.iter_mut().find(|entry| entry.r_addend == addend).unwrap().r_addend -= 4;
+        });
+    }),
+    case(TRACEABLE_REPLACEMENT, "a site is the compiler's nop still", |m| {
+        let (at, _) = site(m);
+        m.data(".text", |code| code[at..at + 5].copy_from_slice(&[0x0f, 0x1f, 0x44, 0x00, 0x08]));
+    }),
+    case(TRACEABLE_REPLACEMENT, "a site calls another function", |m| {
+        let (at, _) = site(m);
+        m.edit(|builder| {
+            let other = builder.symbols.iter().find(|s| *s.name == *b"seq_write").unwrap().id();
+            let SectionData::Relocation(list) = &mut section(builder, ".rela.text").data else { panic!() };
+            let call = list.iter_mut().find(|relocation| relocation.r_offset == at as u64 + 1).unwrap();
+            call.symbol = Some(other);
+        });
+    }),
     case(UNDEFINED_SYMBOL, "nobody exports a symbol that it needs", |m| {
         m.add_symbol("saved_command_line", |_| ());
     }),
@@ -380,11 +413,21 @@ fn first_call(sample: &Sample) -> usize {
     let mut calls: Vec<usize> = module
         .relocations_of(function.section)
         .filter(|relocation| inside.contains(&relocation.offset))
+        // The site of ftrace has a rule of its own.
+        .filter(|relocation| module.symbols()[relocation.symbol].name != "__fentry__")
         .map(|relocation| relocation.offset as usize - 1)
         .filter(|&at| code[at] == 0xe8)
         .collect();
     calls.sort_unstable();
     calls[0]
+}
+
+const SITES: &str = ".rela__mcount_loc";
+
+/// Where the site of the replacement is: behind its landing pad. Offset in `.text`, and as addend of the entry.
+fn site(sample: &Sample) -> (usize, i64) {
+    let at = sample.replacement().new_function.offset + 4;
+    (usize::try_from(at).unwrap(), at.cast_signed())
 }
 
 /// Adds a `core::panic::Location`: a name, and address and length of it, line and column.

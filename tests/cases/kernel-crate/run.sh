@@ -16,8 +16,16 @@ kernel_log_mark
 check "the form with the kernel crate is loaded" kpatch load "$KO_cmdline_kernel" || exit
 module=$(module_of "$KO_cmdline_kernel")
 phase kernel-crate
+kpatch info "$KO_cmdline_kernel" >/tmp/info
+check "its manifest names the fix" grep -q "^fix: *cmdline-kernel: " /tmp/info
+check "and the function" grep -q "vmlinux:cmdline_proc_show" /tmp/info
+check "and the kernel's build" grep -q "^kernel build: *[0-9a-f]\{40\}$" /tmp/info
 check "it behaves as the other does, byte for byte" same "$EVIDENCE/cmdline.own-core" /proc/cmdline
 check "its calls go through the livepatch trampoline" redirected cmdline_proc_show
+check "its replacement can be traced" grep -qx "livepatch_cmdline_proc_show \[$module\]" /sys/kernel/tracing/available_filter_functions
+grep "\[$module\]" /proc/kallsyms >/tmp/symbols
+check "the kernel lists its symbols" contains livepatch_cmdline_proc_show /tmp/symbols
+check "and none of the compiler's labels" lacks " .L" /tmp/symbols
 kernel_log_since >/tmp/log
 check "the kernel crate printed its message, under the module's name" contains "$module: /proc/cmdline is read" /tmp/log
 check "it is unloaded" kpatch unload "$module" || exit

@@ -10,11 +10,11 @@ trace_on() {
 trace_off() {
 	write nop $tracing/current_tracer && write "" $tracing/set_ftrace_filter
 }
-# traced: the trace, which was empty before, has the function or its replacement.
+# traced: the trace, which was empty before, has a call of the function.
 traced() {
 	write "" $tracing/trace
 	cat /proc/cmdline >/dev/null
-	contains "cmdline_proc_show" $tracing/trace
+	grep -qw cmdline_proc_show $tracing/trace
 }
 check "the function is traced" trace_on
 check "a call is in the trace" traced

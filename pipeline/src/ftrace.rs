@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! How a kernel's ftrace finds the functions of a module: the room at their beginning, and the section that lists them.
+//!
+//! Source: `ftrace_process_locs()` in `kernel/trace/ftrace.c`; `CC_FLAGS_FTRACE` in the kernel's `Makefile` and
+//! `arch/arm64/Makefile`. A function that is in no list cannot be traced, and neither can a live patch that runs it.
+
+use crate::kernel::{Arch, KernelConfig};
+
+/// What stands at the beginning of a function that ftrace can hook into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// x86: `call __fentry__`, which the kernel turns into a nop when it loads the module.
+    Call,
+    /// x86: the five-byte nop already (`CC_USING_NOP_MCOUNT`), where the kernel's own build has objtool put it there.
+    Nop,
+    /// arm64: the compiler's nops (`CC_USING_PATCHABLE_FUNCTION_ENTRY`).
+    Patchable,
+}
+
+/// The sites of a kernel's functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sites {
+    /// What stands there.
+    pub site: Site,
+    /// Nops before the function: bytes on x86, instructions on arm64.
+    pub before: u32,
+    /// Nops behind the landing pad, in the same unit.
+    after: u32,
+}
+
+/// The section in which compilers list the functions with room before them, or for a site.
+const COMPILERS_LIST: &str = "__patchable_function_entries";
+/// Our own list, of the root crate alone: C objects have room before their functions as well, and are in the compiler's.
+const ROOT_LIST: &str = "__patchable_function_entries.root";
+
+impl Sites {
+    /// Those of a kernel.
+    pub fn of(arch: Arch, config: &KernelConfig) -> Self {
+        match arch {
+            Arch::X86_64 => {
+                let nop =
+                    config.is_on("FTRACE_MCOUNT_USE_OBJTOOL") && config.is_on("HAVE_OBJTOOL_NOP_MCOUNT");
+                Self {
+                    site: if nop { Site::Nop } else { Site::Call },
+                    before: config.call_padding().unwrap_or(0),
+                    after: 5,
+                }
+            }
+            Arch::Arm64 => {
+                let before = if config.is_on("DYNAMIC_FTRACE_WITH_CALL_OPS") { 2 } else { 0 };
+                Self { site: Site::Patchable, before, after: 2 }
+            }
+        }
+    }
+
+    /// rustc's flags that leave room for the sites of a crate's functions.
+    pub fn flags(self) -> Vec<String> {
+        let mut flags =
+            vec![format!("-Zpatchable-function-entry={},{}", self.before + self.after, self.before)];
+        if self.site == Site::Patchable && self.before > 0 {
+            // The two nops before a function become a pointer that is written at once (CALL_OPS).
+            flags.push("-Zmin-function-alignment=8".to_owned());
+        }
+        flags
+    }
+
+    /// The section in which the kernel looks for a module's sites (`FTRACE_CALLSITE_SECTION`).
+    pub fn section(self) -> &'static str {
+        match self.site {
+            Site::Call | Site::Nop => "__mcount_loc",
+            Site::Patchable => COMPILERS_LIST,
+        }
+    }
+
+    /// The section in which stage 3 keeps the compiler's list for the root crate.
+    pub fn root_section(self) -> &'static str {
+        match self.site {
+            Site::Call | Site::Nop => ROOT_LIST,
+            Site::Patchable => COMPILERS_LIST,
+        }
+    }
+
+    /// The symbol that the sites call, if they call one.
+    pub fn called(self) -> Option<&'static str> {
+        (self.site == Site::Call).then_some(FENTRY)
+    }
+}
+
+/// What sites of [`Site::Call`] call.
+pub const FENTRY: &str = "__fentry__";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sites_follow_the_configuration() {
+        let sites = |arch, config: &str| Sites::of(arch, &KernelConfig::parse(config));
+        let padded = "CONFIG_CALL_PADDING=y\nCONFIG_FUNCTION_PADDING_BYTES=16\n";
+        let found = sites(Arch::X86_64, padded);
+        assert_eq!(
+            (found.site, found.flags()),
+            (Site::Call, vec!["-Zpatchable-function-entry=21,16".to_owned()])
+        );
+        assert_eq!(sites(Arch::X86_64, "").flags(), ["-Zpatchable-function-entry=5,0"]);
+        let nops = "CONFIG_FTRACE_MCOUNT_USE_OBJTOOL=y\nCONFIG_HAVE_OBJTOOL_NOP_MCOUNT=y\n";
+        assert_eq!((sites(Arch::X86_64, nops).site, sites(Arch::X86_64, nops).called()), (Site::Nop, None));
+        let call_ops = sites(Arch::Arm64, "CONFIG_DYNAMIC_FTRACE_WITH_CALL_OPS=y\n");
+        assert_eq!(call_ops.flags(), ["-Zpatchable-function-entry=4,2", "-Zmin-function-alignment=8"]);
+        assert_eq!(sites(Arch::Arm64, "").flags(), ["-Zpatchable-function-entry=2,0"]);
+    }
+}
