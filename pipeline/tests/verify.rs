@@ -258,6 +258,7 @@ fn rules_that_need_the_tables_are_not_passed_without_them() {
         rules::REPLACEMENT_SYMBOL,
         rules::REPLACEMENT_FRAME,
         rules::SELF_CALL,
+        rules::TRACEABLE_REPLACEMENT,
     ];
     assert_eq!(unchecked, by_table);
     assert!(refuse_errors("x.ko".as_ref(), &report, &Silent).is_err());
