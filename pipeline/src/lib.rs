@@ -7,6 +7,7 @@ pub mod bindings;
 pub mod build;
 pub mod compile;
 pub mod error;
+pub mod exports;
 pub mod fixture;
 pub mod image;
 pub mod kbuild;

@@ -20,9 +20,9 @@ use self::rustc::{Crate, Job};
 use crate::bindings::object_in_rust;
 use crate::error::{Error, io_error, make_dir, write};
 use crate::kernel::KernelTree;
-use crate::manifest;
-use crate::project::{Language, Project, Target, objects_of};
+use crate::project::{Language, Project, Target, objects_in_tables};
 use crate::resolve::Resolved;
+use crate::{exports, manifest};
 
 /// Edition of `klp`, of the fixes and of what is generated.
 const EDITION: &str = "2024";
@@ -246,7 +246,7 @@ fn root_source(target: &Target, resolved: &Resolved) -> String {
         let _ = writeln!(text, "        ({}, {}),", state.id, state.version);
     }
     text.push_str("    ],\n    objects: [\n");
-    for object in objects_of(&target.fixes) {
+    for object in objects_in_tables(&target.fixes) {
         let in_rust = object_in_rust(&object);
         let name = if object.is_vmlinux() { "None".to_owned() } else { format!("Some(c\"{object}\")") };
         let callbacks = target.fixes.iter().rev().filter(|fix| fix.callbacks.contains(&object));
@@ -272,6 +272,7 @@ fn root_source(target: &Target, resolved: &Resolved) -> String {
     }
     text.push_str("    ],\n}\n");
     text.push_str(&shared_shadows(target));
+    text.push_str(&exports::imports(resolved));
     text
 }
 
