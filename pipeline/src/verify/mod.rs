@@ -9,6 +9,7 @@ mod code;
 mod expected;
 mod info;
 mod panics;
+mod reach;
 mod relocations;
 pub mod rules;
 mod symbols;
