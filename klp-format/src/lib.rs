@@ -67,6 +67,16 @@ pub enum NameError {
         /// The first wrong character.
         character: char,
     },
+    /// A module's file name where its name should stand.
+    #[error(
+        "{text:?} is no module's name; write it as the kernel does, with underscores and without .ko: {name:?}"
+    )]
+    Module {
+        /// What was written.
+        text: String,
+        /// The name that the kernel gives the module.
+        name: String,
+    },
     /// Not of the form.
     #[error("{text:?} is no {what}: it should look like {form}")]
     Form {
@@ -165,9 +175,17 @@ impl ObjectName {
     /// Checks an object name.
     ///
     /// # Errors
-    /// As [`ModuleName::new`].
+    /// As [`ModuleName::new`]; where it is the name of a module's file, the error has the module's name.
     pub fn new(text: &str) -> Result<Self, NameError> {
-        ModuleName::new(text).map(|name| Self(name.0))
+        ModuleName::new(text).map(|name| Self(name.0)).map_err(|error| {
+            let file = text.rsplit('/').next().unwrap_or_default();
+            let stem = file.find(".ko").map_or(file, |end| &file[..end]);
+            let name = stem.replace('-', "_");
+            if matches!(error, NameError::Character { .. }) && ModuleName::new(&name).is_ok() {
+                return NameError::Module { text: text.to_owned(), name };
+            }
+            error
+        })
     }
 
     /// Whether it is the kernel itself rather than a module.
@@ -338,6 +356,10 @@ mod tests {
         }
         for text in ["", "klp.sym.vmlinux.x,0", ".klp.sym.vmlinux.x", ".klp.sym.vmlinux", ".klp.sym..x,0"] {
             assert!(KlpSymbol::from_elf_name(text).is_err(), "{text:?}");
+        }
+        for text in ["snd-pcm", "snd-pcm.ko.xz", "snd_pcm.ko", "sound/core/snd-pcm.ko"] {
+            let error = format!("{text}:f").parse::<KlpSymbol>().unwrap_err().to_string();
+            assert!(error.ends_with("without .ko: \"snd_pcm\""), "{text}: {error}");
         }
         assert!(parse_rela_section_name(".klp.rela.vmlinux.").is_err());
         assert!(ModuleName::new(&"a".repeat(56)).is_err());

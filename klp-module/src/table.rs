@@ -78,6 +78,8 @@ pub struct PatchedObject {
     pub functions: Vec<PatchedFunction>,
     /// Whether it has any callback.
     pub callbacks: bool,
+    /// Where its callbacks stand in this module.
+    pub callback_places: Vec<Place>,
 }
 
 /// One replaced function.
@@ -225,12 +227,14 @@ impl<'a> Walk<'_, 'a> {
             self.count()?;
             function = function.plus(layout.func_size);
         }
-        let mut callbacks = false;
+        let mut callback_places = Vec::new();
         for number in 0..CALLBACKS {
             let callback = at.plus(layout.object_callbacks).plus(number * POINTER_SIZE);
-            callbacks |= self.pointer(callback, "klp_object.callbacks")?.is_some();
+            if self.pointer(callback, "klp_object.callbacks")?.is_some() {
+                callback_places.push(self.required_place(callback, "klp_object.callbacks")?);
+            }
         }
-        Ok(Some(PatchedObject { name, functions, callbacks }))
+        Ok(Some(PatchedObject { name, functions, callbacks: !callback_places.is_empty(), callback_places }))
     }
 
     /// `None` is the end of the table.

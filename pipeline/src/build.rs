@@ -122,16 +122,11 @@ impl Build<'_> {
         let _lock = cache::lock(&dir.join(".lock"))?;
         let rustc = Rustc::find(self.cache)?;
         self.check_language(&rustc)?;
+        let named = self.target.objects();
         let image = std::cell::OnceCell::new();
         let load_objects = || -> Result<&Objects, Error> {
             if image.get().is_none() {
-                let _ = image.set(Objects::load(
-                    self.project,
-                    self.tree,
-                    self.target.symbols(),
-                    self.cache,
-                    self.sink,
-                )?);
+                let _ = image.set(Objects::of(self.project, self.tree, &named, self.cache, self.sink)?);
             }
             image.get().ok_or_else(|| Error::Image {
                 path: self.tree.image.clone(),
@@ -146,7 +141,7 @@ impl Build<'_> {
         let json = path(Stage::Resolve, "resolved.json");
         let inputs = Key::new("resolve").with(&self.tree.fingerprint).with(format!("{:?}", self.target));
         let mut inputs = inputs;
-        for source in self.target.symbols().filter_map(|symbol| self.project.target_module(&symbol.object)) {
+        for source in named.iter().filter_map(|object| self.project.target_module(object)) {
             inputs = inputs.with_file(&source)?;
         }
         run(Stage::Resolve, inputs, &|out| {
@@ -155,10 +150,8 @@ impl Build<'_> {
         })?;
         let resolved: Resolved = serde_json::from_slice(&read(&json)?)
             .map_err(|error| Error::Intermediate { file: json.clone(), message: error.to_string() })?;
-        for function in resolved.functions.iter().filter(|function| function.asserted) {
-            let text = &function.c_prototype;
-            self.sink
-                .note(format!("{}: `{text}` is the author's word, BTF does not have it", function.symbol));
+        for (symbol, text) in resolved.asserted() {
+            self.sink.note(format!("{symbol}: `{text}` is the author's word, which nothing checks"));
         }
         let module = resolved.module.clone();
         let built = Built {

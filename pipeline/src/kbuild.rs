@@ -3,6 +3,7 @@
 //!
 //! The C front end of a later issue joins here, as one more object of the composite module.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
 
 use crate::error::{Error, read, write};
 use crate::kernel::{CToolchain, KernelTree};
-use crate::resolve::Resolved;
+use crate::resolve::{Extern, Resolved};
 use crate::shims;
 
 /// What kbuild says of what it does: the only lines that are known to be harmless.
@@ -98,7 +99,8 @@ pub fn link(
     let symbols = format!("KBUILD_EXTRA_SYMBOLS={}", dir.join("klp.symvers").display());
     run(tree, dir, module, &[&symbols, "delay-objtool=y"], &dir.join("log")).map_err(|error| {
         let shims = std::fs::read(dir.join(format!("{module}_shims.o"))).unwrap_or_default();
-        let reasons = not_exported(&error.to_string(), &shims);
+        let said = error.to_string();
+        let reasons = [not_exported(&said, &shims), not_imported(&said)].concat();
         if reasons.is_empty() { error } else { Error::NotExported { kernel: tree.id.clone(), reasons } }
     })?;
     let made = dir.join(format!("{module}_shims.o"));
@@ -122,6 +124,22 @@ fn not_exported(said: &str, shims: &[u8]) -> Vec<String> {
     let missing =
         missing.filter(|(_, rest)| rest.lines().next().is_some_and(|line| line.ends_with("undefined!")));
     missing.filter_map(|(name, _)| refers_to(&shims, name).map(|how| reason(name, how))).collect()
+}
+
+/// For each symbol of which modpost says that its namespace is not imported: what to do. (Those in `functions` and `symbols` are
+/// imported; what shims refer to is known only here.)
+fn not_imported(said: &str) -> Vec<String> {
+    let missing = said.split(" uses symbol ").skip(1).filter_map(|rest| {
+        let (name, rest) = rest.split_once(" from namespace ")?;
+        Some((name, rest.split_once(", but does not import it")?.0))
+    });
+    let reason = |(name, namespace)| {
+        format!(
+            "    {name} is exported in the namespace {namespace}, which the module does not import; put \"vmlinux:{name}\" into \
+             `functions` (or `symbols`) too, and it does"
+        )
+    };
+    missing.map(reason).collect()
 }
 
 /// How code refers to a symbol.
@@ -226,9 +244,12 @@ fn check_orc(tree: &KernelTree, ko: &Path) -> Result<(), Error> {
 
 /// Tells modpost of the symbols that the livepatch core resolves; any other undefined symbol stays an error.
 fn symvers(resolved: &Resolved) -> String {
-    resolved.externs.iter().filter(|item| !item.exported).fold(String::new(), |mut text, item| {
+    // Two fixes may have names of their own for one symbol.
+    let names: BTreeSet<String> =
+        resolved.externs.iter().filter(|item| !item.exported).map(Extern::link_name).collect();
+    names.iter().fold(String::new(), |mut text, name| {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "0x00000000\t{}\tvmlinux\tEXPORT_SYMBOL\t", item.link_name());
+        let _ = writeln!(text, "0x00000000\t{name}\tvmlinux\tEXPORT_SYMBOL\t");
         text
     })
 }

@@ -8,6 +8,7 @@ pub mod build;
 pub mod compile;
 pub mod draw;
 pub mod error;
+pub mod exports;
 pub mod fixture;
 pub mod ftrace;
 pub mod image;

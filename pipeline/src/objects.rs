@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use klp_base::cache::Cache;
 use klp_base::events::Sink;
-use klp_format::{KlpSymbol, ObjectName};
+use klp_format::{KlpSymbol, ModuleName, ObjectName};
 
 use crate::error::{Error, read};
 use crate::fixture;
-use crate::image::{KernelImage, ModuleImage, Symbols, Traceability, Types};
+use crate::image::{Area, BtfError, KernelImage, ModuleImage, Prototype, Symbols, Traceability, Types};
 use crate::kernel::KernelTree;
 use crate::project::Project;
 
@@ -18,12 +18,14 @@ pub struct Objects {
     /// The kernel.
     pub kernel: KernelImage,
     modules: Vec<ModuleImage>,
+    /// The modules that brought types, in the order in which [`Types`] numbers them.
+    typed: Vec<ObjectName>,
     /// The types of all of them, where a module has any.
     types: Option<Types>,
 }
 
 impl Objects {
-    /// Reads the kernel and what `named` names beside it.
+    /// Reads the kernel and the objects of what `named` names beside it.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -34,18 +36,35 @@ impl Objects {
         cache: &Cache,
         sink: &dyn Sink,
     ) -> Result<Self, Error> {
+        Self::of(project, tree, named.into_iter().map(|symbol| &symbol.object), cache, sink)
+    }
+
+    /// Reads the kernel and the modules of these names.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn of<'a>(
+        project: &Project,
+        tree: &KernelTree,
+        names: impl IntoIterator<Item = &'a ObjectName>,
+        cache: &Cache,
+        sink: &dyn Sink,
+    ) -> Result<Self, Error> {
         let kernel = KernelImage::load(tree, cache, sink)?;
-        let mut names: Vec<&ObjectName> =
-            named.into_iter().map(|symbol| &symbol.object).filter(|object| !object.is_vmlinux()).collect();
+        let mut names: Vec<&ObjectName> = names.into_iter().filter(|object| !object.is_vmlinux()).collect();
         names.sort();
         names.dedup();
         let mut modules = Vec::new();
         let mut types: Option<Types> = None;
+        let mut typed = Vec::new();
         for name in names {
             let file = module_file(project, tree, name, cache, sink)?;
             let damaged = |message: String| Error::Image { path: file.clone(), message };
             let mut module =
                 ModuleImage::parse(&read(&file)?, &kernel).map_err(|error| damaged(error.to_string()))?;
+            if module.types.is_some() {
+                typed.push(name.clone());
+            }
             match (module.types.take(), &mut types) {
                 (Some(own), None) => types = Some(own),
                 (Some(own), Some(all)) => all.join(own).map_err(|error| damaged(error.to_string()))?,
@@ -53,12 +72,38 @@ impl Objects {
             }
             modules.push(module);
         }
-        Ok(Self { kernel, modules, types })
+        Ok(Self { kernel, modules, typed, types })
     }
 
     /// The types of all objects: the modules' add to the kernel's.
     pub fn types(&self) -> &Types {
         self.types.as_ref().unwrap_or(&self.kernel.types)
+    }
+
+    /// The prototype that the BTF of an object has for a function. What other objects call by that name is another function.
+    ///
+    /// # Errors
+    /// The object's BTF has none, or cannot tell which; an object without BTF has none.
+    pub fn function(&self, object: &ObjectName, name: &str) -> Result<Prototype, BtfError> {
+        if object.is_vmlinux() {
+            return self.types().function_of(None, name);
+        }
+        let number = self.typed.iter().position(|typed| typed == object);
+        let number = number.and_then(|number| u32::try_from(number).ok()).ok_or(BtfError::NoFunction)?;
+        self.types().function_of(Some(number), name)
+    }
+
+    /// Where a symbol of an object lies. None where the object was not read, or has no such symbol at that position.
+    pub fn area(&self, symbol: &KlpSymbol) -> Option<Area> {
+        if symbol.object.is_vmlinux() {
+            return self.kernel.area(&symbol.symbol, symbol.position);
+        }
+        self.module(&symbol.object)?.area(&symbol.symbol, symbol.position)
+    }
+
+    /// The modules that a module needs, as its file says: while it is loaded, they are. None where it was not read.
+    pub fn needs(&self, object: &ObjectName) -> Option<&[ModuleName]> {
+        self.module(object).map(|module| module.needs.as_slice())
     }
 
     /// The symbols of an object; none where it was not read.

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Stage 1: names to objects, positions and prototypes, out of the kernel's image.
 
-use std::collections::BTreeSet;
+mod advice;
+mod c_type;
+mod externs;
+mod typed;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use klp_base::cache::sha256;
 use klp_format::{ALIAS_PREFIX, KlpSymbol, ModuleName};
@@ -9,11 +14,14 @@ use klp_module::KlpLayout;
 use serde::{Deserialize, Serialize};
 
 use crate::bindings::render::is_snake_case;
-use crate::error::{Error, read_text};
-use crate::image::{BtfError, Prototype, Symbol, Traceability, TypeKind, Types};
+use crate::error::Error;
+use crate::image::{BtfError, Symbol, Traceability, TypeKind, Types};
 use crate::kernel::KernelTree;
 use crate::objects::Objects;
-use crate::project::{CPrototype, Target};
+use crate::project::Target;
+
+pub use self::typed::prototype;
+use self::typed::{Use, typed};
 
 /// A module's names, resolved for one kernel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,6 +42,8 @@ pub struct Resolved {
     pub replace: bool,
     /// Functions and variables of the kernel that the fixes use.
     pub externs: Vec<Extern>,
+    /// For each module that is changed, the modules that are loaded whenever that one is.
+    pub needs: BTreeMap<String, BTreeSet<String>>,
     /// What the fixes asked of the kernel.
     pub cfg: Vec<Answer>,
     /// What the kernel asks of the module's version magic.
@@ -116,12 +126,18 @@ pub struct Extern {
     pub symbol: KlpSymbol,
     /// Called, or read and written.
     pub kind: ExternKind,
+    /// Its name in Rust.
+    pub name: String,
     /// Whether the kernel exports it to modules; if not, the livepatch core resolves it.
     pub exported: bool,
+    /// The namespace that it is exported in, which the module must import.
+    pub namespace: Option<String>,
     /// The declaration in C; the name alone for variables that a header declares.
     pub c_declaration: String,
     /// Whether the declaration of a function is the author's word, where BTF has none.
     pub asserted: bool,
+    /// Whether each CPU has its own, so that its address is an offset.
+    pub per_cpu: bool,
 }
 
 impl Extern {
@@ -253,6 +269,14 @@ impl Resolved {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 
+    /// Functions whose prototype is the author's word: symbol and prototype.
+    pub fn asserted(&self) -> impl Iterator<Item = (&KlpSymbol, &str)> {
+        let replaced = self.functions.iter().filter(|item| item.asserted);
+        let called = self.externs.iter().filter(|item| item.asserted);
+        let replaced = replaced.map(|item| (&item.symbol, item.c_prototype.as_str()));
+        replaced.chain(called.map(|item| (&item.symbol, item.c_declaration.as_str())))
+    }
+
     /// The module's name.
     ///
     /// # Errors
@@ -271,9 +295,19 @@ pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<
     for fix in &target.fixes {
         for replaced in &fix.replace {
             let symbol = replaced.symbol_on(tree.arch);
-            let typed = typed(tree, objects, &symbol, replaced.prototype.as_ref())?;
-            if let Some(Traceability::Not(why)) = objects.traceability(&symbol) {
-                return Err(refuse(tree, &symbol, &format!("it cannot be replaced: {why}")));
+            let used = if replaced.syscall { Use::Syscall } else { Use::Replaced };
+            let typed = typed(tree, objects, &symbol, replaced.prototype.as_ref(), used)?;
+            match objects.traceability(&symbol) {
+                Some(Traceability::Not(why)) => {
+                    let instead = advice::syscall(objects, &symbol.symbol).map(|text| format!("; {text}"));
+                    let message = format!("it cannot be replaced: {why}{}", instead.unwrap_or_default());
+                    return Err(refuse(tree, &symbol, &message));
+                }
+                None => {
+                    let message = "its object was not read, so that nobody knows whether ftrace reaches it";
+                    return Err(refuse(tree, &symbol, message));
+                }
+                Some(_) => {}
             }
             if typed.is_variadic() {
                 return Err(refuse(
@@ -317,125 +351,13 @@ pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<
             .map(|(fix, state)| State { fix, name: state.name, id: state.id, version: state.version })
             .collect(),
         replace: target.replace,
-        externs: externs(tree, objects, target)?,
+        externs: externs::externs(tree, objects, target)?,
+        needs: externs::needs(objects, target),
         cfg: answers(tree, objects, target)?,
         vermagic: objects.kernel.facts.vermagic.clone(),
         kernel_build_id: objects.kernel.facts.build_id.clone(),
         layout,
     })
-}
-
-fn externs(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Vec<Extern>, Error> {
-    let exported = exported_symbols(tree)?;
-    let mut externs: Vec<Extern> = Vec::new();
-    for fix in &target.fixes {
-        for called in &fix.functions {
-            if externs.iter().any(|other| other.symbol == called.symbol) {
-                continue;
-            }
-            let typed = typed(tree, objects, &called.symbol, called.prototype.as_ref())?;
-            externs.push(Extern {
-                kind: ExternKind::Function,
-                exported: is_exported(tree, objects, &exported, &called.symbol)?,
-                c_declaration: typed.c_text(objects.types()),
-                asserted: typed.is_asserted(),
-                symbol: called.symbol.clone(),
-            });
-        }
-        for variable in &fix.symbols {
-            if externs.iter().any(|other| other.symbol == variable.symbol) {
-                continue;
-            }
-            externs.push(Extern {
-                kind: ExternKind::Variable,
-                exported: is_exported(tree, objects, &exported, &variable.symbol)?,
-                c_declaration: variable.declaration.as_ref().unwrap_or(&variable.symbol.symbol).clone(),
-                asserted: false,
-                symbol: variable.symbol.clone(),
-            });
-        }
-    }
-    Ok(externs)
-}
-
-/// Whether modules may use a symbol; if not, the livepatch core must be able to find it.
-fn is_exported(
-    tree: &KernelTree,
-    objects: &Objects,
-    exported: &BTreeSet<String>,
-    symbol: &KlpSymbol,
-) -> Result<bool, Error> {
-    let is = symbol.object.is_vmlinux() && exported.contains(&symbol.symbol);
-    if !is {
-        unique(tree, objects, symbol)?;
-    }
-    Ok(is)
-}
-
-/// Where the prototype of a function comes from.
-pub(crate) enum Typed {
-    /// The kernel's BTF.
-    Btf(Prototype),
-    /// The author.
-    Asserted(CPrototype),
-}
-
-impl Typed {
-    fn is_asserted(&self) -> bool {
-        matches!(self, Self::Asserted(_))
-    }
-
-    fn is_variadic(&self) -> bool {
-        match self {
-            Self::Btf(prototype) => prototype.variadic,
-            Self::Asserted(prototype) => prototype.text().contains("..."),
-        }
-    }
-
-    fn c_text(&self, types: &Types) -> String {
-        match self {
-            Self::Btf(prototype) => types.c_prototype(prototype),
-            Self::Asserted(prototype) => prototype.text().to_owned(),
-        }
-    }
-}
-
-/// The prototype of a function: BTF's, and only where BTF has none the author's word.
-///
-/// # Errors
-/// BTF has none, or cannot tell which, and the author says nothing; or the object has no such function.
-pub(crate) fn typed(
-    tree: &KernelTree,
-    objects: &Objects,
-    symbol: &KlpSymbol,
-    asserted: Option<&CPrototype>,
-) -> Result<Typed, Error> {
-    match (prototype(tree, objects, symbol), asserted) {
-        (Ok(prototype), _) => Ok(Typed::Btf(prototype)),
-        (Err(error), None) => Err(error),
-        (Err(_), Some(asserted)) => {
-            unique(tree, objects, symbol)?;
-            Ok(Typed::Asserted(asserted.clone()))
-        }
-    }
-}
-
-/// Asks that the livepatch core will find exactly the symbol that is meant.
-fn unique(tree: &KernelTree, objects: &Objects, symbol: &KlpSymbol) -> Result<(), Error> {
-    let count = objects.symbols(&symbol.object).map_or(0, |symbols| symbols.count(&symbol.symbol));
-    match (symbol.position.0, count) {
-        (_, 0) => Err(refuse(tree, symbol, "there is no such symbol in the object's symbol table")),
-        (0, 1) => Ok(()),
-        (0, several) => Err(refuse(
-            tree,
-            symbol,
-            &format!(
-                "there are {several} symbols of that name; say which with a position from 1 to {several} after a comma"
-            ),
-        )),
-        (position, count) if position as usize <= count => Ok(()),
-        (_, count) => Err(refuse(tree, symbol, &format!("there are only {count} symbols of that name"))),
-    }
 }
 
 /// What holds of this kernel, of the things that a fix asks in `cfg` of its patch.toml.
@@ -485,39 +407,4 @@ pub(crate) fn version(text: &str) -> Option<(u32, u32)> {
 
 fn refuse(tree: &KernelTree, symbol: &KlpSymbol, message: &str) -> Error {
     Error::Symbol { symbol: symbol.to_string(), kernel: tree.id.clone(), message: message.to_owned() }
-}
-
-/// The prototype of a function that fixes replace or call.
-///
-/// # Errors
-/// The kernel's BTF has none, or cannot tell which.
-pub fn prototype(tree: &KernelTree, objects: &Objects, symbol: &KlpSymbol) -> Result<Prototype, Error> {
-    if let Some((_, suffix)) = symbol.symbol.split_once('.') {
-        return Err(refuse(
-            tree,
-            symbol,
-            &format!(
-                "it is a compiler's variant (.{suffix}) of a function, whose arguments are not those of its prototype; replace its callers"
-            ),
-        ));
-    }
-    objects.types().function(&symbol.symbol).map_err(|error| match error {
-        BtfError::NoFunction => refuse(
-            tree,
-            symbol,
-            "there is no such function in the kernel's BTF; it may be inlined everywhere, be in another object, or be spelled differently (where its object has no BTF, give the prototype: { symbol = \"...\", prototype = \"int f(struct x *p)\" })",
-        ),
-        other => refuse(tree, symbol, &other.to_string()),
-    })
-}
-
-/// Names that the kernel exports to modules.
-fn exported_symbols(tree: &KernelTree) -> Result<BTreeSet<String>, Error> {
-    let text = read_text(&tree.symvers())?;
-    let vmlinux = |line: &str| {
-        let mut fields = line.split('\t');
-        let (_crc, name, object) = (fields.next()?, fields.next()?, fields.next()?);
-        (object == klp_format::VMLINUX).then(|| name.to_owned())
-    };
-    Ok(text.lines().filter_map(vmlinux).collect())
 }

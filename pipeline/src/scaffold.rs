@@ -12,7 +12,7 @@ use crate::error::{Error, io_error, make_dir, read_text, write};
 use crate::image::TypeKind;
 use crate::kernel::KernelTree;
 use crate::objects::Objects;
-use crate::project::{Project, is_fix_name, is_rust_name};
+use crate::project::{Project, Target, is_fix_name, is_rust_name, read_fix};
 use crate::resolve;
 
 /// Makes `patches/<name>` and `tests/cases/<name>`: the files that were written.
@@ -35,6 +35,20 @@ pub fn new_fix(
             "a fix's name begins with a small letter and has small letters, digits, `-` and `_` only",
         ));
     }
+    let longest = klp_format::MODULE_NAME_MAX - "kpatch_".len();
+    if name.len() > longest {
+        return Err(wrong(&format!(
+            "the name has {} characters, and the module kpatch_{name} would have more than the kernel's limit of {}; a \
+             fix's name has at most {longest}",
+            name.len(),
+            klp_format::MODULE_NAME_MAX
+        )));
+    }
+    if let Some(other) = project.like(name) {
+        return Err(wrong(&format!(
+            "`{other}` is there already, and a module of either would be called alike; choose another name"
+        )));
+    }
     if fix.exists() || case.exists() {
         return Err(wrong("is there already (or its case under tests/cases); choose another name"));
     }
@@ -43,6 +57,9 @@ pub fn new_fix(
         .tempdir_in(&patches)
         .map_err(io_error("make a directory in", &patches))?;
     fill_in(project, tree, objects, name, symbol, aside.path())?;
+    // What stage 1 refuses is not begun.
+    let made = read_fix(name, &aside.path().join("fix"))?;
+    resolve::resolve(tree, objects, &Target::of_fix(made))?;
     std::fs::rename(aside.path().join("case"), &case).map_err(io_error("make", &case))?;
     std::fs::rename(aside.path().join("fix"), &fix).map_err(io_error("make", &fix))?;
     Ok(vec![fix.join("patch.toml"), fix.join("src/lib.rs"), case.join("case.toml"), case.join("run.sh")])

@@ -7,12 +7,17 @@ mod common;
 
 use std::fs;
 
-use klp_base::events::Silent;
+use klp_base::events::{Event, Recorder, Severity, Silent};
+use klp_format::ObjectName;
 use klp_pipeline::Error;
-use klp_pipeline::build::{Build, Range, Stage};
+use klp_pipeline::build::{Build, Built, Range, Stage};
+use klp_pipeline::image::Symbol;
 use klp_pipeline::objects::Objects;
 use klp_pipeline::project::{Target, read_fix};
-use klp_pipeline::resolve::resolve;
+use klp_pipeline::resolve::{Resolved, resolve};
+
+/// The beginning of a fix that uses something.
+const SHOW: &str = "replace = ['vmlinux:version_proc_show']\n";
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
@@ -51,6 +56,87 @@ fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
             "replace = ['vmlinux:cmdline_proc_show']\nfunctions = ['vmlinux:no_such_function']",
             "no such function",
         ),
+        // BTF has one prototype of a name, whatever stands how often.
+        ("replace = ['vmlinux:start_show,5']", "has 5 functions of that name"),
+        ("replace = [{ symbol = 'vmlinux:start_show,5', as = 'f' }]", "start_show,5 between"),
+        ("replace = ['vmlinux:start_show,9']", "position 9 was asked for, there are 5"),
+        (&format!("{SHOW}functions = ['vmlinux:start_show,1']"), "give its prototype"),
+        (
+            &format!(
+                "{SHOW}functions = [{{ symbol = 'vmlinux:start_show', prototype = 'int start_show(void)' }}]"
+            ),
+            "say which",
+        ),
+        // What BTF knows, nobody else knows better.
+        (
+            "replace = [{ symbol = 'vmlinux:version_proc_show', prototype = 'long version_proc_show(void)' }]",
+            "contradicts BTF, which has `int version_proc_show(struct seq_file *m, void *v)`",
+        ),
+        (
+            &format!("{SHOW}functions = [{{ symbol = 'vmlinux:kfree', prototype = 'void kfree(void *p)' }}]"),
+            "contradicts BTF",
+        ),
+        (
+            "replace = [{ symbol = 'vmlinux:do_idle.cold', as = 'x', prototype = 'void x(void)' }]",
+            "compiler's variant",
+        ),
+        (
+            &format!(
+                "{SHOW}functions = [{{ symbol = 'vmlinux:f.isra.0', as = 'f', prototype = 'void f(void)' }}]"
+            ),
+            "call f itself where the kernel has it",
+        ),
+        // What is no function, no variable, or gone.
+        (
+            &format!(
+                "{SHOW}functions = [{{ symbol = 'vmlinux:saved_command_line', prototype = 'int saved_command_line(void)' }}]"
+            ),
+            "it is no function (kallsyms has it as",
+        ),
+        (
+            &format!(
+                "{SHOW}symbols = [{{ symbol = 'vmlinux:nr_processes', declaration = 'int nr_processes' }}]"
+            ),
+            "it is no variable but code",
+        ),
+        (&format!("{SHOW}functions = ['vmlinux:start_kernel']"), "whose memory is freed afterwards"),
+        (
+            &format!(
+                "{SHOW}symbols = [{{ symbol = 'vmlinux:boot_command_line', declaration = 'char boot_command_line[]' }}]"
+            ),
+            "whose memory is freed afterwards",
+        ),
+        // A variable of each CPU, exported and not.
+        (
+            &format!("{SHOW}symbols = ['vmlinux:kernel_cpustat']"),
+            "macros = [\"void *this_cpu_ptr(void *p)\"]",
+        ),
+        (&format!("{SHOW}symbols = ['vmlinux:tick_cpu_device']"), "it is a per-CPU variable"),
+        (
+            &format!("{SHOW}symbols = [{{ symbol = 'vmlinux:saved_command_line', per_cpu = true }}]"),
+            "it is no per-CPU variable",
+        ),
+        // A module that may be away, and one that may not.
+        (
+            &format!("{SHOW}functions = ['binfmt_misc:bm_status_read']"),
+            "binfmt_misc may be away when the fix runs: the fix changes vmlinux alone",
+        ),
+        (
+            "replace = ['jbd2:jbd2_journal_clear_err']\nfunctions = ['ext4:ext4_fill_super']",
+            "ext4 may be away when the fix runs: the fix changes jbd2 alone",
+        ),
+        // Who has it.
+        (
+            "replace = ['ext4:cmdline_proc_show']",
+            "the kernel itself has it: write \"vmlinux:cmdline_proc_show\"",
+        ),
+        (
+            "replace = ['vmlinux:jbd2_journal_stop']",
+            "module jbd2 exports it: write \"jbd2:jbd2_journal_stop\"",
+        ),
+        ("replace = ['vmlinux:__do_sys_newuname']", "{ syscall = \"newuname\" }"),
+        ("replace = ['vmlinux:sys_newuname']", "{ syscall = \"newuname\" }"),
+        ("replace = ['vmlinux:__x64_sys_no_such_call']", "no such function"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("patch.toml"), format!("description = 'x'\n{text}\n")).unwrap();
@@ -63,6 +149,193 @@ fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
             .to_string();
         assert!(error.contains(expected) && error.contains("debian-6.12"), "{text}: {error}");
     }
+}
+
+/// What a fix of this patch.toml is resolved to.
+fn resolved(text: &str) -> Resolved {
+    let (project, cache, tree) = common::default_kernel();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("patch.toml"), format!("description = 'x'\n{text}\n")).unwrap();
+    let target = Target::of_fix(read_fix("test", dir.path()).unwrap());
+    let objects = Objects::of(&project, &tree, &target.objects(), &cache, &Silent).unwrap();
+    resolve(&tree, &objects, &target).unwrap()
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_name_that_stands_several_times_has_the_authors_prototype() {
+    let prototype = "ssize_t start_show(struct firmware_map_entry *entry, char *buf)";
+    let item = format!("{{ symbol = 'vmlinux:start_show,5', as = 'map_start', prototype = '{prototype}' }}");
+    let replaced = resolved(&format!("replace = [{item}]"));
+    let function = &replaced.functions[0];
+    assert_eq!((function.c_prototype.as_str(), function.asserted), (prototype, true));
+    let called = resolved(&format!("{SHOW}functions = [{item}]"));
+    let function = &called.externs[0];
+    assert_eq!((function.name.as_str(), function.c_declaration.as_str()), ("map_start", prototype));
+    assert!(function.asserted && called.asserted().count() == 1);
+
+    // Data of the same name makes a position necessary, and BTF no less evident.
+    let (project, cache, tree) = common::default_kernel();
+    let objects = Objects::load(&project, &tree, [], &cache, &Silent).unwrap();
+    let symbols = &objects.kernel.symbols;
+    let mixed =
+        symbols.iter().filter(|symbol| symbol.is_code() && symbols.count(symbol.name) > 1).find(|symbol| {
+            let code = symbols.named(symbol.name).iter().filter(|other| other.is_code()).count();
+            let known = |name: &str| objects.kernel.types.function(name).is_ok_and(|found| !found.variadic);
+            code == 1
+                && known(symbol.name)
+                && objects.kernel.traceability(symbol.name, symbol.position).is_traceable()
+        });
+    let mixed = mixed.expect("a function and a variable of one name");
+    let mixed = resolved(&format!("replace = ['vmlinux:{},{}']", mixed.name, mixed.position));
+    assert!(!mixed.functions[0].asserted);
+
+    // The author's word is BTF's.
+    let same = resolved(
+        "replace = [{ symbol = 'vmlinux:version_proc_show', prototype = 'int version_proc_show(struct seq_file *, void *unused)' }]\n\
+         functions = [{ symbol = 'vmlinux:simple_read_from_buffer', prototype = 'ssize_t simple_read_from_buffer(void __user *to, size_t count, loff_t *ppos, const void *from, unsigned long n)' }]",
+    );
+    assert!(!same.functions[0].asserted && !same.externs[0].asserted);
+}
+
+/// Functions of one name in several objects are different functions.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn functions_are_typed_by_the_btf_of_their_own_object() {
+    let (project, cache, tree) = common::default_kernel();
+    let names = ["ext4", "jbd2"].map(|name| ObjectName::new(name).unwrap());
+    let objects = Objects::of(&project, &tree, &names, &cache, &Silent).unwrap();
+    let kernel = Objects::load(&project, &tree, [], &cache, &Silent).unwrap();
+    let vmlinux = ObjectName::new("vmlinux").unwrap();
+    let text = |objects: &Objects, object: &ObjectName, name: &str| {
+        objects.function(object, name).ok().map(|found| objects.types().c_prototype(&found))
+    };
+    let mut differ = 0;
+    for object in &names {
+        let alone = Objects::of(&project, &tree, [object], &cache, &Silent).unwrap();
+        let shared = |symbol: &Symbol<'_>| symbol.is_code() && objects.kernel.symbols.count(symbol.name) > 0;
+        for symbol in objects.symbols(object).unwrap().iter().filter(shared) {
+            let own = text(&objects, object, symbol.name);
+            assert_eq!(own, text(&alone, object, symbol.name), "{object}:{}", symbol.name);
+            let theirs = text(&objects, &vmlinux, symbol.name);
+            assert_eq!(theirs, text(&kernel, &vmlinux, symbol.name), "{}", symbol.name);
+            differ += usize::from(own != theirs);
+        }
+    }
+    assert!(differ > 0, "no name that the kernel and a module have differently");
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn exports_are_imported_with_their_namespace_or_resolved_by_the_livepatch_core() {
+    let found = resolved(&format!(
+        "{SHOW}functions = ['vmlinux:dma_buf_get', 'vmlinux:kfree', 'vmlinux:anon_inode_make_secure_inode']"
+    ));
+    let seen: Vec<_> = found.externs.iter().map(|item| (item.exported, item.namespace.as_deref())).collect();
+    // The last is exported to module kvm alone.
+    assert_eq!(seen, [(true, Some("DMA_BUF")), (true, None), (false, None)]);
+    let imports = klp_pipeline::exports::imports(&found);
+    assert!(imports.contains("[u8; 18] = *b\"import_ns=DMA_BUF\\0\""), "{imports}");
+    // A module that another one needs is there with it.
+    let found = resolved("replace = ['ext4:ext4_fill_super']\nfunctions = ['jbd2:jbd2_journal_clear_err']");
+    assert!(found.needs["ext4"].contains("jbd2") && !found.externs[0].exported);
+}
+
+/// Builds fixes of these names, patch.toml and source, as one module.
+fn build(name: &str, fixes: &[(&str, &str, &str)], to: Stage) -> (Result<Built, Error>, Vec<Event>) {
+    let (project, cache, tree) = common::default_kernel();
+    let parent = common::root().join("build");
+    fs::create_dir_all(&parent).unwrap();
+    let dir = tempfile::tempdir_in(parent).unwrap();
+    let fixes = fixes.iter().map(|(fix, text, source)| {
+        let dir = dir.path().join(fix);
+        fs::create_dir_all(dir.join("src")).unwrap();
+        fs::write(dir.join("patch.toml"), format!("description = 'x'\n{text}\n")).unwrap();
+        fs::write(dir.join("src/lib.rs"), source).unwrap();
+        read_fix(fix, &dir).unwrap()
+    });
+    let fixes: Vec<_> = fixes.collect();
+    let target = Target { name: name.to_owned(), fixes: fixes.clone(), ..Target::of_fix(fixes[0].clone()) };
+    let recorder = Recorder::default();
+    let build = Build { project: &project, tree: &tree, target: &target, cache: &cache, sink: &recorder };
+    let built = build.run(Range { from: None, to });
+    (built, recorder.events())
+}
+
+/// The kernel's private structs share names; in one module a name stands for one of them.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn two_types_of_one_name_are_refused_naming_both_users() {
+    let apart = [
+        ("hotplug", "replace = ['vmlinux:pciehp_check_presence']", ""),
+        ("power", "replace = ['vmlinux:shpchp_handle_power_fault']", ""),
+    ];
+    for one in &apart {
+        build(&format!("one-type-{}", one.0), std::slice::from_ref(one), Stage::Bindings).0.expect(one.1);
+    }
+    let message = build("two-types", &apart, Stage::Bindings).0.unwrap_err().to_string();
+    for part in [
+        "two C types are called `controller`",
+        "376 bytes",
+        "200 bytes",
+        "pciehp_check_presence of `hotplug`",
+        "shpchp_handle_power_fault of `power`",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    let one_fix = [("one", "replace = ['btrfs:walk_up_tree', 'btrfs:walk_log_tree']", "")];
+    let message = build("two-types-of-one", &one_fix, Stage::Bindings).0.unwrap_err().to_string();
+    assert!(message.contains("two C types are called `walk_control`"), "{message}");
+}
+
+/// What a replacement of one object uses of another may be away; of a module that it needs it may not.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn symbols_of_a_module_are_used_only_while_it_is_there() {
+    let source = |object: &str, function: &str, call: &str| {
+        format!(
+            "#![no_std]\nuse klp::prelude::*;\nuse klp::core::callbacks::{{Callbacks, Object}};\npub struct Patch;\n\
+             impl replaced::{object} for Patch {{\n    unsafe extern \"C\" fn {function} {{\n        /* a call */ {call}\n    }}\n}}\n"
+        )
+    };
+    let callbacks = "impl Callbacks<replaced::objects::binfmt_misc> for Patch {\n    fn pre_patch(_: &Object<'_>) -> Result<(), Errno> {\n        CALL\n        Ok(())\n    }\n}\n";
+    let call =
+        "unsafe { bm_status_read(core::ptr::null_mut(), core::ptr::null_mut(), 0, core::ptr::null_mut()) }";
+    let end = "klp::livepatch!(Patch);\n";
+    let show = "version_proc_show(_m: *mut seq_file, _v: *mut c_void) -> c_int";
+    let toml = "replace = ['vmlinux:version_proc_show']\ncallbacks = ['binfmt_misc']\nfunctions = ['binfmt_misc:bm_status_read']";
+
+    let wrong = source("vmlinux", show, &format!("({call}) as c_int")) + &callbacks.replace("CALL", "") + end;
+    let (built, events) = build("module-away", &[("away", toml, &wrong)], Stage::Verify);
+    assert!(matches!(built, Err(Error::Refused { .. })), "{built:?}");
+    let findings: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Finding(finding) if finding.severity == Severity::Error => Some(finding),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(
+        (findings[0].rule, findings[0].subject.as_str()),
+        ("klp-relocation", "binfmt_misc:bm_status_read")
+    );
+    assert!(
+        findings[0].message.starts_with("the replacement of vmlinux:version_proc_show comes to"),
+        "{findings:?}"
+    );
+
+    let right = source("vmlinux", show, "0") + &callbacks.replace("CALL", &format!("let _ = {call};")) + end;
+    build("module-there", &[("there", toml, &right)], Stage::Verify).0.unwrap();
+
+    let needed = source(
+        "ext4",
+        "ext4_fill_super(_sb: *mut super_block, _fc: *mut fs_context) -> c_int",
+        "unsafe { mb_cache_destroy(core::ptr::null_mut()) };\n        0",
+    );
+    let needed = needed.replace("use klp::core::callbacks::{Callbacks, Object};\n", "") + end;
+    let toml = "replace = ['ext4:ext4_fill_super']\nfunctions = ['mbcache:mb_cache_destroy']";
+    build("module-needed", &[("needed", toml, &needed)], Stage::Verify).0.unwrap();
 }
 
 /// Static inline functions that reach what the kernel keeps to itself: stage 4 says what it is and what to do. One whose

@@ -34,6 +34,25 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for file in scaffold::new_fix(&context.project, &tree, &objects, &args.name, &args.replace)? {
         println!("{}", file.display());
     }
-    println!("now: cargo xtask build {0} && cargo xtask qemu-test {0}", args.name);
+    println!("{}", next(&args.name, &args.kernel));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What to type next.
+fn next(name: &str, kernel: &str) -> String {
+    let kernel = if kernel == DEFAULT_KERNEL { String::new() } else { format!(" --kernel {kernel}") };
+    format!("now: cargo xtask build {name}{kernel} && cargo xtask qemu-test {name}{kernel}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_commands_name_a_kernel_that_is_not_the_default() {
+        assert_eq!(next("x", DEFAULT_KERNEL), "now: cargo xtask build x && cargo xtask qemu-test x");
+        let with =
+            "now: cargo xtask build x --kernel debian-6.1 && cargo xtask qemu-test x --kernel debian-6.1";
+        assert_eq!(next("x", "debian-6.1"), with);
+    }
 }

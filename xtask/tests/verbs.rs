@@ -55,6 +55,28 @@ fn every_verb_has_help_with_an_example() {
     }
 }
 
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn new_patch_writes_nothing_where_the_build_would_refuse() {
+    let long = "a".repeat(49);
+    for (name, function, says) in [
+        ("refused-notrace", "vmlinux:klp_ftrace_handler", "it cannot be replaced"),
+        ("refused-several", "vmlinux:start_show,5", "has 5 functions of that name"),
+        ("refused-variadic", "vmlinux:seq_printf", "variable number of arguments"),
+        ("refused-init", "vmlinux:start_kernel", "it cannot be replaced"),
+        (long.as_str(), "vmlinux:cmdline_proc_show", "a fix's name has at most 48"),
+        ("version_kernel", "vmlinux:cmdline_proc_show", "`version-kernel` is there already"),
+        ("demo", "vmlinux:cmdline_proc_show", "`demo` is there already"),
+    ] {
+        let output = xtask(&["new-patch", name, "--replace", function]);
+        let text = output.stderr_text();
+        assert!(!output.status.success() && text.contains(says), "{name}: {text}");
+        for dir in ["patches", "tests/cases"] {
+            assert!(!root().join(dir).join(name).exists(), "{dir}/{name}");
+        }
+    }
+}
+
 /// A guest that panics, one that hangs and one whose test fails.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]

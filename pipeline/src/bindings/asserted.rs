@@ -8,48 +8,27 @@ use klp_format::KlpSymbol;
 use quote::ToTokens;
 use syn::{ForeignItem, Item};
 
-use crate::kernel::Arch;
-use crate::project::Target;
-use crate::resolve::{ExternKind, Resolved};
+use crate::project::CPrototype;
+use crate::resolve::Resolved;
 
 /// The prototypes of one module that are asserted: C text by alias.
 pub(super) struct Asserted(BTreeMap<String, String>);
 
-/// The name that a function's prototype is declared under: a header may declare another function of its own name.
-pub(super) fn alias(symbol: &KlpSymbol) -> String {
-    format!("__klp_asserted_{}", &sha256(symbol.to_string().as_bytes())[..16])
+/// The name that a function's prototype is declared under: a header may declare another function of its own name, and two
+/// fixes may see a function differently.
+pub(super) fn alias(symbol: &KlpSymbol, prototype: &str) -> String {
+    format!("__klp_asserted_{}", &sha256(format!("{symbol} {prototype}").as_bytes())[..16])
 }
 
 impl Asserted {
     /// Those that stage 1 took the author's word for.
-    pub(super) fn of(target: &Target, arch: Arch, resolved: &Resolved) -> Self {
-        let replaced = |symbol: &KlpSymbol| {
-            resolved.functions.iter().any(|function| function.asserted && function.symbol == *symbol)
+    pub(super) fn of(resolved: &Resolved) -> Result<Self, String> {
+        let declare = |(symbol, text): (&KlpSymbol, &str)| {
+            let alias = alias(symbol, text);
+            let declaration = CPrototype::new(text)?.renamed(&alias);
+            Ok((alias, declaration))
         };
-        let called = |symbol: &KlpSymbol| {
-            resolved
-                .externs
-                .iter()
-                .any(|item| item.asserted && item.kind == ExternKind::Function && item.symbol == *symbol)
-        };
-        let mut declared = BTreeMap::new();
-        let mut declare = |symbol: &KlpSymbol, prototype: Option<&crate::project::CPrototype>| {
-            if let Some(prototype) = prototype {
-                declared.insert(alias(symbol), prototype.renamed(&alias(symbol)));
-            }
-        };
-        for fix in &target.fixes {
-            for item in &fix.replace {
-                let symbol = item.symbol_on(arch);
-                if replaced(&symbol) {
-                    declare(&symbol, item.prototype.as_ref());
-                }
-            }
-            for item in fix.functions.iter().filter(|item| called(&item.symbol)) {
-                declare(&item.symbol, item.prototype.as_ref());
-            }
-        }
-        Self(declared)
+        resolved.asserted().map(declare).collect::<Result<_, _>>().map(Self)
     }
 
     /// C declarations of them.

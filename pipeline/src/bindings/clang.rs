@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! bindgen, as a library, on this kernel's headers: only what is asked for, and only the members of what is looked into.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -10,6 +9,7 @@ use klp_base::cache::{Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
 
 use super::render::Needed;
+use super::variables::{Linked, name_links};
 use super::{cflags, constants, trim};
 use crate::error::{Error, read_text, write};
 use crate::image::{BtfError, Types};
@@ -27,8 +27,8 @@ pub(super) struct Request {
     pub(super) inlines: Vec<String>,
     /// Macros that are constants.
     pub(super) constants: Vec<String>,
-    /// Variables, with the name that they are linked under.
-    pub(super) variables: BTreeMap<String, String>,
+    /// Variables.
+    pub(super) variables: Vec<Linked>,
 }
 
 /// What bindgen made.
@@ -97,8 +97,11 @@ pub(super) fn bindings(
     for name in &request.constants {
         key = key.with(name);
     }
-    for (name, link_name) in &request.variables {
-        key = key.with(name).with(link_name);
+    for variable in &request.variables {
+        key = key.with(&variable.c_name).with(&variable.link_name);
+        if variable.name != variable.c_name || variable.per_cpu {
+            key = key.with(format!("as {} {}", variable.name, variable.per_cpu));
+        }
     }
     let entry = cache.entry("bindings", &tree.id, &key, |dir| {
         stage(sink, "bindgen", &tree.id, || {
@@ -161,8 +164,8 @@ fn generate(
     for name in &request.functions {
         builder = builder.allowlist_function(name);
     }
-    for name in request.variables.keys() {
-        builder = builder.allowlist_var(name);
+    for variable in &request.variables {
+        builder = builder.allowlist_var(&variable.c_name);
     }
     for name in &request.constants {
         builder = builder.allowlist_var(format!("{CONSTANT}{name}"));
@@ -209,7 +212,7 @@ fn generate(
     let roots = roots
         .chain(&request.inlines)
         .chain(&named_constants)
-        .chain(request.variables.keys())
+        .chain(request.variables.iter().map(|variable| &variable.c_name))
         .cloned()
         .chain(errnos.map(ToOwned::to_owned))
         .collect();
@@ -280,16 +283,6 @@ fn is_errno(name: &str) -> bool {
     name.len() > 2
         && name.starts_with('E')
         && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
-}
-
-/// Gives variables the name that they are linked under. (bindgen has a callback for it, which it heeds for functions only.)
-fn name_links(mut text: String, variables: &BTreeMap<String, String>) -> String {
-    for (name, link_name) in variables.iter().filter(|(name, link_name)| name != link_name) {
-        for start in [format!("pub static mut {name}:"), format!("pub static {name}:")] {
-            text = text.replace(&start, &format!("#[link_name = \"{link_name}\"]\n    {start}"));
-        }
-    }
-    text
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub(super) fn head(tree: &KernelTree) -> String {
 pub(super) fn named(request: &Request, externs: &[Extern]) -> String {
     let needed = &request.needed;
     let types = needed.full.keys().chain(needed.opaque.keys()).chain(needed.names.keys());
-    let functions = externs.iter().map(|item| &item.symbol.symbol).chain(&request.inlines);
+    let functions = externs.iter().map(|item| &item.name).chain(&request.inlines);
     let names: BTreeSet<&str> =
         types.chain(functions).chain(&request.constants).map(String::as_str).collect();
     let names: Vec<&str> = names.into_iter().collect();

@@ -13,7 +13,9 @@ mod kernel_crate;
 mod own;
 mod parameters;
 pub(crate) mod render;
+mod same;
 mod trim;
+mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -31,7 +33,7 @@ use crate::error::Error;
 use crate::image::{BtfError, TypeId, TypeKind, Types};
 use crate::kernel::KernelTree;
 use crate::objects::Objects;
-use crate::project::{Fix, Language, Target, objects_of};
+use crate::project::{Fix, Header, Language, Target, objects_of};
 use crate::resolve::{self, Extern, ExternKind, Resolved};
 
 /// Headers that every fix gets.
@@ -97,11 +99,13 @@ pub fn generate(
     sink: &dyn Sink,
 ) -> Result<Sources, Error> {
     let mut renderer = Renderer::new(objects.types());
-    for name in STRUCTS
-        .iter()
-        .map(|name| (*name).to_owned())
-        .chain(target.fixes.iter().flat_map(|fix| fix.types.clone()))
-    {
+    let of_klp = STRUCTS.iter().map(|name| ("crate klp".to_owned(), (*name).to_owned()));
+    let of_fix = |fix: &Fix| {
+        let user = format!("`types` of `{}`", fix.name);
+        fix.types.iter().map(move |name| (user.clone(), name.clone())).collect::<Vec<_>>()
+    };
+    for (user, name) in of_klp.chain(target.fixes.iter().flat_map(of_fix)) {
+        renderer.wants_for(user);
         want_by_name(objects.types(), &mut renderer, &name, tree)?;
     }
     let mut replaced = Vec::new();
@@ -116,7 +120,8 @@ pub fn generate(
         needed.opaque.insert("module".to_owned(), module.first().copied());
         needed.full.remove("module");
     }
-    let asserted = asserted::Asserted::of(target, tree.arch, resolved);
+    let asserted = asserted::Asserted::of(resolved)
+        .map_err(|message| Error::Bindings { kernel: tree.id.clone(), message })?;
 
     let mut request = clang::Request {
         headers: format!("{}{}", header_text(target), asserted.declarations()),
@@ -127,12 +132,7 @@ pub fn generate(
             let own = CONSTANTS.iter().map(|name| (*name).to_owned());
             own.chain(all_of(target, |fix| &fix.constants)).collect::<BTreeSet<_>>().into_iter().collect()
         },
-        variables: resolved
-            .externs
-            .iter()
-            .filter(|item| item.kind == ExternKind::Variable)
-            .map(|item| (item.symbol.symbol.clone(), item.link_name()))
-            .collect(),
+        variables: variables::linked(target, resolved),
     };
     let clang::Made { rust: mut generated, shims } =
         clang::bindings(tree, objects.types(), &request, cache, sink)?;
@@ -145,7 +145,11 @@ pub fn generate(
     let externs = fill_in(externs);
     let replaced: Vec<_> = replaced.into_iter().map(|(fix, text)| (fix, fill_in(text))).collect();
     for item in resolved.externs.iter().filter(|item| item.kind == ExternKind::Variable) {
-        if !generated.contains(&format!("static mut {}:", item.symbol.symbol)) {
+        // What is const in C is no `mut` in Rust.
+        if !["static mut ", "static "]
+            .iter()
+            .any(|start| generated.contains(&format!("{start}{}:", item.name)))
+        {
             return Err(Error::Symbol {
                 symbol: item.symbol.to_string(),
                 kernel: tree.id.clone(),
@@ -161,7 +165,7 @@ pub fn generate(
     let mut bindings = match &kernel {
         None => crate_head(tree),
         Some(kernel) => {
-            let variables: BTreeSet<String> = request.variables.keys().cloned().collect();
+            let variables: BTreeSet<String> = rust_names(&request.variables);
             generated = kernel.rest_of(&generated, &variables, tree)?;
             kernel_crate::head(tree)
         }
@@ -188,7 +192,7 @@ pub fn generate(
         bindings.push_str(&kernel_crate::named(&request, &resolved.externs));
     }
     // Only where it must: what is parsed and written anew loses its plain comments.
-    let variables: BTreeSet<String> = request.variables.into_keys().collect();
+    let variables: BTreeSet<String> = rust_names(&request.variables);
     let unlike = |text: String| {
         if !variables.iter().any(|name| parameters::may_be_called(&text, name)) {
             return Ok(text);
@@ -278,16 +282,19 @@ fn all_of(target: &Target, names: impl Fn(&Fix) -> &Vec<String>) -> Vec<String> 
         .collect()
 }
 
+fn rust_names(variables: &[variables::Linked]) -> BTreeSet<String> {
+    variables.iter().map(|variable| variable.name.clone()).collect()
+}
+
 fn header_text(target: &Target) -> String {
-    let extra = target.fixes.iter().flat_map(|fix| fix.headers.iter().map(String::as_str));
+    let usual = HEADERS.map(|header| Header::Kernel(header.to_owned()));
+    let extra = target.fixes.iter().flat_map(|fix| fix.headers.iter().cloned());
     let mut seen = BTreeSet::new();
-    let includes = HEADERS.into_iter().chain(extra).filter(|header| seen.insert(*header));
-    let includes = includes.map(|header| format!("#include <{header}>\n"));
-    let variables = target.fixes.iter().flat_map(|fix| &fix.symbols);
-    let declarations = variables.filter_map(|variable| variable.declaration.as_ref());
+    let includes = usual.into_iter().chain(extra).map(|header| header.text());
+    let includes = includes.filter(move |text| seen.insert(text.clone()));
     let macros = target.fixes.iter().flat_map(|fix| &fix.macros).collect::<BTreeSet<_>>().into_iter();
     includes
-        .chain(declarations.map(|text| format!("extern {text};\n")))
+        .chain(variables::declarations(target))
         .chain(macros.map(|item| {
             let arguments = item.parameters().unwrap_or_default().join(", ");
             let head = item.renamed(&format!("{MACRO}{}", item.name()));
@@ -313,7 +320,8 @@ fn want_by_name(
     tree: &KernelTree,
 ) -> Result<(), Error> {
     let failed = |message: String| Error::Bindings { kernel: tree.id.clone(), message };
-    let found = types.composites(name).map_err(|error| failed(error.to_string()))?;
+    let found = types.composites(name).and_then(|found| same::distinct(types, &found));
+    let found = found.map_err(|error| failed(error.to_string()))?;
     match found.as_slice() {
         [id] => renderer.want(*id).map_err(|error| failed(error.to_string())),
         [] => Err(failed(format!("there is no struct or union `{name}`; check `types` in patch.toml"))),
@@ -372,9 +380,10 @@ fn traits(
             resolved.functions.iter().filter(|item| item.fix == fix.name && item.symbol.object == object)
         {
             let signature = if function.asserted {
-                format!("@{}@", asserted::alias(&function.symbol))
+                format!("@{}@", asserted::alias(&function.symbol, &function.c_prototype))
             } else {
                 let prototype = resolve::prototype(tree, objects, &function.symbol)?;
+                renderer.wants_for(format!("{} of `{}`", function.symbol, fix.name));
                 renderer.signature(&prototype).map_err(failed(tree))?
             };
             let _ = writeln!(
@@ -405,9 +414,10 @@ fn externs(
     let functions = resolved.externs.iter().filter(|item| item.kind == ExternKind::Function);
     for item in functions.filter(|item| !own::is_shared(item)) {
         let signature = if item.asserted {
-            format!("@{}@", asserted::alias(&item.symbol))
+            format!("@{}@", asserted::alias(&item.symbol, &item.c_declaration))
         } else {
             let prototype = resolve::prototype(tree, objects, &item.symbol)?;
+            renderer.wants_for(format!("the called {}", item.symbol));
             renderer.signature(&prototype).map_err(failed(tree))?
         };
         let _ = writeln!(text, "    /// {}", describe(item));
@@ -415,7 +425,7 @@ fn externs(
             text,
             "    #[link_name = \"{}\"]\n    pub fn {}{signature};",
             item.link_name(),
-            item.symbol.symbol
+            item.name
         );
     }
     text.push_str("}\n");

@@ -9,13 +9,13 @@ use crate::resolve::{Extern, ExternKind};
 
 /// Whether a fix calls a function that crate `klp` calls too, so that the header's declaration is that of both.
 pub(super) fn is_shared(item: &Extern) -> bool {
-    item.exported && FUNCTIONS.contains(&item.symbol.symbol.as_str())
+    item.exported && item.name == item.symbol.symbol && FUNCTIONS.contains(&item.name.as_str())
 }
 
 /// Names of the functions that fixes call and that crate `klp` does not.
 pub(super) fn others(externs: &[Extern]) -> BTreeSet<&str> {
     let functions = externs.iter().filter(|item| item.kind == ExternKind::Function && !is_shared(item));
-    functions.map(|item| item.symbol.symbol.as_str()).collect()
+    functions.map(|item| item.name.as_str()).collect()
 }
 
 /// Module `own`, as text. Where fixes call another function of such a name (`others`), the declaration in `generated` gets a

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use klp_format::ObjectName;
 
+use super::same::Names;
 use crate::image::{BtfError, Prototype, TypeId, TypeKind, Types};
 
 /// What the rendered text refers to by name.
@@ -24,16 +25,29 @@ pub(crate) struct Renderer<'a> {
     needed: Needed,
     /// Names that are defined already, once that is known: other typedefs are then seen through.
     defined: Option<BTreeSet<String>>,
+    /// Which type each name stands for.
+    taken: Names,
+    /// What the types are needed for, as messages say it.
+    user: String,
 }
 
 impl<'a> Renderer<'a> {
     pub(crate) fn new(types: &'a Types) -> Self {
-        Self { types, needed: Needed::default(), defined: None }
+        Self { types, needed: Needed::default(), defined: None, taken: Names::default(), user: String::new() }
     }
 
     /// The same, for text beside which only `defined` names exist: other typedefs are seen through.
     pub(crate) fn beside(types: &'a Types, defined: BTreeSet<String>) -> Self {
-        Self { types, needed: Needed::default(), defined: Some(defined) }
+        Self { defined: Some(defined), ..Self::new(types) }
+    }
+
+    /// Says what the types are needed for that are wanted from now on.
+    pub(crate) fn wants_for(&mut self, user: String) {
+        self.user = user;
+    }
+
+    fn take(&mut self, name: &str, id: TypeId, full: bool) -> Result<(), BtfError> {
+        self.taken.take(self.types, name, id, full, &self.user)
     }
 
     /// What was needed so far.
@@ -103,10 +117,11 @@ impl<'a> Renderer<'a> {
         match self.types.kind(id)? {
             TypeKind::Composite { name, members, .. } => {
                 // A struct without a tag goes by the name of its typedef, if it has one.
-                if let Some(name) = name.or(typedef)
-                    && self.needed.full.insert(name, id).is_some()
-                {
-                    return Ok(());
+                if let Some(name) = name.or(typedef) {
+                    self.take(&name, id, true)?;
+                    if self.needed.full.insert(name, id).is_some() {
+                        return Ok(());
+                    }
                 }
                 for member in members {
                     self.want(member.type_id)?;
@@ -143,6 +158,7 @@ impl<'a> Renderer<'a> {
         let id = self.types.bare(id)?;
         match self.types.kind(id)? {
             TypeKind::Composite { name: Some(name), .. } => {
+                self.take(&name, id, false)?;
                 self.needed.opaque.insert(name, Some(id));
                 Ok(())
             }
@@ -187,6 +203,7 @@ impl<'a> Renderer<'a> {
                         TypeKind::Composite { .. } => self.want(id)?,
                         _ => self.point_at(target)?,
                     }
+                    self.take(&name, id, true)?;
                     self.needed.names.insert(name.clone(), id);
                     name
                 }
@@ -201,6 +218,7 @@ impl<'a> Renderer<'a> {
                 None => format!("[u8; {size}]"),
             },
             TypeKind::Enum { name: Some(name), .. } => {
+                self.take(&name, id, true)?;
                 self.needed.names.insert(name.clone(), id);
                 name
             }
@@ -226,6 +244,7 @@ impl<'a> Renderer<'a> {
         match self.types.kind(bare)? {
             TypeKind::Function(prototype) => return self.function_pointer(&prototype),
             TypeKind::Composite { name: Some(name), .. } => {
+                self.take(&name, bare, false)?;
                 self.needed.opaque.insert(name, Some(bare));
             }
             TypeKind::Composite { name: None, .. }

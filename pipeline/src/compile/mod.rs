@@ -18,7 +18,8 @@ use klp_base::process::Cmd;
 
 pub use self::rustc::Rustc;
 use self::rustc::{Crate, Job};
-use crate::error::{Error, io_error, make_dir, read, read_text, write};
+use crate::error::{Error, io_error, make_dir, read, write};
+use crate::exports;
 use crate::ftrace::Sites;
 use crate::kernel::KernelTree;
 use crate::project::{Language, Project, Target};
@@ -134,8 +135,8 @@ pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) 
 
 /// Refuses floating point and the like, at the author's line.
 fn refuse_routines(inputs: &Inputs<'_>, object: &Path) -> Result<(), Error> {
-    let exports = read_text(&inputs.tree.symvers())?;
-    let exported = |name: &str| exports.contains(&format!("\t{name}\t"));
+    let exports = exports::of(inputs.tree)?;
+    let exported = |name: &str| exports.contains_key(name);
     let calls = soft_float::calls(&read(object)?, exported)
         .map_err(|message| Error::Intermediate { file: object.to_owned(), message })?;
     if calls.is_empty() {

@@ -9,9 +9,10 @@ use std::path::Path;
 use super::entries;
 use crate::bindings::object_in_rust;
 use crate::error::Error;
+use crate::exports;
 use crate::kernel::KernelTree;
 use crate::manifest;
-use crate::project::{Project, Target, objects_of};
+use crate::project::{Project, Target, objects_in_tables};
 use crate::resolve::Resolved;
 
 /// Source of the root crate of a module.
@@ -28,6 +29,7 @@ pub(super) fn source(
     let names = entries::names(&resolved.functions);
     let mut text = tables(target, resolved, &names);
     text.push_str(&shared_shadows(target));
+    text.push_str(&exports::imports(resolved));
     for fix in &target.fixes {
         text.push_str(&entries::source(fix, resolved, &names, sources)?);
     }
@@ -58,7 +60,7 @@ fn tables(target: &Target, resolved: &Resolved, names: &[String]) -> String {
         let _ = write!(text, "fix_{}::__Patch, ", fix.crate_name());
     }
     text.push_str("],\n    objects: [\n");
-    for object in objects_of(&target.fixes) {
+    for object in objects_in_tables(&target.fixes) {
         let in_rust = object_in_rust(&object);
         let name = if object.is_vmlinux() { "None".to_owned() } else { format!("Some(c\"{object}\")") };
         let callbacks = target.fixes.iter().rev().filter(|fix| fix.callbacks.contains(&object));
@@ -174,6 +176,7 @@ mod tests {
             callbacks: Vec::new(),
             states: Vec::new(),
             replace: true,
+            needs: BTreeMap::new(),
             externs: Vec::new(),
             cfg: Vec::new(),
             vermagic: String::new(),

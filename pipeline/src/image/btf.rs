@@ -22,6 +22,9 @@ pub enum BtfError {
     /// There are several with different prototypes.
     #[error("its BTF knows {0} functions of that name, and cannot tell which one is meant")]
     Ambiguous(usize),
+    /// Two different types of one name are wanted; the text says which.
+    #[error("{0}")]
+    Clash(String),
 }
 
 impl From<btf_rs::Error> for BtfError {
@@ -252,11 +255,37 @@ impl Types {
     /// # Errors
     /// There is none, or there are several with different prototypes.
     pub fn function(&self, name: &str) -> Result<Prototype, BtfError> {
-        let mut functions = self.named(name, |item| matches!(item, Type::Func(_)))?;
+        let mut functions = self.functions(name)?;
         let own = self.views().next().map_or(0, View::own);
         if own > 0 && functions.iter().any(|id| *id >= own) {
             functions.retain(|id| *id >= own);
         }
+        self.only_prototype(name, functions)
+    }
+
+    /// The prototype of a function of one object: the kernel's where `module` is none, else of the module that was the first
+    /// (0), second (1), ... to bring types.
+    ///
+    /// # Errors
+    /// The object has none of that name, or several with different prototypes.
+    pub fn function_of(&self, module: Option<u32>, name: &str) -> Result<Prototype, BtfError> {
+        let own = self.views().next().map_or(0, View::own);
+        let number = |id: TypeId| id >> MODULE_SHIFT;
+        let of_kernel = |id: TypeId| number(id) == 0 && (own == 0 || id < own);
+        let mut functions = self.functions(name)?;
+        functions.retain(|id| match module {
+            None => of_kernel(*id),
+            Some(module) => number(*id) == module && !of_kernel(*id),
+        });
+        self.only_prototype(name, functions)
+    }
+
+    fn functions(&self, name: &str) -> Result<Vec<TypeId>, BtfError> {
+        self.named(name, |item| matches!(item, Type::Func(_)))
+    }
+
+    /// The prototype that all of these functions have.
+    fn only_prototype(&self, name: &str, functions: Vec<TypeId>) -> Result<Prototype, BtfError> {
         let mut found: Vec<Prototype> = Vec::new();
         for id in functions {
             let (view, id) = self.view(id)?;

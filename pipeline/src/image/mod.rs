@@ -77,6 +77,19 @@ impl<'a> Parsed<'a> {
     }
 }
 
+/// Where a symbol lies in its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Area {
+    /// In code that stays.
+    Code,
+    /// In data that stays.
+    Data,
+    /// In code or data of the object's start, whose memory is freed.
+    Init,
+    /// In the template that each CPU has a copy of: its address is an offset.
+    PerCpu,
+}
+
 /// A kernel's image, read.
 pub struct KernelImage {
     /// Its types and prototypes.
@@ -102,6 +115,24 @@ impl KernelImage {
             })
         })?;
         read_index(&entry)
+    }
+
+    /// Where a symbol lies. None where there is none of that name, or several and `position` chooses none of them.
+    pub fn area(&self, name: &str, position: SymbolPosition) -> Option<Area> {
+        let (_, symbol) = trace::choose(&self.symbols, name, position).ok()?;
+        let between = |start: &str, end: &str| {
+            let marks = self.symbols.mark(start).ok().zip(self.symbols.mark(end).ok());
+            marks.is_some_and(|(start, end)| (start..end).contains(&symbol.address))
+        };
+        Some(if !symbol.is_code() && between("__per_cpu_start", "__per_cpu_end") {
+            Area::PerCpu
+        } else if between("__init_begin", "__init_end") {
+            Area::Init
+        } else if symbol.is_code() {
+            Area::Code
+        } else {
+            Area::Data
+        })
     }
 
     /// Whether ftrace, and with it a live patch, can reach a function. `position` chooses among several symbols of that

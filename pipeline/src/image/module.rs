@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use klp_format::{ModuleName, SymbolPosition};
 use klp_module::{Binding, Module, Section, SymbolSection};
 
-use super::KernelImage;
 use super::btf::Types;
 use super::error::ImageError;
 use super::symbols::{Builder, Symbol, Symbols};
 use super::trace::{BEFORE, NotTraceable, Traceability, choose, reason_of_name};
 use super::unpack::Format;
+use super::{Area, KernelImage};
 
 /// The most that a compressed module may unpack to.
 const LIMIT: usize = 1 << 28;
@@ -35,6 +35,8 @@ pub struct ModuleImage {
     /// Its symbols in the order in which the kernel goes through them: that of the file, without those of sections that are
     /// not loaded. Addresses are offsets in sections.
     pub symbols: Symbols,
+    /// The modules that it needs (`depends` in its `.modinfo`).
+    pub needs: Vec<ModuleName>,
     /// For each symbol its section.
     sections: Vec<usize>,
     /// The places that ftrace can reach: section and offset.
@@ -42,6 +44,8 @@ pub struct ModuleImage {
     /// Sections whose memory is freed when the module has started, and those where nothing may be traced.
     init: BTreeSet<usize>,
     noinstr: BTreeSet<usize>,
+    /// Sections of which each CPU has a copy.
+    per_cpu: BTreeSet<usize>,
 }
 
 /// The bytes of a module's file, unpacked where they are compressed (`.ko.xz`, `.ko.zst`, `.ko.gz`).
@@ -88,7 +92,11 @@ impl ModuleImage {
                 .map(|section| section.index)
                 .collect()
         };
+        let needs = module.modinfo_value("depends").unwrap_or_default();
+        let needs = needs.split(',').filter(|name| !name.is_empty()).map(ModuleName::sanitized);
+        let needs = needs.collect::<Result<_, _>>().map_err(|error| damaged(&error))?;
         Ok(Self {
+            needs,
             name: module.name().map_err(|error| damaged(&error))?,
             types: types.transpose().map_err(|error| damaged(&error))?,
             symbols: builder.finish()?,
@@ -96,6 +104,7 @@ impl ModuleImage {
             entries: entries(&module),
             init: of(|name| name.starts_with(".init")),
             noinstr: of(|name| name.starts_with(".noinstr") || name.starts_with(".entry")),
+            per_cpu: of(|name| name.starts_with(".data..percpu")),
         })
     }
 
@@ -114,6 +123,21 @@ impl ModuleImage {
             Ok(None) => Traceability::Traceable,
             Ok(Some(reason)) | Err(reason) => Traceability::Not(reason),
         }
+    }
+
+    /// Where a symbol of the module lies; `position` as for [`Self::traceability`].
+    pub fn area(&self, name: &str, position: SymbolPosition) -> Option<Area> {
+        let (number, symbol) = choose(&self.symbols, name, position).ok()?;
+        let section = self.sections.get(number)?;
+        Some(if self.per_cpu.contains(section) {
+            Area::PerCpu
+        } else if self.init.contains(section) {
+            Area::Init
+        } else if symbol.is_code() {
+            Area::Code
+        } else {
+            Area::Data
+        })
     }
 
     fn reason_against(&self, symbol: &Symbol<'_>, section: usize) -> Option<NotTraceable> {

@@ -79,6 +79,23 @@ impl Symbols {
         rest.get(..length).unwrap_or_default()
     }
 
+    /// Names of the symbols right before and behind one of a name: those of the same source file, mostly. Padding and the
+    /// compiler's variants are passed over.
+    pub fn beside(&self, position: SymbolPosition, name: &str) -> (Option<&str>, Option<&str>) {
+        let numbers = self.numbers_of(name);
+        let Some(at) = numbers.get((position.0 as usize).wrapping_sub(1)) else { return (None, None) };
+        let telling = |number: &usize| {
+            let symbol = self.get(*number);
+            symbol.is_some_and(|symbol| {
+                symbol.name != name && !symbol.is_padding() && !symbol.name.contains('.')
+            })
+        };
+        let at = *at as usize;
+        let before = (0..at).rev().find(telling).map(|number| self.name(number));
+        let after = (at + 1..self.len()).find(telling).map(|number| self.name(number));
+        (before, after)
+    }
+
     /// How many symbols have this name; the livepatch core asks for a position where it is more than one.
     pub fn count(&self, name: &str) -> usize {
         self.numbers_of(name).len()

@@ -3,10 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use klp_format::{KlpSymbol, NameError, ObjectName, SymbolPosition};
+use klp_format::{KlpSymbol, ObjectName};
 use serde::Deserialize;
 
-use super::parse_toml;
+use super::entries::{CalledTable, Entry, ReplaceTable, VariableTable, called, replaced, variable};
+use super::headers::{Header, header};
+use super::{CPrototype, names, parse_toml};
 use crate::bindings::render::is_rust_keyword;
 use crate::error::Error;
 use crate::kernel::Arch;
@@ -32,8 +34,8 @@ pub struct Fix {
     pub states: Vec<State>,
     /// Ids of its shadow variables that other fixes of a module use too.
     pub shadows: Vec<u64>,
-    /// C headers that the bindings take in beside the usual ones, as in `#include <...>`.
-    pub headers: Vec<String>,
+    /// C headers that the bindings take in beside the usual ones.
+    pub headers: Vec<Header>,
     /// C types that the fix looks into, beside those that the prototypes name.
     pub types: Vec<String>,
     /// Kernel functions that it calls.
@@ -147,76 +149,10 @@ impl Replaced {
 pub struct Called {
     /// Which.
     pub symbol: KlpSymbol,
+    /// Its name in Rust.
+    pub name: String,
     /// The author's word for its prototype, where BTF has none.
     pub prototype: Option<CPrototype>,
-}
-
-/// A prototype in C, as an author writes it: `long f(const struct pt_regs *regs)`.
-///
-/// # Invariants
-/// The text is one line without a semicolon, and names the function right before its first parenthesis.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CPrototype {
-    text: String,
-    name: String,
-}
-
-impl CPrototype {
-    /// Reads one.
-    ///
-    /// # Errors
-    /// The text does not look like a prototype.
-    pub fn new(text: &str) -> Result<Self, String> {
-        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let wrong = || {
-            format!(
-                "`{text}` is no prototype; write it without `extern` and `;`, as \"long f(const struct pt_regs *regs)\""
-            )
-        };
-        let good = text.chars().all(|c| word(c) || " *()[],.".contains(c)) && text.ends_with(')');
-        let (before, _) = text.split_once('(').filter(|_| good).ok_or_else(wrong)?;
-        let start = before.rfind(|c: char| !word(c)).ok_or_else(wrong)? + 1;
-        let name = before.get(start..).filter(|name| is_rust_name(name)).ok_or_else(wrong)?;
-        Ok(Self { text: text.to_owned(), name: name.to_owned() })
-    }
-
-    /// Name of the function.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The prototype.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The same for a function of another name.
-    pub fn renamed(&self, name: &str) -> String {
-        self.text.replacen(&format!("{}(", self.name), &format!("{name}("), 1)
-    }
-
-    /// Names of its parameters; none where one has no name, or where it returns nothing that could be passed on.
-    pub fn parameters(&self) -> Option<Vec<&str>> {
-        let inside = self.text.split_once('(')?.1.strip_suffix(')')?;
-        if inside.trim() == "void" || inside.trim().is_empty() {
-            return Some(Vec::new());
-        }
-        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let name = |parameter: &'_ str| {
-            let parameter = parameter.trim();
-            let start = parameter.rfind(|c: char| !word(c))? + 1;
-            parameter.get(start..).filter(|name| is_rust_name(name)).map(str::len)
-        };
-        inside
-            .split(',')
-            .map(|part| {
-                name(part).map(|length| {
-                    let part = part.trim();
-                    &part[part.len() - length..]
-                })
-            })
-            .collect()
-    }
 }
 
 /// A system state that a fix supports.
@@ -236,8 +172,14 @@ pub struct State {
 pub struct Variable {
     /// Which.
     pub symbol: KlpSymbol,
+    /// Its name in Rust.
+    pub name: String,
     /// How C declares it, where no header does (most static variables): the author's word, which BTF cannot check.
     pub declaration: Option<String>,
+    /// The name that it is declared by in C.
+    pub declared_as: String,
+    /// Whether each CPU has its own, so that its address is an offset.
+    pub per_cpu: bool,
 }
 
 #[derive(Deserialize)]
@@ -247,7 +189,7 @@ struct FixFile {
     #[serde(default)]
     stacked: bool,
     #[serde(default)]
-    replace: Vec<ReplaceEntry>,
+    replace: Vec<Entry<ReplaceTable>>,
     #[serde(default)]
     callbacks: Vec<String>,
     #[serde(default)]
@@ -261,9 +203,9 @@ struct FixFile {
     #[serde(default)]
     types: Vec<String>,
     #[serde(default)]
-    functions: Vec<CalledEntry>,
+    functions: Vec<Entry<CalledTable>>,
     #[serde(default)]
-    symbols: Vec<VariableEntry>,
+    symbols: Vec<Entry<VariableTable>>,
     #[serde(default)]
     inlines: Vec<String>,
     #[serde(default)]
@@ -276,45 +218,6 @@ struct FixFile {
     language: Language,
     #[serde(default)]
     cves: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum ReplaceEntry {
-    Plain(String),
-    Named(NamedEntry),
-    Syscall(SyscallEntry),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NamedEntry {
-    symbol: String,
-    #[serde(rename = "as")]
-    method: Option<String>,
-    prototype: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SyscallEntry {
-    syscall: String,
-    #[serde(rename = "as")]
-    method: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum CalledEntry {
-    Plain(String),
-    Asserted { symbol: String, prototype: String },
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum VariableEntry {
-    Plain(String),
-    Declared { symbol: String, declaration: String },
 }
 
 /// Reads `patch.toml` of the fix in `dir`.
@@ -397,7 +300,8 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
             return Err(wrong(key, format!("`{name}`: {why}")));
         }
     }
-    Ok(Fix {
+    let headers = parsed.headers.iter().map(|text| header(name, dir, text)).collect::<Result<_, _>>();
+    let fix = Fix {
         name: name.to_owned(),
         dir: dir.to_owned(),
         description: parsed.description,
@@ -407,7 +311,7 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
         exit: parsed.exit,
         states: parsed.states,
         shadows: parsed.shadows,
-        headers: parsed.headers,
+        headers: headers.map_err(|message| wrong("headers", message))?,
         types: parsed.types,
         functions,
         symbols: variables,
@@ -417,7 +321,11 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
         cfg: parsed.cfg,
         language: parsed.language,
         cves: parsed.cves,
-    })
+    };
+    match names::clash(std::slice::from_ref(&fix)) {
+        Some(message) => Err(Error::Config { file, message }),
+        None => Ok(fix),
+    }
 }
 
 /// Whether a text is a CVE's name: a year, and a number of at least four digits.
@@ -432,60 +340,6 @@ fn is_cve(text: &str) -> bool {
 pub(crate) fn is_fix_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
-}
-
-fn replaced(entry: ReplaceEntry) -> Result<Replaced, String> {
-    let (text, method, prototype) = match entry {
-        ReplaceEntry::Plain(text) => (text, None, None),
-        ReplaceEntry::Named(entry) => (entry.symbol, entry.method, entry.prototype),
-        ReplaceEntry::Syscall(entry) => return syscall(&entry),
-    };
-    let symbol: KlpSymbol = text.parse().map_err(|error: NameError| error.to_string())?;
-    let method = method.unwrap_or_else(|| symbol.symbol.clone());
-    if !is_rust_name(&method) {
-        return Err(format!("`{method}` is no Rust name; write {{ symbol = \"{symbol}\", as = \"...\" }}"));
-    }
-    let prototype = prototype.map(|text| asserted(&text, &[&symbol.symbol, &method])).transpose()?;
-    Ok(Replaced { symbol, method, syscall: false, prototype })
-}
-
-/// The wrapper of a system call: `{ syscall = "getpid" }`.
-fn syscall(entry: &SyscallEntry) -> Result<Replaced, String> {
-    let name = &entry.syscall;
-    if !is_rust_name(name) || name.starts_with("sys_") || name.starts_with("__") {
-        return Err(format!(
-            "`{name}`: write the system call as in its manual page, as syscall = \"getpid\""
-        ));
-    }
-    let symbol = format!("sys_{name}");
-    let object = ObjectName::new(klp_format::VMLINUX).map_err(|error| error.to_string())?;
-    let method = entry.method.clone().unwrap_or_else(|| symbol.clone());
-    if !is_rust_name(&method) {
-        return Err(format!("`{method}` is no Rust name"));
-    }
-    // What the wrappers of all architectures with wrappers have; BTF has some of them, not all.
-    let prototype = CPrototype::new(&format!("long {symbol}(const struct pt_regs *regs)"))?;
-    let symbol = KlpSymbol::new(object, &symbol, SymbolPosition(0)).map_err(|error| error.to_string())?;
-    Ok(Replaced { symbol, method, syscall: true, prototype: Some(prototype) })
-}
-
-fn called(entry: CalledEntry) -> Result<Called, String> {
-    let (text, prototype) = match entry {
-        CalledEntry::Plain(text) => (text, None),
-        CalledEntry::Asserted { symbol, prototype } => (symbol, Some(prototype)),
-    };
-    let symbol: KlpSymbol = text.parse().map_err(|error: NameError| error.to_string())?;
-    let prototype = prototype.map(|text| asserted(&text, &[&symbol.symbol])).transpose()?;
-    Ok(Called { symbol, prototype })
-}
-
-/// A prototype that is the author's word, of a function of one of these names.
-fn asserted(text: &str, names: &[&str]) -> Result<CPrototype, String> {
-    let prototype = CPrototype::new(text)?;
-    if names.contains(&prototype.name()) {
-        return Ok(prototype);
-    }
-    Err(format!("the prototype `{text}` is of `{}`, not of `{}`", prototype.name(), names.join("` or `")))
 }
 
 /// Why a name that stands for code which the kernel rewrites while it runs cannot be used, and what to do instead.
@@ -506,29 +360,6 @@ fn repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
     items.iter().enumerate().find(|(at, item)| items[..*at].contains(item)).map(|(_, item)| item)
 }
 
-fn variable(entry: VariableEntry) -> Result<Variable, String> {
-    let (text, declaration) = match entry {
-        VariableEntry::Plain(text) => (text, None),
-        VariableEntry::Declared { symbol, declaration } => (symbol, Some(declaration)),
-    };
-    let symbol: KlpSymbol = text.parse().map_err(|error: NameError| error.to_string())?;
-    match &declaration {
-        Some(text) if !declares(text, &symbol.symbol) => Err(format!(
-            "`{text}` does not declare {symbol}; write C's declaration without `extern` and `;`, as \"struct mutex {}\"",
-            symbol.symbol
-        )),
-        _ => Ok(Variable { symbol, declaration }),
-    }
-}
-
-/// Whether a text can stand between `extern` and `;` to declare a variable of this name.
-fn declares(declaration: &str, name: &str) -> bool {
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    declaration.chars().all(|c| word(c) || " *()[],".contains(c))
-        && !declaration.starts_with("extern")
-        && declaration.split(|c| !word(c)).any(|part| part == name)
-}
-
 pub(crate) fn is_rust_name(text: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     !text.is_empty()
@@ -537,6 +368,30 @@ pub(crate) fn is_rust_name(text: &str) -> bool {
         && text.chars().all(word)
         && !["self", "Self", "super", "crate"].contains(&text)
         && !is_rust_keyword(text)
+}
+
+/// The modules whose functions or variables fixes use.
+pub fn modules_used_by<'a>(fixes: impl IntoIterator<Item = &'a Fix>) -> Vec<&'a ObjectName> {
+    let used = fixes.into_iter().flat_map(|fix| {
+        let called = fix.functions.iter().map(|item| &item.symbol.object);
+        called.chain(fix.symbols.iter().map(|item| &item.symbol.object))
+    });
+    let mut modules: Vec<&ObjectName> = used.filter(|object| !object.is_vmlinux()).collect();
+    modules.sort();
+    modules.dedup();
+    modules
+}
+
+/// The objects of the tables of a module: those that its fixes change, then those of which they only use something. The livepatch
+/// core applies the relocations of an object when it comes to the object's entry.
+pub fn objects_in_tables<'a>(fixes: impl IntoIterator<Item = &'a Fix> + Clone) -> Vec<ObjectName> {
+    let mut objects = objects_of(fixes.clone());
+    for module in modules_used_by(fixes) {
+        if !objects.contains(module) {
+            objects.push(module.clone());
+        }
+    }
+    objects
 }
 
 /// The objects that fixes change: the kernel itself, then modules in the order in which they first appear, those of functions
@@ -574,6 +429,20 @@ mod tests {
     }
 
     #[test]
+    fn imports_get_names_of_their_own() {
+        let text = "description = 'x'\nreplace = ['vmlinux:a']\n\
+            functions = [{ symbol = 'vmlinux:yield', as = 'give_way' }, { symbol = 'm:f,2', as = 'f2', prototype = 'int f(void)' }, 'm:f']\n\
+            symbols = [{ symbol = 'vmlinux:graveyard.0', as = 'graveyard', declaration = 'struct list_head graveyard' },\n\
+            { symbol = 'm1:debug', as = 'debug1', declaration = 'int debug' }, { symbol = 'm2:debug', declaration = 'bool debug' }]";
+        let fix = fix(text).unwrap();
+        let names: Vec<&str> = fix.functions.iter().map(|item| item.name.as_str()).collect();
+        assert_eq!(names, ["give_way", "f2", "f"]);
+        let variables: Vec<_> =
+            fix.symbols.iter().map(|item| (item.name.as_str(), item.declared_as.as_str())).collect();
+        assert_eq!(variables, [("graveyard", "graveyard"), ("debug1", "debug"), ("debug", "debug")]);
+    }
+
+    #[test]
     fn wrong_files_name_file_and_key() {
         for (text, expected) in [
             ("description = 'x'\nreplace = []", "`replace`: is empty"),
@@ -583,6 +452,46 @@ mod tests {
             ("description = 'x'\nreplace = ['vmlinux:match']", "is no Rust name"),
             ("description = 'x'\nreplace = ['vmlinux:a,1', 'vmlinux:a,2']", "two functions named `a`"),
             ("description = 'x'\nreplace = ['vmlinux:a']\ntype = []", "unknown field `type`"),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\nsymbols = [{ symbol = 'vmlinux:b', nonsense = 1 }]",
+                "unknown field `nonsense`, expected one of `symbol`, `as`, `declaration`, `per_cpu`",
+            ),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\nfunctions = [{ symbol = 'vmlinux:b', name = 'c' }]",
+                "unknown field `name`, expected one of `symbol`, `as`, `prototype`",
+            ),
+            (
+                "description = 'x'\nreplace = [{ symbol = 'vmlinux:a', prototyp = 'int a(void)' }]",
+                "unknown field `prototyp`, expected one of `symbol`, `syscall`, `as`, `prototype`",
+            ),
+            (
+                "description = 'x'\nreplace = [{ syscall = 'getpid', prototype = 'int a(void)' }]",
+                "takes no `prototype`",
+            ),
+            ("description = 'x'\nreplace = [{ as = 'a' }]", "either `symbol` or `syscall`"),
+            ("description = 'x'\nreplace = [1]", "a text as \"vmlinux:cmdline_proc_show\", or a table"),
+            ("description = 'x'\nreplace = ['snd-pcm:a']", "without .ko: \"snd_pcm\""),
+            ("description = 'x'\ncallbacks = ['snd-pcm.ko']", "without .ko: \"snd_pcm\""),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\nheaders = ['/tmp/x.h']",
+                "`headers`: \"/tmp/x.h\" is no",
+            ),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\nfunctions = ['vmlinux:yield']",
+                "`functions`: `yield` is no Rust name; write { symbol = \"vmlinux:yield\", as = \"...\" }",
+            ),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\nsymbols = ['m1:debug', 'm2:debug']",
+                "the name `debug` stands for m1:debug (`symbols` of `test`) and for m2:debug (`symbols` of `test`); give one",
+            ),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\nsymbols = ['m1:x']\nfunctions = ['m2:x']",
+                "the name `x` stands for m2:x (`functions` of `test`) and for m1:x",
+            ),
+            (
+                "description = 'x'\nreplace = ['vmlinux:a']\nsymbols = ['vmlinux:graveyard.0']",
+                "`graveyard.0` is no Rust name; write { symbol = \"vmlinux:graveyard.0\", as = \"...\", declaration",
+            ),
             (
                 "description = 'x'\nreplace = ['vmlinux:a']\nsymbols = [{ symbol = 'vmlinux:b', declaration = 'int c' }]",
                 "`symbols`: `int c` does not declare",

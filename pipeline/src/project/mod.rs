@@ -2,7 +2,11 @@
 //! The author's files: where fixes, streams and kernels stand, and what their TOML says. Everything is checked here,
 //! before work starts.
 
+mod entries;
 mod fix;
+mod headers;
+mod names;
+mod prototype;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,8 +18,11 @@ use serde::de::DeserializeOwned;
 pub(crate) use self::fix::is_fix_name;
 pub(crate) use self::fix::is_rust_name;
 pub use self::fix::{
-    CPrototype, Called, Cfg, Fix, Language, Replaced, State, Variable, objects_of, read_fix,
+    Called, Cfg, Fix, Language, Replaced, State, Variable, modules_used_by, objects_in_tables, objects_of,
+    read_fix,
 };
+pub use self::headers::Header;
+pub use self::prototype::CPrototype;
 use crate::error::{Error, io_error, read_text};
 
 /// A checkout: where everything stands.
@@ -66,6 +73,11 @@ impl Target {
             let called = fix.functions.iter().map(|item| &item.symbol);
             replaced.chain(called).chain(fix.symbols.iter().map(|item| &item.symbol))
         })
+    }
+
+    /// Every object that its fixes change or use something of.
+    pub fn objects(&self) -> Vec<ObjectName> {
+        objects_in_tables(&self.fixes)
     }
 
     /// What its fixes are written on: one of them for all.
@@ -161,6 +173,12 @@ impl Project {
         names_in(&self.stream_dirs(), |path| path.extension().is_some_and(|extension| extension == "toml"))
     }
 
+    /// A fix or stream whose name becomes the same name of a module.
+    pub(crate) fn like(&self, name: &str) -> Option<String> {
+        let plain = |name: &str| name.replace('-', "_");
+        self.target_names().into_iter().find(|other| plain(other) == plain(name))
+    }
+
     /// Ids of the pinned kernels, sorted.
     pub fn kernel_ids(&self) -> Vec<String> {
         names_in(&[self.root.join("kernel-configs")], |path| path.join("kernel.toml").is_file())
@@ -197,6 +215,25 @@ impl Project {
                 "`fixes`: `{}` and `{}` differ in `language`, and crates of the two cannot be linked into one module",
                 fixes[0].name, other.name
             )));
+        }
+        let mut crates: BTreeMap<String, &str> = BTreeMap::new();
+        for fix in &fixes {
+            match crates.insert(fix.crate_name(), &fix.name) {
+                Some(other) if other == fix.name => {
+                    return Err(wrong(format!("`fixes`: `{other}` stands twice")));
+                }
+                Some(other) => {
+                    return Err(wrong(format!(
+                        "`fixes`: `{other}` and `{}` both become the crate `{}`; give one of them another name",
+                        fix.name,
+                        fix.crate_name()
+                    )));
+                }
+                None => {}
+            }
+        }
+        if let Some(message) = names::clash(&fixes) {
+            return Err(wrong(format!("`fixes`: {message}")));
         }
         let mut owners: BTreeMap<&KlpSymbol, &str> = BTreeMap::new();
         for fix in &fixes {
@@ -327,4 +364,60 @@ fn names_in(dirs: &[PathBuf], is_one: impl Fn(&Path) -> bool) -> Vec<String> {
 pub(crate) fn parse_toml<T: DeserializeOwned>(file: &Path) -> Result<T, Error> {
     let text = read_text(file)?;
     toml::from_str(&text).map_err(|error| Error::Config { file: file.to_owned(), message: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of a stream of these fixes: names and patch.toml without its description.
+    fn stream(fixes: &[(&str, &str)]) -> Result<Target, String> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("kernel-configs")).unwrap();
+        std::fs::create_dir_all(dir.path().join("patches/streams")).unwrap();
+        for (name, text) in fixes {
+            let fix = dir.path().join("patches").join(name);
+            std::fs::create_dir_all(&fix).unwrap();
+            std::fs::write(fix.join("patch.toml"), format!("description = 'x'\n{text}\n")).unwrap();
+        }
+        let names: Vec<&str> = fixes.iter().map(|(name, _)| *name).collect();
+        let text = format!("description = 'x'\nversion = 1\nrelease = 1\nfixes = {names:?}\n");
+        std::fs::write(dir.path().join("patches/streams/s.toml"), text).unwrap();
+        let project = Project::open(dir.path()).unwrap();
+        project.target("s").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn fixes_of_a_stream_have_crates_of_their_own() {
+        let [first, second] = ["replace = ['vmlinux:a']", "replace = ['vmlinux:b']"];
+        assert!(stream(&[("x-y", first), ("x-z", second)]).is_ok());
+        let error = stream(&[("x-y", first), ("x_y", second)]).unwrap_err();
+        assert!(error.contains("s.toml: `fixes`: `x-y` and `x_y` both become the crate `x_y`"), "{error}");
+        let error = stream(&[("x-y", first), ("x-y", first)]).unwrap_err();
+        assert!(error.contains("`x-y` stands twice"), "{error}");
+    }
+
+    #[test]
+    fn a_name_stands_for_one_thing_in_a_stream() {
+        let text = |object: &str, entry: &str| format!("replace = ['{object}:a']\n{entry}");
+        let first = text("m1", "symbols = [{ symbol = 'm1:debug', declaration = 'int debug' }]");
+        let second = text("m2", "symbols = [{ symbol = 'm2:debug', declaration = 'bool debug' }]");
+        let error = stream(&[("x", &first), ("y", &second)]).unwrap_err();
+        assert!(
+            error.contains("the name `debug` stands for m1:debug as `int debug` (`symbols` of `x`) and for m2:debug as `bool debug` (`symbols` of `y`)"),
+            "{error}"
+        );
+        let other =
+            text("m2", "symbols = [{ symbol = 'm2:debug', as = 'debug2', declaration = 'bool debug' }]");
+        assert!(stream(&[("x", &first), ("y", &other)]).is_ok());
+        let same = text("m3", "symbols = [{ symbol = 'm1:debug', declaration = 'int  debug' }]");
+        assert!(stream(&[("x", &first), ("y", &same)]).is_ok());
+        let [one, other] = ["int f(void)", "long f(void)"].map(|text| {
+            format!(
+                "replace = ['vmlinux:{}']\nfunctions = [{{ symbol = 'vmlinux:f', prototype = '{text}' }}]",
+                &text[..1]
+            )
+        });
+        assert!(stream(&[("x", &one), ("y", &other)]).unwrap_err().contains("as `long f(void)`"));
+    }
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What is expected of a module: facts of the kernel, and what stage 1 resolved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use klp_format::KlpSymbol;
 use klp_module::{KlpLayout, Module};
 
 use crate::build::{Built, Stage};
-use crate::error::{Error, read, read_text};
+use crate::error::{Error, read};
+use crate::exports;
 use crate::ftrace::Sites;
 use crate::image::KernelImage;
 use crate::kernel::{Arch, KernelConfig, KernelTree};
@@ -61,6 +62,8 @@ pub struct ExpectedPatch {
     pub states: Vec<(u64, u32)>,
     /// Whether it takes the place of the patches that are loaded.
     pub replace: bool,
+    /// For each module that it changes, the modules that are loaded whenever that one is.
+    pub needs: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Expected {
@@ -73,6 +76,7 @@ impl Expected {
                 callbacks: resolved.callbacks.iter().map(|(_, object)| object.clone()).collect(),
                 states: resolved.states.iter().map(|state| (state.id, state.version)).collect(),
                 replace: resolved.replace,
+                needs: resolved.needs.clone(),
             }),
             arguments: resolved
                 .functions
@@ -130,9 +134,9 @@ impl Expected {
             }
             (_, bytes) => Ok(bytes.map(u64::from)),
         };
-        let exports = read_text(&tree.symvers())
+        let exports = exports::of(tree)
             .map_err(|error| error.to_string())
-            .and_then(|text| parse_symvers(&text).map_err(|error| format!("Module.symvers: {error}")));
+            .map(|exports| exports.into_iter().map(|(name, export)| (name, export.checksum)).collect());
         Self {
             kernel: tree.id.clone(),
             arch: tree.arch,
@@ -202,21 +206,6 @@ fn count_arguments(prototype: &str) -> Option<usize> {
     }
 }
 
-/// Reads `Module.symvers`: checksum, symbol, object, kind of export and namespace, separated by tabs
-/// (`Documentation/kbuild/modules.rst`).
-fn parse_symvers(text: &str) -> Result<BTreeMap<String, u32>, String> {
-    let line = |(number, line): (usize, &str)| {
-        let mut fields = line.split('\t');
-        let crc = fields.next().and_then(|crc| u32::from_str_radix(crc.strip_prefix("0x")?, 16).ok());
-        match (crc, fields.next(), fields.next()) {
-            (Some(crc), Some(name), Some(_object)) if !name.is_empty() => Ok((name.to_owned(), crc)),
-            _ => Err(format!("line {} is not `checksum, symbol, object, ...`: {line:?}", number + 1)),
-        }
-    };
-    let exports: BTreeMap<String, u32> = text.lines().enumerate().map(line).collect::<Result<_, _>>()?;
-    if exports.is_empty() { Err("it is empty".to_owned()) } else { Ok(exports) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,20 +234,6 @@ mod tests {
             ("int x", None),
         ] {
             assert_eq!(count_arguments(prototype), count, "{prototype}");
-        }
-    }
-
-    #[test]
-    fn symvers_are_read_and_damage_is_told() {
-        let exports =
-            parse_symvers("0xf7370f56\tsystem_state\tvmlinux\tEXPORT_SYMBOL\t\n0x00000001\tx\tm\tE\t\n");
-        assert_eq!(
-            exports.unwrap(),
-            BTreeMap::from([("system_state".to_owned(), 0xf737_0f56), ("x".into(), 1)])
-        );
-        for (text, says) in [("", "empty"), ("0x1\tx\tvmlinux\ngarbage\n", "line 2"), ("1\tx\tv\n", "line 1")]
-        {
-            assert!(parse_symvers(text).unwrap_err().contains(says), "{text:?}");
         }
     }
 }

@@ -14,6 +14,7 @@ mod info;
 mod machine;
 mod panics;
 mod program;
+mod reach;
 mod relocations;
 pub mod rules;
 mod self_call;

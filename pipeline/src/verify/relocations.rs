@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use klp_format::{KlpSymbol, ObjectName, RELA_PREFIX, SHF_RELA_LIVEPATCH, parse_rela_section_name};
 use klp_module::{Module, Relocation, Section, SymbolSection};
 
-use super::{Findings, Scope, Subject};
+use super::{Findings, Scope, Subject, reach};
 
 /// Relocations of sections that stay in memory: the others are dropped, and nobody applies them.
 fn applied<'s>(module: &'s Module<'_>) -> impl Iterator<Item = Relocation> + 's {
@@ -92,7 +92,10 @@ pub(super) fn livepatch(subject: &Subject<'_>, findings: &mut Findings) -> Scope
             );
         }
     }
-    Scope::All
+    match reach::check(subject, findings) {
+        None => Scope::All,
+        Some(left_out) => Scope::But(left_out),
+    }
 }
 
 /// Type, flags, links.

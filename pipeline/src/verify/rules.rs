@@ -48,10 +48,12 @@ pub const BTI_LANDING_PAD: &str = "bti-landing-pad";
 /// such a symbol as it stands, 0: an ordinary relocation against it becomes a null pointer without a word.
 pub const KLP_SYMBOL: &str = "klp-symbol";
 /// Sections of livepatch relocations have the name, flags, link and target that the livepatch core reads, use symbols of
-/// their own object only, and there is one of them for an object and target.
+/// their own object only, and there is one of them for an object and target. The object is one of the patch, and only code that
+/// runs while it is there comes to them.
 ///
 /// Source: `Documentation/livepatch/module-elf-format.rst`; `klp_apply_section_relocs()`. With a wrong object the
-/// relocations are applied never, or before what they refer to is there.
+/// relocations are applied never, or before what they refer to is there; and code of another object's replacement runs whether
+/// they are applied or not.
 pub const KLP_RELOCATION: &str = "klp-relocation";
 /// The module's version magic is the one that the kernel asks for.
 ///

@@ -182,6 +182,15 @@ pub const CASES: &[Case] = &[
     case(KLP_RELOCATION, "a symbol of a module in the section of vmlinux", |m| {
         m.symbol(KLP_DATA_SYMBOL, |symbol| symbol.name = b".klp.sym.ext4.saved_command_line,0"[..].into());
     }),
+    case(KLP_RELOCATION, "the symbols are of a module that is no object of the patch", |m| {
+        m.section(KLP_TEXT, |section| section.name = b".klp.rela.ext4..text"[..].into());
+        for (from, to) in [
+            (KLP_DATA_SYMBOL, b".klp.sym.ext4.saved_command_line,0".as_slice()),
+            (KLP_FUNCTION_SYMBOL, b".klp.sym.ext4.nr_processes,0"),
+        ] {
+            m.symbol(from, |symbol| symbol.name = to.into());
+        }
+    }),
     case(KLP_RELOCATION, "flag SHF_RELA_LIVEPATCH is missing", |m| {
         m.section(KLP_TEXT, |section| section.sh_flags.0 &= !0x0010_0000);
     }),
