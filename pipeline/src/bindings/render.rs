@@ -104,7 +104,7 @@ impl<'a> Renderer<'a> {
             TypeKind::Composite { name, members, .. } => {
                 // A struct without a tag goes by the name of its typedef, if it has one.
                 if let Some(name) = name.or(typedef)
-                    && self.needed.full.insert(name, id).is_some()
+                    && self.needed.full.insert(type_name(name), id).is_some()
                 {
                     return Ok(());
                 }
@@ -143,14 +143,14 @@ impl<'a> Renderer<'a> {
         let id = self.types.bare(id)?;
         match self.types.kind(id)? {
             TypeKind::Composite { name: Some(name), .. } => {
-                self.needed.opaque.insert(name, Some(id));
+                self.needed.opaque.insert(type_name(name), Some(id));
                 Ok(())
             }
             TypeKind::Composite { name: None, members, .. } => {
                 members.iter().try_for_each(|member| self.want(member.type_id))
             }
             TypeKind::Forward { name, .. } => {
-                self.needed.opaque.entry(name).or_insert(None);
+                self.needed.opaque.entry(type_name(name)).or_insert(None);
                 Ok(())
             }
             TypeKind::Pointer(target) | TypeKind::Array(target, _) => self.point_at(target),
@@ -187,6 +187,7 @@ impl<'a> Renderer<'a> {
                         TypeKind::Composite { .. } => self.want(id)?,
                         _ => self.point_at(target)?,
                     }
+                    let name = type_name(name);
                     self.needed.names.insert(name.clone(), id);
                     name
                 }
@@ -196,16 +197,18 @@ impl<'a> Renderer<'a> {
             TypeKind::Composite { name, size, .. } => match name {
                 Some(name) => {
                     self.want(id)?;
-                    name
+                    type_name(name)
                 }
                 None => format!("[u8; {size}]"),
             },
             TypeKind::Enum { name: Some(name), .. } => {
+                let name = type_name(name);
                 self.needed.names.insert(name.clone(), id);
                 name
             }
             TypeKind::Enum { name: None, size, signed, .. } => enum_integer(size, signed).to_owned(),
             TypeKind::Forward { name, .. } => {
+                let name = type_name(name);
                 self.needed.opaque.entry(name.clone()).or_insert(None);
                 name
             }
@@ -218,7 +221,8 @@ impl<'a> Renderer<'a> {
     fn sees_through(&self, name: &str, target: TypeId) -> Result<bool, BtfError> {
         let untagged =
             matches!(self.types.kind(self.types.bare(target)?)?, TypeKind::Composite { name: None, .. });
-        Ok(self.defined.as_ref().is_some_and(|defined| !defined.contains(name)) && !untagged)
+        Ok(self.defined.as_ref().is_some_and(|defined| !defined.contains(&type_name(name.to_owned())))
+            && !untagged)
     }
 
     fn pointer(&mut self, target: TypeId) -> Result<String, BtfError> {
@@ -226,7 +230,7 @@ impl<'a> Renderer<'a> {
         match self.types.kind(bare)? {
             TypeKind::Function(prototype) => return self.function_pointer(&prototype),
             TypeKind::Composite { name: Some(name), .. } => {
-                self.needed.opaque.insert(name, Some(bare));
+                self.needed.opaque.insert(type_name(name), Some(bare));
             }
             TypeKind::Composite { name: None, .. }
                 if !matches!(self.types.kind(target)?, TypeKind::Typedef(..) | TypeKind::Const(_)) =>
@@ -253,7 +257,7 @@ impl<'a> Renderer<'a> {
             {
                 self.pointee(target)?
             }
-            TypeKind::Composite { name, .. } => name,
+            TypeKind::Composite { name, .. } => name.map(type_name),
             _ => None,
         })
     }
@@ -342,6 +346,11 @@ fn known_typedef(name: &str) -> Option<&'static str> {
         "ssize_t" | "intptr_t" | "__kernel_ssize_t" => "isize",
         _ => return None,
     })
+}
+
+/// A C type's name in Rust: what is a keyword there gets an underscore behind it, as from bindgen.
+pub(crate) fn type_name(name: String) -> String {
+    if is_rust_keyword(&name) { name + "_" } else { name }
 }
 
 /// Whether rustc's lint `non_snake_case` takes a name as it is.
