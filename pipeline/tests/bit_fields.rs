@@ -39,6 +39,9 @@ struct __attribute__((packed)) crossing {
     _Bool e:1;
     int f:1;
 };
+struct priv { int x; };
+enum box { IN_BOX };
+typedef struct { struct priv gen; struct priv *dyn; enum box box; } match;
 union either {
     int narrow:5;
     unsigned long long broad:63;
@@ -122,7 +125,7 @@ fn program_in_rust() -> String {
 fn bit_fields_are_read_and_set_as_c_does() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    let user = "struct plain p; struct crossing c; union either e;\n";
+    let user = "struct plain p; struct crossing c; union either e; match m;\n";
     fs::write(at("structs.c"), format!("{STRUCTS}{user}")).unwrap();
     fs::write(at("program.c"), program_in_c()).unwrap();
     let hint = "install the packages gcc and pahole";

@@ -58,6 +58,27 @@ pub(crate) struct Group {
     pub(crate) cases: Vec<Planned>,
 }
 
+impl Group {
+    /// The fewest cases for which a boot of their own is worth its time.
+    const WORTH_A_BOOT: usize = 4;
+
+    /// The same cases in several boots, for workers that would be idle beside one long boot: two boots per worker, so that
+    /// their ends lie close together.
+    pub(crate) fn split(self, workers: u32) -> Vec<Self> {
+        let boots = if workers > 1 { workers as usize * 2 } else { 1 };
+        let size = self.cases.len().div_ceil(boots).max(Self::WORTH_A_BOOT);
+        let cases = self.cases.chunks(size);
+        cases
+            .map(|cases| Self {
+                cases: cases.to_vec(),
+                append: self.append.clone(),
+                cpu_model: self.cpu_model.clone(),
+                ..self
+            })
+            .collect()
+    }
+}
+
 /// A case that is not run, and why.
 pub(crate) struct NotRun {
     pub(crate) case: String,
@@ -254,6 +275,26 @@ mod tests {
         let expected: Vec<(u32, String)> =
             [1, 2].iter().flat_map(|&iteration| once.map(|names| (iteration, names.to_owned()))).collect();
         assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn workers_get_boots_of_their_own_where_that_is_worth_it() {
+        let cases: Vec<Case> = (0..18).map(|number| case(&format!("c{number:02}"), "")).collect();
+        let split = |count: usize, workers| -> Vec<usize> {
+            let plan = Plan::new(&[target("k")], &cases[..count], &provide, 1).unwrap();
+            let groups: Vec<Group> = plan.groups.into_iter().flat_map(|group| group.split(workers)).collect();
+            let names: Vec<&str> = groups
+                .iter()
+                .flat_map(|group| &group.cases)
+                .map(|planned| planned.case.name.as_str())
+                .collect();
+            assert_eq!(names, cases[..count].iter().map(|case| case.name.as_str()).collect::<Vec<_>>());
+            groups.iter().map(|group| group.cases.len()).collect()
+        };
+        assert_eq!(split(18, 1), [18]);
+        assert_eq!(split(18, 2), [5, 5, 5, 3]);
+        assert_eq!(split(5, 2), [4, 1]);
+        assert_eq!(split(3, 2), [3]);
     }
 
     #[test]

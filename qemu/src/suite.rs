@@ -158,8 +158,9 @@ impl Suite<'_> {
                 "each boot waits for a debugger: gdb <vmlinux> -ex 'target remote 127.0.0.1:{GDB_PORT}' -ex continue"
             ));
         }
-        let queue = Mutex::new(VecDeque::from(plan.groups));
         let workers = if self.options.gdb { 1 } else { self.options.jobs.get() };
+        let groups = plan.groups.into_iter().flat_map(|group| group.split(workers));
+        let queue = Mutex::new(groups.collect::<VecDeque<_>>());
         std::thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| {

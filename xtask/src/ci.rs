@@ -2,6 +2,7 @@
 //! `test` and `ci`: everything that must hold, in the order in which it is cheapest to find out.
 
 use std::io::IsTerminal;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -99,6 +100,10 @@ fn run(junit: &Option<PathBuf>, full: bool, record: bool) -> Result<ExitCode> {
     say("VM cases");
     let mut cases = qemu_test::Args::of(&[], DEFAULT_KERNEL);
     cases.junit = Some(junit.clone().unwrap_or_else(|| root.join("build/junit.xml")));
+    cases.jobs = std::thread::available_parallelism()
+        .ok()
+        .and_then(|cores| NonZeroU32::try_from(cores).ok())
+        .unwrap_or(NonZeroU32::MIN);
     if full {
         cases.kernel = context.project.kernel_ids();
         cases.record = record;

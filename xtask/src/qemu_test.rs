@@ -46,7 +46,7 @@ pub(crate) struct Args {
     pub(crate) accel: AccelChoice,
     /// Guests at a time
     #[arg(long, default_value = "1")]
-    jobs: NonZeroU32,
+    pub(crate) jobs: NonZeroU32,
     /// Run everything this often, each time in a fresh boot
     #[arg(long, default_value = "1")]
     repeat: NonZeroU32,

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::render::{Needed, Renderer, enum_integer, is_rust_keyword};
+use super::render::{Needed, Renderer, enum_integer, is_rust_keyword, type_name};
 use crate::image::{BtfError, Member, TypeId, TypeKind, Types};
 
 /// Rust definitions of everything in `needed` that `defined` does not have, and of all that these refer to. Empty where
@@ -158,7 +158,7 @@ impl Writer<'_> {
             _ => id,
         };
         if let TypeKind::Enum { name: tag, size, signed, values } = self.types.kind(target)?
-            && tag.as_deref().is_none_or(|tag| tag == name)
+            && tag.is_none_or(|tag| type_name(tag) == name)
         {
             self.enumeration(name, size, signed, &values);
             return Ok(());

@@ -28,7 +28,7 @@ pub use self::clang::libclang_is_there;
 use self::kernel_crate::KernelBindings;
 pub use self::render::is_rust_keyword;
 pub(crate) use self::render::object_in_rust;
-use self::render::{Needed, Renderer};
+use self::render::{Needed, Renderer, type_name};
 use crate::error::Error;
 use crate::image::{BtfError, TypeId, TypeKind, Types};
 use crate::kernel::KernelTree;
@@ -234,7 +234,7 @@ pub fn structs_alone(types: &Types, wanted: &[(String, TypeId)]) -> Result<Strin
     let mut modules: Vec<BTreeMap<String, TypeId>> = Vec::new();
     for (name, id) in wanted {
         let mut with = from_btf::by_value(types, *id)?;
-        with.insert(name.clone(), types.bare(*id)?);
+        with.insert(type_name(name.clone()), types.bare(*id)?);
         let fits = |module: &&mut BTreeMap<String, TypeId>| {
             module.len() < MODULE_SIZE
                 && with.iter().all(|(name, id)| module.get(name).is_none_or(|other| other == id))

@@ -118,6 +118,7 @@ impl<'a> Renderer<'a> {
             TypeKind::Composite { name, members, .. } => {
                 // A struct without a tag goes by the name of its typedef, if it has one.
                 if let Some(name) = name.or(typedef) {
+                    let name = type_name(name);
                     self.take(&name, id, true)?;
                     if self.needed.full.insert(name, id).is_some() {
                         return Ok(());
@@ -158,6 +159,7 @@ impl<'a> Renderer<'a> {
         let id = self.types.bare(id)?;
         match self.types.kind(id)? {
             TypeKind::Composite { name: Some(name), .. } => {
+                let name = type_name(name);
                 self.take(&name, id, false)?;
                 self.needed.opaque.insert(name, Some(id));
                 Ok(())
@@ -166,7 +168,7 @@ impl<'a> Renderer<'a> {
                 members.iter().try_for_each(|member| self.want(member.type_id))
             }
             TypeKind::Forward { name, .. } => {
-                self.needed.opaque.entry(name).or_insert(None);
+                self.needed.opaque.entry(type_name(name)).or_insert(None);
                 Ok(())
             }
             TypeKind::Pointer(target) | TypeKind::Array(target, _) => self.point_at(target),
@@ -203,6 +205,7 @@ impl<'a> Renderer<'a> {
                         TypeKind::Composite { .. } => self.want(id)?,
                         _ => self.point_at(target)?,
                     }
+                    let name = type_name(name);
                     self.take(&name, id, true)?;
                     self.needed.names.insert(name.clone(), id);
                     name
@@ -213,17 +216,19 @@ impl<'a> Renderer<'a> {
             TypeKind::Composite { name, size, .. } => match name {
                 Some(name) => {
                     self.want(id)?;
-                    name
+                    type_name(name)
                 }
                 None => format!("[u8; {size}]"),
             },
             TypeKind::Enum { name: Some(name), .. } => {
+                let name = type_name(name);
                 self.take(&name, id, true)?;
                 self.needed.names.insert(name.clone(), id);
                 name
             }
             TypeKind::Enum { name: None, size, signed, .. } => enum_integer(size, signed).to_owned(),
             TypeKind::Forward { name, .. } => {
+                let name = type_name(name);
                 self.needed.opaque.entry(name.clone()).or_insert(None);
                 name
             }
@@ -236,7 +241,8 @@ impl<'a> Renderer<'a> {
     fn sees_through(&self, name: &str, target: TypeId) -> Result<bool, BtfError> {
         let untagged =
             matches!(self.types.kind(self.types.bare(target)?)?, TypeKind::Composite { name: None, .. });
-        Ok(self.defined.as_ref().is_some_and(|defined| !defined.contains(name)) && !untagged)
+        Ok(self.defined.as_ref().is_some_and(|defined| !defined.contains(&type_name(name.to_owned())))
+            && !untagged)
     }
 
     fn pointer(&mut self, target: TypeId) -> Result<String, BtfError> {
@@ -244,6 +250,7 @@ impl<'a> Renderer<'a> {
         match self.types.kind(bare)? {
             TypeKind::Function(prototype) => return self.function_pointer(&prototype),
             TypeKind::Composite { name: Some(name), .. } => {
+                let name = type_name(name);
                 self.take(&name, bare, false)?;
                 self.needed.opaque.insert(name, Some(bare));
             }
@@ -272,7 +279,7 @@ impl<'a> Renderer<'a> {
             {
                 self.pointee(target)?
             }
-            TypeKind::Composite { name, .. } => name,
+            TypeKind::Composite { name, .. } => name.map(type_name),
             _ => None,
         })
     }
@@ -361,6 +368,11 @@ fn known_typedef(name: &str) -> Option<&'static str> {
         "ssize_t" | "intptr_t" | "__kernel_ssize_t" => "isize",
         _ => return None,
     })
+}
+
+/// A C type's name in Rust: what is a keyword there gets an underscore behind it, as from bindgen.
+pub(crate) fn type_name(name: String) -> String {
+    if is_rust_keyword(&name) { name + "_" } else { name }
 }
 
 /// Whether rustc's lint `non_snake_case` takes a name as it is.
