@@ -31,7 +31,7 @@ pub(crate) fn definitions(
 /// # Errors
 /// BTF is damaged.
 pub(crate) fn with_offsets(types: &Types, needed: &Needed) -> Result<String, BtfError> {
-    let renderer = Renderer::beside(types, BTreeSet::new());
+    let renderer = Renderer::beside(types, BTreeSet::new()).sharing_names();
     let writer = Writer { types, renderer, text: String::new(), bit_fields: false, offsets: true };
     written(writer, needed, &BTreeSet::new())
 }
@@ -47,6 +47,7 @@ fn written(mut writer: Writer<'_>, needed: &Needed, defined: &BTreeSet<String>) 
         let name = || needed.names.iter().chain(&more.names).find(|(name, _)| missing(name));
         if let Some((name, id)) = full.or_else(name) {
             let (name, id) = (name.clone(), *id);
+            writer.renderer.wants_for(format!("the definition of `{name}`"));
             match types.kind(types.bare(id)?)? {
                 TypeKind::Composite { .. } if !matches!(types.kind(id)?, TypeKind::Typedef(..)) => {
                     writer.composite(&name, id)?;

@@ -25,20 +25,31 @@ pub(crate) struct Renderer<'a> {
     needed: Needed,
     /// Names that are defined already, once that is known: other typedefs are then seen through.
     defined: Option<BTreeSet<String>>,
-    /// Which type each name stands for.
-    taken: Names,
+    /// Which type each name stands for; none where names may stand for several.
+    taken: Option<Names>,
     /// What the types are needed for, as messages say it.
     user: String,
 }
 
 impl<'a> Renderer<'a> {
     pub(crate) fn new(types: &'a Types) -> Self {
-        Self { types, needed: Needed::default(), defined: None, taken: Names::default(), user: String::new() }
+        Self {
+            types,
+            needed: Needed::default(),
+            defined: None,
+            taken: Some(Names::default()),
+            user: String::new(),
+        }
     }
 
     /// The same, for text beside which only `defined` names exist: other typedefs are seen through.
     pub(crate) fn beside(types: &'a Types, defined: BTreeSet<String>) -> Self {
         Self { defined: Some(defined), ..Self::new(types) }
+    }
+
+    /// The same, for text whose pointers nobody follows: a name may stand for several types behind them.
+    pub(crate) fn sharing_names(self) -> Self {
+        Self { taken: None, ..self }
     }
 
     /// Says what the types are needed for that are wanted from now on.
@@ -47,7 +58,10 @@ impl<'a> Renderer<'a> {
     }
 
     fn take(&mut self, name: &str, id: TypeId, full: bool) -> Result<(), BtfError> {
-        self.taken.take(self.types, name, id, full, &self.user)
+        match &mut self.taken {
+            Some(taken) => taken.take(self.types, name, id, full, &self.user),
+            None => Ok(()),
+        }
     }
 
     /// What was needed so far.
