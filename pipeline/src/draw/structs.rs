@@ -13,8 +13,9 @@ use crate::error::{Error, io_error, read, write};
 use crate::image::{BtfError, KernelImage, ModuleImage, Types};
 use crate::kernel::KernelTree;
 
-/// How many of the largest modules are looked at beside the kernel.
+/// How many of the largest modules are looked at beside the kernel, and what one has at least.
 const MODULES: usize = 5;
+const FEWEST: usize = 100;
 /// The most of rustc's words that a failure shows.
 const SHOWN: usize = 40;
 
@@ -37,10 +38,16 @@ pub fn draw(tree: &KernelTree, cache: &Cache, sink: &dyn Sink) -> Result<Vec<Str
     let image = KernelImage::load(tree, cache, sink)?;
     let mut all = vec![compile("vmlinux", &image.types, sink)?];
     for file in largest_modules(tree, cache, sink)? {
+        if all.len() > MODULES {
+            break;
+        }
         let module = ModuleImage::parse(&read(&file)?, &image)
             .map_err(|error| Error::Image { path: file.clone(), message: error.to_string() })?;
-        if let Some(types) = module.types.as_ref().filter(|_| all.len() <= MODULES) {
-            all.push(compile(module.name.as_str(), types, sink)?);
+        let Some(types) = &module.types else { continue };
+        // A module may be large of data alone.
+        let seen = compile(module.name.as_str(), types, sink)?;
+        if seen.count >= FEWEST || seen.failure.is_some() {
+            all.push(seen);
         }
     }
     Ok(all)
