@@ -40,8 +40,11 @@ struct __attribute__((packed)) crossing {
     int f:1;
 };
 struct priv { int x; };
+struct tagged { int y; };
+struct other { int z; };
 enum box { IN_BOX };
-typedef struct { struct priv gen; struct priv *dyn; enum box box; } match;
+// Names that are keywords of Rust, and anonymous members with and without a tag.
+typedef struct { struct priv gen; struct priv *dyn; enum box box; struct { int inner; }; struct tagged; struct other; } match;
 union either {
     int narrow:5;
     unsigned long long broad:63;
@@ -130,13 +133,18 @@ fn bit_fields_are_read_and_set_as_c_does() {
     fs::write(at("program.c"), program_in_c()).unwrap();
     let hint = "install the packages gcc and pahole";
     Cmd::new("gcc")
-        .args(["-g", "-c", "-o"])
+        .args(["-g", "-c", "-fms-extensions", "-o"])
         .args([at("structs.o"), at("structs.c")])
         .hint(hint)
         .run()
         .unwrap();
     Cmd::new("pahole").arg("-J").arg(at("structs.o")).hint(hint).run().unwrap();
-    Cmd::new("gcc").args(["-w", "-o"]).args([at("in-c"), at("program.c")]).hint(hint).run().unwrap();
+    Cmd::new("gcc")
+        .args(["-w", "-fms-extensions", "-o"])
+        .args([at("in-c"), at("program.c")])
+        .hint(hint)
+        .run()
+        .unwrap();
     let bytes = fs::read(at("structs.o")).unwrap();
     let file = object::File::parse(&*bytes).unwrap();
     let types = Types::parse(file.section_by_name(".BTF").unwrap().data().unwrap()).unwrap();

@@ -236,8 +236,11 @@ impl Writer<'_> {
             _ => false,
         };
         let composite = matches!(self.types.kind(bare)?, TypeKind::Composite { .. } | TypeKind::Array(..));
-        let rust = if untagged {
+        // C compilers of today take a struct with a tag as an anonymous member too (-fms-extensions).
+        if untagged || member.name.is_none() {
             *anonymous += 1;
+        }
+        let rust = if untagged {
             let inner = format!("{parent}__bindgen_ty_{anonymous}");
             self.composite(&inner, bare)?;
             inner

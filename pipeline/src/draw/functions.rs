@@ -86,19 +86,20 @@ pub fn draw(
         .filter(|symbol| symbol.is_code() && !symbol.is_padding())
         .map(|symbol| symbol.name.to_owned())
         .collect();
-    for name in lots.take(&mut code, count - of_modules) {
-        drawn.push(draw.one(&vmlinux, &name, &draw.kernel, sink)?);
-    }
     // Several of one module, since reading one takes a second.
     let several = of_modules.div_ceil(4).max(1);
-    while drawn.len() < count && !files.is_empty() {
+    while drawn.len() < of_modules && !files.is_empty() {
         let file = files.swap_remove(lots.below(files.len()));
         let (object, witness) = draw.module(&file)?;
         let mut code = witness.code();
         code.retain(|name| !name.starts_with("__pfx_") && !name.starts_with("__cfi_"));
-        for name in lots.take(&mut code, several.min(count - drawn.len())) {
+        for name in lots.take(&mut code, several.min(of_modules - drawn.len())) {
             drawn.push(draw.one(&object, &name, &witness, sink)?);
         }
+    }
+    // Where the modules have too few, the kernel has the more.
+    for name in lots.take(&mut code, count - drawn.len()) {
+        drawn.push(draw.one(&vmlinux, &name, &draw.kernel, sink)?);
     }
     Ok(drawn)
 }
