@@ -10,6 +10,8 @@ use klp_base::process::{Cmd, find_program};
 use super::Package;
 use crate::error::{Error, make_dir};
 
+/// Bytes that apt's lists of one suite take, and more. `apt-get update` can wait for ever on a full disk instead of failing.
+const LISTS: u64 = 64 << 20;
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const HINT: &str =
     "pinned kernels come through apt: use a Debian machine, or one with apt set up for Debian's archive";
@@ -85,6 +87,18 @@ impl Apt {
             .chain(options.iter().cloned())
             .collect(),
         };
+        let room = cache::free_space(dir)?;
+        if room < LISTS {
+            return Err(Error::NotAble {
+                what: format!(
+                    "{} has {} MB of free space, and apt's package lists need up to {} MB there",
+                    dir.display(),
+                    room >> 20,
+                    LISTS >> 20
+                ),
+                help: "free some space, or set FERROGRAFT_CACHE to a directory on another disk".to_owned(),
+            });
+        }
         sink.note("  apt          bringing our own package lists up to date".to_owned());
         own.cmd("apt-get").args(["-q", "update", "-oAPT::Update::Error-Mode=any"]).run().map_err(
             |error| Error::NotAble {

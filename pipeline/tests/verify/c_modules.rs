@@ -82,7 +82,9 @@ fn modules_in_c_are_judged_by_their_code() {
     let mut wrong = Vec::new();
     for (name, breaks) in MODULES {
         let report = judged(&image, name);
-        let found: BTreeSet<_> = report.findings.iter().map(|found| (found.rule, found.severity)).collect();
+        // The replacements in assembly have no site of ftrace, which is a warning of its own.
+        let others = report.findings.iter().filter(|found| found.rule != TRACEABLE_REPLACEMENT);
+        let found: BTreeSet<_> = others.map(|found| (found.rule, found.severity)).collect();
         if found != breaks.iter().copied().collect() {
             wrong.push(format!("{name}: {:#?}", report.findings));
         }
