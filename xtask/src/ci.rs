@@ -91,7 +91,7 @@ fn run(junit: &Option<PathBuf>, full: bool, record: bool) -> Result<ExitCode> {
     Cmd::new("cargo")
         .arg("test")
         .args(quiet_off_terminal())
-        .args(["--workspace", "--", "--include-ignored", "--quiet"])
+        .args(["--workspace", "--", "--include-ignored"])
         .env("FERROGRAFT_TEST_KERNEL", &tree.image)
         .env("FERROGRAFT_TEST_GUEST", &programs.guest)
         .cwd(root)

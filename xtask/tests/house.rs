@@ -98,6 +98,28 @@ fn the_readme_shows_the_fix_that_is_there() {
 }
 
 #[test]
+fn the_operators_guide_sends_programs_to_json() {
+    // Parsers of `kpatch list` take its lines on stalled tasks for modules; the text is the original's.
+    let guide = read(&root().join("docs/kpatch.md"));
+    assert!(guide.contains("Programs that read `kpatch list` should read `kpatch list --json`"));
+    assert!(root().join("docs/schemas/kpatch.list.1.json").is_file());
+}
+
+/// `stack_order` is in the kernel since 6.14 (`Documentation/ABI/testing/sysfs-kernel-livepatch`).
+#[test]
+fn the_release_that_brought_stack_order_is_named_rightly() {
+    let mut named = 0;
+    for file in files("").into_iter().filter(|file| file.extension().is_none_or(|kind| kind != "ko")) {
+        let Ok(text) = fs::read_to_string(&file) else { continue };
+        for line in text.lines().filter(|line| line.contains("stack_order") && line.contains("came with")) {
+            assert!(line.contains("6.14") || line.contains("line.contains"), "{}: {line}", file.display());
+            named += 1;
+        }
+    }
+    assert!(named >= 3);
+}
+
+#[test]
 fn the_document_shows_both_forms_of_a_fix() {
     let text = read(&root().join("docs/kernel-crate.md"));
     let blocks: Vec<&str> =
