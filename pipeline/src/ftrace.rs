@@ -55,13 +55,7 @@ impl Sites {
 
     /// rustc's flags that leave room for the sites of a crate's functions.
     pub fn flags(self) -> Vec<String> {
-        let mut flags =
-            vec![format!("-Zpatchable-function-entry={},{}", self.before + self.after, self.before)];
-        if self.site == Site::Patchable && self.before > 0 {
-            // The two nops before a function become a pointer that is written at once (CALL_OPS).
-            flags.push("-Zmin-function-alignment=8".to_owned());
-        }
-        flags
+        vec![format!("-Zpatchable-function-entry={},{}", self.before + self.after, self.before)]
     }
 
     /// The section in which the kernel looks for a module's sites (`FTRACE_CALLSITE_SECTION`).
@@ -106,7 +100,7 @@ mod tests {
         let nops = "CONFIG_FTRACE_MCOUNT_USE_OBJTOOL=y\nCONFIG_HAVE_OBJTOOL_NOP_MCOUNT=y\n";
         assert_eq!((sites(Arch::X86_64, nops).site, sites(Arch::X86_64, nops).called()), (Site::Nop, None));
         let call_ops = sites(Arch::Arm64, "CONFIG_DYNAMIC_FTRACE_WITH_CALL_OPS=y\n");
-        assert_eq!(call_ops.flags(), ["-Zpatchable-function-entry=4,2", "-Zmin-function-alignment=8"]);
+        assert_eq!(call_ops.flags(), ["-Zpatchable-function-entry=4,2"]);
         assert_eq!(sites(Arch::Arm64, "").flags(), ["-Zpatchable-function-entry=2,0"]);
     }
 }

@@ -74,6 +74,11 @@ fn arm64(config: &KernelConfig, flags: &mut Vec<String>) {
         (false, true) => add(&["-Zbranch-protection=pac-ret"]),
         (false, false) => {}
     }
+    // The two nops before a function become a pointer that is written at once (DYNAMIC_FTRACE_WITH_CALL_OPS). In every crate:
+    // the alignment of a generic function is that of the crate that defines it, wherever it is instantiated.
+    if config.is_on("FUNCTION_ALIGNMENT_8B") {
+        add(&["-Zmin-function-alignment=8"]);
+    }
     if config.is_on("SHADOW_CALL_STACK") {
         add(&["-Zfixed-x18"]);
     }

@@ -15,6 +15,9 @@ const NOP5: &[u8] = &[0x0f, 0x1f, 0x44, 0x00, 0x00];
 const ARM64_NOP: [u8; 4] = [0x1f, 0x20, 0x03, 0xd5];
 /// Bytes of a landing pad, of either architecture.
 const LANDING_PAD: u64 = 4;
+/// arm64: bytes of the pointer that the nops before a function become, and its alignment (`ftrace_call_adjust()` in
+/// `arch/arm64/kernel/ftrace.c`).
+const LITERAL: u64 = 8;
 /// R_X86_64_PLT32.
 const PLT32: u32 = 4;
 
@@ -114,6 +117,12 @@ impl Known {
                     code.is_some_and(|code| code.chunks(4).all(|instruction| instruction == ARM64_NOP))
                 };
                 let before = u64::from(sites.before);
+                let section = &subject.module.sections()[place.section];
+                if before > 0
+                    && !(place.offset.is_multiple_of(LITERAL) && section.align.is_multiple_of(LITERAL))
+                {
+                    return Err("the nops before the function are not at a multiple of 8 bytes");
+                }
                 let behind = place.offset.checked_add(before * 4);
                 // Without nops before the function the compiler lists the first nop behind the landing pad.
                 let start =
