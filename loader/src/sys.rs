@@ -78,8 +78,8 @@ pub(crate) fn bpf_tracing_links() -> Result<Vec<BpfLink>, Errno> {
         let link = match unsafe { bpf(LINK_GET_FD_BY_ID, &mut wanted) } {
             // SAFETY: the kernel has just given the descriptor to this program, and nothing else has it.
             Ok(fd) => unsafe { OwnedFd::from_raw_fd(fd) },
-            // It has gone since.
-            Err(Errno::NOENT) => continue,
+            // It has gone since, or is in the making.
+            Err(Errno::NOENT | Errno::AGAIN) => continue,
             Err(errno) => return Err(errno),
         };
         found.extend(tracing_link(&link)?);

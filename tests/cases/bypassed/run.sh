@@ -9,12 +9,16 @@ module=$(module_of "$KO_statfs_denied")
 statfs() {
 	stat -f /proc 2>&1 | grep -oE "Operation not permitted|Permission denied|Block size"
 }
-# attach <kind>, detach: a BPF program on the function.
+# settled_link: the program's link has its number, which it gets behind the site of ftrace.
+settled_link() {
+	cat /proc/$worker/fdinfo/* 2>/dev/null | grep -q "^link_id:.*[1-9]"
+}
+# attach <kind>, detach: a BPF program on the function. 6.1 has a tab behind the flags.
 attach() {
 	rm -f /tmp/stop
 	klp-load 1 /tmp/stop "$1" $FUNCTION >/tmp/attached 2>&1 &
 	worker=$!
-	wait_until 30 grep -q "^$FUNCTION .* D " $TRACED && return
+	wait_until 30 grep -q "^$FUNCTION .* D[[:space:]]" $TRACED && wait_until 30 settled_link && return
 	cat /tmp/attached $TRACED
 	return 1
 }
