@@ -72,7 +72,7 @@ pub enum NameError {
         "{text:?} is no module's name; write it as the kernel does, with underscores and without .ko: {name:?}"
     )]
     Module {
-        /// What was written.
+        /// The text as it was written.
         text: String,
         /// The name that the kernel gives the module.
         name: String,

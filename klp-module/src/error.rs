@@ -120,7 +120,7 @@ pub enum TableError {
         structure: &'static str,
         /// The section's name.
         section: String,
-        /// Where the table begins, in bytes.
+        /// Offset of the table's first byte in its section.
         offset: u64,
     },
     /// A layout whose members do not fit into its structure.

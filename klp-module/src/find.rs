@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Where the tables of a live patch begin in a module that names them in its own way, and how large their entries are.
+//! Place and entry sizes of a live patch's tables in a module that gives them a name of its own.
 //!
 //! Source: `include/linux/livepatch.h` of Linux 5.5 to 7.3: the members that a patch fills in come first in each structure,
 //! at the same offsets; what the kernel keeps behind them differs in size.
@@ -10,7 +10,7 @@ use crate::{
     KlpLayout, Machine, Module, PATCH_SYMBOL, Place, Relocation, SymbolKind, SymbolSection, TableError,
 };
 
-/// What a live patch calls with its `struct klp_patch`.
+/// The kernel's function that takes the `struct klp_patch`.
 const ENABLE: &str = "klp_enable_patch";
 /// The symbol of `struct module` (`THIS_MODULE`).
 const THIS_MODULE: &str = "__this_module";
@@ -168,7 +168,7 @@ fn pointers(module: &Module<'_>) -> BTreeMap<Place, Relocation> {
     module.relocations().map(|relocation| (place(&relocation), relocation)).collect()
 }
 
-/// Where the pointer at a place leads.
+/// Target of the pointer at a place.
 fn pointed(module: &Module<'_>, pointers: &BTreeMap<Place, Relocation>, at: Place) -> Option<Place> {
     let found = pointers.get(&at)?;
     let address = found.kind == module.machine().address_relocation();

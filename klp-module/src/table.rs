@@ -78,7 +78,7 @@ pub struct PatchedObject {
     pub functions: Vec<PatchedFunction>,
     /// Whether it has any callback.
     pub callbacks: bool,
-    /// Where its callbacks stand in this module.
+    /// Places of its callbacks in this module.
     pub callback_places: Vec<Place>,
 }
 

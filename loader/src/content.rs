@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a module replaces and which states it supports: as its manifest says, else as the tables of the live patch say.
+//! Functions and states of a module: from its manifest, else from the tables of the live patch.
 
 use klp_format::VMLINUX;
 use klp_module::{Module, PatchTable, State, TableError};

@@ -31,12 +31,7 @@ fn link(attach_type: u32, target: (u32, u32)) -> BpfLink {
 }
 
 fn machine() -> (Machine, String) {
-    let machine = Machine::new();
-    machine.files.write(TRACED, "");
-    machine.files.write(KPROBES, "");
-    machine
-        .files
-        .write("/sys/kernel/notes", [4, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0, 0xab, 1, 0, 0]);
+    let machine = Machine::quiet();
     let path = machine.file("fix.ko", &module_named("kpatch_k_1_1", &[&manifest("demo", (1, 1), "", "")]));
     machine.on_insert(|files| {
         files.patch("kpatch_k_1_1", true, false);

@@ -13,12 +13,7 @@ const KPROBES: &str = "/sys/kernel/debug/kprobes/list";
 
 /// A machine where everything can be looked at and nothing speaks against the module, and that module.
 fn quiet() -> (Machine, String) {
-    let machine = Machine::new();
-    machine.files.write(TRACED, "");
-    machine.files.write(KPROBES, "");
-    machine
-        .files
-        .write("/sys/kernel/notes", [4, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0, 0xab, 1, 0, 0]);
+    let machine = Machine::quiet();
     let bytes =
         module_named("kpatch_k_1_1", &[&manifest("demo", (1, 1), r#""CVE-2026-1","CVE-2026-2""#, "")]);
     let path = machine.file("fix.ko", &bytes);

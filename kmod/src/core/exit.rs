@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a fix takes back when its module is removed.
+//! The end hook: a fix takes back what it registered with the kernel, when its module is removed.
 //!
 //! A patch that was replaced by another one sees none of its callbacks any more (`Documentation/livepatch/callbacks.rst`,
 //! "Limitations"). What it registered with the kernel and what points into its module (a file of /proc or sysfs, a timer, work, a

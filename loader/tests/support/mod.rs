@@ -191,6 +191,16 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// The same as [`Machine::new`], where everything can be looked at and nothing is traced: tracefs, debugfs, the kernel's build id.
+    pub fn quiet() -> Self {
+        let machine = Self::new();
+        machine.files.write("/sys/kernel/tracing/enabled_functions", "");
+        machine.files.write("/sys/kernel/debug/kprobes/list", "");
+        let note = [4, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0, 0xab, 1, 0, 0];
+        machine.files.write("/sys/kernel/notes", note);
+        machine
+    }
+
     /// One with live patching, nothing loaded, nothing installed. Its kernel takes every module and enables the patch
     /// `cmdline_c` at once.
     pub fn new() -> Self {
