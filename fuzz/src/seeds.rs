@@ -9,8 +9,8 @@ use std::path::Path;
 
 fn main() -> std::io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../klp-module/tests/data/cmdline_c.ko");
-    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipeline/tests/data/image");
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/klp-module/tests/data/cmdline_c.ko");
+    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/klp-pipeline/tests/data/image");
     let mut seeds = pipeline::seeds();
     seeds.extend(guest::seeds());
     seeds.push(("module", "livepatch", fs::read(module)?));

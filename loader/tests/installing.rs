@@ -42,7 +42,7 @@ fn the_same_file_again_is_a_success_and_another_build_is_not() {
     assert!(ran.err.starts_with("kpatch: /tmp/fix.ko is already installed\n  "), "{}", ran.err);
     assert_eq!(fs::read(machine.files.path(&format!("{STORE}/{RELEASE}/fix.ko"))).unwrap(), MODULE);
     // One name, however it is written or packed.
-    let packed = machine.file("fix.ko.xz", include_bytes!("../../klp-module/tests/data/cmdline_c.ko.xz"));
+    let packed = machine.file("fix.ko.xz", include_bytes!("../../crates/klp-module/tests/data/cmdline_c.ko.xz"));
     assert_eq!(machine.run(&["install", &packed]).out, "/tmp/fix.ko.xz is already installed\n");
 }
 
@@ -89,9 +89,9 @@ fn another_kernel_s_module_is_installed_for_it() {
 #[test]
 fn compressed_modules_are_installed_loaded_and_shown() {
     for (suffix, bytes) in [
-        ("gz", &include_bytes!("../../klp-module/tests/data/cmdline_c.ko.gz")[..]),
-        ("xz", include_bytes!("../../klp-module/tests/data/cmdline_c.ko.xz")),
-        ("zst", include_bytes!("../../klp-module/tests/data/cmdline_c.ko.zst")),
+        ("gz", &include_bytes!("../../crates/klp-module/tests/data/cmdline_c.ko.gz")[..]),
+        ("xz", include_bytes!("../../crates/klp-module/tests/data/cmdline_c.ko.xz")),
+        ("zst", include_bytes!("../../crates/klp-module/tests/data/cmdline_c.ko.zst")),
     ] {
         let machine = Machine::new();
         let path = machine.file(&format!("cmdline-c.ko.{suffix}"), bytes);

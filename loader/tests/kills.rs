@@ -24,7 +24,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 const ROOT: &str = "FERROGRAFT_KPATCH_ROOT";
 const RELEASE: &str = "6.12.117+deb12-amd64";
 const STORE: &str = "var/lib/kpatch";
-const MODULE: &[u8] = include_bytes!("../../klp-module/tests/data/cmdline_c.ko");
+const MODULE: &[u8] = include_bytes!("../../crates/klp-module/tests/data/cmdline_c.ko");
 
 fn main() -> ExitCode {
     if let Some(root) = std::env::var_os(ROOT) {

@@ -299,7 +299,7 @@ fn a_name_that_would_break_the_listing_is_refused() {
     }
     for name in ["kpatch-6.12.117+deb12~rc1-1-1.ko", "A_b.c-d.ko.xz"] {
         let bytes = if name.ends_with("xz") {
-            include_bytes!("../../klp-module/tests/data/cmdline_c.ko.xz")
+            include_bytes!("../../crates/klp-module/tests/data/cmdline_c.ko.xz")
         } else {
             MODULE
         };

@@ -75,9 +75,9 @@ fn a_replaced_patch_is_only_removed() {
 fn a_file_stands_for_the_module_in_it() {
     for (file, bytes) in [
         ("renamed.ko", MODULE),
-        ("renamed.ko.gz", include_bytes!("../../klp-module/tests/data/cmdline_c.ko.gz")),
-        ("renamed.ko.xz", include_bytes!("../../klp-module/tests/data/cmdline_c.ko.xz")),
-        ("renamed.ko.zst", include_bytes!("../../klp-module/tests/data/cmdline_c.ko.zst")),
+        ("renamed.ko.gz", include_bytes!("../../crates/klp-module/tests/data/cmdline_c.ko.gz")),
+        ("renamed.ko.xz", include_bytes!("../../crates/klp-module/tests/data/cmdline_c.ko.xz")),
+        ("renamed.ko.zst", include_bytes!("../../crates/klp-module/tests/data/cmdline_c.ko.zst")),
     ] {
         let machine = Machine::new();
         let path = machine.file(file, bytes);

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 pub const RELEASE: &str = "6.12.117+deb12-amd64";
 /// A real module, named `cmdline_c` inside.
-pub const MODULE: &[u8] = include_bytes!("../../../klp-module/tests/data/cmdline_c.ko");
+pub const MODULE: &[u8] = include_bytes!("../../../crates/klp-module/tests/data/cmdline_c.ko");
 
 /// What the kernel does when it is called, on the machine's files.
 type Answer = Box<dyn FnMut(&Files) -> Result<(), Errno>>;

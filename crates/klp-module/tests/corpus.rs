@@ -4,13 +4,13 @@
 
 use std::path::Path;
 
-#[path = "../../fuzz/src/module.rs"]
+#[path = "../../../fuzz/src/module.rs"]
 mod fuzzed;
-#[path = "../../fuzz/src/replay.rs"]
+#[path = "../../../fuzz/src/replay.rs"]
 mod replay;
 
 #[test]
 fn what_was_fuzzed_stays_harmless() {
-    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
     replay::replay(&fuzz, "module", fuzzed::module);
 }

@@ -44,7 +44,7 @@ fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let (_, _, tree) = common::default_kernel();
-        let sources = common::root().join("pipeline/tests/verify/c");
+        let sources = common::root().join("crates/klp-pipeline/tests/verify/c");
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("verify-c");
         fs::create_dir_all(&dir).unwrap();
         // What gcc itself warns of is what the rules are to find.
@@ -90,7 +90,7 @@ fn modules_in_c_are_judged_by_their_code() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let sources = fs::read_dir(common::root().join("pipeline/tests/verify/c")).unwrap();
+    let sources = fs::read_dir(common::root().join("crates/klp-pipeline/tests/verify/c")).unwrap();
     assert_eq!(sources.count(), MODULES.len() + 1, "each source and live_patch.h");
 }
 

@@ -13,9 +13,9 @@ use klp_pipeline::image::{
 };
 use object::{Object, ObjectSection};
 
-#[path = "../../fuzz/src/pipeline.rs"]
+#[path = "../../../fuzz/src/pipeline.rs"]
 mod fuzzed;
-#[path = "../../fuzz/src/replay.rs"]
+#[path = "../../../fuzz/src/replay.rs"]
 mod replay;
 
 use fuzzed::synthetic::{self, LAYOUTS, Layout, RELEASE, TEXT};
@@ -202,9 +202,9 @@ fn types_of_the_made_up_kernel() {
 #[test]
 fn the_kernel_comes_out_of_every_format() {
     for format in ["bz2", "gz", "lz4", "lzma", "xz", "zst"] {
-        let packed = common::root().join("pipeline/tests/data/image/small").with_extension(format);
+        let packed = common::root().join("crates/klp-pipeline/tests/data/image/small").with_extension(format);
         let kernel = decompress(&synthetic::image(&std::fs::read(packed).unwrap()));
-        assert_eq!(kernel, Ok(synthetic::small()), "{format}: see pipeline/tests/data/image/README.md");
+        assert_eq!(kernel, Ok(synthetic::small()), "{format}: see crates/klp-pipeline/tests/data/image/README.md");
     }
 }
 

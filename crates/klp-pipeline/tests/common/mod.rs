@@ -11,7 +11,7 @@ use klp_pipeline::kernel::{KernelTree, Pin};
 use klp_pipeline::project::Project;
 
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// The checkout, the user's cache and the default kernel, as `cargo xtask` takes them.

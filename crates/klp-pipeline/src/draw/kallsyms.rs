@@ -124,7 +124,7 @@ mod tests {
     #[test]
     #[ignore = "needs the pinned kernel; run by cargo xtask test"]
     fn both_readers_count_the_same_names() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let project = crate::project::Project::open(&root).unwrap();
         let cache = klp_base::cache::Cache::from_env().unwrap();
         let pin = crate::kernel::Pin::load(&project, "debian-6.12").unwrap();
