@@ -42,7 +42,8 @@ fn the_same_file_again_is_a_success_and_another_build_is_not() {
     assert!(ran.err.starts_with("kpatch: /tmp/fix.ko is already installed\n  "), "{}", ran.err);
     assert_eq!(fs::read(machine.files.path(&format!("{STORE}/{RELEASE}/fix.ko"))).unwrap(), MODULE);
     // One name, however it is written or packed.
-    let packed = machine.file("fix.ko.xz", include_bytes!("../../crates/klp-module/tests/data/cmdline_c.ko.xz"));
+    let packed =
+        machine.file("fix.ko.xz", include_bytes!("../../crates/klp-module/tests/data/cmdline_c.ko.xz"));
     assert_eq!(machine.run(&["install", &packed]).out, "/tmp/fix.ko.xz is already installed\n");
 }
 

@@ -88,7 +88,7 @@ fn image(context: &Context, runs: usize) -> Result<()> {
         .cwd(context.project.root())
         .run()?;
     let program = context.target_dir().join("release/examples/image");
-    println!("{}", klp_pipeline::image::bench::measure(&tree, &program, runs)?);
+    println!("{}", klp_testkit::image_bench::measure(&tree, &program, runs)?);
     Ok(())
 }
 

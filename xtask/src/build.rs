@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use klp_kernel::Pin;
 use klp_pipeline::build::{Range, Stage};
-use klp_pipeline::kernel::Pin;
 use klp_pipeline::project::Language;
 
 use crate::context::{Context, DEFAULT_KERNEL};
@@ -45,7 +45,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut kernels = context.kernels(&args.kernel)?;
     if args.kernel.iter().any(|id| id == "all") && language == Language::Kernel {
         // Those without the `kernel` crate are not among all that could be meant.
-        kernels.retain(|id| Pin::load(&context.project, id).is_ok_and(|pin| pin.has_kernel_crate()));
+        kernels.retain(|id| {
+            Pin::load(&context.project.kernel_configs(), id).is_ok_and(|pin| pin.has_kernel_crate())
+        });
     }
     setup::ensure(&context, &[Need::Build])?;
     for kernel in &kernels {

@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use klp_base::arch::Arch;
 use klp_base::cache::Cache;
 use klp_base::events::Terminal;
 use klp_base::process::Cmd;
+use klp_kernel::{KernelTree, Pin};
 use klp_pipeline::build::{Build, Built, Range};
-use klp_pipeline::kernel::{Arch, KernelTree, Pin};
 use klp_pipeline::project::{Project, Target};
 
 /// The kernel that verbs take where none is named.
@@ -57,12 +58,12 @@ impl Context {
 
     /// The pinned kernel, made or found in the cache. What making it needs is installed first.
     pub(crate) fn kernel(&self, id: &str) -> Result<KernelTree> {
-        let pin = Pin::load(&self.project, id)?;
+        let pin = Pin::load(&self.project.kernel_configs(), id)?;
         // Before anything is fetched or generated.
         let move_it = "move the checkout to another path";
-        klp_pipeline::kbuild::check_path("the project's directory", self.project.root(), move_it)?;
+        klp_kernel::kbuild::check_path("the project's directory", self.project.root(), move_it)?;
         let set_it = "set FERROGRAFT_CACHE to another directory";
-        klp_pipeline::kbuild::check_path("the cache", self.cache.root(), set_it)?;
+        klp_kernel::kbuild::check_path("the cache", self.cache.root(), set_it)?;
         crate::setup::ensure_for(&pin, &self.terminal)?;
         Ok(pin.fetch(&self.cache, &self.terminal)?)
     }
@@ -73,7 +74,7 @@ impl Context {
             return Ok(self.project.kernel_ids());
         }
         for id in given {
-            Pin::load(&self.project, id)?;
+            Pin::load(&self.project.kernel_configs(), id)?;
         }
         Ok(given.to_vec())
     }
@@ -141,6 +142,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
         return 69;
     }
     let pipeline = error.downcast_ref::<klp_pipeline::Error>().map(klp_pipeline::Error::exit_code);
+    let kernel = error.downcast_ref::<klp_kernel::Error>().map(klp_kernel::Error::exit_code);
     let harness = error.downcast_ref::<klp_vm::Error>().map(klp_vm::Error::exit_code);
-    pipeline.or(harness).unwrap_or(1)
+    pipeline.or(kernel).or(harness).unwrap_or(1)
 }

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use klp_base::events::Sink;
-use klp_pipeline::draw::record::Record;
-use klp_pipeline::draw::{functions, structs};
+use klp_testkit::draw::record::Record;
+use klp_testkit::draw::{functions, structs};
 
 use crate::context::{Context, DEFAULT_KERNEL};
 

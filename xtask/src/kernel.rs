@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
-use klp_pipeline::kernel::{Pin, repin};
+use klp_kernel::{Pin, repin};
 
 use crate::context::{Context, DEFAULT_KERNEL};
 
@@ -41,13 +41,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.verb {
         Verb::List => {
             for id in context.project.kernel_ids() {
-                let pin = Pin::load(&context.project, &id)?;
+                let pin = Pin::load(&context.project.kernel_configs(), &id)?;
                 println!("{id:<16} {:<8} {:<26} {}", pin.arch.name(), pin.release.as_str(), pin.description);
             }
         }
         Verb::Fetch { id } => println!("{}", context.kernel(id)?.root.display()),
         Verb::Repin { id } => {
-            let pin = Pin::load(&context.project, id)?;
+            let pin = Pin::load(&context.project.kernel_configs(), id)?;
             println!("{}", repin(&pin, &context.cache, &context.terminal)?);
         }
     }

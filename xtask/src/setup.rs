@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use klp_base::arch::Arch;
 use klp_base::cache::Cache;
 use klp_base::events::Sink;
 use klp_base::process::{Cmd, find_program};
-use klp_pipeline::compile::{Rustc, rust_src};
-use klp_pipeline::kernel::{Arch, Pin, Toolchain};
+use klp_kernel::host::rust_src;
+use klp_kernel::host::rustc::Rustc;
+use klp_kernel::{Pin, Toolchain};
 
 use crate::context::{Context, NotAble, project_root};
 
@@ -79,7 +81,7 @@ const TOOLS: &[Tool] = &[
         name: "libclang",
         why: "reads the kernel's headers",
         package: "libclang1-19",
-        present: klp_pipeline::bindings::libclang_is_there,
+        present: klp_kernel::host::libclang::is_there,
     },
     Tool {
         need: Need::Build,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use klp_base::events::Verdict;
 use klp_base::process::Cmd;
-use klp_pipeline::kernel::Pin;
+use klp_kernel::Pin;
 use klp_vm::Summary;
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +65,7 @@ pub(crate) fn record(context: &Context, commit: &str, summary: &Summary) -> Resu
         let count = |wanted| of_kernel.iter().filter(|verdict| **verdict == wanted).count();
         let (passed, skipped) = (count(Verdict::Passed), count(Verdict::Skipped));
         if passed > 0 && passed + skipped == of_kernel.len() {
-            let release = Pin::load(&context.project, &id)?.release.to_string();
+            let release = Pin::load(&context.project.kernel_configs(), &id)?.release.to_string();
             let record = Record { release, commit: commit.to_owned(), date: date.clone(), passed, skipped };
             support.kernels.insert(id, record);
         }
@@ -108,7 +108,7 @@ fn table(context: &Context) -> Result<String> {
     let mut text =
         String::from("| id | kernel | architecture | fixes | all cases passed |\n|---|---|---|---|---|\n");
     for id in context.project.kernel_ids() {
-        let pin = Pin::load(&context.project, &id)?;
+        let pin = Pin::load(&context.project.kernel_configs(), &id)?;
         let fixes = if pin.has_kernel_crate() { "own `core`, `kernel` crate" } else { "own `core`" };
         let proven = match support.kernels.get(&id).filter(|record| record.release == pin.release.as_str()) {
             Some(Record { commit, date, passed, skipped: 0, .. }) => format!("{date} at {commit}: {passed}"),

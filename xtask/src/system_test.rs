@@ -7,8 +7,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use klp_base::events::Verdict;
+use klp_kernel::host::apt::debian_mirror;
+use klp_kernel::host::apt::unpacked_package;
+use klp_kernel::{KernelTree, Package};
 use klp_pipeline::build::Range;
-use klp_pipeline::kernel::{KernelTree, Package, debian_mirror, unpacked_package};
 use klp_vm::{DiskImage, Options, System, SystemCase, Target};
 
 use crate::context::{Context, DEFAULT_KERNEL};
@@ -105,7 +107,7 @@ fn disk_modules(context: &Context, tree: &KernelTree) -> Result<Vec<(String, Vec
     let unpacked = |name: &&str| -> Result<(String, Vec<u8>)> {
         let file = tree.module(&name.parse()?, &context.cache, &context.terminal)?;
         let bytes = read(&file)?;
-        Ok(((*name).to_owned(), klp_pipeline::image::unpack_module(&bytes)?.into_owned()))
+        Ok(((*name).to_owned(), klp_image::unpack_module(&bytes)?.into_owned()))
     };
     DISK_MODULES.iter().map(unpacked).collect()
 }

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The three things every host crate of Ferrograft needs, once.
+//! Services that every host crate of Ferrograft needs.
 //!
-//! * [`process`]: the only place that starts child processes;
-//! * [`cache`]: the only place that makes or finds a cache entry;
-//! * [`events`]: what engines say, and the renderers of it.
+//! * [`process`]: child processes; no other module starts one;
+//! * [`cache`]: cache entries; no other module makes or finds one;
+//! * [`files`]: file operations with errors that name the path;
+//! * [`events`]: events of engines, and their renderers;
+//! * [`arch`]: processor architectures.
 
+pub mod arch;
 pub mod cache;
 pub mod events;
+pub mod files;
 pub mod process;
 mod sys;
 

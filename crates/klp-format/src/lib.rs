@@ -8,6 +8,8 @@
 
 extern crate alloc;
 
+pub mod ftrace;
+
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -24,7 +24,7 @@ pub use elf::{Binding, Machine, Relocation, Section, Symbol, SymbolKind, SymbolS
 pub use error::{Error, TableError};
 pub use manifest::{Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestError, ManifestFix, State};
 pub use table::{KlpLayout, PatchTable, PatchedFunction, PatchedObject, Place};
-pub use unpack::{Compression, UnpackError, unpack};
+pub use unpack::{Format, UnpackError, unpack};
 
 /// The symbol that names the `struct klp_patch` of Ferrograft's modules (`klp::patch!` in `kmod/src/core/tables.rs`).
 pub const PATCH_SYMBOL: &str = "__klp_patch";

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 
 use klp_base::cache::{self, Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
+use klp_base::files::{io_error, make_dir, read, write};
+use klp_kernel::host::rustc::Rustc;
+use klp_kernel::{KernelTree, Pin};
 
-use crate::compile::{self, Rustc};
-use crate::error::{Error, io_error, make_dir, read, write};
-use crate::ftrace::Sites;
-use crate::kernel::{KernelTree, Pin};
+use crate::compile;
+use crate::error::Error;
 use crate::objects::Objects;
 use crate::project::{Language, Project, Target};
 use crate::resolve::{self, Resolved};
-use crate::{bindings, kbuild, postlink, verify};
+use crate::{bindings, expected, kbuild, postlink};
 
 /// A stage of the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +63,9 @@ impl std::str::FromStr for Stage {
     fn from_str(text: &str) -> Result<Self, Error> {
         let known = || Self::ALL.iter().map(|stage| stage.name().to_owned()).collect();
         let found = Self::ALL.into_iter().find(|stage| stage.name() == text);
-        found.ok_or_else(|| Error::Unknown { what: "stage", name: text.to_owned(), known: known() })
+        found.ok_or_else(|| {
+            klp_kernel::Error::Unknown { what: "stage", name: text.to_owned(), known: known() }.into()
+        })
     }
 }
 
@@ -117,7 +120,7 @@ impl Build<'_> {
     /// A stage failed; nothing of it is taken for finished.
     pub fn run(&self, range: Range) -> Result<Built, Error> {
         let dir = self.project.build_dir(&self.tree.id, &self.target.name);
-        kbuild::check_path("the build directory", &dir, "move the checkout to another path")?;
+        klp_kernel::kbuild::check_path("the build directory", &dir, "move the checkout to another path")?;
         make_dir(&dir)?;
         let _lock = cache::lock(&dir.join(".lock"))?;
         let rustc = Rustc::find(self.cache)?;
@@ -128,9 +131,9 @@ impl Build<'_> {
             if image.get().is_none() {
                 let _ = image.set(Objects::of(self.project, self.tree, &named, self.cache, self.sink)?);
             }
-            image.get().ok_or_else(|| Error::Image {
-                path: self.tree.image.clone(),
-                message: "was not read".to_owned(),
+            image.get().ok_or_else(|| {
+                klp_image::Error::Image { path: self.tree.image.clone(), message: "was not read".to_owned() }
+                    .into()
             })
         };
         let run = |at: Stage, key: Key, work: &dyn Fn(&Path) -> Result<(), Error>| {
@@ -146,7 +149,7 @@ impl Build<'_> {
         }
         run(Stage::Resolve, inputs, &|out| {
             let resolved = resolve::resolve(self.tree, load_objects()?, self.target)?;
-            write(&out.join("resolved.json"), resolved.to_json())
+            Ok(write(&out.join("resolved.json"), resolved.to_json())?)
         })?;
         let resolved: Resolved = serde_json::from_slice(&read(&json)?)
             .map_err(|error| Error::Intermediate { file: json.clone(), message: error.to_string() })?;
@@ -178,9 +181,10 @@ impl Build<'_> {
             make_dir(&out.join("replaced"))?;
             write(&out.join("bindings.rs"), made.bindings)?;
             write(&out.join("shims.c"), made.shims)?;
-            made.replaced
-                .iter()
-                .try_for_each(|(fix, text)| write(&out.join(format!("replaced/{fix}.rs")), text))
+            for (fix, text) in made.replaced {
+                write(&out.join(format!("replaced/{fix}.rs")), text)?;
+            }
+            Ok(())
         })?;
         if range.to == Stage::Bindings {
             return Ok(built);
@@ -223,7 +227,7 @@ impl Build<'_> {
             return Ok(built);
         }
 
-        let sites = Sites::of(self.tree.arch, &self.tree.config);
+        let sites = klp_kernel::sites_of(self.tree.arch, &self.tree.config);
         let inputs = Key::new("postlink").with(resolved.to_json()).with_file(&built.unconverted)?;
         let inputs = inputs.with(format!("{sites:?}"));
         run(Stage::Postlink, inputs, &|out| {
@@ -233,7 +237,7 @@ impl Build<'_> {
                 message: error.to_string(),
             })?;
             write(&out.join(format!("{}.ko", built.module)), finished)?;
-            write(&out.join(format!("{}.ko.debug", built.module)), bytes)
+            Ok(write(&out.join(format!("{}.ko.debug", built.module)), bytes)?)
         })?;
         if range.to == Stage::Postlink {
             return Ok(built);
@@ -242,8 +246,9 @@ impl Build<'_> {
         let inputs =
             Key::new("verify").with(&self.tree.fingerprint).with(resolved.to_json()).with_file(&built.ko)?;
         run(Stage::Verify, inputs, &|_| {
-            let expected = verify::Expected::of(self.tree, &resolved);
-            verify::refuse_errors(&built.ko, &verify::verify(&read(&built.ko)?, &expected), self.sink)
+            let expected = expected::of_resolved(self.tree, &resolved);
+            let report = klp_verify::verify(&read(&built.ko)?, &expected);
+            Ok(klp_verify::refuse_errors(&built.ko, &report, self.sink)?)
         })?;
         Ok(built)
     }
@@ -254,10 +259,13 @@ impl Build<'_> {
             return Ok(());
         }
         if !self.tree.has_kernel_crate() {
-            let pins =
-                self.project.kernel_ids().into_iter().filter_map(|id| Pin::load(self.project, &id).ok());
+            let pins = self
+                .project
+                .kernel_ids()
+                .into_iter()
+                .filter_map(|id| Pin::load(&self.project.kernel_configs(), &id).ok());
             let with: Vec<String> = pins.filter(Pin::has_kernel_crate).map(|pin| pin.id).collect();
-            return Err(Error::Kernel {
+            return Err(klp_kernel::Error::Kernel {
                 kernel: self.tree.id.clone(),
                 message: format!(
                     "`{}` has language = \"kernel\", and this kernel has no `kernel` crate (CONFIG_RUST); of the pinned ones {} {}",
@@ -265,10 +273,10 @@ impl Build<'_> {
                     if with.is_empty() { "none".to_owned() } else { with.join(", ") },
                     if with.len() > 1 { "have it" } else { "has it" },
                 ),
-            });
+            }.into());
         }
         match &self.tree.toolchain.rust {
-            Some(version) => rustc.must_be(version, &self.tree.id),
+            Some(version) => Ok(rustc.must_be(version, &self.tree.id)?),
             None => Ok(()),
         }
     }

@@ -1,76 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What can go wrong on a patch's way.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
+use klp_base::files::FileError;
 use klp_base::{cache, process};
 use klp_format::NameError;
 
 /// Why a stage did not do its work. The text says what failed, on what, why, and what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file of the author's or of a kernel's is not what it should be.
-    #[error("{}: {message}", file.display())]
-    Config {
-        /// The file.
-        file: PathBuf,
-        /// The key, what is wrong with it, and what to do.
-        message: String,
-    },
-    /// There is no fix, stream or kernel of this name.
-    #[error("there is no {what} `{name}`; there are: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })]
-    Unknown {
-        /// What was looked for.
-        what: &'static str,
-        /// The name that was given.
-        name: String,
-        /// The names that would do.
-        known: Vec<String>,
-    },
     /// A name is not of its form.
     #[error(transparent)]
     Name(#[from] NameError),
     /// A file operation failed.
-    #[error("could not {action} {}: {source}", path.display())]
-    Io {
-        /// What was being done.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A child process failed.
     #[error(transparent)]
     Process(#[from] process::Error),
     /// The cache failed.
     #[error(transparent)]
     Cache(#[from] cache::Error),
-    /// This machine cannot do it: a tool, a package, the network is missing.
-    #[error("{what}\n    {help}")]
-    NotAble {
-        /// What is missing, and for what.
-        what: String,
-        /// What to do about it.
-        help: String,
-    },
-    /// A package is not what was pinned.
-    #[error("package {package}: {message}")]
-    Package {
-        /// Name and version, or the file.
-        package: String,
-        /// What is wrong, and what to do.
-        message: String,
-    },
-    /// A kernel's image is not what it should be.
-    #[error("kernel image {}: {message}", path.display())]
-    Image {
-        /// The image, or the file it was taken from.
-        path: PathBuf,
-        /// What is wrong, and where.
-        message: String,
-    },
+    /// A kernel, a package, a file in TOML or the building machine is at fault.
+    #[error(transparent)]
+    Kernel(#[from] klp_kernel::Error),
+    /// An image cannot be read.
+    #[error(transparent)]
+    Image(#[from] klp_image::Error),
     /// The kernel has no such function, or not one that can be replaced or called.
     #[error("{symbol} on {kernel}: {message}")]
     Symbol {
@@ -79,14 +36,6 @@ pub enum Error {
         /// Id of the kernel.
         kernel: String,
         /// Why not, and what to do.
-        message: String,
-    },
-    /// The kernel is one that cannot be served.
-    #[error("kernel {kernel} cannot be served: {message}")]
-    Kernel {
-        /// Id of the kernel.
-        kernel: String,
-        /// Why not.
         message: String,
     },
     /// rustc refused the author's source.
@@ -98,18 +47,6 @@ pub enum Error {
         kernel: String,
         /// rustc's words, with the kernel's prototypes.
         diagnostics: String,
-    },
-    /// A tool printed something that we do not know; some of them exit with 0 on real faults.
-    #[error("{tool} said something that is not known to be harmless, in {subject}:\n{text}\n    log: {}", log.display())]
-    UnknownOutput {
-        /// The tool.
-        tool: &'static str,
-        /// What it worked on.
-        subject: String,
-        /// The lines.
-        text: String,
-        /// The whole log.
-        log: PathBuf,
     },
     /// C code of a module, which are the shims of `inlines` and `macros`, refers to what the kernel keeps to itself.
     #[error("what the fix names in `inlines` or `macros` cannot be had on {kernel}:\n{}", reasons.join("\n"))]
@@ -135,14 +72,9 @@ pub enum Error {
         /// Why not.
         message: String,
     },
-    /// verify found errors; each was reported as an event.
-    #[error("{} must not be loaded: {errors} of the rules are broken or could not be checked (see above)", module.display())]
-    Refused {
-        /// The module.
-        module: PathBuf,
-        /// How many findings refuse it.
-        errors: usize,
-    },
+    /// The finished module must not be loaded; each finding was reported as an event.
+    #[error(transparent)]
+    Refused(#[from] klp_verify::Refused),
     /// A file between two stages cannot be read back.
     #[error("{} is damaged ({message}); remove {} and build again", file.display(), file.parent().unwrap_or(Path::new(".")).display())]
     Intermediate {
@@ -154,38 +86,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// The process's exit code for it: 69 where the machine is not able, 2 for a wrong name or file, else 1.
+    /// The process's exit code: 69 where the machine lacks something, 2 for a wrong name or file, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotAble { .. } => 69,
-            Self::Unknown { .. } | Self::Name(_) | Self::Config { .. } => 2,
+            Self::Kernel(error) => error.exit_code(),
+            Self::Name(_) => 2,
             _ => 1,
         }
     }
-}
-
-/// For `map_err`: an [`Error::Io`].
-pub(crate) fn io_error(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
-    let path = path.into();
-    move |source| Error::Io { action, path, source }
-}
-
-/// Reads a file whole.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(io_error("read", path))
-}
-
-/// Reads a text file whole.
-pub(crate) fn read_text(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(io_error("read", path))
-}
-
-/// Writes a file of a stage's directory.
-pub(crate) fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Error> {
-    std::fs::write(path, bytes).map_err(io_error("write", path))
-}
-
-/// Makes a directory and those above it.
-pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
-    std::fs::create_dir_all(path).map_err(io_error("make the directory", path))
 }

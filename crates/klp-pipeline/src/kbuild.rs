@@ -7,59 +7,13 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use klp_base::process::Cmd;
+use klp_base::files::{read, write};
+use klp_kernel::KernelTree;
 use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
 
-use crate::error::{Error, read, write};
-use crate::kernel::{CToolchain, KernelTree};
+use crate::error::Error;
 use crate::resolve::{Extern, Resolved};
 use crate::shims;
-
-/// What kbuild says of what it does: the only lines that are known to be harmless.
-const KNOWN: [&str; 6] = ["make[", "make:", "  CC ", "  LD ", "  COPY ", "  MODPOST "];
-
-/// Characters beside white space and control characters that a path may not hold for the kernel's build: make and the shell
-/// read them in the recipes (tried with the Makefiles of 6.1 and 6.12; `*`, `?` and brackets work until another path matches).
-const NOT_IN_PATHS: &str = ":#$%\\\"'`;&()<>|=,*?[]";
-
-/// Asks whether the kernel's build can work in a directory. The kernel's own message ("building multiple external modules is
-/// not supported", or a shell's syntax error) comes late and does not name the cause.
-///
-/// # Errors
-/// [`Error::NotAble`]: the path holds a character that make or the shell would read.
-pub fn check_path(what: &str, path: &Path, help: &str) -> Result<(), Error> {
-    let text = path.to_string_lossy();
-    let bad = text.chars().find(|c| c.is_whitespace() || c.is_control() || NOT_IN_PATHS.contains(*c));
-    match bad {
-        None => Ok(()),
-        Some(bad) => Err(Error::NotAble {
-            what: format!("{what} is {}, and the kernel's build takes no path with {bad:?}", path.display()),
-            help: help.to_owned(),
-        }),
-    }
-}
-
-/// kbuild for the out-of-tree module in `dir`, quiet, in an environment that does not depend on who runs it.
-pub(crate) fn make(tree: &KernelTree, dir: &Path) -> Cmd {
-    let flags: &[&str] = match tree.toolchain.c {
-        CToolchain::Gcc(_) => &[],
-        // A table for linkers that fold functions; stage 5 could not move what it points at.
-        CToolchain::Llvm(_) => &["KCFLAGS=-fno-addrsig"],
-    };
-    Cmd::new("make")
-        .arg("-C")
-        .arg(&tree.headers)
-        .args(&tree.make)
-        .args(flags)
-        .arg(format!("M={}", dir.display()))
-        // Nothing of the Rust code would be in it, and newer kernels refuse a mismatch.
-        .arg("CONFIG_DEBUG_INFO_BTF_MODULES=")
-        // Of the C part, which is modpost's alone; its paths would reach the build id.
-        .arg("CONFIG_DEBUG_INFO=")
-        .clean_env()
-        .env("LC_ALL", "C")
-        .hint("install the package make (or run `cargo xtask doctor --fix`)")
-}
 
 /// Links `object` (stage 3's result), and stage 2's shims where there are any, into `<module>.ko` in `dir`: its path.
 ///
@@ -74,14 +28,14 @@ pub fn link(
 ) -> Result<PathBuf, Error> {
     let module = &resolved.module;
     std::fs::copy(object, dir.join(format!("{module}_rs.bin")))
-        .map_err(crate::error::io_error("copy", object))?;
+        .map_err(klp_base::files::io_error("copy", object))?;
     // A composite module of one object: a `.o_shipped` file is not found by every kernel's rules, and objtool runs on
     // the composite.
     let makefile = format!(
         "# Generated.\nobj-m := {module}.o\n{module}-y := {module}_rs.o\ntargets += {module}_rs.o\n\
          $(obj)/{module}_rs.o: $(src)/{module}_rs.bin FORCE\n\t$(call if_changed,copy)\n",
     );
-    let shims = crate::error::read_text(shims)?;
+    let shims = klp_base::files::read_text(shims)?;
     let makefile = if shims.is_empty() {
         makefile
     } else {
@@ -97,15 +51,21 @@ pub fn link(
     // Where only C is compiled, kbuild runs objtool after each compilation and never sees an object that is copied. With
     // IBT it waits for the link of the module, with the flags for that; here it always does.
     let symbols = format!("KBUILD_EXTRA_SYMBOLS={}", dir.join("klp.symvers").display());
-    run(tree, dir, module, &[&symbols, "delay-objtool=y"], &dir.join("log")).map_err(|error| {
-        let shims = std::fs::read(dir.join(format!("{module}_shims.o"))).unwrap_or_default();
-        let said = error.to_string();
-        let reasons = [not_exported(&said, &shims), not_imported(&said)].concat();
-        if reasons.is_empty() { error } else { Error::NotExported { kernel: tree.id.clone(), reasons } }
-    })?;
+    klp_kernel::kbuild::run(tree, dir, module, &[&symbols, "delay-objtool=y"], &dir.join("log")).map_err(
+        |error| {
+            let shims = std::fs::read(dir.join(format!("{module}_shims.o"))).unwrap_or_default();
+            let said = error.to_string();
+            let reasons = [not_exported(&said, &shims), not_imported(&said)].concat();
+            if reasons.is_empty() {
+                Error::from(error)
+            } else {
+                Error::NotExported { kernel: tree.id.clone(), reasons }
+            }
+        },
+    )?;
     let made = dir.join(format!("{module}_shims.o"));
     let made = if made.exists() { read(&made)? } else { Vec::new() };
-    let reasons = shims::checked_copies(&made).map_err(|message| Error::Kernel {
+    let reasons = shims::checked_copies(&made).map_err(|message| klp_kernel::Error::Kernel {
         kernel: tree.id.clone(),
         message: format!("the object of its shims: {message}"),
     })?;
@@ -190,42 +150,13 @@ fn reason(name: &str, how: Use) -> String {
     }
 }
 
-/// Runs kbuild in `dir`.
-///
-/// # Errors
-/// It failed, or one of its tools printed something that is not known to be harmless.
-pub(crate) fn run(
-    tree: &KernelTree,
-    dir: &Path,
-    module: &str,
-    arguments: &[&str],
-    log: &Path,
-) -> Result<(), Error> {
-    let output = make(tree, dir).args(arguments).arg("modules").log(log).run()?;
-    let unknown: Vec<String> = output
-        .stdout_text()
-        .lines()
-        .chain(output.stderr_text().lines())
-        .filter(|line| !KNOWN.iter().any(|known| line.starts_with(known)))
-        .map(|line| format!("    | {line}"))
-        .collect();
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    Err(Error::UnknownOutput {
-        tool: "kbuild (objtool, modpost or the C compiler)",
-        subject: module.to_owned(),
-        text: unknown.join("\n"),
-        log: log.to_owned(),
-    })
-}
-
 /// Whether the kernel can walk a stack through the module: objtool must have run, whatever kbuild's rules were.
 fn check_orc(tree: &KernelTree, ko: &Path) -> Result<(), Error> {
     if !tree.config.is_on("UNWINDER_ORC") {
         return Ok(());
     }
-    let unserved = |message: String| Error::Kernel { kernel: tree.id.clone(), message };
+    let unserved =
+        |message: String| Error::from(klp_kernel::Error::Kernel { kernel: tree.id.clone(), message });
     let bytes = read(ko)?;
     let module = object::File::parse(&*bytes).map_err(|error| {
         unserved(format!("its build system made a {} that is no ELF file: {error}", ko.display()))
@@ -252,25 +183,4 @@ fn symvers(resolved: &Resolved) -> String {
         let _ = writeln!(text, "0x00000000\t{name}\tvmlinux\tEXPORT_SYMBOL\t");
         text
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_that_make_cannot_take_are_refused_by_name() {
-        for good in ["/home/me/ferrograft-1.0_x", "/srv/a+b@c~d^e", "/home/é/f", "/a{b}!"] {
-            check_path("the checkout", Path::new(good), "move it").unwrap();
-        }
-        for bad in ["/home/my files/f", "/a:b", "/a\tb", "/a'b", "/a=b", "/a,b", "/a$b", "/a(b)", "/a*b"] {
-            let error = check_path("the checkout", Path::new(bad), "move it").unwrap_err();
-            let text = error.to_string();
-            assert_eq!(error.exit_code(), 69);
-            assert!(
-                text.contains(bad) && text.contains("the checkout") && text.contains("move it"),
-                "{text}"
-            );
-        }
-    }
 }

@@ -6,14 +6,9 @@
 pub mod bindings;
 pub mod build;
 pub mod compile;
-pub mod draw;
 pub mod error;
-pub mod exports;
-pub mod fixture;
-pub mod ftrace;
-pub mod image;
+pub mod expected;
 pub mod kbuild;
-pub mod kernel;
 pub mod manifest;
 pub mod objects;
 pub mod postlink;
@@ -22,6 +17,5 @@ pub mod resolve;
 pub mod scaffold;
 mod shims;
 pub mod sign;
-pub mod verify;
 
 pub use error::Error;

@@ -3,10 +3,10 @@
 
 use klp_base::cache::Key;
 use klp_format::SymbolPosition;
+use klp_kernel::KernelTree;
 use klp_module::{Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestFix, State};
 
 use crate::error::Error;
-use crate::kernel::KernelTree;
 use crate::project::{Project, Target};
 use crate::resolve::Resolved;
 

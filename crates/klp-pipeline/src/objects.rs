@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use klp_base::cache::Cache;
 use klp_base::events::Sink;
+use klp_base::files::read;
 use klp_format::{KlpSymbol, ModuleName, ObjectName};
+use klp_image::{Area, BtfError, KernelImage, ModuleImage, Prototype, Symbols, Traceability, Types};
+use klp_kernel::KernelTree;
+use klp_kernel::c_module;
 
-use crate::error::{Error, read};
-use crate::fixture;
-use crate::image::{Area, BtfError, KernelImage, ModuleImage, Prototype, Symbols, Traceability, Types};
-use crate::kernel::KernelTree;
+use crate::error::Error;
 use crate::project::Project;
 
 /// The kernel and some of its modules.
@@ -50,7 +51,7 @@ impl Objects {
         cache: &Cache,
         sink: &dyn Sink,
     ) -> Result<Self, Error> {
-        let kernel = KernelImage::load(tree, cache, sink)?;
+        let kernel = KernelImage::load(tree.image_file(), cache, sink)?;
         let mut names: Vec<&ObjectName> = names.into_iter().filter(|object| !object.is_vmlinux()).collect();
         names.sort();
         names.dedup();
@@ -59,7 +60,7 @@ impl Objects {
         let mut typed = Vec::new();
         for name in names {
             let file = module_file(project, tree, name, cache, sink)?;
-            let damaged = |message: String| Error::Image { path: file.clone(), message };
+            let damaged = |message: String| klp_image::Error::Image { path: file.clone(), message };
             let mut module =
                 ModuleImage::parse(&read(&file)?, &kernel).map_err(|error| damaged(error.to_string()))?;
             if module.types.is_some() {
@@ -139,7 +140,7 @@ pub fn module_file(
     sink: &dyn Sink,
 ) -> Result<PathBuf, Error> {
     match project.target_module(name) {
-        Some(source) => fixture::build(tree, name, &source, cache, sink),
-        None => tree.module(name, cache, sink),
+        Some(source) => Ok(c_module::build(tree, name, &source, cache, sink)?),
+        None => Ok(tree.module(name, cache, sink)?),
     }
 }

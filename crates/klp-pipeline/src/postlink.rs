@@ -7,12 +7,12 @@ mod sites;
 
 use std::collections::BTreeMap;
 
+use klp_format::ftrace::Sites;
 use klp_format::{ALIAS_PREFIX, KlpSymbol, ObjectName, SHF_RELA_LIVEPATCH, SHN_LIVEPATCH, rela_section_name};
 use object::build::Id;
 use object::build::elf::{Builder, Relocation, SectionData, SectionId, SymbolId};
 use object::elf;
 
-use crate::ftrace::Sites;
 use crate::resolve::Resolved;
 
 /// Why a module cannot be converted.

@@ -10,18 +10,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use klp_base::cache::sha256;
 use klp_format::{ALIAS_PREFIX, KlpSymbol, ModuleName};
+use klp_image::{BtfError, Symbol, Traceability, TypeKind, Types};
+use klp_kernel::KernelTree;
 use klp_module::KlpLayout;
 use serde::{Deserialize, Serialize};
 
-use crate::bindings::render::is_snake_case;
-use crate::error::Error;
-use crate::image::{BtfError, Symbol, Traceability, TypeKind, Types};
-use crate::kernel::KernelTree;
-use crate::objects::Objects;
-use crate::project::Target;
-
 pub use self::typed::prototype;
 use self::typed::{Use, typed};
+use crate::bindings::render::is_snake_case;
+use crate::error::Error;
+use crate::objects::Objects;
+use crate::project::Target;
 
 /// A module's names, resolved for one kernel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -333,7 +332,7 @@ pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<
         }
     }
     let layout = Layout::read(objects.types())
-        .map_err(|error| Error::Image { path: tree.image.clone(), message: error.to_string() })?;
+        .map_err(|error| klp_image::Error::Image { path: tree.image.clone(), message: error.to_string() })?;
     Ok(Resolved {
         kernel: tree.id.clone(),
         module: target.module_name(&tree.release)?.to_string(),
@@ -365,8 +364,10 @@ fn answers(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Vec<
     let mut answers = Vec::new();
     for fix in &target.fixes {
         for (name, value) in fix.cfg.questions() {
-            let failed =
-                |error: BtfError| Error::Image { path: tree.image.clone(), message: error.to_string() };
+            let failed = |error: BtfError| klp_image::Error::Image {
+                path: tree.image.clone(),
+                message: error.to_string(),
+            };
             let holds = match name {
                 "has_function" => objects.kernel.symbols.named(value).iter().any(Symbol::is_code),
                 "has_member" => has_member(objects.types(), value).map_err(failed)?,

@@ -3,14 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
+use klp_base::files::{io_error, make_dir, read_text, write};
 use klp_base::process::Cmd;
 use klp_format::KlpSymbol;
+use klp_image::TypeKind;
+use klp_kernel::KernelTree;
 
 use crate::bindings::object_in_rust;
 use crate::bindings::render::{Renderer, is_rust_keyword, snake_case};
-use crate::error::{Error, io_error, make_dir, read_text, write};
-use crate::image::TypeKind;
-use crate::kernel::KernelTree;
+use crate::error::Error;
 use crate::objects::Objects;
 use crate::project::{Project, Target, is_fix_name, is_rust_name, read_fix};
 use crate::resolve;
@@ -29,7 +30,9 @@ pub fn new_fix(
     let patches = project.root().join("patches");
     let fix = patches.join(name);
     let case = project.root().join("tests/cases").join(name);
-    let wrong = |message: &str| Error::Config { file: fix.clone(), message: message.to_owned() };
+    let wrong = |message: &str| {
+        Error::from(klp_kernel::Error::Config { file: fix.clone(), message: message.to_owned() })
+    };
     if !is_fix_name(name) {
         return Err(wrong(
             "a fix's name begins with a small letter and has small letters, digits, `-` and `_` only",
@@ -117,8 +120,10 @@ fn values(
     symbol: &KlpSymbol,
 ) -> Result<Vec<(&'static str, String)>, Error> {
     let prototype = resolve::prototype(tree, objects, symbol)?;
-    let failed =
-        |error: crate::image::BtfError| Error::Image { path: tree.image.clone(), message: error.to_string() };
+    let failed = |error: klp_image::BtfError| klp_image::Error::Image {
+        path: tree.image.clone(),
+        message: error.to_string(),
+    };
     let types = objects.types();
     // rustc warns of parameters that nothing uses, until the author has written the body.
     let shows_command_line = symbol.symbol == "cmdline_proc_show";

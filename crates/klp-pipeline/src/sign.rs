@@ -5,10 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
+use klp_base::files::make_dir;
 use klp_base::process::Cmd;
+use klp_kernel::KernelTree;
 
-use crate::error::{Error, make_dir};
-use crate::kernel::KernelTree;
+use crate::error::Error;
 
 /// Signs a module with a key that the kernel trusts, by the kernel's own program, into `dir`: the path of the signed one.
 ///
@@ -17,7 +18,7 @@ use crate::kernel::KernelTree;
 /// # Errors
 /// There is no key, the kernel does not check signatures, or signing failed.
 pub fn sign(tree: &KernelTree, ko: &Path, key: Option<&Path>, dir: &Path) -> Result<PathBuf, Error> {
-    let not_able = |what: String, help: &str| Error::NotAble { what, help: help.to_owned() };
+    let not_able = |what: String, help: &str| klp_kernel::Error::NotAble { what, help: help.to_owned() };
     let hash = tree.config.value("MODULE_SIG_HASH").ok_or_else(|| {
         not_able(
             format!("{} checks no signatures of modules (CONFIG_MODULE_SIG)", tree.id),

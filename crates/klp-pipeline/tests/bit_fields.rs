@@ -8,8 +8,8 @@ use std::fmt::Write;
 use std::fs;
 
 use klp_base::process::Cmd;
+use klp_image::Types;
 use klp_pipeline::bindings;
-use klp_pipeline::image::Types;
 use object::{Object, ObjectSection};
 
 const STRUCTS: &str = "

@@ -12,8 +12,8 @@ use std::fs;
 
 use klp_base::events::Silent;
 use klp_base::process::Cmd;
+use klp_image::{KernelImage, Parsed, decompress};
 use klp_pipeline::bindings;
-use klp_pipeline::image::{KernelImage, Parsed, decompress};
 
 const COUNT: usize = 300;
 
@@ -45,7 +45,7 @@ impl Draw {
 /// The default kernel's image, and a file with its BTF.
 fn image_and_btf() -> (KernelImage, tempfile::NamedTempFile) {
     let (_, cache, tree) = common::default_kernel();
-    let image = KernelImage::load(&tree, &cache, &Silent).unwrap();
+    let image = KernelImage::load(tree.image_file(), &cache, &Silent).unwrap();
     let vmlinux = decompress(&fs::read(&tree.image).unwrap()).unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), Parsed::parse(&vmlinux, tree.release.as_str()).unwrap().btf).unwrap();

@@ -9,9 +9,9 @@ use std::fs;
 
 use klp_base::events::{Event, Recorder, Severity, Silent};
 use klp_format::ObjectName;
+use klp_image::Symbol;
 use klp_pipeline::Error;
 use klp_pipeline::build::{Build, Built, Range, Stage};
-use klp_pipeline::image::Symbol;
 use klp_pipeline::objects::Objects;
 use klp_pipeline::project::{Target, read_fix};
 use klp_pipeline::resolve::{Resolved, resolve};
@@ -234,7 +234,7 @@ fn exports_are_imported_with_their_namespace_or_resolved_by_the_livepatch_core()
     let seen: Vec<_> = found.externs.iter().map(|item| (item.exported, item.namespace.as_deref())).collect();
     // The last is exported to module kvm alone.
     assert_eq!(seen, [(true, Some("DMA_BUF")), (true, None), (false, None)]);
-    let imports = klp_pipeline::exports::imports(&found);
+    let imports = klp_pipeline::compile::imports(&found);
     assert!(imports.contains("[u8; 18] = *b\"import_ns=DMA_BUF\\0\""), "{imports}");
     // A module that another one needs is there with it.
     let found = resolved("replace = ['ext4:ext4_fill_super']\nfunctions = ['jbd2:jbd2_journal_clear_err']");

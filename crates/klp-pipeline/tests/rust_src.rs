@@ -5,7 +5,7 @@
 
 use klp_base::cache::{Cache, walk};
 use klp_base::events::Silent;
-use klp_pipeline::compile::rust_src;
+use klp_kernel::host::rust_src;
 
 #[test]
 #[ignore = "needs the archive; run by cargo xtask test"]

@@ -18,14 +18,14 @@ use std::fs;
 use std::sync::OnceLock;
 
 use klp_base::events::{Event, Recorder, Severity, Silent};
+use klp_image::KernelImage;
+use klp_kernel::KernelTree;
 use klp_pipeline::Error;
 use klp_pipeline::build::{Build, Built, Range, Stage};
-use klp_pipeline::ftrace::Sites;
-use klp_pipeline::image::KernelImage;
-use klp_pipeline::kernel::KernelTree;
+use klp_pipeline::expected;
 use klp_pipeline::postlink;
-use klp_pipeline::verify::rules::{self, rule_ids};
-use klp_pipeline::verify::{Expected, GPL_COMPATIBLE, Outcome, Report, refuse_errors, verify};
+use klp_verify::rules::{self, rule_ids};
+use klp_verify::{GPL_COMPATIBLE, Outcome, Refused, Report, refuse_errors, verify};
 
 use self::cases::{CASES, HARMLESS, hide_tables};
 use self::module::Sample;
@@ -52,7 +52,7 @@ fn good() -> Sample {
         Sample {
             bytes: fs::read(&built.ko).unwrap(),
             unconverted: fs::read(&built.unconverted).unwrap(),
-            expected: Expected::of_build(&tree, &built).unwrap(),
+            expected: expected::of_build(&tree, &built).unwrap(),
         }
     })
     .clone()
@@ -130,7 +130,7 @@ fn every_rule_has_a_module_that_breaks_it() {
 fn a_module_compiled_without_call_padding_is_found() {
     let (_, _, tree) = common::default_kernel();
     let built = build("verify-unpadded", &without(&tree, "CALL_PADDING")).unwrap();
-    let report = verify(&fs::read(&built.ko).unwrap(), &Expected::of_build(&tree, &built).unwrap());
+    let report = verify(&fs::read(&built.ko).unwrap(), &expected::of_build(&tree, &built).unwrap());
     assert_eq!(broken(&report), BTreeSet::from([rules::CALL_PADDING]));
     let functions = report.findings.iter().map(|finding| finding.subject.as_str()).collect::<BTreeSet<_>>();
     assert!(functions.len() > 5 && functions.contains("init_module"), "{functions:?}");
@@ -143,7 +143,7 @@ fn a_fix_that_can_panic_is_told_the_line() {
     let (_, _, tree) = common::default_kernel();
     let told = |fix: &str| {
         let built = build_fix(fix, &format!("verify-{fix}"), &tree).unwrap();
-        let report = verify(&fs::read(&built.ko).unwrap(), &Expected::of_build(&tree, &built).unwrap());
+        let report = verify(&fs::read(&built.ko).unwrap(), &expected::of_build(&tree, &built).unwrap());
         assert_eq!(report.refusals(), 0);
         report.findings.into_iter().map(|finding| (finding.rule, finding.subject)).collect::<Vec<_>>()
     };
@@ -159,7 +159,8 @@ fn a_fix_that_can_panic_is_told_the_line() {
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn a_module_compiled_without_branch_targets_is_found_twice() {
     let (project, _, tree) = common::default_kernel();
-    let Err(Error::UnknownOutput { text, .. }) = build("verify-no-endbr", &without(&tree, "X86_KERNEL_IBT"))
+    let Err(Error::Kernel(klp_kernel::Error::UnknownOutput { text, .. })) =
+        build("verify-no-endbr", &without(&tree, "X86_KERNEL_IBT"))
     else {
         panic!("the build should stop at objtool's words")
     };
@@ -168,9 +169,9 @@ fn a_module_compiled_without_branch_targets_is_found_twice() {
     let resolved = fs::read(dir.join(Stage::Resolve.dir_name()).join("resolved.json")).unwrap();
     let resolved = serde_json::from_slice(&resolved).unwrap();
     let ko = dir.join(Stage::Kbuild.dir_name()).join("kpatch_verify_no_endbr.ko");
-    let sites = Sites::of(tree.arch, &tree.config);
+    let sites = klp_kernel::sites_of(tree.arch, &tree.config);
     let module = postlink::convert(&fs::read(ko).unwrap(), &resolved, sites).unwrap();
-    let report = verify(&module, &Expected::of(&tree, &resolved));
+    let report = verify(&module, &expected::of_resolved(&tree, &resolved));
     assert_eq!(broken(&report), BTreeSet::from([rules::IBT_ENDBR]));
     assert_eq!(report.findings.len(), 3, "the replacement, init and exit: {:?}", report.findings);
 }
@@ -182,7 +183,7 @@ fn replacements_and_shims_are_in_one_list_of_traceable_functions() {
     let (_, _, tree) = common::default_kernel();
     let built = build_fix("inlines", "verify-shims", &tree).unwrap();
     let bytes = fs::read(&built.ko).unwrap();
-    let report = verify(&bytes, &Expected::of_build(&tree, &built).unwrap());
+    let report = verify(&bytes, &expected::of_build(&tree, &built).unwrap());
     assert_eq!(report.findings, []);
     let module = klp_module::Module::parse(&bytes).unwrap();
     let lists: Vec<_> = module.sections().iter().filter(|section| section.name == "__mcount_loc").collect();
@@ -209,7 +210,7 @@ fn a_module_has_no_local_labels_and_may_have_capitals_in_its_name() {
     let built = build("verify-Capitals-RT", &tree).unwrap();
     assert_eq!(built.module, "kpatch_verify_Capitals_RT");
     let bytes = fs::read(&built.ko).unwrap();
-    assert_eq!(verify(&bytes, &Expected::of_build(&tree, &built).unwrap()).findings, []);
+    assert_eq!(verify(&bytes, &expected::of_build(&tree, &built).unwrap()).findings, []);
     let labels = |bytes: &[u8]| {
         let module = klp_module::Module::parse(bytes).unwrap();
         module.symbols().iter().filter(|symbol| symbol.name.starts_with(".L")).count()
@@ -222,9 +223,9 @@ fn a_module_has_no_local_labels_and_may_have_capitals_in_its_name() {
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn of_a_file_alone_what_cannot_be_known_is_said_not_passed() {
     let (_, cache, tree) = common::default_kernel();
-    let image = KernelImage::load(&tree, &cache, &Silent).unwrap();
+    let image = KernelImage::load(tree.image_file(), &cache, &Silent).unwrap();
     let mut sample = good();
-    sample.expected = Expected::of_any(&tree, &image).unwrap();
+    sample.expected = expected::of_any(&tree, &image).unwrap();
     let left_out = |sample: &Sample| -> BTreeMap<&'static str, Outcome> {
         let report = verify(&sample.bytes, &sample.expected);
         assert_eq!(report.findings, []);
@@ -313,7 +314,7 @@ fn findings_are_told_and_counted_by_rule() {
     let report = verify(&sample.bytes, &sample.expected);
     let recorder = Recorder::default();
     let refused = refuse_errors("x.ko".as_ref(), &report, &recorder);
-    assert!(matches!(refused, Err(Error::Refused { errors: 2, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Refused { rules: 2, .. })), "{refused:?}");
     let told: Vec<&str> = recorder
         .events()
         .iter()

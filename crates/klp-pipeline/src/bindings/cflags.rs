@@ -2,10 +2,10 @@
 //! The C compiler's flags for a module of this kernel, as kbuild itself gives them.
 
 use klp_base::cache::{Cache, Key};
+use klp_base::files::{make_dir, read_text, write};
+use klp_kernel::KernelTree;
 
-use crate::error::{Error, make_dir, read_text, write};
-use crate::kbuild;
-use crate::kernel::KernelTree;
+use crate::error::Error;
 
 /// Stands for the kernel's directory in the cached text, so that the cache can be moved.
 const TREE: &str = "@TREE@";
@@ -74,7 +74,7 @@ fn probe(tree: &KernelTree, dir: &std::path::Path) -> Result<(), Error> {
     make_dir(&work)?;
     write(&work.join("Makefile"), "obj-m := probe.o\n")?;
     write(&work.join("probe.c"), "#include <linux/module.h>\n")?;
-    kbuild::make(tree, &work).arg("probe.o").run()?;
+    klp_kernel::kbuild::make(tree, &work).arg("probe.o").run()?;
     let record_file = work.join(".probe.o.cmd");
     let record = read_text(&record_file)?;
     let damaged =
@@ -91,6 +91,7 @@ fn probe(tree: &KernelTree, dir: &std::path::Path) -> Result<(), Error> {
             flags.push(word.to_owned());
         }
     }
-    std::fs::remove_dir_all(&work).map_err(crate::error::io_error("remove", &work))?;
-    write(&dir.join("flags"), flags.join(" ").replace(&tree.root.display().to_string(), TREE))
+    std::fs::remove_dir_all(&work).map_err(klp_base::files::io_error("remove", &work))?;
+    write(&dir.join("flags"), flags.join(" ").replace(&tree.root.display().to_string(), TREE))?;
+    Ok(())
 }

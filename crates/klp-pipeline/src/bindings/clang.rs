@@ -3,17 +3,19 @@
 
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use klp_base::cache::{Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
+use klp_base::files::{read_text, write};
+use klp_image::{BtfError, Types};
+use klp_kernel::KernelTree;
+use klp_kernel::host::libclang;
 
 use super::render::Needed;
 use super::variables::{Linked, name_links};
 use super::{cflags, constants, trim};
-use crate::error::{Error, read_text, write};
-use crate::image::{BtfError, Types};
-use crate::kernel::KernelTree;
+use crate::error::Error;
 
 /// What bindings are wanted.
 pub(super) struct Request {
@@ -46,31 +48,8 @@ const ALIGNMENT: &str = "__klp_alignment_";
 
 /// Version of libclang, as part of the key of what it makes.
 pub(super) fn version(tree: &KernelTree) -> Result<String, Error> {
-    load(tree)?;
+    libclang::load(&tree.id)?;
     Ok(bindgen::clang_version().full)
-}
-
-fn load(tree: &KernelTree) -> Result<(), Error> {
-    if clang_sys::is_loaded() {
-        return Ok(());
-    }
-    clang_sys::load().map_err(|error| Error::NotAble {
-        what: format!("libclang, which reads the headers of {}, is missing: {error}", tree.id),
-        help: "install the package libclang1-19 (or run `cargo xtask doctor --fix`)".to_owned(),
-    })
-}
-
-/// Whether libclang can be loaded.
-pub fn libclang_is_there() -> bool {
-    clang_sys::is_loaded() || clang_sys::load().is_ok()
-}
-
-/// Directory of the libclang that is used, for programs that load it themselves.
-pub(crate) fn libclang_dir() -> Option<PathBuf> {
-    if !libclang_is_there() {
-        return None;
-    }
-    clang_sys::get_library()?.path().parent().map(Path::to_owned)
 }
 
 /// Makes or finds the bindings.
@@ -114,7 +93,8 @@ pub(super) fn bindings(
                 String::new()
             };
             write(&shims, wrappers)?;
-            write(&dir.join("bindings.rs"), text).map(|()| (StageEnd::Done, ()))
+            write(&dir.join("bindings.rs"), text)?;
+            Ok::<_, Error>((StageEnd::Done, ()))
         })
     })?;
     Ok(Made { rust: read_text(&entry.join("bindings.rs"))?, shims: read_text(&entry.join("shims.c"))? })
@@ -127,7 +107,7 @@ fn generate(
     shims: &Path,
     cache: &Cache,
 ) -> Result<String, Error> {
-    load(tree)?;
+    libclang::load(&tree.id)?;
     let failed = |message: String| Error::Bindings { kernel: tree.id.clone(), message };
     let target = bindgen::RustTarget::stable(85, 0).map_err(|error| failed(error.to_string()))?;
     let evaluated = request.constants.iter().fold(String::new(), |mut text, name| {

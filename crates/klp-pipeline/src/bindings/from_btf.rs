@@ -8,8 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use klp_image::{BtfError, Member, TypeId, TypeKind, Types};
+
 use super::render::{Needed, Renderer, enum_integer, is_rust_keyword, type_name};
-use crate::image::{BtfError, Member, TypeId, TypeKind, Types};
 
 /// Rust definitions of everything in `needed` that `defined` does not have, and of all that these refer to. Empty where
 /// nothing is missing.

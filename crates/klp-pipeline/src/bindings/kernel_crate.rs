@@ -4,12 +4,13 @@
 
 use std::collections::BTreeSet;
 
+use klp_base::files::read_text;
+use klp_kernel::KernelTree;
 use syn::{ForeignItem, Item};
 
 use super::C_NAMES;
 use super::clang::Request;
-use crate::error::{Error, read_text};
-use crate::kernel::KernelTree;
+use crate::error::Error;
 use crate::resolve::Extern;
 
 /// The text that bindgen made in the kernel's build, as the kernel's tree keeps it.

@@ -22,16 +22,14 @@ use std::fmt::Write;
 
 use klp_base::cache::{Cache, Key};
 use klp_base::events::Sink;
+use klp_image::{BtfError, TypeId, TypeKind, Types};
+use klp_kernel::KernelTree;
 
-pub(crate) use self::clang::libclang_dir;
-pub use self::clang::libclang_is_there;
 use self::kernel_crate::KernelBindings;
 pub use self::render::is_rust_keyword;
 pub(crate) use self::render::object_in_rust;
 use self::render::{Needed, Renderer, type_name};
 use crate::error::Error;
-use crate::image::{BtfError, TypeId, TypeKind, Types};
-use crate::kernel::KernelTree;
 use crate::objects::Objects;
 use crate::project::{Fix, Header, Language, Target, objects_of};
 use crate::resolve::{self, Extern, ExternKind, Resolved};

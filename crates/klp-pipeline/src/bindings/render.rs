@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use klp_format::ObjectName;
+use klp_image::{BtfError, Prototype, TypeId, TypeKind, Types};
 
 use super::same::Names;
-use crate::image::{BtfError, Prototype, TypeId, TypeKind, Types};
 
 /// What the rendered text refers to by name.
 #[derive(Clone, Debug, Default)]

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::image::{BtfError, TypeId, TypeKind, Types};
+use klp_image::{BtfError, TypeId, TypeKind, Types};
 
 /// The types that generated text names, and what for.
 #[derive(Default)]

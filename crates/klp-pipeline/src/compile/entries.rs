@@ -11,11 +11,12 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
+use klp_base::files::read_text;
 use quote::ToTokens;
 use syn::{FnArg, Item, ReturnType, Signature, TraitItem, ext::IdentExt};
 
 use crate::bindings::object_in_rust;
-use crate::error::{Error, read_text};
+use crate::error::Error;
 use crate::project::Fix;
 use crate::resolve::{Function, Resolved};
 

@@ -4,7 +4,9 @@
 //! Source: `arch/x86/Makefile` and `Makefile` of the kernel (KBUILD_RUSTFLAGS), and what objtool and the module loader
 //! refuse.
 
-use crate::kernel::{Arch, KernelConfig, KernelTree};
+use klp_base::arch::Arch;
+use klp_format::ftrace::Sites;
+use klp_kernel::{KernelConfig, KernelTree};
 
 /// Flags that every crate of a module is compiled with, `core` too. Crates of different flags do not mix: rustc refuses
 /// only some of the mismatches, so they are part of every key.
@@ -82,6 +84,11 @@ fn arm64(config: &KernelConfig, flags: &mut Vec<String>) {
     if config.is_on("SHADOW_CALL_STACK") {
         add(&["-Zfixed-x18"]);
     }
+}
+
+/// The flag that leaves room for the ftrace sites of a crate's functions.
+pub(super) fn room_for(sites: Sites) -> String {
+    format!("-Zpatchable-function-entry={},{}", sites.before + sites.after, sites.before)
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use klp_base::files::{io_error, make_dir, write};
+
 use super::rustc::{Job, judge};
 use super::{EDITION, Inputs, ROOT, cfg_flags, root, sites};
-use crate::error::{Error, io_error, make_dir, write};
-use crate::kbuild;
+use crate::error::Error;
 
 /// The crate that holds the module's tables. (The module's own name is that of the composite object.)
 const TABLES: &str = "klp_tables";
@@ -41,7 +42,7 @@ pub(super) fn compile(inputs: &Inputs<'_>, dir: &Path, log: &Path) -> Result<Vec
     }
     write(&work.join("Kbuild"), kbuild_file(&inputs.resolved.module, &crates))?;
 
-    let cmd = kbuild::make(inputs.tree, &work)
+    let cmd = klp_kernel::kbuild::make(inputs.tree, &work)
         .args(inputs.rustc.make_words())
         .arg("delay-objtool=y")
         .arg(format!("{}.o", inputs.resolved.module))
@@ -70,12 +71,13 @@ pub(super) fn compile(inputs: &Inputs<'_>, dir: &Path, log: &Path) -> Result<Vec
     let unknown: Vec<&str> =
         messages.into_iter().chain(others).filter(|line| !line.trim().is_empty()).collect();
     if !unknown.is_empty() {
-        return Err(Error::UnknownOutput {
+        return Err(klp_kernel::Error::UnknownOutput {
             tool: "the kernel's build of Rust code",
             subject: inputs.resolved.module.clone(),
             text: unknown.join("\n"),
             log: log.to_owned(),
-        });
+        }
+        .into());
     }
     Ok(crates.iter().rev().map(object).collect())
 }
@@ -123,7 +125,7 @@ fn lay_out(inputs: &Inputs<'_>, work: &Path) -> Result<Vec<Crate>, Error> {
     }
     let tables = work.join("tables.rs");
     write(&tables, root::source(tree, project, target, resolved, sources)?)?;
-    add(TABLES, ROOT, &tables, &of_tables, sites(tree).flags())?;
+    add(TABLES, ROOT, &tables, &of_tables, vec![super::flags::room_for(sites(tree))])?;
     // The modules of a crate stand beside its root file.
     let with_modules =
         target.fixes.iter().zip(&names).map(|(fix, (name, _))| (fix.dir.join("src"), name.as_str()));
@@ -141,7 +143,8 @@ fn lay_out(inputs: &Inputs<'_>, work: &Path) -> Result<Vec<Crate>, Error> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Error> {
-    std::fs::copy(from, to).map(|_| ()).map_err(io_error("copy", from))
+    std::fs::copy(from, to).map_err(io_error("copy", from))?;
+    Ok(())
 }
 
 /// rustc's arguments for one crate beside those of the kernel, one a line.

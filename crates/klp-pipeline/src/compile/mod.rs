@@ -6,7 +6,6 @@ mod flags;
 mod kernel_crate;
 mod own_core;
 mod root;
-pub mod rust_src;
 mod rustc;
 mod soft_float;
 
@@ -14,14 +13,16 @@ use std::path::{Path, PathBuf};
 
 use klp_base::cache::{Cache, Key};
 use klp_base::events::Sink;
+use klp_base::files::{io_error, make_dir, read, write};
 use klp_base::process::Cmd;
+use klp_format::ftrace::Sites;
+use klp_kernel::KernelTree;
+use klp_kernel::exports;
+use klp_kernel::host::rustc::Rustc;
 
-pub use self::rustc::Rustc;
+pub use self::root::imports;
 use self::rustc::{Crate, Job};
-use crate::error::{Error, io_error, make_dir, read, write};
-use crate::exports;
-use crate::ftrace::Sites;
-use crate::kernel::KernelTree;
+use crate::error::Error;
 use crate::project::{Language, Project, Target};
 use crate::resolve::Resolved;
 
@@ -177,7 +178,8 @@ fn with_own_core(
                       externs: &[(&str, PathBuf)],
                       more: Vec<String>| {
         let source = relative(source);
-        rustc.compile(
+        rustc::compile(
+            rustc,
             &Job { tree, subject, root: project.root(), out, log, resolved: Some(resolved) },
             &Crate {
                 name,
@@ -240,7 +242,7 @@ fn with_own_core(
     }
     let source = dir.join("module.rs");
     write(&source, root::source(tree, project, target, resolved, sources)?)?;
-    build_into(dir, ROOT, &resolved.module, "", source, &root_externs, sites(tree).flags())?;
+    build_into(dir, ROOT, &resolved.module, "", source, &root_externs, vec![flags::room_for(sites(tree))])?;
 
     let mut objects = vec![dir.join(format!("{}.o", resolved.module))];
     objects.extend(target.fixes.iter().map(|fix| out.join(format!("fix_{}.o", fix.crate_name()))));
@@ -270,7 +272,7 @@ fn cfg_flags(resolved: &Resolved, fix: &str) -> Vec<String> {
 
 /// The sites of ftrace in the root crate.
 fn sites(tree: &KernelTree) -> Sites {
-    Sites::of(tree.arch, &tree.config)
+    klp_kernel::sites_of(tree.arch, &tree.config)
 }
 
 /// One object of all, the root crate's first; `collect` drops what nothing refers to.
@@ -308,10 +310,11 @@ fn link(
     if said.trim().is_empty() {
         return Ok(object);
     }
-    Err(Error::UnknownOutput {
+    Err(klp_kernel::Error::UnknownOutput {
         tool: "ld",
         subject: object.display().to_string(),
         text: said,
         log: log.to_owned(),
-    })
+    }
+    .into())
 }

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use klp_base::cache::{Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
+use klp_base::files::write;
+use klp_kernel::KernelTree;
+use klp_kernel::host::rustc::Rustc;
 
 use super::flags;
-use super::rustc::{Crate, Job, Rustc};
-use crate::error::{Error, write};
-use crate::kernel::KernelTree;
+use super::rustc::{Crate, Job};
+use crate::error::Error;
 
 /// What `core` refers to for 128-bit division; a fix that uses it does not link, and the message names it.
 const COMPILER_BUILTINS: &str = "#![feature(compiler_builtins)]\n#![compiler_builtins]\n#![no_builtins]\n#![no_std]\n#![allow(internal_features)]\n";
@@ -29,7 +31,8 @@ pub(super) fn build(
             let log = dir.join("log");
             let job = Job { tree, subject: "core", root: library, out: dir, log: &log, resolved: None };
             let extra = ["-Zforce-unstable-if-unmarked", "--cfg=no_fp_fmt_parse", "--cap-lints=allow"];
-            rustc.compile(
+            super::rustc::compile(
+                rustc,
                 &job,
                 &Crate {
                     name: "core",
@@ -43,7 +46,8 @@ pub(super) fn build(
             )?;
             let source = dir.join("compiler_builtins.rs");
             write(&source, COMPILER_BUILTINS)?;
-            rustc.compile(
+            super::rustc::compile(
+                rustc,
                 &job,
                 &Crate {
                     name: "compiler_builtins",
@@ -56,7 +60,7 @@ pub(super) fn build(
                 },
             )?;
             // It holds paths of this machine.
-            std::fs::remove_file(&log).map_err(crate::error::io_error("remove", &log))?;
+            std::fs::remove_file(&log).map_err(klp_base::files::io_error("remove", &log))?;
             Ok((StageEnd::Done, ()))
         })
     })

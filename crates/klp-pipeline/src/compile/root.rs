@@ -3,14 +3,15 @@
 //! manifest.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
+
+use klp_kernel::KernelTree;
 
 use super::entries;
 use crate::bindings::object_in_rust;
 use crate::error::Error;
-use crate::exports;
-use crate::kernel::KernelTree;
 use crate::manifest;
 use crate::project::{Project, Target, objects_in_tables};
 use crate::resolve::Resolved;
@@ -29,7 +30,7 @@ pub(super) fn source(
     let names = entries::names(&resolved.functions);
     let mut text = tables(target, resolved, &names);
     text.push_str(&shared_shadows(target));
-    text.push_str(&exports::imports(resolved));
+    text.push_str(&imports(resolved));
     for fix in &target.fixes {
         text.push_str(&entries::source(fix, resolved, &names, sources)?);
     }
@@ -114,14 +115,34 @@ fn shared_shadows(target: &Target) -> String {
     text
 }
 
+/// The module information that imports the namespaces of what a module uses, as Rust items of its root crate
+/// (`MODULE_IMPORT_NS` in `include/linux/module.h`).
+pub fn imports(resolved: &Resolved) -> String {
+    let used: BTreeSet<&str> = resolved.externs.iter().filter_map(|item| item.namespace.as_deref()).collect();
+    let mut text = String::new();
+    for (number, namespace) in used.iter().enumerate() {
+        let entry = format!("import_ns={namespace}\0");
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\n#[used(compiler)]\n#[unsafe(link_section = \".modinfo\")]\n\
+             static IMPORT_NAMESPACE_{number}: [u8; {}] = *b\"{}\";\n",
+            entry.len(),
+            entry.escape_default().to_string().replace("\\u{0}", "\\0"),
+        );
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
 
     use super::*;
-    use crate::kernel::{Arch, CToolchain, KernelConfig, OwnModules, Toolchain};
     use crate::project::{Language, read_fix};
     use crate::resolve::{Function, Layout};
+    use klp_base::arch::Arch;
+    use klp_kernel::{CToolchain, KernelConfig, OwnModules, Toolchain};
 
     fn tree(root: &Path) -> KernelTree {
         KernelTree {

@@ -1,31 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! rustc: where it is, how it is called, and what it says.
+//! Calls of rustc, and its diagnostics for authors.
 
 use std::path::{Path, PathBuf};
 
-use klp_base::cache::Cache;
+use klp_base::files::make_dir;
 use klp_base::process::Cmd;
+use klp_kernel::KernelTree;
+use klp_kernel::host::rustc::Rustc;
 use serde::Deserialize;
 
-use super::{flags, rust_src};
+use super::flags;
 use crate::bindings::object_in_rust;
-use crate::error::{Error, make_dir};
-use crate::kernel::KernelTree;
+use crate::error::Error;
 use crate::resolve::Resolved;
-
-/// The version that rust-toolchain.toml pins; a kernel may pin its own later.
-pub(super) const VERSION: &str = "1.95.0";
 
 /// What rustc says of flags that it passes on to LLVM all the same.
 const KNOWN_WARNINGS: [&str; 2] =
     ["unknown and unstable feature specified for `-Ctarget-feature`: `harden-sls-", "warnings emitted"];
-
-/// The pinned compiler.
-pub struct Rustc {
-    program: PathBuf,
-    version: String,
-    library: PathBuf,
-}
 
 /// What to compile.
 pub(super) struct Crate<'a> {
@@ -40,98 +31,32 @@ pub(super) struct Crate<'a> {
     pub(super) extra: Vec<String>,
 }
 
-impl Rustc {
-    /// Finds the compiler and the source of its `core`.
-    ///
-    /// # Errors
-    /// rustc is missing or another version, or the source of `core` is not there.
-    pub fn find(cache: &Cache) -> Result<Self, Error> {
-        let hint = "install Rust 1.95.0: `rustup toolchain install` in the project's directory";
-        let sysroot = PathBuf::from(Cmd::new("rustc").args(["--print", "sysroot"]).hint(hint).read()?);
-        let program = sysroot.join("bin/rustc");
-        let version = Cmd::new(&program).arg("-vV").hint(hint).read()?;
-        if !version.starts_with(&format!("rustc {VERSION} ")) {
-            return Err(Error::NotAble {
-                what: format!(
-                    "{} is {}, the project needs {VERSION}",
-                    program.display(),
-                    version.lines().next().unwrap_or("")
-                ),
-                help: hint.to_owned(),
-            });
-        }
-        let installed = PathBuf::from(format!("/usr/src/rustc-{VERSION}/library"));
-        let candidates = [sysroot.join("lib/rustlib/src/rust/library"), installed];
-        let mut candidates = candidates.into_iter().chain(rust_src::in_cache(cache));
-        let library = candidates.find(|dir| dir.join("core/src/lib.rs").is_file());
-        let library = library.ok_or_else(|| Error::NotAble {
-            what: format!("the source of Rust {VERSION}'s `core` library is missing"),
-            help: "`rustup component add rust-src`, or run `cargo xtask doctor --fix`".to_owned(),
-        })?;
-        Ok(Self { program, version, library })
+/// Compiles one crate into `out`: `lib<name><suffix>.rmeta` and `<name><suffix>.o`.
+pub(super) fn compile(rustc: &Rustc, job: &Job<'_>, item: &Crate<'_>) -> Result<(), Error> {
+    make_dir(job.out)?;
+    let mut cmd = Cmd::new(rustc.program())
+        .args(flags::rustc(job.tree))
+        .args(["--crate-type", "rlib", "--crate-name", item.name, "--edition", item.edition])
+        .args(["--sysroot=/dev/null", "--error-format=json", "--emit=obj,metadata"])
+        .arg(format!("-Cextra-filename={}", item.suffix))
+        .arg(format!("-Cmetadata={}{}", item.name, item.suffix))
+        .arg(format!("--remap-path-prefix={}=.", job.root.display()))
+        .arg("--out-dir")
+        .arg(job.out)
+        .args(&item.extra)
+        .cwd(job.root)
+        .clean_env()
+        .env("RUSTC_BOOTSTRAP", "1");
+    for dir in &item.search {
+        cmd = cmd.arg("-L").arg(dir);
     }
-
-    /// Version, commit and LLVM, as `rustc -vV` prints them.
-    pub fn version(&self) -> &str {
-        &self.version
+    for (name, path) in &item.externs {
+        cmd = cmd.arg("--extern").arg(format!("{name}={}", path.display()));
     }
-
-    /// Asks for the version that a kernel was built with: metadata of other versions cannot be read.
-    ///
-    /// # Errors
-    /// It is another one.
-    pub(crate) fn must_be(&self, version: &str, kernel: &str) -> Result<(), Error> {
-        if version == VERSION {
-            return Ok(());
-        }
-        Err(Error::NotAble {
-            what: format!("kernel {kernel} is pinned to Rust {version}, the project's compiler is {VERSION}"),
-            help: format!(
-                "set `rust = \"{VERSION}\"` under [toolchain] of its kernel.toml; the kernel is then built anew"
-            ),
-        })
-    }
-
-    /// What the kernel's make must be told of it: the programs themselves, not rustup's wrappers.
-    pub(crate) fn make_words(&self) -> Vec<String> {
-        let bin = self.program.parent().unwrap_or(Path::new(""));
-        [("RUSTC", "rustc"), ("HOSTRUSTC", "rustc"), ("RUSTDOC", "rustdoc"), ("RUSTFMT", "rustfmt")]
-            .map(|(variable, program)| format!("{variable}={}", bin.join(program).display()))
-            .to_vec()
-    }
-
-    /// Directory with the source of `core`.
-    pub(crate) fn library(&self) -> &Path {
-        &self.library
-    }
-
-    /// Compiles one crate into `out`: `lib<name><suffix>.rmeta` and `<name><suffix>.o`.
-    pub(super) fn compile(&self, job: &Job<'_>, item: &Crate<'_>) -> Result<(), Error> {
-        make_dir(job.out)?;
-        let mut cmd = Cmd::new(&self.program)
-            .args(flags::rustc(job.tree))
-            .args(["--crate-type", "rlib", "--crate-name", item.name, "--edition", item.edition])
-            .args(["--sysroot=/dev/null", "--error-format=json", "--emit=obj,metadata"])
-            .arg(format!("-Cextra-filename={}", item.suffix))
-            .arg(format!("-Cmetadata={}{}", item.name, item.suffix))
-            .arg(format!("--remap-path-prefix={}=.", job.root.display()))
-            .arg("--out-dir")
-            .arg(job.out)
-            .args(&item.extra)
-            .cwd(job.root)
-            .clean_env()
-            .env("RUSTC_BOOTSTRAP", "1");
-        for dir in &item.search {
-            cmd = cmd.arg("-L").arg(dir);
-        }
-        for (name, path) in &item.externs {
-            cmd = cmd.arg("--extern").arg(format!("{name}={}", path.display()));
-        }
-        let cmd = cmd.arg(item.source).log(job.log);
-        let output = cmd.output()?;
-        judge(&output.stderr_text(), job)?;
-        if output.status.success() { Ok(()) } else { Err(cmd.failed(&output).into()) }
-    }
+    let cmd = cmd.arg(item.source).log(job.log);
+    let output = cmd.output()?;
+    judge(&output.stderr_text(), job)?;
+    if output.status.success() { Ok(()) } else { Err(cmd.failed(&output).into()) }
 }
 
 /// What rustc said, as JSON lines: nothing but what is known to be harmless is good.

@@ -2,11 +2,11 @@
 //! The functions that ftrace can hook into: the compiler left room at their beginning and listed them; here the room gets
 //! the instruction, and the list the form, that the kernel expects.
 
+use klp_format::ftrace::{FENTRY, Site, Sites};
 use object::build::elf::{Builder, Relocation, SectionData, SectionId, SymbolId};
 use object::elf;
 
 use super::PostlinkError;
-use crate::ftrace::{FENTRY, Site, Sites};
 
 const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 /// The five-byte nop as LLVM writes it.

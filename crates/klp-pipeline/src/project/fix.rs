@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use klp_base::arch::Arch;
 use klp_format::{KlpSymbol, ObjectName};
 use serde::Deserialize;
 
@@ -11,7 +12,6 @@ use super::headers::{Header, header};
 use super::{CPrototype, names, parse_toml};
 use crate::bindings::render::is_rust_keyword;
 use crate::error::Error;
-use crate::kernel::Arch;
 
 /// One fix: what an author wrote.
 #[derive(Clone, Debug)]
@@ -226,9 +226,8 @@ struct FixFile {
 /// It is missing or wrong.
 pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
     let file = dir.join("patch.toml");
-    let wrong = |key: &str, message: String| Error::Config {
-        file: file.clone(),
-        message: format!("`{key}`: {message}"),
+    let wrong = |key: &str, message: String| -> Error {
+        klp_kernel::Error::Config { file: file.clone(), message: format!("`{key}`: {message}") }.into()
     };
     let parsed: FixFile = parse_toml(&file)?;
     if parsed.replace.is_empty() && parsed.callbacks.is_empty() {
@@ -323,7 +322,7 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
         cves: parsed.cves,
     };
     match names::clash(std::slice::from_ref(&fix)) {
-        Some(message) => Err(Error::Config { file, message }),
+        Some(message) => Err(klp_kernel::Error::Config { file, message }.into()),
         None => Ok(fix),
     }
 }

@@ -6,7 +6,7 @@
 
 use std::path::{Component, Path};
 
-use crate::error::{Error, read_text};
+use klp_base::files::read_text;
 
 /// A header that the bindings and shims take in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ fn own(
     if once.iter().any(|seen| seen == path) {
         return Ok(String::new());
     }
-    let content = read_text(&dir.join(path)).map_err(|error: Error| error.to_string())?;
+    let content = read_text(&dir.join(path)).map_err(|error| error.to_string())?;
     let place = |line: usize| format!("#line {line} \"{name}/{}\"\n", path.display());
     let mut text = place(1);
     for (line, number) in content.lines().zip(1..) {

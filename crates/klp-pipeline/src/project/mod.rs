@@ -11,9 +11,10 @@ mod prototype;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use klp_base::files::io_error;
 use klp_format::{KernelRelease, KlpSymbol, ModuleName, ObjectName};
+use klp_kernel::{parse_toml, pinned_ids};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 pub(crate) use self::fix::is_fix_name;
 pub(crate) use self::fix::is_rust_name;
@@ -23,7 +24,7 @@ pub use self::fix::{
 };
 pub use self::headers::Header;
 pub use self::prototype::CPrototype;
-use crate::error::{Error, io_error, read_text};
+use crate::error::Error;
 
 /// A checkout: where everything stands.
 #[derive(Clone, Debug)]
@@ -121,10 +122,11 @@ impl Project {
         if root.join("kernel-configs").is_dir() {
             return Ok(Self { root });
         }
-        Err(Error::Config {
+        Err(klp_kernel::Error::Config {
             file: root,
             message: "no project: it has no kernel-configs directory".to_owned(),
-        })
+        }
+        .into())
     }
 
     /// The project's directory.
@@ -179,9 +181,14 @@ impl Project {
         self.target_names().into_iter().find(|other| plain(other) == plain(name))
     }
 
+    /// Directory of the pinned kernels.
+    pub fn kernel_configs(&self) -> PathBuf {
+        self.root.join("kernel-configs")
+    }
+
     /// Ids of the pinned kernels, sorted.
     pub fn kernel_ids(&self) -> Vec<String> {
-        names_in(&[self.root.join("kernel-configs")], |path| path.join("kernel.toml").is_file())
+        pinned_ids(&self.kernel_configs())
     }
 
     /// The fix or stream of this name.
@@ -201,7 +208,8 @@ impl Project {
     }
 
     fn stream(&self, name: &str, file: &Path) -> Result<Target, Error> {
-        let wrong = |message: String| Error::Config { file: file.to_owned(), message };
+        let wrong =
+            |message: String| Error::from(klp_kernel::Error::Config { file: file.to_owned(), message });
         let stream: StreamFile = parse_toml(file)?;
         if stream.fixes.is_empty() {
             return Err(wrong("`fixes` is empty: a stream links at least one fix".to_owned()));
@@ -338,7 +346,9 @@ impl Project {
                 .chain(self.stream_names())
                 .filter(|name| !name.starts_with('_'))
                 .collect();
-            return Err(Error::Unknown { what: "fix or stream", name: name.to_owned(), known });
+            return Err(
+                klp_kernel::Error::Unknown { what: "fix or stream", name: name.to_owned(), known }.into()
+            );
         };
         read_fix(name, &dir)
     }
@@ -358,12 +368,6 @@ fn names_in(dirs: &[PathBuf], is_one: impl Fn(&Path) -> bool) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-/// Reads a TOML file.
-pub(crate) fn parse_toml<T: DeserializeOwned>(file: &Path) -> Result<T, Error> {
-    let text = read_text(file)?;
-    toml::from_str(&text).map_err(|error| Error::Config { file: file.to_owned(), message: error.to_string() })
 }
 
 #[cfg(test)]

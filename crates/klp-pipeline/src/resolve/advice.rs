@@ -4,10 +4,10 @@
 use std::fmt::Write;
 
 use klp_format::KlpSymbol;
+use klp_kernel::KernelTree;
+use klp_kernel::exports;
 
 use crate::error::Error;
-use crate::exports;
-use crate::kernel::KernelTree;
 use crate::objects::Objects;
 
 /// Most positions of a name that a message lists.

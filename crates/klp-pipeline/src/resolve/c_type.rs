@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Whether a prototype that an author wrote is the one that BTF has.
 
-use crate::image::{BtfError, Prototype, TypeId, TypeKind, Types};
+use klp_image::{BtfError, Prototype, TypeId, TypeKind, Types};
+
 use crate::project::CPrototype;
 
 /// A C type as it is written: what is pointed at in the end, and the pointers to it.

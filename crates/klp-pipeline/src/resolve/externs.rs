@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use klp_format::{KlpSymbol, ObjectName};
+use klp_image::Area;
+use klp_kernel::KernelTree;
+use klp_kernel::exports::{self, Export, Exports};
 
 use super::typed::{Use, stays, typed, unique};
 use super::{Extern, ExternKind, refuse};
 use crate::error::Error;
-use crate::exports::{self, Export, Exports};
-use crate::image::Area;
-use crate::kernel::KernelTree;
 use crate::objects::Objects;
 use crate::project::{Called, Fix, Target, Variable, objects_of};
 

@@ -5,11 +5,11 @@
 //! where the name stands once is BTF's prototype evidence.
 
 use klp_format::KlpSymbol;
+use klp_image::{Area, BtfError, Prototype, Symbol, Types};
+use klp_kernel::KernelTree;
 
 use super::{advice, c_type, refuse};
 use crate::error::Error;
-use crate::image::{Area, BtfError, Prototype, Symbol, Types};
-use crate::kernel::KernelTree;
 use crate::objects::Objects;
 use crate::project::CPrototype;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use klp_base::cache::Cache;
 use klp_base::events::Silent;
-use klp_pipeline::kernel::{KernelTree, Pin};
+use klp_kernel::{KernelTree, Pin};
 use klp_pipeline::project::Project;
 
 pub fn root() -> PathBuf {
@@ -18,6 +18,6 @@ pub fn root() -> PathBuf {
 pub fn default_kernel() -> (Project, Cache, KernelTree) {
     let project = Project::open(&root()).unwrap();
     let cache = Cache::from_env().unwrap();
-    let tree = Pin::load(&project, "debian-6.12").unwrap().fetch(&cache, &Silent).unwrap();
+    let tree = Pin::load(&project.kernel_configs(), "debian-6.12").unwrap().fetch(&cache, &Silent).unwrap();
     (project, cache, tree)
 }

@@ -9,9 +9,10 @@ use std::sync::OnceLock;
 
 use klp_base::events::{Severity, Silent};
 use klp_base::process::Cmd;
-use klp_pipeline::image::KernelImage;
-use klp_pipeline::verify::rules::*;
-use klp_pipeline::verify::{Expected, Report, verify};
+use klp_image::KernelImage;
+use klp_pipeline::expected;
+use klp_verify::rules::*;
+use klp_verify::{Report, verify};
 
 use crate::common;
 
@@ -71,14 +72,14 @@ fn built() -> &'static Path {
 fn judged(image: &KernelImage, name: &str) -> Report {
     let (_, _, tree) = common::default_kernel();
     let bytes = fs::read(built().join(format!("{name}.ko"))).unwrap();
-    verify(&bytes, &Expected::of_file(&tree, image, &bytes).unwrap())
+    verify(&bytes, &expected::of_file(&tree, image, &bytes).unwrap())
 }
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn modules_in_c_are_judged_by_their_code() {
     let (_, cache, tree) = common::default_kernel();
-    let image = KernelImage::load(&tree, &cache, &Silent).unwrap();
+    let image = KernelImage::load(tree.image_file(), &cache, &Silent).unwrap();
     let mut wrong = Vec::new();
     for (name, breaks) in MODULES {
         let report = judged(&image, name);
@@ -99,7 +100,7 @@ fn modules_in_c_are_judged_by_their_code() {
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn findings_on_code_name_function_and_target() {
     let (_, cache, tree) = common::default_kernel();
-    let image = KernelImage::load(&tree, &cache, &Silent).unwrap();
+    let image = KernelImage::load(tree.image_file(), &cache, &Silent).unwrap();
     let message = |name: &str| judged(&image, name).findings.remove(0).message;
     assert!(message("tail_call").contains("its replacement show ends in a jump to helper (at .text+"));
     assert!(message("frames_of_6000_bytes_together").contains("show -> first -> second -> third"));

@@ -3,8 +3,8 @@
 
 use klp_base::events::Severity;
 use klp_module::Module;
-use klp_pipeline::verify::VERSION_ENTRY_SIZE;
-use klp_pipeline::verify::rules::*;
+use klp_verify::VERSION_ENTRY_SIZE;
+use klp_verify::rules::*;
 use object::build::elf::{Relocation, SectionData, Symbol};
 use object::elf;
 

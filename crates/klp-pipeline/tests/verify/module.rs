@@ -2,7 +2,7 @@
 //! A module that can be broken: the one that the pipeline made of fix `peek`, and the ways to change it.
 
 use klp_module::{Module, PatchedFunction};
-use klp_pipeline::verify::{Expected, PATCH_SYMBOL};
+use klp_verify::{Expected, PATCH_SYMBOL};
 use object::build::elf::{Builder, Relocation, Section, SectionData, Symbol};
 use object::elf;
 

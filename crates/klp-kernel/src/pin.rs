@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Pinned kernels: `kernel-configs/<id>/kernel.toml`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use klp_base::arch::Arch;
+use klp_format::KernelRelease;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::package::Package;
+use crate::toml_file::parse_toml;
+use crate::toolchain::{HostTool, Toolchain};
+
+/// Where a kernel comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A distribution's own image and headers; nothing of the kernel is compiled.
+    Stock,
+    /// A distribution's source package and fragments of our own, built once.
+    Source,
+}
+
+/// Which packages a new pin takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repin {
+    /// The newest of its line.
+    #[default]
+    Newest,
+    /// The oldest that the archive still has: for a kernel that is here because of its faults.
+    Oldest,
+}
+
+/// A pinned kernel: what `kernel.toml` says.
+#[derive(Clone, Debug)]
+pub struct Pin {
+    /// Name of the directory under kernel-configs.
+    pub id: String,
+    /// The file.
+    pub file: PathBuf,
+    /// One line for people.
+    pub description: String,
+    /// Where it comes from.
+    pub kind: Kind,
+    /// What it runs on.
+    pub arch: Arch,
+    /// What `uname -r` prints on it.
+    pub release: KernelRelease,
+    /// Which packages a new pin takes.
+    pub repin: Repin,
+    /// Its packages by role: image, headers, common, kbuild of a stock kernel; source of one that is built here; and
+    /// for each kind busybox, the guest's userland, where the machine's own cannot serve.
+    pub packages: BTreeMap<String, Package>,
+    /// How it is built, if it is.
+    pub source: Option<SourcePin>,
+}
+
+/// How a kernel of kind `source` is built.
+#[derive(Clone, Debug)]
+pub struct SourcePin {
+    /// Files of kernel-configs/fragments, without `.config`, in the order in which they are joined.
+    pub fragments: Vec<String>,
+    /// Lines of its configuration beside those.
+    pub config: Vec<String>,
+    /// What it is built with.
+    pub toolchain: Toolchain,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PinFile {
+    description: String,
+    kind: Kind,
+    arch: Arch,
+    release: String,
+    #[serde(default)]
+    repin: Repin,
+    packages: BTreeMap<String, Package>,
+    fragments: Option<Vec<String>>,
+    config: Option<Vec<String>>,
+    toolchain: Option<Toolchain>,
+}
+
+/// Roles that the packages of a stock kernel must fill.
+pub(crate) const STOCK_ROLES: [&str; 4] = ["image", "headers", "common", "kbuild"];
+/// Roles that the packages of a kernel that is built here must fill.
+const SOURCE_ROLES: [&str; 1] = ["source"];
+/// Roles that may be filled.
+const OTHER_ROLES: [&str; 1] = ["busybox"];
+
+impl Pin {
+    /// Reads `<id>/kernel.toml` in the directory `configs`.
+    ///
+    /// # Errors
+    /// There is no such kernel, or the file is wrong.
+    pub fn load(configs: &Path, id: &str) -> Result<Self, Error> {
+        let known = pinned_ids(configs);
+        if !known.iter().any(|known| known == id) {
+            return Err(Error::Unknown { what: "kernel", name: id.to_owned(), known });
+        }
+        let file = configs.join(id).join("kernel.toml");
+        let parsed: PinFile = parse_toml(&file)?;
+        let wrong = |message: String| Error::Config { file: file.clone(), message };
+        let roles: &[&str] = match parsed.kind {
+            Kind::Stock => &STOCK_ROLES,
+            Kind::Source => &SOURCE_ROLES,
+        };
+        for role in roles {
+            if !parsed.packages.contains_key(*role) {
+                return Err(wrong(format!("`packages.{role}` is missing")));
+            }
+        }
+        for (role, package) in &parsed.packages {
+            if !roles.iter().chain(&OTHER_ROLES).any(|known| known == role) {
+                return Err(wrong(format!(
+                    "`packages.{role}`: unknown role; there are {}",
+                    [roles, OTHER_ROLES.as_slice()].concat().join(", ")
+                )));
+            }
+            if package.sha256.len() != 64 || !package.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(wrong(format!("`packages.{role}.sha256` must have 64 hexadecimal digits")));
+            }
+        }
+        let release =
+            KernelRelease::new(&parsed.release).map_err(|error| wrong(format!("`release`: {error}")))?;
+        let source = match (parsed.kind, parsed.fragments, parsed.toolchain) {
+            (Kind::Stock, None, None) if parsed.config.is_none() => None,
+            (Kind::Stock, ..) => {
+                return Err(wrong(
+                    "`fragments`, `config` and `toolchain` are for kind \"source\": nothing of a stock kernel is built"
+                        .to_owned(),
+                ));
+            }
+            (Kind::Source, Some(fragments), Some(toolchain)) => {
+                Some(SourcePin { fragments, config: parsed.config.unwrap_or_default(), toolchain })
+            }
+            (Kind::Source, None, _) => return Err(wrong("`fragments` is missing".to_owned())),
+            (Kind::Source, _, None) => return Err(wrong("`toolchain` is missing".to_owned())),
+        };
+        Ok(Self {
+            id: id.to_owned(),
+            description: parsed.description,
+            kind: parsed.kind,
+            arch: parsed.arch,
+            release,
+            repin: parsed.repin,
+            packages: parsed.packages,
+            source,
+            file,
+        })
+    }
+
+    /// Programs that making this kernel, or modules for it, needs beside those that every kernel does.
+    pub fn tools(&self) -> Vec<HostTool> {
+        self.source.as_ref().map(|source| source.toolchain.tools()).unwrap_or_default()
+    }
+
+    /// Whether it is built with the `kernel` crate that fixes can use.
+    pub fn has_kernel_crate(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.toolchain.rust.is_some())
+    }
+}
+
+/// Ids of the kernels that are pinned in the directory `configs`, sorted.
+pub fn pinned_ids(configs: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(configs).into_iter().flatten().filter_map(Result::ok);
+    let pinned = entries.filter(|entry| entry.path().join("kernel.toml").is_file());
+    let mut ids: Vec<String> = pinned.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    ids.sort();
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Pin, Error> {
+        let dir = tempfile::tempdir().unwrap();
+        let kernel = dir.path().join("k");
+        std::fs::create_dir_all(&kernel).unwrap();
+        std::fs::write(kernel.join("kernel.toml"), text).unwrap();
+        Pin::load(dir.path(), "k")
+    }
+
+    const HEAD: &str = "description = 'x'\narch = 'arm64'\nrelease = '7.3.4-x'\n";
+
+    #[test]
+    fn a_source_kernel_names_fragments_toolchain_and_source() {
+        let package = format!(
+            "[packages.source]\nname = 'linux-source-7.3'\nversion = '1'\nsha256 = '{}'\n",
+            "0".repeat(64)
+        );
+        let source = format!("{HEAD}kind = 'source'\nfragments = ['boot']\n");
+        let pin = load(&format!("{source}toolchain = {{ llvm = 19 }}\n{package}")).unwrap();
+        assert!(!pin.has_kernel_crate() && pin.tools().iter().any(|tool| tool.package == "clang-19"));
+        let rust = "toolchain = { gcc = 12, rust = '1.95.0', bindgen = '0.72.1' }\n";
+        assert!(load(&format!("{source}{rust}{package}")).unwrap().has_kernel_crate());
+        for (text, expected) in [
+            (format!("{source}{package}"), "`toolchain` is missing"),
+            (
+                format!("{HEAD}kind = 'source'\ntoolchain = {{ llvm = 19 }}\n{package}"),
+                "`fragments` is missing",
+            ),
+            (format!("{source}toolchain = {{ llvm = 19 }}\n[packages]"), "`packages.source` is missing"),
+            (
+                format!("{source}toolchain = {{ llvm = 19 }}\n{}", package.replace(".source", ".sauce")),
+                "`packages.source` is missing",
+            ),
+            (
+                format!(
+                    "{source}toolchain = {{ llvm = 19 }}\n{package}{}",
+                    package.replace(".source", ".sauce")
+                ),
+                "`packages.sauce`: unknown role; there are source, busybox",
+            ),
+            (format!("{HEAD}kind = 'stock'\nfragments = []\n[packages]"), "is missing"),
+            (
+                format!("{source}toolchain = {{ llvm = 19 }}\n{}", package.replace("'0", "'x")),
+                "64 hexadecimal",
+            ),
+        ] {
+            let error = load(&text).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("kernel.toml"), "{text}: {error}");
+        }
+    }
+}

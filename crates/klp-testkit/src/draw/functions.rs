@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Functions, drawn of all code of the kernel and of some of its modules: what `new-patch` makes of each is built.
+
+use std::path::Path;
+
+use klp_base::cache::Cache;
+use klp_base::events::{Silent, Sink};
+use klp_base::files::io_error;
+use klp_format::{KlpSymbol, ObjectName, SymbolPosition};
+use klp_image::KernelImage;
+use klp_kernel::KernelTree;
+use klp_pipeline::Error;
+use klp_pipeline::build::{Build, Range};
+use klp_pipeline::objects::Objects;
+use klp_pipeline::project::{Project, Target, read_fix};
+use klp_pipeline::scaffold;
+
+use super::Lots;
+use super::structs::largest_modules;
+use super::witness::Witness;
+
+/// One function of so many is a module's.
+const OF_MODULES: usize = 5;
+/// The modules that a draw looks at are drawn of so many large ones.
+const MODULES: usize = 20;
+
+/// What came of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was built and passed the verifier.
+    Built,
+    /// It was refused.
+    Refused {
+        /// Why, in short.
+        reason: &'static str,
+        /// What confirms the reason.
+        confirmed_by: &'static str,
+    },
+    /// Anything else, with all words.
+    Failed(String),
+}
+
+/// A function that was drawn.
+#[derive(Clone, Debug)]
+pub struct Drawn {
+    /// The function.
+    pub symbol: KlpSymbol,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What all functions of a draw are built in.
+struct Draw<'a> {
+    project: &'a Project,
+    tree: &'a KernelTree,
+    cache: &'a Cache,
+    image: KernelImage,
+    kernel: Witness,
+}
+
+/// Draws `count` functions with `seed`, and builds each.
+///
+/// # Errors
+/// A source of the draw cannot be read. What a function fails with is its outcome.
+pub fn draw(
+    project: &Project,
+    tree: &KernelTree,
+    cache: &Cache,
+    sink: &dyn Sink,
+    seed: u64,
+    count: usize,
+) -> Result<Vec<Drawn>, Error> {
+    let image = KernelImage::load(tree.image_file(), cache, sink)?;
+    let kernel = Witness::of_kernel(tree, &image)?;
+    let draw = Draw { project, tree, cache, image, kernel };
+    let mut lots = Lots::new(seed);
+    let mut drawn = Vec::new();
+    let mut files = largest_modules(tree, cache, sink)?;
+    files.truncate(MODULES);
+    let of_modules = if files.is_empty() { 0 } else { count / OF_MODULES };
+    let vmlinux = ObjectName::new(klp_format::VMLINUX)?;
+    let mut code: Vec<String> = draw
+        .image
+        .symbols
+        .iter()
+        // The padding before functions outnumbers them, and is none.
+        .filter(|symbol| symbol.is_code() && !symbol.is_padding())
+        .map(|symbol| symbol.name.to_owned())
+        .collect();
+    // Several of one module, since reading one takes a second.
+    let several = of_modules.div_ceil(4).max(1);
+    while drawn.len() < of_modules && !files.is_empty() {
+        let file = files.swap_remove(lots.below(files.len()));
+        let (object, witness) = draw.module(&file)?;
+        let mut code = witness.code();
+        code.retain(|name| !name.starts_with("__pfx_") && !name.starts_with("__cfi_"));
+        for name in lots.take(&mut code, several.min(of_modules - drawn.len())) {
+            drawn.push(draw.one(&object, &name, &witness, sink)?);
+        }
+    }
+    // Where the modules have too few, the kernel has the more.
+    for name in lots.take(&mut code, count - drawn.len()) {
+        drawn.push(draw.one(&vmlinux, &name, &draw.kernel, sink)?);
+    }
+    Ok(drawn)
+}
+
+impl Draw<'_> {
+    fn module(&self, file: &Path) -> Result<(ObjectName, Witness), Error> {
+        let stem = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = stem.split_once(".ko").map_or(stem.as_str(), |(name, _)| name).replace('-', "_");
+        Ok((ObjectName::new(&name)?, Witness::of_module(&self.kernel, file)?))
+    }
+
+    fn one(
+        &self,
+        object: &ObjectName,
+        name: &str,
+        witness: &Witness,
+        sink: &dyn Sink,
+    ) -> Result<Drawn, Error> {
+        let symbol = KlpSymbol::new(object.clone(), name, SymbolPosition(0))?;
+        let address = self.image.symbols.named(name).first().map_or(0, |symbol| symbol.address);
+        let outcome = match witness.place(name, address) {
+            None => Outcome::Failed("the second source has no such symbol".to_owned()),
+            Some(place) => match self.build(&symbol) {
+                Ok(()) => match witness.allows(name, place) {
+                    Ok(()) => Outcome::Built,
+                    Err(why) => Outcome::Failed(format!("it was built, though {why}")),
+                },
+                Err(Error::Symbol { message, .. }) => match witness.confirms(name, place, &message) {
+                    Ok((reason, confirmed_by)) => Outcome::Refused { reason, confirmed_by },
+                    Err(why) => Outcome::Failed(format!("refused: {message}; but {why}")),
+                },
+                Err(error) => Outcome::Failed(error.to_string()),
+            },
+        };
+        let said = match &outcome {
+            Outcome::Built => "built".to_owned(),
+            Outcome::Refused { reason, .. } => format!("refused: {reason}"),
+            Outcome::Failed(why) => format!("FAILED: {why}"),
+        };
+        sink.note(format!("  {symbol}: {said}"));
+        Ok(Drawn { symbol, outcome })
+    }
+
+    /// What an author does first: `new-patch`, then `build`.
+    fn build(&self, symbol: &KlpSymbol) -> Result<(), Error> {
+        let objects = Objects::load(self.project, self.tree, [symbol], self.cache, &Silent)?;
+        let dir = tempfile::tempdir().map_err(io_error("make a directory in", &std::env::temp_dir()))?;
+        scaffold::fill_in(self.project, self.tree, &objects, "drawn", symbol, dir.path())?;
+        let fix = read_fix("drawn", &dir.path().join("fix"))?;
+        let target = Target { name: "drawn".to_owned(), ..Target::of_fix(fix) };
+        let build = Build {
+            project: self.project,
+            tree: self.tree,
+            target: &target,
+            cache: self.cache,
+            sink: &Silent,
+        };
+        build.run(Range::default()).map(|_| ())
+    }
+}
