@@ -120,7 +120,7 @@ mod tests {
     fn a_wrong_size_at_the_end_is_damage() {
         let mut image = image(&lz4());
         *image.last_mut().unwrap() = 1;
-        assert!(matches!(decompress(&image), Err(ImageError::Damaged(_))));
+        assert!(matches!(decompress(&image), Err(ImageError::Packed(_))));
     }
 
     #[test]
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(decompress(&image(b"LZIP....")), Err(ImageError::Compression(*b"LZIP")));
         assert!(matches!(
             decompress(&image(&[0x28, 0xb5, 0x2f, 0xfd, 9, 9, 9, 0, 0, 0])),
-            Err(ImageError::Damaged(_))
+            Err(ImageError::Packed(_))
         ));
         let mut cut = image(&[0x28, 0xb5, 0x2f, 0xfd, 0, 0]);
         cut.truncate(1025);
