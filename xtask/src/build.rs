@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use klp_kernel::Pin;
-use klp_pipeline::build::{Range, Stage};
 use klp_pipeline::project::Language;
+use klp_pipeline::stage::{Range, Stage};
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::setup::{self, Need};
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Sign the module with this key: PEM, private key and certificate
     #[arg(long)]
     sign_key: Option<PathBuf>,
-    /// Run this stage and those after it even where nothing changed: resolve, bindings, compile, kbuild, postlink, verify
+    /// Run this stage and those after it even where nothing changed: resolve, bindings, compile, kbuild, postlink, verify, sign
     #[arg(long)]
     from: Option<Stage>,
     /// Stop after this stage
@@ -50,17 +50,21 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         });
     }
     setup::ensure(&context, &[Need::Build])?;
+    let to = if args.sign || args.sign_key.is_some() { Stage::Sign } else { args.to };
+    anyhow::ensure!(
+        to < Stage::Package,
+        "no packages are made yet: `--to sign` is the last stage that `build` runs"
+    );
     for kernel in &kernels {
         let tree = context.kernel(kernel)?;
-        let built = context.build(&tree, &args.target, Range { from: args.from, to: args.to })?;
-        if args.to < Stage::Postlink {
-            println!("{}", built.dir.join(args.to.dir_name()).display());
+        let target = context.project.target(&args.target)?;
+        let range = Range { from: args.from, to };
+        let built = context.build_signed(&tree, &target, range, args.sign_key.as_deref())?;
+        if to < Stage::Postlink {
+            println!("{}", built.dir.join(to.dir_name()).display());
             continue;
         }
-        let mut ko = built.ko.clone();
-        if args.sign || args.sign_key.is_some() {
-            ko = klp_pipeline::sign::sign(&tree, &ko, args.sign_key.as_deref(), &built.dir.join("7-sign"))?;
-        }
+        let ko = if to >= Stage::Sign { built.signed } else { built.ko };
         let shown = match &args.out {
             Some(dir) if kernels.len() > 1 => copy_out(&[&built.debug, &ko], &dir.join(kernel))?,
             Some(dir) => copy_out(&[&built.debug, &ko], dir)?,

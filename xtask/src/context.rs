@@ -9,8 +9,9 @@ use klp_base::cache::Cache;
 use klp_base::events::Terminal;
 use klp_base::process::Cmd;
 use klp_kernel::{KernelTree, Pin};
-use klp_pipeline::build::{Build, Built, Range};
+use klp_pipeline::build::Build;
 use klp_pipeline::project::{Project, Target};
+use klp_pipeline::stage::{Built, Range};
 
 /// The kernel that verbs take where none is named.
 pub(crate) const DEFAULT_KERNEL: &str = "debian-6.12";
@@ -86,8 +87,19 @@ impl Context {
 
     /// Builds a target that was read before.
     pub(crate) fn build_target(&self, tree: &KernelTree, target: &Target, range: Range) -> Result<Built> {
-        let build = Build { project: &self.project, tree, target, cache: &self.cache, sink: &self.terminal };
-        Ok(build.run(range)?)
+        self.build_signed(tree, target, range, None)
+    }
+
+    /// As [`Self::build_target`], with a key for stage sign. None: the key that was made with the kernel.
+    pub(crate) fn build_signed(
+        &self,
+        tree: &KernelTree,
+        target: &Target,
+        range: Range,
+        sign_key: Option<&Path>,
+    ) -> Result<Built> {
+        let (project, cache, sink) = (&self.project, &self.cache, &self.terminal);
+        Ok(Build { project, tree, target, sign_key, cache, sink }.run(range)?)
     }
 
     /// Where cargo puts what it builds.

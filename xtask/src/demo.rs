@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use klp_base::events::Verdict;
-use klp_pipeline::build::Range;
+use klp_pipeline::stage::Range;
 use klp_vm::case;
 
 use crate::context::{Context, DEFAULT_KERNEL};

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use klp_base::events::Verdict;
 use klp_base::process;
 use klp_kernel::{KernelTree, Pin};
-use klp_pipeline::build::{Range, Stage};
+use klp_pipeline::stage::{Range, Stage};
 use klp_vm::{
     AccelChoice, GuestFiles, Kernel, Options, Suite, Summary, Target, Unprovided, case, junit, ktap,
 };
@@ -294,8 +294,7 @@ fn own_module(context: &Context, tree: &KernelTree, name: &str) -> Result<PathBu
 
 /// A fix, signed with the key that the kernel trusts.
 fn signed(context: &Context, tree: &KernelTree, fix: &str) -> Result<PathBuf> {
-    let built = context.build(tree, fix, Range::default())?;
-    Ok(klp_pipeline::sign::sign(tree, &built.ko, None, &built.dir.join("7-sign"))?)
+    Ok(context.build(tree, fix, Range { from: None, to: Stage::Sign })?.signed)
 }
 
 /// A stream in another version; all versions share a build directory, in which only what differs is made again.

@@ -10,7 +10,7 @@ use klp_base::events::Verdict;
 use klp_kernel::host::apt::debian_mirror;
 use klp_kernel::host::apt::unpacked_package;
 use klp_kernel::{KernelTree, Package};
-use klp_pipeline::build::Range;
+use klp_pipeline::stage::Range;
 use klp_vm::{DiskImage, Options, System, SystemCase, Target};
 
 use crate::context::{Context, DEFAULT_KERNEL};

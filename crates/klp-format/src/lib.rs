@@ -225,6 +225,12 @@ impl KernelRelease {
     }
 }
 
+/// Major and minor number of a version: 6 and 12 for `6.12`.
+pub fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 /// Which of the symbols of one name in one object is meant: 0 says that there is only one, n is the n-th in the order of
 /// kallsyms, from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use klp_format::SymbolPosition;
+use serde::{Deserialize, Serialize};
 
 use crate::{Module, Relocation, Section, SymbolKind, SymbolSection, TableError};
 
@@ -19,7 +20,7 @@ const VERSION_SIZE: u64 = 4;
 
 /// Sizes and member offsets, in bytes, of the structures of one kernel. They differ between kernels, so they come from that
 /// kernel's BTF.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KlpLayout {
     /// Size of `struct klp_func`.
     pub func_size: u64,

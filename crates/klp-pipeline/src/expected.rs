@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 
 use klp_base::arch::Arch;
-use klp_base::files::read;
 use klp_image::KernelImage;
 use klp_kernel::{KernelConfig, KernelTree, exports, sites_of};
-use klp_module::Module;
+use klp_module::{KlpLayout, Module};
 use klp_verify::{Expected, ExpectedPatch};
 
-use crate::build::{Built, Stage};
 use crate::error::Error;
-use crate::resolve::{Layout, Resolved};
+use crate::resolve::klp_layout;
+use crate::resolved::Resolved;
+use crate::stage::Built;
 
 /// What is expected of the module that stage 1 resolved.
 pub fn of_resolved(tree: &KernelTree, resolved: &Resolved) -> Expected {
@@ -39,9 +39,7 @@ pub fn of_resolved(tree: &KernelTree, resolved: &Resolved) -> Expected {
 /// # Errors
 /// Stage 1's result cannot be read.
 pub fn of_build(tree: &KernelTree, built: &Built) -> Result<Expected, Error> {
-    let file = built.dir.join(Stage::Resolve.dir_name()).join("resolved.json");
-    let resolved: Resolved = serde_json::from_slice(&read(&file)?)
-        .map_err(|error| Error::Intermediate { file, message: error.to_string() })?;
+    let resolved = Resolved::read(&built.dir)?;
     Ok(of_resolved(tree, &resolved))
 }
 
@@ -50,7 +48,7 @@ pub fn of_build(tree: &KernelTree, built: &Built) -> Result<Expected, Error> {
 /// # Errors
 /// The kernel's types know no live patching.
 pub fn of_any(tree: &KernelTree, image: &KernelImage) -> Result<Expected, Error> {
-    let layout = Layout::read(&image.types)
+    let layout = klp_layout(&image.types)
         .map_err(|error| klp_image::Error::Image { path: tree.image.clone(), message: error.to_string() })?;
     Ok(of_kernel(tree, &image.facts.vermagic, layout))
 }
@@ -73,7 +71,7 @@ pub fn of_file(tree: &KernelTree, image: &KernelImage, bytes: &[u8]) -> Result<E
     Ok(expected)
 }
 
-fn of_kernel(tree: &KernelTree, vermagic: &str, layout: Layout) -> Expected {
+fn of_kernel(tree: &KernelTree, vermagic: &str, layout: KlpLayout) -> Expected {
     let config = &tree.config;
     let call_padding = match (config.is_on("CALL_PADDING"), config.call_padding()) {
         (true, None) => {
@@ -98,7 +96,7 @@ fn of_kernel(tree: &KernelTree, vermagic: &str, layout: Layout) -> Expected {
         frame_warn: frame_warn(config),
         arguments: BTreeMap::new(),
         sites: sites_of(tree.arch, config),
-        layout: layout.for_reader(),
+        layout,
         patch: None,
     }
 }

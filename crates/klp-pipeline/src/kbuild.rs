@@ -12,7 +12,7 @@ use klp_kernel::KernelTree;
 use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
 
 use crate::error::Error;
-use crate::resolve::{Extern, Resolved};
+use crate::resolved::{Extern, Resolved};
 use crate::shims;
 
 /// Links `object` (stage 3's result), and stage 2's shims where there are any, into `<module>.ko` in `dir`: its path.

@@ -14,8 +14,11 @@ pub mod objects;
 pub mod postlink;
 pub mod project;
 pub mod resolve;
+pub mod resolved;
+pub mod rust_name;
 pub mod scaffold;
 mod shims;
 pub mod sign;
+pub mod stage;
 
 pub use error::Error;

@@ -8,7 +8,7 @@ use klp_module::{Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestFix, S
 
 use crate::error::Error;
 use crate::project::{Project, Target};
-use crate::resolve::Resolved;
+use crate::resolved::Resolved;
 
 /// The manifest of a module.
 ///
@@ -25,7 +25,7 @@ pub fn of(
         description: fix.description.clone(),
         cves: fix.cves.clone(),
     };
-    let function = |function: &crate::resolve::Function| {
+    let function = |function: &crate::resolved::Function| {
         let symbol = &function.symbol;
         let position = match symbol.position {
             SymbolPosition(0) => String::new(),

@@ -13,7 +13,7 @@ use object::build::Id;
 use object::build::elf::{Builder, Relocation, SectionData, SectionId, SymbolId};
 use object::elf;
 
-use crate::resolve::Resolved;
+use crate::resolved::Resolved;
 
 /// Why a module cannot be converted.
 #[derive(Debug, thiserror::Error)]

@@ -9,12 +9,12 @@ use klp_format::KlpSymbol;
 use klp_image::TypeKind;
 use klp_kernel::KernelTree;
 
-use crate::bindings::object_in_rust;
-use crate::bindings::render::{Renderer, is_rust_keyword, snake_case};
+use crate::bindings::render::Renderer;
 use crate::error::Error;
 use crate::objects::Objects;
-use crate::project::{Project, Target, is_fix_name, is_rust_name, read_fix};
+use crate::project::{Project, Target, is_fix_name, read_fix};
 use crate::resolve;
+use crate::rust_name::{is_rust_keyword, is_rust_name, object_in_rust, snake_case};
 
 /// Makes `patches/<name>` and `tests/cases/<name>`: the files that were written.
 ///

@@ -5,11 +5,25 @@
 
 use std::path::{Path, PathBuf};
 
-use klp_base::files::make_dir;
 use klp_base::process::Cmd;
 use klp_kernel::KernelTree;
 
 use crate::error::Error;
+
+/// The key that signs modules of a kernel: `key`, or the one that was made with the kernel.
+///
+/// # Errors
+/// There is neither.
+pub fn signing_key<'a>(tree: &'a KernelTree, key: Option<&'a Path>) -> Result<&'a Path, Error> {
+    key.or(tree.signing_key.as_deref()).ok_or_else(|| {
+        klp_kernel::Error::NotAble {
+            what: format!("{} has no signing key of its own: whoever built it keeps it", tree.id),
+            help: "give the key that the machines trust: --sign-key FILE (PEM, private key and certificate)"
+                .to_owned(),
+        }
+        .into()
+    })
+}
 
 /// Signs a module with a key that the kernel trusts, by the kernel's own program, into `dir`: the path of the signed one.
 ///
@@ -25,14 +39,8 @@ pub fn sign(tree: &KernelTree, ko: &Path, key: Option<&Path>, dir: &Path) -> Res
             "leave the module unsigned",
         )
     })?;
-    let key = key.or(tree.signing_key.as_deref()).ok_or_else(|| {
-        not_able(
-            format!("{} has no signing key of its own: whoever built it keeps it", tree.id),
-            "give the key that the machines trust: --sign-key FILE (PEM, private key and certificate)",
-        )
-    })?;
+    let key = signing_key(tree, key)?;
     let program = tree.headers.join("scripts/sign-file");
-    make_dir(dir)?;
     let signed = dir.join(ko.file_name().unwrap_or_default());
     Cmd::new(&program)
         .arg(hash)

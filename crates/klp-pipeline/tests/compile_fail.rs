@@ -10,8 +10,9 @@ use std::path::Path;
 
 use klp_base::events::Silent;
 use klp_pipeline::Error;
-use klp_pipeline::build::{Build, Range, Stage};
+use klp_pipeline::build::Build;
 use klp_pipeline::project::{Target, read_fix};
+use klp_pipeline::stage::{Range, Stage};
 
 /// Set to 1 to write what is seen into the `expected` files.
 const UPDATE: &str = "FERROGRAFT_UPDATE_EXPECTED";
@@ -37,7 +38,14 @@ fn messages_are_as_expected() {
         if other.is_dir() {
             target.fixes.push(read_fix("other", &other).unwrap());
         }
-        let build = Build { project: &project, tree: &tree, target: &target, cache: &cache, sink: &Silent };
+        let build = Build {
+            project: &project,
+            tree: &tree,
+            target: &target,
+            cache: &cache,
+            sign_key: None,
+            sink: &Silent,
+        };
         let seen = match build.run(Range { from: None, to: Stage::Compile }) {
             Ok(_) => "it compiles\n".to_owned(),
             Err(Error::Compile { diagnostics, .. }) => diagnostics,

@@ -128,7 +128,9 @@ fn structs_are_laid_out_as_pahole_says() {
             "const _: () = assert!(size_of::<{name}>() == {}, \"size of {name}\");",
             seen.size
         );
-        for (member, offset) in seen.members.iter().filter(|(member, _)| !bindings::is_rust_keyword(member)) {
+        for (member, offset) in
+            seen.members.iter().filter(|(member, _)| !klp_pipeline::rust_name::is_rust_keyword(member))
+        {
             let _ = writeln!(
                 source,
                 "const _: () = assert!(core::mem::offset_of!({name}, {member}) == {offset}, \"{name}.{member}\");"

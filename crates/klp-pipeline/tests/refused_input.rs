@@ -10,8 +10,9 @@ use std::path::Path;
 
 use klp_base::events::Silent;
 use klp_pipeline::Error;
-use klp_pipeline::build::{Build, Built, Range};
+use klp_pipeline::build::Build;
 use klp_pipeline::project::{Project, Target, read_fix};
+use klp_pipeline::stage::{Built, Range};
 
 /// Writes a fix that replaces `cmdline_proc_show` to `dir`; `UNSAFE` stands for the keyword, which this file must not have.
 fn write_fix(dir: &Path, keys: &str, body: &str) {
@@ -29,7 +30,8 @@ fn write_fix(dir: &Path, keys: &str, body: &str) {
 fn build(project: &Project, name: &str, dir: &Path) -> Result<Built, Error> {
     let (_, cache, tree) = common::default_kernel();
     let target = Target { name: name.to_owned(), ..Target::of_fix(read_fix(name, dir)?) };
-    Build { project, tree: &tree, target: &target, cache: &cache, sink: &Silent }.run(Range::default())
+    Build { project, tree: &tree, target: &target, cache: &cache, sign_key: None, sink: &Silent }
+        .run(Range::default())
 }
 
 /// What the build of a fix with these keys and this body fails with.

@@ -11,10 +11,12 @@ use klp_base::events::{Event, Recorder, Severity, Silent};
 use klp_format::ObjectName;
 use klp_image::Symbol;
 use klp_pipeline::Error;
-use klp_pipeline::build::{Build, Built, Range, Stage};
+use klp_pipeline::build::Build;
 use klp_pipeline::objects::Objects;
 use klp_pipeline::project::{Target, read_fix};
-use klp_pipeline::resolve::{Resolved, resolve};
+use klp_pipeline::resolve::resolve;
+use klp_pipeline::resolved::Resolved;
+use klp_pipeline::stage::{Built, Range, Stage};
 
 /// The beginning of a fix that uses something.
 const SHOW: &str = "replace = ['vmlinux:version_proc_show']\n";
@@ -257,7 +259,14 @@ fn build(name: &str, fixes: &[(&str, &str, &str)], to: Stage) -> (Result<Built, 
     let fixes: Vec<_> = fixes.collect();
     let target = Target { name: name.to_owned(), fixes: fixes.clone(), ..Target::of_fix(fixes[0].clone()) };
     let recorder = Recorder::default();
-    let build = Build { project: &project, tree: &tree, target: &target, cache: &cache, sink: &recorder };
+    let build = Build {
+        project: &project,
+        tree: &tree,
+        target: &target,
+        cache: &cache,
+        sign_key: None,
+        sink: &recorder,
+    };
     let built = build.run(Range { from: None, to });
     (built, recorder.events())
 }
@@ -365,7 +374,14 @@ fn what_inline_functions_reach_and_modules_may_not_see_is_refused_with_the_reaso
         fs::write(dir.path().join("src/lib.rs"), source).unwrap();
         let name = format!("not-exported-{}", inline.replace('_', "-"));
         let target = Target { name, ..Target::of_fix(read_fix("test", dir.path()).unwrap()) };
-        let build = Build { project: &project, tree: &tree, target: &target, cache: &cache, sink: &Silent };
+        let build = Build {
+            project: &project,
+            tree: &tree,
+            target: &target,
+            cache: &cache,
+            sign_key: None,
+            sink: &Silent,
+        };
         match build.run(Range { from: None, to: Stage::Kbuild }).map(|_| ()) {
             Err(Error::NotExported { reasons, .. }) => {
                 assert!(

@@ -11,16 +11,17 @@ use std::path::Path;
 use klp_base::events::Silent;
 use klp_format::KlpSymbol;
 use klp_pipeline::Error;
-use klp_pipeline::build::{Build, Built, Range};
+use klp_pipeline::build::Build;
 use klp_pipeline::objects::Objects;
 use klp_pipeline::project::{Target, read_fix};
 use klp_pipeline::scaffold;
+use klp_pipeline::stage::{Built, Range};
 
 /// Builds the fix in `dir` on the default kernel.
 fn build(name: &str, dir: &Path) -> Result<Built, Error> {
     let (project, cache, tree) = common::default_kernel();
     let target = Target { name: format!("right-{name}"), ..Target::of_fix(read_fix(name, dir)?) };
-    Build { project: &project, tree: &tree, target: &target, cache: &cache, sink: &Silent }
+    Build { project: &project, tree: &tree, target: &target, cache: &cache, sign_key: None, sink: &Silent }
         .run(Range::default())
 }
 

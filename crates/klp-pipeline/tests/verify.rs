@@ -21,9 +21,10 @@ use klp_base::events::{Event, Recorder, Severity, Silent};
 use klp_image::KernelImage;
 use klp_kernel::KernelTree;
 use klp_pipeline::Error;
-use klp_pipeline::build::{Build, Built, Range, Stage};
+use klp_pipeline::build::Build;
 use klp_pipeline::expected;
 use klp_pipeline::postlink;
+use klp_pipeline::stage::{Built, Range, Stage};
 use klp_verify::rules::{self, rule_ids};
 use klp_verify::{GPL_COMPATIBLE, Outcome, Refused, Report, refuse_errors, verify};
 
@@ -39,7 +40,8 @@ fn build_fix(fix: &str, name: &str, tree: &KernelTree) -> Result<Built, Error> {
     let (project, cache, _) = common::default_kernel();
     let mut target = project.target(fix).unwrap();
     target.name = name.to_owned();
-    let build = Build { project: &project, tree, target: &target, cache: &cache, sink: &Silent };
+    let build =
+        Build { project: &project, tree, target: &target, cache: &cache, sign_key: None, sink: &Silent };
     build.run(Range { from: None, to: Stage::Postlink })
 }
 

@@ -9,7 +9,7 @@ use quote::ToTokens;
 use syn::{ForeignItem, Item};
 
 use crate::project::CPrototype;
-use crate::resolve::Resolved;
+use crate::resolved::Resolved;
 
 /// The prototypes of one module that are asserted: C text by alias.
 pub(super) struct Asserted(BTreeMap<String, String>);

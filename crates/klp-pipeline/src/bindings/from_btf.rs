@@ -10,7 +10,8 @@ use std::fmt::Write;
 
 use klp_image::{BtfError, Member, TypeId, TypeKind, Types};
 
-use super::render::{Needed, Renderer, enum_integer, is_rust_keyword, type_name};
+use super::render::{Needed, Renderer, enum_integer, type_name};
+use crate::rust_name::is_rust_keyword;
 
 /// Rust definitions of everything in `needed` that `defined` does not have, and of all that these refer to. Empty where
 /// nothing is missing.

@@ -11,7 +11,7 @@ use syn::{ForeignItem, Item};
 use super::C_NAMES;
 use super::clang::Request;
 use crate::error::Error;
-use crate::resolve::Extern;
+use crate::resolved::Extern;
 
 /// The text that bindgen made in the kernel's build, as the kernel's tree keeps it.
 const FILE: &str = "rust/bindings_generated.rs";

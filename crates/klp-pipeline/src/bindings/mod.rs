@@ -26,13 +26,13 @@ use klp_image::{BtfError, TypeId, TypeKind, Types};
 use klp_kernel::KernelTree;
 
 use self::kernel_crate::KernelBindings;
-pub use self::render::is_rust_keyword;
-pub(crate) use self::render::object_in_rust;
 use self::render::{Needed, Renderer, type_name};
 use crate::error::Error;
 use crate::objects::Objects;
 use crate::project::{Fix, Header, Language, Target, objects_of};
-use crate::resolve::{self, Extern, ExternKind, Resolved};
+use crate::resolve;
+use crate::resolved::{Extern, ExternKind, Resolved};
+use crate::rust_name::{is_rust_keyword, object_in_rust};
 
 /// Headers that every fix gets.
 const HEADERS: [&str; 6] = [

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::FUNCTIONS;
-use crate::resolve::{Extern, ExternKind};
+use crate::resolved::{Extern, ExternKind};
 
 /// Whether a fix calls a function that crate `klp` calls too, so that the header's declaration is that of both.
 pub(super) fn is_shared(item: &Extern) -> bool {

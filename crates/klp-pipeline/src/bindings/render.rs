@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use klp_format::ObjectName;
+use crate::rust_name::is_rust_keyword;
 use klp_image::{BtfError, Prototype, TypeId, TypeKind, Types};
 
 use super::same::Names;
@@ -387,58 +387,4 @@ fn known_typedef(name: &str) -> Option<&'static str> {
 /// A C type's name in Rust: what is a keyword there gets an underscore behind it, as from bindgen.
 pub(crate) fn type_name(name: String) -> String {
     if is_rust_keyword(&name) { name + "_" } else { name }
-}
-
-/// Whether rustc's lint `non_snake_case` takes a name as it is.
-pub(crate) fn is_snake_case(name: &str) -> bool {
-    let name = name.trim_matches('_');
-    !name.contains("__") && !name.chars().any(char::is_uppercase)
-}
-
-/// A C name as that lint wants it.
-pub(crate) fn snake_case(name: &str) -> String {
-    let mut name = name.to_ascii_lowercase();
-    while !is_snake_case(&name) {
-        let inner = name.trim_matches('_').to_owned();
-        name = name.replacen(&inner, &inner.replace("__", "_"), 1);
-    }
-    name
-}
-
-/// An object's name as a name in Rust: of the trait, and of the type in `objects`. Modules may be called `loop` or `8021q`.
-pub(crate) fn object_in_rust(object: &ObjectName) -> String {
-    if is_rust_keyword(object.as_str()) {
-        return format!("r#{object}");
-    }
-    let digit = object.as_str().starts_with(|c: char| c.is_ascii_digit());
-    if digit { format!("_{object}") } else { object.to_string() }
-}
-
-/// Whether a C name cannot stand in Rust as it is.
-pub fn is_rust_keyword(name: &str) -> bool {
-    const KEYWORDS: [&str; 50] = [
-        "as", "async", "await", "become", "box", "break", "const", "continue", "do", "dyn", "else", "enum",
-        "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match",
-        "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "static", "struct", "trait",
-        "true", "try", "type", "typeof", "unsafe", "use", "virtual", "where", "while", "yield", "self",
-        "Self", "super", "crate",
-    ];
-    KEYWORDS.contains(&name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_become_what_the_lint_wants() {
-        for name in ["m", "_m", "__m_", "a_b", "arg0"] {
-            assert!(is_snake_case(name) && snake_case(name) == name, "{name}");
-        }
-        for (name, expected) in [("NODE", "node"), ("a___b", "a_b"), ("__a__B_", "__a_b_"), ("tDGL", "tdgl")]
-        {
-            assert!(!is_snake_case(name));
-            assert_eq!(snake_case(name), expected);
-        }
-    }
 }

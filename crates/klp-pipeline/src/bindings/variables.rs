@@ -7,7 +7,7 @@
 use klp_base::cache::sha256;
 
 use crate::project::{Fix, Target, Variable};
-use crate::resolve::{ExternKind, Resolved};
+use crate::resolved::{ExternKind, Resolved};
 
 /// A variable in the bindings.
 #[derive(Clone, Debug)]

@@ -15,10 +15,10 @@ use klp_base::files::read_text;
 use quote::ToTokens;
 use syn::{FnArg, Item, ReturnType, Signature, TraitItem, ext::IdentExt};
 
-use crate::bindings::object_in_rust;
 use crate::error::Error;
 use crate::project::Fix;
-use crate::resolve::{Function, Resolved};
+use crate::resolved::{Function, Resolved};
+use crate::rust_name::object_in_rust;
 
 /// What the name of an entry function begins with; the kernel's own live patches in C use the same.
 const PREFIX: &str = "livepatch_";

@@ -24,7 +24,8 @@ pub use self::root::imports;
 use self::rustc::{Crate, Job};
 use crate::error::Error;
 use crate::project::{Language, Project, Target};
-use crate::resolve::Resolved;
+use crate::resolved::Resolved;
+use crate::stage::WORK_SOURCES;
 
 /// Edition of `klp`, of the fixes and of what is generated.
 const EDITION: &str = "2024";
@@ -91,7 +92,7 @@ fn sources_key(tree: &KernelTree, project: &Project, target: &Target, rustc: &Ru
 fn crates_key(inputs: &Inputs<'_>) -> Result<Key, Error> {
     let Inputs { tree, project, target, resolved, rustc, sources, .. } = *inputs;
     let mut key = sources_key(tree, project, target, rustc)?
-        .with(crate::build::program_id()?)
+        .with(WORK_SOURCES)
         .with(format!("{:?}", resolved.cfg))
         .with_file(&sources.join("bindings.rs"))?;
     for fix in &target.fixes {

@@ -10,11 +10,11 @@ use std::path::Path;
 use klp_kernel::KernelTree;
 
 use super::entries;
-use crate::bindings::object_in_rust;
 use crate::error::Error;
 use crate::manifest;
 use crate::project::{Project, Target, objects_in_tables};
-use crate::resolve::Resolved;
+use crate::resolved::Resolved;
+use crate::rust_name::object_in_rust;
 
 /// Source of the root crate of a module.
 ///
@@ -138,9 +138,11 @@ pub fn imports(resolved: &Resolved) -> String {
 mod tests {
     use std::fs;
 
+    use klp_module::KlpLayout;
+
     use super::*;
     use crate::project::{Language, read_fix};
-    use crate::resolve::{Function, Layout};
+    use crate::resolved::Function;
     use klp_base::arch::Arch;
     use klp_kernel::{CToolchain, KernelConfig, OwnModules, Toolchain};
 
@@ -209,7 +211,7 @@ mod tests {
         source(&tree(root), &project, &target, &resolved, root).unwrap()
     }
 
-    fn layout() -> Layout {
+    fn layout() -> KlpLayout {
         serde_json::from_value(serde_json::json!({
             "func_size": 0, "func_old_name": 0, "func_new_func": 0, "func_old_sympos": 0, "object_size": 0,
             "object_name": 0, "object_funcs": 0, "patch_size": 0, "patch_mod": 0, "patch_objs": 0,

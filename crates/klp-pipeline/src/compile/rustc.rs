@@ -10,9 +10,9 @@ use klp_kernel::host::rustc::Rustc;
 use serde::Deserialize;
 
 use super::flags;
-use crate::bindings::object_in_rust;
 use crate::error::Error;
-use crate::resolve::Resolved;
+use crate::resolved::Resolved;
+use crate::rust_name::object_in_rust;
 
 /// What rustc says of flags that it passes on to LLVM all the same.
 const KNOWN_WARNINGS: [&str; 2] =
@@ -147,7 +147,7 @@ fn prototypes(diagnostic: &Diagnostic, job: &Job<'_>) -> String {
     let arrow =
         diagnostic.rendered.as_deref().and_then(|text| text.lines().find_map(|line| line.find("--> ")));
     let note = |text: String| format!("{}= kernel: {text}\n", " ".repeat(arrow.unwrap_or(1) + 1));
-    let prototype = |f: &crate::resolve::Function| {
+    let prototype = |f: &crate::resolved::Function| {
         note(format!("in {} of {} it is `{}`", f.symbol.object, resolved.kernel, f.c_prototype))
     };
     match code.code.as_str() {

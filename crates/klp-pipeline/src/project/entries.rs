@@ -10,7 +10,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::prototype::is_c_name;
-use super::{CPrototype, Called, Replaced, Variable, is_rust_name};
+use super::{CPrototype, Called, Replaced, Variable};
+use crate::rust_name::is_rust_name;
 
 /// An entry as it stands in the file: `"vmlinux:f"`, or a table. (An untagged enumeration of serde would pass over keys that
 /// it does not know, or not say which one it is.)

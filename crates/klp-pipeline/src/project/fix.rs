@@ -10,8 +10,9 @@ use serde::Deserialize;
 use super::entries::{CalledTable, Entry, ReplaceTable, VariableTable, called, replaced, variable};
 use super::headers::{Header, header};
 use super::{CPrototype, names, parse_toml};
-use crate::bindings::render::is_rust_keyword;
 use crate::error::Error;
+use crate::rust_name::is_rust_name;
+use klp_format::parse_version;
 
 /// One fix: what an author wrote.
 #[derive(Clone, Debug)]
@@ -99,7 +100,7 @@ impl Cfg {
         let member =
             |text: &&String| text.split_once('.').is_none_or(|(a, b)| !is_rust_name(a) || !is_rust_name(b));
         let wrong_member = self.has_member.iter().find(member);
-        let wrong_version = self.kernel_at_least.iter().find(|text| crate::resolve::version(text).is_none());
+        let wrong_version = self.kernel_at_least.iter().find(|text| parse_version(text).is_none());
         wrong_member
             .map(|text| format!("`has_member`: {text:?} should look like \"seq_file.private\""))
             .or_else(|| {
@@ -357,16 +358,6 @@ fn rewritten_code(name: &str) -> Option<&'static str> {
 
 fn repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
     items.iter().enumerate().find(|(at, item)| items[..*at].contains(item)).map(|(_, item)| item)
-}
-
-pub(crate) fn is_rust_name(text: &str) -> bool {
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    !text.is_empty()
-        && text != "_"
-        && !text.starts_with(|c: char| c.is_ascii_digit())
-        && text.chars().all(word)
-        && !["self", "Self", "super", "crate"].contains(&text)
-        && !is_rust_keyword(text)
 }
 
 /// The modules whose functions or variables fixes use.

@@ -17,7 +17,6 @@ use klp_kernel::{parse_toml, pinned_ids};
 use serde::Deserialize;
 
 pub(crate) use self::fix::is_fix_name;
-pub(crate) use self::fix::is_rust_name;
 pub use self::fix::{
     Called, Cfg, Fix, Language, Replaced, State, Variable, modules_used_by, objects_in_tables, objects_of,
     read_fix,

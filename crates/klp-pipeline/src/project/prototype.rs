@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Prototypes in C, as an author writes them.
 
-use super::is_rust_name;
+use crate::rust_name::is_rust_name;
 
 /// A prototype in C, as an author writes it: `long f(const struct pt_regs *regs)`.
 ///

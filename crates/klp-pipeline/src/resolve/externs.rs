@@ -9,11 +9,12 @@ use klp_image::Area;
 use klp_kernel::KernelTree;
 use klp_kernel::exports::{self, Export, Exports};
 
+use super::refuse;
 use super::typed::{Use, stays, typed, unique};
-use super::{Extern, ExternKind, refuse};
 use crate::error::Error;
 use crate::objects::Objects;
 use crate::project::{Called, Fix, Target, Variable, objects_of};
+use crate::resolved::{Extern, ExternKind};
 
 /// What the fixes of a module use, each name once.
 pub(super) fn externs(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Vec<Extern>, Error> {

@@ -10,10 +10,11 @@ use klp_format::{KlpSymbol, ObjectName, SymbolPosition};
 use klp_image::KernelImage;
 use klp_kernel::KernelTree;
 use klp_pipeline::Error;
-use klp_pipeline::build::{Build, Range};
+use klp_pipeline::build::Build;
 use klp_pipeline::objects::Objects;
 use klp_pipeline::project::{Project, Target, read_fix};
 use klp_pipeline::scaffold;
+use klp_pipeline::stage::Range;
 
 use super::Lots;
 use super::structs::largest_modules;
@@ -155,6 +156,7 @@ impl Draw<'_> {
             project: self.project,
             tree: self.tree,
             target: &target,
+            sign_key: None,
             cache: self.cache,
             sink: &Silent,
         };
