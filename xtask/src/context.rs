@@ -98,8 +98,18 @@ impl Context {
         range: Range,
         sign_key: Option<&Path>,
     ) -> Result<Built> {
+        Ok(self.steps_of(tree, target, sign_key).run(range)?)
+    }
+
+    /// The build of a target, not started.
+    pub(crate) fn steps_of<'a>(
+        &'a self,
+        tree: &'a KernelTree,
+        target: &'a Target,
+        sign_key: Option<&'a Path>,
+    ) -> Build<'a> {
         let (project, cache, sink) = (&self.project, &self.cache, &self.terminal);
-        Ok(Build { project, tree, target, sign_key, cache, sink }.run(range)?)
+        Build { project, tree, target, sign_key, cache, sink }
     }
 
     /// Where cargo puts what it builds.

@@ -9,6 +9,7 @@ use klp_pipeline::objects::Objects;
 use klp_pipeline::scaffold;
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::editor;
 use crate::setup::{self, Need};
 
 /// Make a new fix, with the kernel's prototype filled in, and a case that proves it.
@@ -34,6 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for file in scaffold::new_fix(&context.project, &tree, &objects, &args.name, &args.replace)? {
         println!("{}", file.display());
     }
+    println!("{}", editor::one(&context, &tree, &args.name)?.display());
     println!("{}", next(&args.name, &args.kernel));
     Ok(ExitCode::SUCCESS)
 }

@@ -165,6 +165,9 @@ pub(crate) fn ensure(context: &Context, needs: &[Need]) -> Result<()> {
     if needs.contains(&Need::Guest) {
         ensure_static_target(&context.terminal)?;
     }
+    if needs.contains(&Need::Tests) {
+        ensure_rust_analyzer(&context.terminal)?;
+    }
     Ok(())
 }
 
@@ -264,6 +267,26 @@ fn ensure_static_target(sink: &dyn Sink) -> Result<()> {
         sink.warn(format!("no musl target: guest programs are built for {}", guest_target(Arch::X86_64)?));
     }
     Ok(())
+}
+
+/// rust-analyzer, which a test of `editor` asks.
+fn ensure_rust_analyzer(sink: &dyn Sink) -> Result<()> {
+    let is_there = || {
+        let found = Cmd::new("rustup").args(["which", "rust-analyzer"]).cwd(project_root()).read();
+        found.is_ok_and(|path| Cmd::new(path).arg("--version").run().is_ok())
+    };
+    if is_there() {
+        return Ok(());
+    }
+    ask_rustup(&["component", "add", "rust-analyzer"], sink);
+    if is_there() {
+        return Ok(());
+    }
+    bail!(NotAble(
+        "rust-analyzer, which a test of `cargo xtask editor` asks, is missing; run this and then try again:\n    \
+         rustup component add rust-analyzer"
+            .to_owned()
+    ))
 }
 
 /// Asks rustup for one part of the pinned toolchain, by the part's name: `toolchain install` succeeds on a toolchain that is

@@ -6,6 +6,8 @@
 pub mod bindings;
 pub mod build;
 pub mod compile;
+pub mod document;
+pub mod editor;
 pub mod error;
 pub mod expected;
 pub mod kbuild;

@@ -14,6 +14,7 @@ pub const VERSION: &str = "1.95.0";
 
 /// The pinned compiler.
 pub struct Rustc {
+    sysroot: PathBuf,
     program: PathBuf,
     version: String,
     library: PathBuf,
@@ -47,7 +48,7 @@ impl Rustc {
             what: format!("the source of Rust {VERSION}'s `core` library is missing"),
             help: "`rustup component add rust-src`, or run `cargo xtask doctor --fix`".to_owned(),
         })?;
-        Ok(Self { program, version, library })
+        Ok(Self { sysroot, program, version, library })
     }
 
     /// Version, commit and LLVM, as `rustc -vV` prints them.
@@ -82,6 +83,11 @@ impl Rustc {
     /// Directory with the source of `core`.
     pub fn library(&self) -> &Path {
         &self.library
+    }
+
+    /// Directory of the toolchain.
+    pub fn sysroot(&self) -> &Path {
+        &self.sysroot
     }
 
     /// The program.

@@ -10,7 +10,7 @@ use klp_kernel::{KernelConfig, KernelTree};
 
 /// Flags that every crate of a module is compiled with, `core` too. Crates of different flags do not mix: rustc refuses
 /// only some of the mismatches, so they are part of every key.
-pub(super) fn rustc(tree: &KernelTree) -> Vec<String> {
+pub(crate) fn rustc(tree: &KernelTree) -> Vec<String> {
     let mut flags: Vec<String> = [
         "-Cpanic=abort",
         "-Cembed-bitcode=n",

@@ -20,6 +20,8 @@ use klp_kernel::KernelTree;
 use klp_kernel::exports;
 use klp_kernel::host::rustc::Rustc;
 
+pub(crate) use self::flags::rustc as rustc_flags;
+pub(crate) use self::own_core::build as build_core;
 pub use self::root::imports;
 use self::rustc::{Crate, Job};
 use crate::error::Error;

@@ -17,7 +17,7 @@ use crate::error::Error;
 const COMPILER_BUILTINS: &str = "#![feature(compiler_builtins)]\n#![compiler_builtins]\n#![no_builtins]\n#![no_std]\n#![allow(internal_features)]\n";
 
 /// Makes or finds `core` and `compiler_builtins`: the directory with their metadata and objects.
-pub(super) fn build(
+pub(crate) fn build(
     tree: &KernelTree,
     rustc: &Rustc,
     cache: &Cache,
