@@ -3,8 +3,9 @@
 
 use klp_module::Module;
 
-use crate::livepatch;
-use crate::{Error, System};
+use crate::model::error::Error;
+use crate::model::livepatch;
+use crate::model::system::System;
 
 /// Symbols that a refusal names.
 const NAMED_SYMBOLS: usize = 3;

@@ -6,9 +6,12 @@
 
 use klp_module::{Manifest, Module, State, build_id_of_notes};
 
+use crate::Refusal;
 use crate::check::Judgement;
-use crate::overrides::{self, ENABLED_FUNCTIONS, Found, KPROBES, Overrides};
-use crate::{Error, Refusal, System, content, known, livepatch, store};
+use crate::model::error::Error;
+use crate::model::overrides::{self, ENABLED_FUNCTIONS, Found, KPROBES, Overrides};
+use crate::model::system::System;
+use crate::model::{content, livepatch, manifests, store};
 
 /// Switches of the kernel, signatures, and whether it is the very build that the module was made for.
 pub(crate) fn of_kernel(
@@ -96,7 +99,7 @@ pub(crate) fn with_patches(
         {
             judgement.refusals.push(Refusal::Older { newer: patch.clone() });
         }
-        match (known::manifest(system, &patch)?, &own) {
+        match (manifests::manifest(system, &patch)?, &own) {
             (Some(loaded), Ok(own)) => {
                 if let Some(state) = first_incompatible(&loaded.states, &own.states, own.replace) {
                     let known = own.states.iter().find(|known| known.id == state.id);

@@ -5,7 +5,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use crate::Error;
+use crate::model::error::Error;
 
 /// The two streams. An output that fails (a closed pipe) never interrupts the work on the kernel: it is reported at the
 /// end.

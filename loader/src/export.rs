@@ -9,10 +9,12 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::console::Console;
-use crate::livepatch::State;
+use crate::model::error::Error;
+use crate::model::livepatch::State;
+use crate::model::product;
+use crate::model::system::System;
 use crate::record::rfc3339;
 use crate::status::{self, Patch, Status, Verdict};
-use crate::{Error, System, product};
 
 /// The form of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -4,8 +4,9 @@
 use serde::Serialize;
 
 use crate::console::Console;
+use crate::model::error::Error;
+use crate::model::system::System;
 use crate::record::{self, Entry};
-use crate::{Error, System};
 
 #[derive(Serialize)]
 struct Document {

@@ -8,10 +8,12 @@ use std::path::Path;
 use klp_module::{MANIFEST_KEY, Manifest};
 use serde::Serialize;
 
-use crate::check;
 use crate::console::Console;
-use crate::module_file::{ModuleFile, refused};
-use crate::{Error, Refusal, System, store};
+use crate::model::error::Error;
+use crate::model::module_file::{ModuleFile, refused};
+use crate::model::store;
+use crate::model::system::System;
+use crate::{Refusal, check};
 
 #[derive(Serialize)]
 struct Info {

@@ -6,12 +6,14 @@ use std::path::Path;
 
 use klp_format::KernelRelease;
 
+use crate::Refusal;
 use crate::console::Console;
-use crate::durable::{self, Kind};
-use crate::module_file::{self, ModuleFile, refused};
+use crate::model::durable::{self, Kind};
+use crate::model::error::Error;
+use crate::model::module_file::{self, ModuleFile, refused};
+use crate::model::store::{self, Installed, Source};
+use crate::model::system::System;
 use crate::record::{What, recorded};
-use crate::store::{self, Installed, Source};
-use crate::{Error, Refusal, System};
 
 /// The unit that loads what is installed at each boot.
 pub(crate) const UNIT: &str = "kpatch.service";

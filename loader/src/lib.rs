@@ -28,34 +28,19 @@ mod check;
 mod cli;
 mod conflicts;
 mod console;
-mod content;
-mod durable;
-mod error;
-mod explain;
 mod export;
 mod history;
 mod info;
 mod install;
-mod kmsg;
-mod known;
-mod layout;
 mod list;
-mod livepatch;
 mod load;
 mod lock;
-mod module_file;
-mod overrides;
+mod model;
 mod poke;
-mod product;
 mod record;
 mod rollback;
 mod status;
-mod store;
-mod sys;
-mod system;
-mod tasks;
 mod transition;
-mod trial;
 mod unload;
 
 use std::ffi::OsString;
@@ -65,11 +50,12 @@ use std::time::Duration;
 
 use cli::{Parsed, Verb};
 use console::Console;
+use model::{layout, store, trial};
 
 pub use check::Refusal;
 pub use cli::command;
-pub use error::Error;
-pub use system::{BpfLink, Image, Kernel, Linux, System};
+pub use model::error::Error;
+pub use model::system::{BpfLink, Image, Kernel, Linux, System};
 
 /// Runs the command line `arguments` (the program's name first) and returns the exit code. Progress and listings go to
 /// `out`, everything else to `err`.

@@ -4,9 +4,12 @@
 use serde::Serialize;
 
 use crate::console::Console;
-use crate::livepatch::{self, Function, State};
-use crate::tasks::{self, Stalled, Task};
-use crate::{Error, System, store, transition};
+use crate::model::error::Error;
+use crate::model::livepatch::{self, Function, State};
+use crate::model::store;
+use crate::model::system::System;
+use crate::model::tasks::{self, Stalled, Task};
+use crate::transition;
 
 #[derive(Serialize)]
 struct Document {

@@ -8,14 +8,17 @@ use klp_module::Module;
 use rustix::io::Errno;
 
 use crate::console::Console;
-use crate::kmsg::Log;
-use crate::livepatch::{self, State};
-use crate::module_file::{self, ModuleFile, refused};
+use crate::model::error::Error;
+use crate::model::kmsg::Log;
+use crate::model::livepatch::{self, State};
+use crate::model::module_file::{self, ModuleFile, refused};
+use crate::model::store::{self, Installed, Source};
+use crate::model::system::System;
+use crate::model::{manifests, trial};
 use crate::record::{What, recorded};
-use crate::store::{self, Installed, Source};
 use crate::transition::{self, OnStall, Outcome, Patience};
 use crate::unload::{self, BUSY_ATTEMPTS, BUSY_INTERVAL, Voice};
-use crate::{Error, Refusal, System, check, known, trial};
+use crate::{Refusal, check};
 
 /// How long `load --all` waits for transitions in all, so that no patch delays a boot for longer.
 const BUDGET: Duration = Duration::from_secs(120);
@@ -174,7 +177,7 @@ fn one(
         return Err(Error::PatchedNothing { module: name.clone() });
     }
     if let Some(module) = module {
-        known::remember(system, console, name.as_str(), module);
+        manifests::remember(system, console, name.as_str(), module);
     }
     finish(system, console, name, request.patience)?;
     // It is in effect, but that does not answer what could not be asked before.

@@ -9,8 +9,9 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::console::Console;
-use crate::system::Backoff;
-use crate::{Error, System, durable};
+use crate::model::durable;
+use crate::model::error::Error;
+use crate::model::system::{Backoff, System};
 
 const FILE: &str = "/run/kpatch/lock";
 /// How long another kpatch may take: a load that stalls, is reversed and stalls again takes two and a half minutes.

@@ -2,8 +2,11 @@
 //! `signal` and `force`: what can be done to a transition that does not end.
 
 use crate::console::Console;
+use crate::model::error::Error;
+use crate::model::livepatch;
+use crate::model::system::System;
 use crate::record::{What, recorded};
-use crate::{Error, System, livepatch, transition};
+use crate::transition;
 
 /// Pokes the tasks that hold the patch in transition up; without one there is nothing to do.
 pub(crate) fn signal(system: &System, console: &mut Console<'_>) -> Result<(), Error> {

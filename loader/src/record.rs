@@ -10,8 +10,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::console::Console;
-use crate::durable::{self, Kind};
-use crate::{Error, System};
+use crate::model::durable::{self, Kind};
+use crate::model::error::Error;
+use crate::model::system::System;
 
 pub(crate) const HISTORY: &str = "/var/lib/kpatch/.history";
 const JOURNAL: &str = "/run/systemd/journal/socket";

@@ -6,11 +6,14 @@ use std::path::Path;
 use klp_module::Manifest;
 
 use crate::console::Console;
+use crate::install;
 use crate::load::{self, Request};
-use crate::module_file::ModuleFile;
+use crate::model::error::Error;
+use crate::model::module_file::ModuleFile;
+use crate::model::store::{self, Installed, Source};
+use crate::model::system::System;
+use crate::model::{durable, livepatch};
 use crate::record::{What, recorded};
-use crate::store::{self, Installed, Source};
-use crate::{Error, System, durable, install, livepatch};
 
 type Version = (u64, u64);
 

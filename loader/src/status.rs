@@ -5,11 +5,14 @@ use klp_module::Manifest;
 use serde::Serialize;
 
 use crate::console::Console;
-use crate::livepatch::{self, State};
-use crate::module_file::{ModuleFile, build_of};
-use crate::overrides::{self, Bypasses};
-use crate::tasks::{self, Task};
-use crate::{Error, System, install, known, load, store, transition, trial};
+use crate::model::error::Error;
+use crate::model::livepatch::{self, State};
+use crate::model::module_file::{ModuleFile, build_of};
+use crate::model::overrides::{self, Bypasses};
+use crate::model::system::System;
+use crate::model::tasks::{self, Task};
+use crate::model::{manifests, store, trial};
+use crate::{install, load, transition};
 
 /// Where a machine stands.
 #[derive(Serialize)]
@@ -143,7 +146,7 @@ pub(crate) fn gather(system: &System) -> Result<Status, Error> {
     for module in livepatch::patches(system)? {
         if let Some(state) = livepatch::state(system, &module)? {
             let on_trial = trials.iter().any(|trial| trial.module == module && trial.boot == boot);
-            let manifest = known::manifest(system, &module)?;
+            let manifest = manifests::manifest(system, &module)?;
             patches.push(Patch { module, state, on_trial, manifest });
         }
     }
@@ -247,7 +250,7 @@ fn installed(system: &System, patches: &[Patch]) -> Result<Store, Error> {
         let list = if skip { &mut found.skips } else { &mut found.loads };
         list.push(name.clone());
         let on = patches.iter().any(|patch| patch.module == name && patch.state.is_on());
-        let other = known::loaded_build(system, &name)?
+        let other = manifests::loaded_build(system, &name)?
             .is_some_and(|loaded| module.build_id().is_some_and(|id| id != loaded));
         let newer = if on { None } else { load::enabled_newer(system, &installed)? };
         if let Some(newer) = newer {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::console::Console;
-use crate::livepatch;
-use crate::system::Backoff;
-use crate::tasks::{self, Stalled};
-use crate::{Error, System};
+use crate::model::error::Error;
+use crate::model::livepatch;
+use crate::model::system::{Backoff, System};
+use crate::model::tasks::{self, Stalled};
 
 /// How long tasks get before the transition counts as stalled.
 pub(crate) const WAIT: Duration = Duration::from_secs(15);

@@ -7,11 +7,12 @@ use klp_format::ModuleName;
 use rustix::io::Errno;
 
 use crate::console::Console;
-use crate::livepatch::{self, State};
+use crate::model::error::Error;
+use crate::model::livepatch::{self, State};
+use crate::model::system::{Backoff, System};
+use crate::model::trial;
 use crate::record::{What, recorded};
-use crate::system::Backoff;
 use crate::transition::{self, OnStall, Outcome, Patience};
-use crate::{Error, System, trial};
 
 /// How long a module that is no longer patching anything may stay in use before it is given up.
 const WAIT_FOR_USERS: Duration = Duration::from_secs(15);
@@ -152,7 +153,7 @@ pub(crate) fn remove(
     voice: Voice,
 ) -> Result<(), Error> {
     let mut waiting = Backoff::new(system, WAIT_FOR_USERS);
-    crate::known::forget(system, module.as_str());
+    crate::model::manifests::forget(system, module.as_str());
     let mut said = voice == Voice::Quiet;
     loop {
         match livepatch::reference_count(system, module)? {

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::XattrFlags;
 
-use crate::{Error, System};
+use crate::model::error::Error;
+use crate::model::system::System;
 
 /// What SELinux policies call kernel modules outside of /lib/modules; insertion from files of another type is refused.
 const SELINUX_LABEL: &[u8] = b"system_u:object_r:modules_object_t:s0\0";

@@ -9,9 +9,10 @@ use std::path::Path;
 use klp_module::Module;
 use rustix::fs::OFlags;
 
-use crate::store::Source;
-use crate::system::Image;
-use crate::{Error, Refusal};
+use crate::Refusal;
+use crate::model::error::Error;
+use crate::model::store::Source;
+use crate::model::system::Image;
 
 /// The largest file that is read, and the most that it may unpack to, in bytes: many times that of a module with full debug
 /// information.

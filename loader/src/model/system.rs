@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::Error;
+use crate::model::error::Error;
 
 /// A module's image on its way into the kernel.
 #[derive(Clone, Copy)]
@@ -166,7 +166,7 @@ impl Kernel for Linux {
     }
 
     fn bpf_tracing_links(&self) -> Result<Vec<BpfLink>, Errno> {
-        crate::sys::bpf_tracing_links()
+        crate::model::sys::bpf_tracing_links()
     }
 }
 

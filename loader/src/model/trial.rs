@@ -9,10 +9,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::console::Console;
-use crate::durable::{self, Kind};
+use crate::model::durable::{self, Kind};
+use crate::model::error::Error;
+use crate::model::system::{Backoff, System};
+use crate::model::{layout, store};
 use crate::record::{self, What, rfc3339};
-use crate::system::Backoff;
-use crate::{Error, System, layout, store};
 
 /// How a note's file is called, before the module's name.
 const NOTE: &str = ".trial-";
@@ -24,7 +25,7 @@ const THIS_BOOT: &str = "/run/kpatch/trial";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Trial {
     pub(crate) module: String,
-    /// Which build of it: see [`crate::module_file::build_of`].
+    /// Which build of it: see [`crate::model::module_file::build_of`].
     pub(crate) build: String,
     pub(crate) kernel: String,
     /// The kernel's id of the boot in which it was loaded.
@@ -53,7 +54,7 @@ fn old_path(module: &str) -> String {
 }
 
 fn uptime(system: &System) -> Result<u64, Error> {
-    Ok(crate::tasks::uptime(system)?.as_secs())
+    Ok(crate::model::tasks::uptime(system)?.as_secs())
 }
 
 /// Puts a build of a patch on trial in this boot. Where that cannot be written the patch is loaded all the same.

@@ -4,7 +4,8 @@
 
 use std::fmt::Write;
 
-use crate::{Error, System};
+use crate::model::error::Error;
+use crate::model::system::System;
 
 const DPKG_STATUS: &str = "/var/lib/dpkg/status";
 const DPKG_INFO: &str = "/var/lib/dpkg/info";

@@ -9,8 +9,8 @@ use klp_format::ModuleName;
 use rustix::io::Errno;
 use serde::Serialize;
 
-use crate::system::is_gone;
-use crate::{Error, System};
+use crate::model::error::Error;
+use crate::model::system::{System, is_gone};
 
 /// The livepatch core's directory: one directory for each patch that is enabled or changing.
 pub(crate) const DIRECTORY: &str = "/sys/kernel/livepatch";

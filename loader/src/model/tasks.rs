@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{Error, System, livepatch};
+use crate::model::error::Error;
+use crate::model::livepatch;
+use crate::model::system::System;
 
 /// Clock ticks of a second in procfs: 100 on every architecture that has live patching (`USER_HZ`).
 const TICKS: u64 = 100;

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::System;
+use crate::model::system::System;
 
 /// Most lines that are shown: the last ones.
 const LINES_MAX: usize = 20;

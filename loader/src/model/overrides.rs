@@ -9,8 +9,9 @@ use std::cell::OnceCell;
 
 use rustix::io::Errno;
 
-use crate::system::BpfLink;
-use crate::{Error, System, livepatch};
+use crate::model::error::Error;
+use crate::model::livepatch;
+use crate::model::system::{BpfLink, System};
 
 pub(crate) const ENABLED_FUNCTIONS: [&str; 2] =
     ["/sys/kernel/tracing/enabled_functions", "/sys/kernel/debug/tracing/enabled_functions"];
@@ -60,7 +61,7 @@ impl<'a> Overrides<'a> {
         };
         let links = match links {
             Ok(links) => links,
-            Err(errno) => return unknown(&format!("bpf(2): {}", crate::explain::ErrnoText(*errno))),
+            Err(errno) => return unknown(&format!("bpf(2): {}", crate::model::explain::ErrnoText(*errno))),
         };
         let mut on_function = links.iter().filter(|link| link.target == target).peekable();
         if on_function.peek().is_none() {

@@ -3,7 +3,7 @@
 //!
 //! Programs that others wrote take each directory below `/var/lib/kpatch` for a kernel with an installed patch, and each file in
 //! such a directory for a patch. What is not installed therefore lies beside these directories, as plain hidden files:
-//! `.previous-<kernel release>:<file>.ko` for `rollback`, `.trial-<module>` ([`crate::trial`]), `.history`
+//! `.previous-<kernel release>:<file>.ko` for `rollback`, `.trial-<module>` ([`crate::model::trial`]), `.history`
 //! ([`crate::record`]).
 
 use std::collections::BTreeSet;
@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use klp_format::{KernelRelease, ModuleName};
 
 use crate::console::Console;
-use crate::module_file::{self, ModuleFile};
-use crate::system::Entry;
-use crate::{Error, System};
+use crate::model::error::Error;
+use crate::model::module_file::{self, ModuleFile};
+use crate::model::system::{Entry, System};
 
 pub(crate) const DIRECTORY: &str = "/var/lib/kpatch";
 /// How the files of replaced modules are called, before the kernel's release; not listed.

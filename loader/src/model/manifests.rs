@@ -5,8 +5,10 @@
 use klp_module::{Manifest, Module, build_id_of_notes};
 
 use crate::console::Console;
-use crate::module_file::ModuleFile;
-use crate::{Error, System, durable, store};
+use crate::model::error::Error;
+use crate::model::module_file::ModuleFile;
+use crate::model::system::System;
+use crate::model::{durable, store};
 
 const DIRECTORY: &str = "/run/kpatch/loaded";
 

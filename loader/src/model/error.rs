@@ -9,7 +9,7 @@ use klp_format::{ModuleName, NameError};
 use rustix::io::Errno;
 
 use crate::Refusal;
-use crate::explain::{self, ErrnoText};
+use crate::model::explain::{self, ErrnoText};
 
 /// Why a command failed. Its text may have several lines; those that explain begin with spaces.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,9 @@
 use std::io;
 
 use crate::console::Console;
-use crate::{Error, System, durable, store, trial};
+use crate::model::error::Error;
+use crate::model::system::System;
+use crate::model::{durable, store, trial};
 
 /// Where earlier versions kept the notes of [`trial`].
 pub(crate) const OLD_TRIALS: &str = "/var/lib/kpatch/.trial";
