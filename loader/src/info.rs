@@ -9,11 +9,11 @@ use klp_module::{MANIFEST_KEY, Manifest};
 use serde::Serialize;
 
 use crate::console::Console;
+use crate::judge::check::{self, Refusal};
 use crate::model::error::Error;
 use crate::model::module_file::{ModuleFile, refused};
 use crate::model::store;
 use crate::model::system::System;
-use crate::{Refusal, check};
 
 #[derive(Serialize)]
 struct Info {

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use klp_format::KernelRelease;
 
-use crate::Refusal;
 use crate::console::Console;
+use crate::judge::check::Refusal;
 use crate::model::durable::{self, Kind};
 use crate::model::error::Error;
 use crate::model::module_file::{self, ModuleFile, refused};

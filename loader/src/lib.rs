@@ -24,14 +24,13 @@
 //! | 8 | `check`: nothing speaks against the module, but something could not be checked |
 //! | 128 + n | interrupted by signal n |
 
-mod check;
 mod cli;
-mod conflicts;
 mod console;
 mod export;
 mod history;
 mod info;
 mod install;
+mod judge;
 mod list;
 mod load;
 mod lock;
@@ -52,8 +51,8 @@ use cli::{Parsed, Verb};
 use console::Console;
 use model::{layout, store, trial};
 
-pub use check::Refusal;
 pub use cli::command;
+pub use judge::check::Refusal;
 pub use model::error::Error;
 pub use model::system::{BpfLink, Image, Kernel, Linux, System};
 

@@ -8,6 +8,7 @@ use klp_module::Module;
 use rustix::io::Errno;
 
 use crate::console::Console;
+use crate::judge::check::{self, Refusal};
 use crate::model::error::Error;
 use crate::model::kmsg::Log;
 use crate::model::livepatch::{self, State};
@@ -18,7 +19,6 @@ use crate::model::{manifests, trial};
 use crate::record::{What, recorded};
 use crate::transition::{self, OnStall, Outcome, Patience};
 use crate::unload::{self, BUSY_ATTEMPTS, BUSY_INTERVAL, Voice};
-use crate::{Refusal, check};
 
 /// How long `load --all` waits for transitions in all, so that no patch delays a boot for longer.
 const BUDGET: Duration = Duration::from_secs(120);

@@ -125,7 +125,7 @@ fn obstacle(system: &System, newest: &Candidate, target: &Candidate) -> Result<O
     let (Some(new), Some(old)) = (manifest(newest)?, manifest(target)?) else {
         return Ok(None);
     };
-    Ok(crate::conflicts::incompatible_state(&new, &old).map(|state| {
+    Ok(crate::judge::conflicts::incompatible_state(&new, &old).map(|state| {
         format!(
             "it has brought system state {} to version {}, and only a reboot helps",
             state.id, state.version

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use klp_format::{ModuleName, NameError};
 use rustix::io::Errno;
 
-use crate::Refusal;
+use crate::judge::check::Refusal;
 use crate::model::explain::{self, ErrnoText};
 
 /// Why a command failed. Its text may have several lines; those that explain begin with spaces.

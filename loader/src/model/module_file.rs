@@ -9,7 +9,7 @@ use std::path::Path;
 use klp_module::Module;
 use rustix::fs::OFlags;
 
-use crate::Refusal;
+use crate::judge::check::Refusal;
 use crate::model::error::Error;
 use crate::model::store::Source;
 use crate::model::system::Image;

@@ -268,7 +268,9 @@ pub(crate) fn name_in_file(argument: &Path) -> Result<Option<String>, Error> {
 fn name_in(source: &Source) -> Result<ModuleName, Error> {
     let file = ModuleFile::open(source)?;
     let module = file.module(source)?;
-    module.name().map_err(|error| module_file::refused(source, crate::Refusal::NotAModule(error)))
+    module
+        .name()
+        .map_err(|error| module_file::refused(source, crate::judge::check::Refusal::NotAModule(error)))
 }
 
 /// The module's name that an argument's own text is.

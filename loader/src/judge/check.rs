@@ -137,9 +137,9 @@ pub(crate) struct Judgement {
 /// Everything that can be known before the kernel is asked.
 pub(crate) fn judge(system: &System, module: &Module<'_>, allow_older: bool) -> Result<Judgement, Error> {
     let mut judgement = Judgement { refusals: of_module(system, module)?, ..Judgement::default() };
-    crate::conflicts::of_kernel(system, module, &mut judgement)?;
-    crate::conflicts::with_patches(system, module, allow_older, &mut judgement)?;
-    crate::conflicts::with_tracers(system, module, &mut judgement)?;
+    crate::judge::conflicts::of_kernel(system, module, &mut judgement)?;
+    crate::judge::conflicts::with_patches(system, module, allow_older, &mut judgement)?;
+    crate::judge::conflicts::with_tracers(system, module, &mut judgement)?;
     Ok(judgement)
 }
 

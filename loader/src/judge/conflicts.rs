@@ -6,8 +6,7 @@
 
 use klp_module::{Manifest, Module, State, build_id_of_notes};
 
-use crate::Refusal;
-use crate::check::Judgement;
+use crate::judge::check::{Judgement, Refusal};
 use crate::model::error::Error;
 use crate::model::overrides::{self, ENABLED_FUNCTIONS, Found, KPROBES, Overrides};
 use crate::model::system::System;
