@@ -8,9 +8,9 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::act::load::Request;
+use crate::act::transition::{OnStall, Patience};
 use crate::export::Format;
-use crate::load::Request;
-use crate::transition::{OnStall, Patience};
 
 /// What `kpatch help` prints.
 pub(crate) const USAGE: &str = "\

@@ -8,12 +8,12 @@ use std::path::Path;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use crate::act::record::rfc3339;
 use crate::console::Console;
 use crate::model::error::Error;
 use crate::model::livepatch::State;
 use crate::model::product;
 use crate::model::system::System;
-use crate::record::rfc3339;
 use crate::status::{self, Patch, Status, Verdict};
 
 /// The form of an export.

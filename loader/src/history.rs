@@ -3,10 +3,10 @@
 
 use serde::Serialize;
 
+use crate::act::record::{self, Entry};
 use crate::console::Console;
 use crate::model::error::Error;
 use crate::model::system::System;
-use crate::record::{self, Entry};
 
 #[derive(Serialize)]
 struct Document {

@@ -24,29 +24,23 @@
 //! | 8 | `check`: nothing speaks against the module, but something could not be checked |
 //! | 128 + n | interrupted by signal n |
 
+mod act;
 mod cli;
 mod console;
 mod export;
 mod history;
 mod info;
-mod install;
 mod judge;
 mod list;
-mod load;
-mod lock;
 mod model;
-mod poke;
-mod record;
-mod rollback;
 mod status;
-mod transition;
-mod unload;
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use act::{install, load, lock, rollback, signal, unload};
 use cli::{Parsed, Verb};
 use console::Console;
 use model::{layout, store, trial};
@@ -133,8 +127,8 @@ fn run(verb: Verb, system: &System, console: &mut Console<'_>) -> Result<(), Err
         Verb::Check { json, module } => info::judge(system, console, &module, json.json),
         Verb::History { json } => history::run(system, console, json.json),
         Verb::Export { format, output } => export::run(system, console, format, output.as_deref()),
-        Verb::Signal => poke::signal(system, console),
-        Verb::Force { it_can_never_be_unloaded } => poke::force(system, console, it_can_never_be_unloaded),
+        Verb::Signal => signal::signal(system, console),
+        Verb::Force { it_can_never_be_unloaded } => signal::force(system, console, it_can_never_be_unloaded),
         Verb::Confirm { settle } => {
             system.kernel().heed_signals();
             trial::confirm(system, console, Duration::from_secs(settle))

@@ -3,13 +3,13 @@
 
 use serde::Serialize;
 
+use crate::act::transition;
 use crate::console::Console;
 use crate::model::error::Error;
 use crate::model::livepatch::{self, Function, State};
 use crate::model::store;
 use crate::model::system::System;
 use crate::model::tasks::{self, Stalled, Task};
-use crate::transition;
 
 #[derive(Serialize)]
 struct Document {

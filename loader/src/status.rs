@@ -4,6 +4,7 @@
 use klp_module::Manifest;
 use serde::Serialize;
 
+use crate::act::{install, load, transition};
 use crate::console::Console;
 use crate::model::error::Error;
 use crate::model::livepatch::{self, State};
@@ -12,7 +13,6 @@ use crate::model::overrides::{self, Bypasses};
 use crate::model::system::System;
 use crate::model::tasks::{self, Task};
 use crate::model::{manifests, store, trial};
-use crate::{install, load, transition};
 
 /// Where a machine stands.
 #[derive(Serialize)]

@@ -4,7 +4,7 @@
 //! Programs that others wrote take each directory below `/var/lib/kpatch` for a kernel with an installed patch, and each file in
 //! such a directory for a patch. What is not installed therefore lies beside these directories, as plain hidden files:
 //! `.previous-<kernel release>:<file>.ko` for `rollback`, `.trial-<module>` ([`crate::model::trial`]), `.history`
-//! ([`crate::record`]).
+//! ([`crate::act::record`]).
 
 use std::collections::BTreeSet;
 use std::io;

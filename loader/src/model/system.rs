@@ -205,7 +205,7 @@ impl System {
         &self.root
     }
 
-    /// Keeps the lock that [`crate::lock::take`] made.
+    /// Keeps the lock that [`crate::act::lock::take`] made.
     pub(crate) fn keep_lock(&self, lock: Option<File>) {
         *self.lock.borrow_mut() = lock;
     }

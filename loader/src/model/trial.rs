@@ -8,12 +8,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::act::record::{self, What, rfc3339};
 use crate::console::Console;
 use crate::model::durable::{self, Kind};
 use crate::model::error::Error;
 use crate::model::system::{Backoff, System};
 use crate::model::{layout, store};
-use crate::record::{self, What, rfc3339};
 
 /// How a note's file is called, before the module's name.
 const NOTE: &str = ".trial-";
@@ -133,7 +133,7 @@ pub(crate) fn confirm(system: &System, console: &mut Console<'_>, settle: Durati
         let left = mine.iter().map(|trial| settle.saturating_sub(age(trial))).max().unwrap_or_default();
         let ended = system.kernel().interrupted().is_some();
         if left.is_zero() || ended {
-            crate::lock::take(system, console, "confirm")?;
+            crate::act::lock::take(system, console, "confirm")?;
             layout::migrate(system, console);
             for trial in mine {
                 let why = if ended {

@@ -6,13 +6,13 @@ use std::time::Duration;
 use klp_format::ModuleName;
 use rustix::io::Errno;
 
+use crate::act::record::{What, recorded};
+use crate::act::transition::{self, OnStall, Outcome, Patience};
 use crate::console::Console;
 use crate::model::error::Error;
 use crate::model::livepatch::{self, State};
 use crate::model::system::{Backoff, System};
 use crate::model::trial;
-use crate::record::{What, recorded};
-use crate::transition::{self, OnStall, Outcome, Patience};
 
 /// How long a module that is no longer patching anything may stay in use before it is given up.
 const WAIT_FOR_USERS: Duration = Duration::from_secs(15);

@@ -95,7 +95,7 @@ fn wait_on(
     waited: Duration,
     deadline: Option<Duration>,
 ) -> Result<Outcome, Error> {
-    crate::lock::release(system);
+    crate::act::lock::release(system);
     let limit = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_sub(waited));
     let mut waiting = Backoff::new(system, limit);
     let mut reported = Duration::ZERO;

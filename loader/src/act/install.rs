@@ -6,6 +6,7 @@ use std::path::Path;
 
 use klp_format::KernelRelease;
 
+use crate::act::record::{What, recorded};
 use crate::console::Console;
 use crate::judge::check::Refusal;
 use crate::model::durable::{self, Kind};
@@ -13,7 +14,6 @@ use crate::model::error::Error;
 use crate::model::module_file::{self, ModuleFile, refused};
 use crate::model::store::{self, Installed, Source};
 use crate::model::system::System;
-use crate::record::{What, recorded};
 
 /// The unit that loads what is installed at each boot.
 pub(crate) const UNIT: &str = "kpatch.service";

@@ -7,6 +7,9 @@ use klp_format::ModuleName;
 use klp_module::Module;
 use rustix::io::Errno;
 
+use crate::act::record::{What, recorded};
+use crate::act::transition::{self, OnStall, Outcome, Patience};
+use crate::act::unload::{self, BUSY_ATTEMPTS, BUSY_INTERVAL, Voice};
 use crate::console::Console;
 use crate::judge::check::{self, Refusal};
 use crate::model::error::Error;
@@ -16,9 +19,6 @@ use crate::model::module_file::{self, ModuleFile, refused};
 use crate::model::store::{self, Installed, Source};
 use crate::model::system::System;
 use crate::model::{manifests, trial};
-use crate::record::{What, recorded};
-use crate::transition::{self, OnStall, Outcome, Patience};
-use crate::unload::{self, BUSY_ATTEMPTS, BUSY_INTERVAL, Voice};
 
 /// How long `load --all` waits for transitions in all, so that no patch delays a boot for longer.
 const BUDGET: Duration = Duration::from_secs(120);
@@ -109,7 +109,7 @@ fn skip_unconfirmed(system: &System, console: &mut Console<'_>, source: &Source)
     };
     let since = trial.time();
     let error = Error::Unconfirmed { module: name.clone(), since };
-    crate::record::change(system, console, What::Skip, name.as_str(), &trial.kernel, Err(&error));
+    crate::act::record::change(system, console, What::Skip, name.as_str(), &trial.kernel, Err(&error));
     Err(error)
 }
 

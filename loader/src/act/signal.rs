@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `signal` and `force`: what can be done to a transition that does not end.
 
+use crate::act::record::{What, recorded};
+use crate::act::transition;
 use crate::console::Console;
 use crate::model::error::Error;
 use crate::model::livepatch;
 use crate::model::system::System;
-use crate::record::{What, recorded};
-use crate::transition;
 
 /// Pokes the tasks that hold the patch in transition up; without one there is nothing to do.
 pub(crate) fn signal(system: &System, console: &mut Console<'_>) -> Result<(), Error> {

@@ -5,15 +5,15 @@ use std::path::Path;
 
 use klp_module::Manifest;
 
+use crate::act::install;
+use crate::act::load::{self, Request};
+use crate::act::record::{What, recorded};
 use crate::console::Console;
-use crate::install;
-use crate::load::{self, Request};
 use crate::model::error::Error;
 use crate::model::module_file::ModuleFile;
 use crate::model::store::{self, Installed, Source};
 use crate::model::system::System;
 use crate::model::{durable, livepatch};
-use crate::record::{What, recorded};
 
 type Version = (u64, u64);
 
