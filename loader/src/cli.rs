@@ -10,7 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::act::load::Request;
 use crate::act::transition::{OnStall, Patience};
-use crate::export::Format;
+use crate::show::export::Format;
 
 /// What `kpatch help` prints.
 pub(crate) const USAGE: &str = "\

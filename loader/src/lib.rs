@@ -27,13 +27,9 @@
 mod act;
 mod cli;
 mod console;
-mod export;
-mod history;
-mod info;
 mod judge;
-mod list;
 mod model;
-mod status;
+mod show;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -44,6 +40,7 @@ use act::{install, load, lock, rollback, signal, unload};
 use cli::{Parsed, Verb};
 use console::Console;
 use model::{layout, store, trial};
+use show::{export, history, info, list, status};
 
 pub use cli::command;
 pub use judge::check::Refusal;

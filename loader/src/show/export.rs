@@ -14,7 +14,7 @@ use crate::model::error::Error;
 use crate::model::livepatch::State;
 use crate::model::product;
 use crate::model::system::System;
-use crate::status::{self, Patch, Status, Verdict};
+use crate::show::status::{self, Patch, Status, Verdict};
 
 /// The form of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
