@@ -43,8 +43,8 @@ use model::{layout, store, trial};
 use show::{export, history, info, list, status};
 
 pub use cli::command;
-pub use judge::check::Refusal;
 pub use model::error::Error;
+pub use model::refusal::Refusal;
 pub use model::system::{BpfLink, Image, Kernel, Linux, System};
 
 /// Runs the command line `arguments` (the program's name first) and returns the exit code. Progress and listings go to

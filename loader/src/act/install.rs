@@ -8,10 +8,10 @@ use klp_format::KernelRelease;
 
 use crate::act::record::{What, recorded};
 use crate::console::Console;
-use crate::judge::check::Refusal;
 use crate::model::durable::{self, Kind};
 use crate::model::error::Error;
 use crate::model::module_file::{self, ModuleFile, refused};
+use crate::model::refusal::Refusal;
 use crate::model::store::{self, Installed, Source};
 use crate::model::system::System;
 

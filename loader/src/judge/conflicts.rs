@@ -6,9 +6,10 @@
 
 use klp_module::{Manifest, Module, State, build_id_of_notes};
 
-use crate::judge::check::{Judgement, Refusal};
+use crate::judge::judgement::Judgement;
 use crate::model::error::Error;
 use crate::model::overrides::{self, ENABLED_FUNCTIONS, Found, KPROBES, Overrides};
+use crate::model::refusal::Refusal;
 use crate::model::system::System;
 use crate::model::{content, livepatch, manifests, store};
 

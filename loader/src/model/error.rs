@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use klp_format::{ModuleName, NameError};
 use rustix::io::Errno;
 
-use crate::judge::check::Refusal;
 use crate::model::explain::{self, ErrnoText};
+use crate::model::refusal::Refusal;
 
 /// Why a command failed. Its text may have several lines; those that explain begin with spaces.
 #[derive(Debug, thiserror::Error)]

@@ -12,6 +12,7 @@ pub(crate) mod manifests;
 pub(crate) mod module_file;
 pub(crate) mod overrides;
 pub(crate) mod product;
+pub(crate) mod refusal;
 pub(crate) mod store;
 pub(crate) mod sys;
 pub(crate) mod system;

@@ -9,8 +9,8 @@ use std::path::Path;
 use klp_module::Module;
 use rustix::fs::OFlags;
 
-use crate::judge::check::Refusal;
 use crate::model::error::Error;
+use crate::model::refusal::Refusal;
 use crate::model::store::Source;
 use crate::model::system::Image;
 

@@ -270,7 +270,7 @@ fn name_in(source: &Source) -> Result<ModuleName, Error> {
     let module = file.module(source)?;
     module
         .name()
-        .map_err(|error| module_file::refused(source, crate::judge::check::Refusal::NotAModule(error)))
+        .map_err(|error| module_file::refused(source, crate::model::refusal::Refusal::NotAModule(error)))
 }
 
 /// The module's name that an argument's own text is.

@@ -9,9 +9,11 @@ use klp_module::{MANIFEST_KEY, Manifest};
 use serde::Serialize;
 
 use crate::console::Console;
-use crate::judge::check::{self, Refusal};
+use crate::judge::check;
+use crate::judge::judgement::Judgement;
 use crate::model::error::Error;
 use crate::model::module_file::{ModuleFile, refused};
+use crate::model::refusal::Refusal;
 use crate::model::store;
 use crate::model::system::System;
 
@@ -152,7 +154,7 @@ pub(crate) fn judge(
 }
 
 /// The end of the verdict's line: what was not checked, without the reasons, which have lines of their own.
-fn reservation(judgement: &check::Judgement) -> String {
+fn reservation(judgement: &Judgement) -> String {
     let topics = judgement
         .unchecked
         .iter()
