@@ -1,32 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `install` and `uninstall`: what the next boot loads. Neither touches the running kernel.
+//! `install` and `uninstall`: the set of modules that the next boot loads. The running kernel does not change.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
 use klp_format::KernelRelease;
 
-use crate::act::record::{What, recorded};
+use crate::act::record::recorded;
 use crate::console::Console;
-use crate::model::durable::{self, Kind};
+use crate::model::durable::{self, FileKind};
 use crate::model::error::Error;
-use crate::model::module_file::{self, ModuleFile, refused};
+use crate::model::history::Action;
+use crate::model::module_file::{self, ModuleFile, Source};
 use crate::model::refusal::Refusal;
-use crate::model::store::{self, Installed, Source};
+use crate::model::service;
+use crate::model::store::{self, Installed};
 use crate::model::system::System;
 
-/// The unit that loads what is installed at each boot.
-pub(crate) const UNIT: &str = "kpatch.service";
-
-/// The kernel that is meant: the named one, else the running one.
-pub(crate) fn kernel(system: &System, named: Option<&str>) -> Result<KernelRelease, Error> {
+/// Kernel release named on the command line, else the running one.
+fn kernel(system: &System, named: Option<&str>) -> Result<KernelRelease, Error> {
     match named {
         Some(text) => KernelRelease::new(text).map_err(|reason| Error::Name { reason }),
         None => system.release(),
     }
 }
 
-/// Copies a module into the store.
+/// Verb `install`: copies a module into the store.
 pub(crate) fn install(
     system: &System,
     console: &mut Console<'_>,
@@ -46,9 +45,8 @@ pub(crate) fn install(
         let message = format!("{} cannot be installed: {fault}; rename it first", shown.escape_debug());
         return Err(Error::Argument { message, code: 4 });
     }
-    let source = Source { shown: file.to_owned(), file: file.to_owned() };
-    let read = ModuleFile::open(&source)?;
-    let name = check(&read, &source, &release)?;
+    let read = ModuleFile::open(&Source::argument(file))?;
+    let name = check(&read, &release)?;
     for directory in [store::DIRECTORY.to_owned(), format!("{}/{release}", store::DIRECTORY)] {
         durable::sweep(system, &directory);
     }
@@ -56,13 +54,13 @@ pub(crate) fn install(
     let new = Installed::new(release.as_str(), &base);
     if let Some(found) = there.iter().find(|module| module.name() == new.name()) {
         found.usable()?;
-        return already(system, console, &read, found, &shown);
+        return installed_already(system, console, &read, found, &shown);
     }
-    twin(system, console, &read, (&name, &shown), &there)?;
+    check_twin(system, console, &read, (&name, &shown), &there)?;
     let was_empty = store::installed(system)?.is_empty();
     console.say(format_args!("installing {shown} ({release})"));
-    let installed = recorded(system, console, What::Install, &name, release.as_str(), |console| {
-        if let Some(label) = durable::replace(system, &new.path(), read.raw(), Kind::Module)? {
+    let installed = recorded(system, console, Action::Install, &name, release.as_str(), |console| {
+        if let Some(label) = durable::replace(system, &new.path(), read.raw(), FileKind::Module)? {
             console.warn(label);
         }
         Ok(())
@@ -75,12 +73,12 @@ pub(crate) fn install(
     Ok(())
 }
 
-/// What can be said against a module for a kernel; its name.
-fn check(read: &ModuleFile, source: &Source, release: &KernelRelease) -> Result<String, Error> {
-    let module = read.module(source)?;
-    let name = module.name().map_err(|error| refused(source, Refusal::NotAModule(error)))?;
+/// Checks that a module is a live patch for a kernel release; returns the module name.
+fn check(read: &ModuleFile, release: &KernelRelease) -> Result<String, Error> {
+    let module = read.module()?;
+    let name = module.name().map_err(|error| read.refused(Refusal::NotAModule(error)))?;
     let Some(vermagic) = module.vermagic() else {
-        return Err(refused(source, Refusal::NoVermagic));
+        return Err(read.refused(Refusal::NoVermagic));
     };
     let built_for = vermagic.split_whitespace().next().unwrap_or_default();
     if built_for != release.as_str() {
@@ -88,13 +86,14 @@ fn check(read: &ModuleFile, source: &Source, release: &KernelRelease) -> Result<
         return Err(Error::Argument { message, code: 4 });
     }
     if !module.is_livepatch() {
-        return Err(refused(source, Refusal::NotALivepatch));
+        return Err(read.refused(Refusal::NotALivepatch));
     }
     Ok(name.to_string())
 }
 
-/// A module of that name is there: the same one is a success, so that an interrupted package update can be repeated.
-fn already(
+/// Result for a module name that is installed already: success for the same content, so that an interrupted package update can
+/// be repeated.
+fn installed_already(
     system: &System,
     console: &mut Console<'_>,
     read: &ModuleFile,
@@ -114,8 +113,9 @@ fn already(
     })
 }
 
-/// The same module under another file's name: a copy is of no use but does no harm; of two builds a boot could load only one.
-fn twin(
+/// Checks for the same module name in another installed file. A copy produces a warning; another build is an error, since a boot
+/// can load only one of them.
+fn check_twin(
     system: &System,
     console: &mut Console<'_>,
     read: &ModuleFile,
@@ -140,10 +140,10 @@ fn twin(
     })
 }
 
-/// Removes the kernels' directories in which nothing is left: other programs take each for a kernel with an installed patch.
+/// Removes empty directories of kernels, which other programs take for kernels with an installed patch.
 fn tidy(system: &System) {
     for release in system.names(store::DIRECTORY).unwrap_or_default() {
-        // One that is not empty, or is a file, stays.
+        // Directories with content and plain files stay.
         let directory = format!("{}/{release}", store::DIRECTORY);
         durable::remove_empty_dirs(system, &directory, store::DIRECTORY);
     }
@@ -151,14 +151,16 @@ fn tidy(system: &System) {
 }
 
 fn enable_service(system: &System, console: &mut Console<'_>) {
-    if let Err(message) = system.kernel().enable_unit(UNIT, system.root()) {
+    if let Err(message) = system.kernel().enable_unit(service::UNIT, system.root()) {
         console.warn(format_args!(
-            "the module is installed, but {UNIT} could not be enabled ({message}): nothing is loaded at boot until it is"
+            "the module is installed, but {} could not be enabled ({message}): nothing is loaded at boot until it is",
+            service::UNIT
         ));
     }
 }
 
-/// Takes a module out of the store. With `keep`, or where a newer one of its line is there, it is kept for `rollback`.
+/// Verb `uninstall`: removes a module from the store. With `keep`, or if a newer module of its line is installed, the file is kept
+/// for `rollback`.
 pub(crate) fn uninstall(
     system: &System,
     console: &mut Console<'_>,
@@ -177,7 +179,7 @@ pub(crate) fn uninstall(
         return Err(Error::Argument { message, code: 3 });
     };
     console.say(format_args!("uninstalling {text} ({release})"));
-    recorded(system, console, What::Uninstall, &module.name(), release.as_str(), |_| {
+    recorded(system, console, Action::Uninstall, &module.name(), release.as_str(), |_| {
         if keep || has_newer(system, &release, &module)? {
             set_aside(system, &release, &module)?;
         } else {
@@ -190,23 +192,18 @@ pub(crate) fn uninstall(
     Ok(())
 }
 
-/// Line and version of an installed module.
-pub(crate) fn line(system: &System, module: &Installed) -> Option<(String, (u64, u64))> {
-    store::line_of(&module.name()).or_else(|| store::line_of(module.module(system)?.as_str()))
-}
-
 fn has_newer(system: &System, release: &KernelRelease, module: &Installed) -> Result<bool, Error> {
-    let Some((own, version)) = line(system, module) else {
+    let Some((own, version)) = module.line(system) else {
         return Ok(false);
     };
     let newer =
-        |other: &Installed| line(system, other).is_some_and(|(found, its)| found == own && its > version);
+        |other: &Installed| other.line(system).is_some_and(|(found, its)| found == own && its > version);
     Ok(store::installed_for(system, release)?.iter().any(newer))
 }
 
-/// Moves a module to where `rollback` finds it; of its line only this one stays there.
+/// Keeps a module for `rollback`, instead of an older one of its line.
 pub(crate) fn set_aside(system: &System, release: &KernelRelease, module: &Installed) -> Result<(), Error> {
-    let own = line(system, module).map(|(line, _)| line);
+    let own = module.line(system).map(|(line, _)| line);
     durable::rename(system, &module.path(), &module.previous_path())?;
     for other in store::previous_for(system, release)? {
         let its = store::line_of(&other.name()).map(|(line, _)| line);
@@ -217,7 +214,7 @@ pub(crate) fn set_aside(system: &System, release: &KernelRelease, module: &Insta
     Ok(())
 }
 
-/// Takes the modules of kernels out of the store that are no longer on this machine. `dry_run` only says which.
+/// Verb `uninstall --prune`: removes the modules of kernels that are no longer on this machine. `dry_run` only lists them.
 pub(crate) fn prune(system: &System, console: &mut Console<'_>, dry_run: bool) -> Result<(), Error> {
     let running = system.release()?;
     if !["/lib/modules", "/usr/lib/modules", "/boot"].iter().any(|path| system.exists(path)) {
@@ -228,7 +225,7 @@ pub(crate) fn prune(system: &System, console: &mut Console<'_>, dry_run: bool) -
         });
     }
     let gone = |release: &str| {
-        // Other directories are not ours.
+        // A directory whose name is no kernel release is not ours.
         KernelRelease::new(release).is_ok_and(|release| release != running)
             && !["/lib/modules/", "/usr/lib/modules/", "/boot/vmlinuz-"]
                 .iter()
@@ -241,7 +238,9 @@ pub(crate) fn prune(system: &System, console: &mut Console<'_>, dry_run: bool) -
             continue;
         }
         console.say(format_args!("uninstalling {name} ({release})"));
-        recorded(system, console, What::Prune, &name, release, |_| durable::remove(system, &module.path()))?;
+        recorded(system, console, Action::Prune, &name, release, |_| {
+            durable::remove(system, &module.path())
+        })?;
     }
     if dry_run {
         return Ok(());

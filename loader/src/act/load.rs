@@ -7,58 +7,61 @@ use klp_format::ModuleName;
 use klp_module::Module;
 use rustix::io::Errno;
 
-use crate::act::record::{What, recorded};
-use crate::act::transition::{self, OnStall, Outcome, Patience};
-use crate::act::unload::{self, BUSY_ATTEMPTS, BUSY_INTERVAL, Voice};
+use crate::act::record::{self, recorded};
+use crate::act::transition::{self, Outcome};
+use crate::act::{confirm, unload};
 use crate::console::Console;
-use crate::judge::check;
+use crate::judge::{check, conflicts};
 use crate::model::error::Error;
+use crate::model::history::Action;
 use crate::model::kmsg::Log;
-use crate::model::livepatch::{self, State};
-use crate::model::module_file::{self, ModuleFile, refused};
+use crate::model::livepatch::{self, PatchState};
+use crate::model::module_file::{ModuleFile, Source};
+use crate::model::policy::{BUSY_ATTEMPTS, BUSY_INTERVAL, StallPolicy, WaitOptions};
 use crate::model::refusal::Refusal;
-use crate::model::store::{self, Installed, Source};
+use crate::model::store::{self, Choice};
 use crate::model::system::System;
-use crate::model::{manifests, trial};
+use crate::model::{boot_notes, manifests};
 
-/// How long `load --all` waits for transitions in all, so that no patch delays a boot for longer.
+/// Limit on the total wait time of `load --all`, so that patches do not delay a boot for longer.
 const BUDGET: Duration = Duration::from_secs(120);
+/// Limit on the wait time of one module of `load --all`.
+const BUDGET_PER_MODULE: Duration = Duration::from_secs(75);
 
-/// How to load.
+/// Options of a load.
 #[derive(Clone, Copy)]
 pub(crate) struct Request {
-    /// Whether our own checks come first; else only the kernel judges.
+    /// Whether to run our own checks before the kernel's.
     pub(crate) check: bool,
     /// Whether an older version may replace a newer one.
     pub(crate) allow_older: bool,
-    pub(crate) patience: Patience,
+    pub(crate) wait: WaitOptions,
 }
 
-/// Every module that is installed for the running kernel, the newest of each line. One that fails does not keep the others
-/// from being loaded; one that may have crashed an earlier boot is left out.
-pub(crate) fn all(system: &System, console: &mut Console<'_>, request: &Request) -> Result<(), Error> {
+/// Module to load: its file, its name, and its parsed form if it could be parsed.
+struct Candidate<'f> {
+    file: &'f ModuleFile,
+    name: ModuleName,
+    module: Option<Module<'f>>,
+}
+
+/// Verb `load --all`: loads the newest installed module of each line for the running kernel. A failure does not stop the
+/// others; a module that may have crashed an earlier boot is left out.
+pub(crate) fn run_all(system: &System, console: &mut Console<'_>, request: &Request) -> Result<(), Error> {
     let installed = store::installed_for(system, &system.release()?)?;
     let choice = store::choose(installed, |module| module.module(system));
-    for (module, newer) in &choice.older {
-        console.say(format_args!("not loading {}: {newer} is newer", module.name()));
-    }
-    for (module, twin) in &choice.twins {
-        let (path, other) = (module.shown(), twin.shown());
-        let what =
-            if store::same_bytes(system, module, twin) { "the same module" } else { "another build of it" };
-        console.warn(format_args!("not loading {path}: {other} holds {what}; uninstall one of them"));
-    }
+    report_left_out(system, console, &choice);
     let modules = choice.load;
     let total = modules.len();
     let mut failed = 0;
-    let end = system.kernel().now() + request.patience.deadline.unwrap_or(BUDGET);
+    let end = system.kernel().now() + request.wait.deadline.unwrap_or(BUDGET);
     for module in modules {
         let left = end.saturating_sub(system.kernel().now());
-        let deadline = Some(left.min(request.patience.deadline.unwrap_or(Duration::from_secs(75))));
-        let request = Request { patience: Patience { deadline, ..request.patience }, ..*request };
+        let deadline = Some(left.min(request.wait.deadline.unwrap_or(BUDGET_PER_MODULE)));
+        let request = Request { wait: WaitOptions { deadline, ..request.wait }, ..*request };
         let source = store::source(system, &module);
         if !request.allow_older
-            && let Some(newer) = enabled_newer(system, &module)?
+            && let Some(newer) = conflicts::enabled_newer(system, &module)?
         {
             console.say(format_args!("not loading {}: {newer}, which is enabled, is newer", module.name()));
             continue;
@@ -66,7 +69,7 @@ pub(crate) fn all(system: &System, console: &mut Console<'_>, request: &Request)
         let loaded = module
             .usable()
             .and_then(|()| skip_unconfirmed(system, console, &source))
-            .and_then(|()| recorded_one(system, console, &source, &request));
+            .and_then(|()| run(system, console, &source, &request));
         if let Err(error) = loaded {
             if matches!(error, Error::Interrupted { .. }) {
                 return Err(error);
@@ -78,161 +81,154 @@ pub(crate) fn all(system: &System, console: &mut Console<'_>, request: &Request)
     if failed == 0 { Ok(()) } else { Err(Error::SomeFailed { action: "loaded", failed, total }) }
 }
 
-/// A newer version of the module's line that is enabled: it stays until the next boot, and the module that is installed, an
-/// older one, does not take its place.
-pub(crate) fn enabled_newer(system: &System, module: &Installed) -> Result<Option<String>, Error> {
-    let inside = module.module(system).map(|name| name.to_string()).unwrap_or_default();
-    let Some((line, version)) = store::line(module, &inside) else {
-        return Ok(None);
-    };
-    for patch in livepatch::patches(system)? {
-        let newer = store::line_of(&patch).is_some_and(|(other, its)| other == line && its > version);
-        if newer && livepatch::state(system, &patch)?.is_some_and(State::is_on) {
-            return Ok(Some(patch));
-        }
+/// Reports the installed modules that `load --all` does not load.
+fn report_left_out(system: &System, console: &mut Console<'_>, choice: &Choice) {
+    for (module, newer) in &choice.older {
+        console.say(format_args!("not loading {}: {newer} is newer", module.name()));
     }
-    Ok(None)
+    for (module, twin) in &choice.twins {
+        let (path, other) = (module.shown(), twin.shown());
+        let what =
+            if store::same_bytes(system, module, twin) { "the same module" } else { "another build of it" };
+        console.warn(format_args!("not loading {path}: {other} holds {what}; uninstall one of them"));
+    }
 }
 
-/// An error for a patch that was loaded in a boot which ended neither confirmed nor in good order.
+/// Returns an error for a build that an earlier boot loaded and did not confirm.
 fn skip_unconfirmed(system: &System, console: &mut Console<'_>, source: &Source) -> Result<(), Error> {
     let file = ModuleFile::open(source)?;
-    // What cannot be read is refused where it is loaded.
+    // `run` reports a file that cannot be parsed.
     let Some((name, module)) = Module::parse(&file.bytes).ok().and_then(|m| Some((m.name().ok()?, m))) else {
         return Ok(());
     };
-    if livepatch::state(system, name.as_str())?.is_some_and(State::is_on) {
+    if livepatch::state(system, name.as_str())?.is_some_and(PatchState::is_on) {
         return Ok(());
     }
-    let build = module_file::build_of(&module, &file.bytes);
-    let Some(trial) = trial::unconfirmed(system, name.as_str(), &build)? else {
+    let Some(note) = boot_notes::unconfirmed(system, name.as_str(), &file.build_of(&module))? else {
         return Ok(());
     };
-    let since = trial.time();
-    let error = Error::Unconfirmed { module: name.clone(), since };
-    crate::act::record::change(system, console, What::Skip, name.as_str(), &trial.kernel, Err(&error));
+    let error = Error::Unconfirmed { module: name.clone(), since: note.time() };
+    record::change(system, console, Action::Skip, name.as_str(), &note.kernel, Err(&error));
     Err(error)
 }
 
-/// One module, written down where anything was done.
-pub(crate) fn recorded_one(
+/// Verb `load`: loads one module. The load is recorded, unless the patch is enabled already.
+pub(crate) fn run(
     system: &System,
     console: &mut Console<'_>,
     source: &Source,
     request: &Request,
 ) -> Result<(), Error> {
     let file = ModuleFile::open(source)?;
-    let parsed = file.module(source).and_then(|module| {
-        let name = module.name().map_err(|error| refused(source, Refusal::NotAModule(error)))?;
+    let parsed = file.module().and_then(|module| {
+        let name = module.name().map_err(|error| file.refused(Refusal::NotAModule(error)))?;
         Ok((name, module))
     });
     let (name, module) = match parsed {
         Ok((name, module)) => (name, Some(module)),
         Err(error) if request.check => return Err(error),
-        // Should the kernel take it all the same, then most likely under its file's name.
+        // If the kernel accepts the file, its module name is most likely the file name.
         Err(_) => (store::module_name(&source.shown)?, None),
     };
-    if is_on_already(system, console, source, &name, module.as_ref())? {
-        return finish(system, console, &name, request.patience);
+    let candidate = Candidate { file: &file, name, module };
+    if is_enabled_already(system, console, &candidate)? {
+        return wait_until_enabled(system, console, &candidate.name, request.wait);
     }
     let release = system.release()?;
-    recorded(system, console, What::Load, name.as_str(), release.as_str(), |console| {
-        one(system, console, (source, &file), (&name, module.as_ref()), request)
+    recorded(system, console, Action::Load, candidate.name.as_str(), release.as_str(), |console| {
+        check_and_insert(system, console, &candidate, request)
     })
 }
 
-fn one(
+fn check_and_insert(
     system: &System,
     console: &mut Console<'_>,
-    (source, file): (&Source, &ModuleFile),
-    (name, module): (&ModuleName, Option<&Module<'_>>),
+    candidate: &Candidate<'_>,
     request: &Request,
 ) -> Result<(), Error> {
+    let Candidate { file, name, module } = candidate;
     let mut unchecked = Vec::new();
-    if let Some(module) = module.filter(|_| request.check) {
-        let verdict = check::judge(system, module, request.allow_older)?;
-        for warning in &verdict.warnings {
+    if let Some(module) = module.as_ref().filter(|_| request.check) {
+        let judgement = check::preflight(system, module, request.allow_older)?;
+        for warning in &judgement.warnings {
             console.warn(format_args!("{name}: {warning}"));
         }
-        if !verdict.refusals.is_empty() {
-            return Err(Error::Refused { path: source.shown.clone(), refusals: verdict.refusals });
+        if !judgement.refusals.is_empty() {
+            return Err(Error::Refused { path: file.shown().to_owned(), refusals: judgement.refusals });
         }
-        unchecked = verdict.unchecked;
+        unchecked = judgement.unchecked;
     }
-    // What is left of it from before, replaced or disabled, patches nothing.
+    // A replaced or disabled patch of that name may still be loaded; it patches nothing.
     match livepatch::is_loaded_livepatch(system, name)? {
         None => {}
-        Some(true) => unload::remove(system, console, name, Voice::Quiet)?,
+        Some(true) => unload::remove(system, console, name, true)?,
         Some(false) => return Err(Error::LoadedOther { module: name.clone(), action: "load a patch over" }),
     }
-    console.say(format_args!("loading patch module: {}", source.shown.display()));
+    console.say(format_args!("loading patch module: {}", file.shown().display()));
     let release = system.release()?;
-    let build = module.map_or_else(String::new, |module| module_file::build_of(module, &file.bytes));
-    trial::begin(system, console, name.as_str(), &build, release.as_str());
-    if let Err(error) = insert(system, console, source, file) {
-        trial::end(system, console, name.as_str());
+    let build = module.as_ref().map_or_else(String::new, |module| file.build_of(module));
+    confirm::begin(system, console, name.as_str(), &build, release.as_str());
+    if let Err(error) = insert(system, console, file) {
+        confirm::withdraw(system, console, name.as_str());
         return Err(error);
     }
     if livepatch::state(system, name.as_str())?.is_none() {
-        trial::end(system, console, name.as_str());
+        confirm::withdraw(system, console, name.as_str());
         return Err(Error::PatchedNothing { module: name.clone() });
     }
-    if let Some(module) = module {
-        manifests::remember(system, console, name.as_str(), module);
+    if let Some(module) = module
+        && let Err(error) = manifests::remember(system, name.as_str(), module)
+    {
+        console.warn(format_args!("status may not know what {name} repairs: {error}"));
     }
-    finish(system, console, name, request.patience)?;
-    // It is in effect, but that does not answer what could not be asked before.
+    wait_until_enabled(system, console, name, request.wait)?;
+    // A successful load does not answer the checks that could not be made.
     for unchecked in unchecked {
         console.warn(format_args!("{name}: not checked: {unchecked}"));
     }
     Ok(())
 }
 
-/// Whether the patch is loaded and enabled, or could be turned round on its way out.
-fn is_on_already(
+/// Whether the patch is enabled. A patch that is being disabled is enabled again, if it is the same build.
+fn is_enabled_already(
     system: &System,
     console: &mut Console<'_>,
-    source: &Source,
-    name: &ModuleName,
-    module: Option<&Module<'_>>,
+    candidate: &Candidate<'_>,
 ) -> Result<bool, Error> {
-    let other_build = || module.is_some_and(|module| is_other_build(system, module, name));
+    let name = &candidate.name;
+    let other_build = || candidate.module.as_ref().is_some_and(|module| is_other_build(system, module, name));
+    let path = candidate.file.shown();
     match livepatch::state(system, name.as_str())? {
         Some(state) if state.is_on() => {
             console.say(format_args!("module named {name} already loaded and enabled"));
             if other_build() {
-                let path = source.shown.display();
                 console.warn(format_args!(
-                    "the loaded module {name} is another build than {path}: unload it first to load this one"
+                    "the loaded module {name} is another build than {}: unload it first to load this one",
+                    path.display()
                 ));
             }
             Ok(true)
         }
-        Some(State::Disabling) if other_build() => {
-            Err(Error::OtherBuild { module: name.clone(), path: source.shown.clone() })
+        Some(PatchState::Disabling) if other_build() => {
+            Err(Error::OtherBuild { module: name.clone(), path: path.to_owned() })
         }
-        Some(State::Disabling) => re_enable(system, console, name),
+        Some(PatchState::Disabling) => re_enable(system, console, name),
         _ => Ok(false),
     }
 }
 
-/// Turns a patch that is being disabled round. `false`: it was too late, the patch is disabled.
+/// Enables a patch that is being disabled. Returns `false` if it is disabled already.
 fn re_enable(system: &System, console: &mut Console<'_>, name: &ModuleName) -> Result<bool, Error> {
     console.say("module already loaded, re-enabling");
     match livepatch::set_enabled(system, name, true) {
         Some(Ok(())) => Ok(true),
-        // The kernel refuses to enable a patch that is disabled; it has to be inserted again.
+        // EINVAL: the patch is disabled, and the kernel enables it only at insertion.
         None | Some(Err(Errno::INVAL)) => Ok(false),
         Some(Err(errno)) => Err(Error::Enable { module: name.clone(), errno }),
     }
 }
 
-fn insert(
-    system: &System,
-    console: &mut Console<'_>,
-    source: &Source,
-    file: &ModuleFile,
-) -> Result<(), Error> {
+fn insert(system: &System, console: &mut Console<'_>, file: &ModuleFile) -> Result<(), Error> {
     let mut attempt = 1;
     loop {
         let mut log = Log::from_here(system);
@@ -242,7 +238,7 @@ fn insert(
         let changing = if errno == Errno::BUSY { livepatch::changing(system)? } else { None };
         if errno != Errno::BUSY || attempt == BUSY_ATTEMPTS {
             let log = log.kernel_lines();
-            return Err(Error::Insert { path: source.shown.clone(), errno, changing, log });
+            return Err(Error::Insert { path: file.shown().to_owned(), errno, changing, log });
         }
         match changing {
             Some(patch) => console.warn(format_args!("the kernel is busy: patch {patch} is in transition")),
@@ -254,16 +250,16 @@ fn insert(
     }
 }
 
-/// Waits for the transition; what happens to a patch that stalls is the policy's to say.
-fn finish(
+/// Waits for the transition and handles a stall by the policy in `options`.
+fn wait_until_enabled(
     system: &System,
     console: &mut Console<'_>,
     name: &ModuleName,
-    patience: Patience,
+    options: WaitOptions,
 ) -> Result<(), Error> {
-    match transition::wait(system, console, name.as_str(), patience)? {
+    match transition::wait(system, console, name.as_str(), options)? {
         Outcome::Complete => {
-            let is_on = livepatch::state(system, name.as_str())?.is_some_and(State::is_on);
+            let is_on = livepatch::state(system, name.as_str())?.is_some_and(PatchState::is_on);
             let overtaken = || Error::Overtaken { module: name.clone(), state: "no longer enabled" };
             if is_on { Ok(()) } else { Err(overtaken()) }
         }
@@ -273,16 +269,16 @@ fn finish(
             );
             Err(Error::Interrupted { signal, state })
         }
-        Outcome::Stalled if patience.on_stall == OnStall::Reverse => {
+        Outcome::Stalled if options.on_stall == StallPolicy::Reverse => {
             console.say(format_args!("module {name} did not complete its transition, unloading..."));
-            let undone = unload::one(system, console, name, Patience::USUAL).map_err(Box::new);
-            Err(Error::LoadStalled { module: name.clone(), undone })
+            let undone = unload::unload_unrecorded(system, console, name, WaitOptions::DEFAULT);
+            Err(Error::LoadStalled { module: name.clone(), undone: undone.map_err(Box::new) })
         }
         Outcome::Stalled => Err(Error::LoadLeft { module: name.clone() }),
     }
 }
 
-/// Whether the loaded module of that name has another build id. Where one of the two has none, nothing is known.
+/// Whether the loaded module of that name has another build id; `false` if one of the two has none.
 fn is_other_build(system: &System, module: &Module<'_>, name: &ModuleName) -> bool {
     const SECTION: &str = ".note.gnu.build-id";
     let loaded = system.read_bytes(&format!("/sys/module/{name}/notes/{SECTION}"));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! One at a time: verbs that change something take a lock. The kernel releases it when the program ends, however.
+//! Lock of the verbs that change something, by flock(2). The kernel releases it when the program ends or is killed.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -14,12 +14,15 @@ use crate::model::error::Error;
 use crate::model::system::{Backoff, System};
 
 const FILE: &str = "/run/kpatch/lock";
-/// How long another kpatch may take: a load that stalls, is reversed and stalls again takes two and a half minutes.
+/// Limit on waiting for another kpatch. A load that stalls, is reversed and stalls again takes two and a half minutes.
 const WAIT: Duration = Duration::from_secs(300);
-/// After which time the waiting is worth a line.
+/// Time until the waiting is reported.
 const SILENT: Duration = Duration::from_secs(1);
 
-/// Takes the lock for this program, or fails when another one keeps it for too long.
+/// Takes the lock and writes `verb` into the lock file.
+///
+/// # Errors
+/// Another kpatch holds the lock for longer than the limit; a signal arrived while waiting.
 pub(crate) fn take(system: &System, console: &mut Console<'_>, verb: &str) -> Result<(), Error> {
     let error = |action, source: std::io::Error| Error::file(action, FILE, source);
     durable::make_dirs(system, FILE)?;
@@ -31,8 +34,8 @@ pub(crate) fn take(system: &System, console: &mut Console<'_>, verb: &str) -> Re
         .open(system.path(FILE))
         .map_err(|source| error("open", source))?;
     let mut waiting = Backoff::new(system, WAIT);
-    let mut said = false;
-    // At a shutdown the signal has come before, and what is left to do is to be done.
+    let mut reported = false;
+    // If SIGTERM arrived before the lock was taken (shutdown), finish the remaining work anyway.
     let before = system.kernel().interrupted();
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -44,14 +47,14 @@ pub(crate) fn take(system: &System, console: &mut Console<'_>, verb: &str) -> Re
             return Err(Error::Interrupted { signal, state: "nothing was changed".to_owned() });
         }
         let holder = holder(&mut file);
-        if waiting.elapsed() >= SILENT && !std::mem::replace(&mut said, true) {
+        if waiting.elapsed() >= SILENT && !std::mem::replace(&mut reported, true) {
             console.warn(format_args!("waiting for another kpatch ({holder}) to finish"));
         }
         if !waiting.step() {
             return Err(Error::Locked { holder });
         }
     }
-    // Only for the message of those who wait.
+    // For the messages of waiting programs only, so a write error does no harm.
     let _ = file.set_len(0).and_then(|()| {
         file.seek(SeekFrom::Start(0))?;
         file.write_all(format!("{verb}, process {}", std::process::id()).as_bytes())
@@ -60,11 +63,12 @@ pub(crate) fn take(system: &System, console: &mut Console<'_>, verb: &str) -> Re
     Ok(())
 }
 
-/// Lets others go on, while this program only waits.
+/// Releases the lock while this program only waits.
 pub(crate) fn release(system: &System) {
     system.keep_lock(None);
 }
 
+/// Content of the lock file.
 fn holder(file: &mut File) -> String {
     let mut text = String::new();
     let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_string(&mut text));

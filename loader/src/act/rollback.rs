@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `rollback`: back to the version of a line before its newest, on disk and, where the kernel allows it, in the kernel.
+//! `rollback`: returns to the previous version of a line, in the store and, if the kernel allows it, in the kernel.
 
 use std::path::Path;
 
@@ -7,17 +7,17 @@ use klp_module::Manifest;
 
 use crate::act::install;
 use crate::act::load::{self, Request};
-use crate::act::record::{What, recorded};
+use crate::act::record::recorded;
 use crate::console::Console;
+use crate::judge::conflicts;
 use crate::model::error::Error;
-use crate::model::module_file::ModuleFile;
-use crate::model::store::{self, Installed, Source};
+use crate::model::history::Action;
+use crate::model::module_file::{ModuleFile, Source};
+use crate::model::store::{self, Installed, Version};
 use crate::model::system::System;
 use crate::model::{durable, livepatch};
 
-type Version = (u64, u64);
-
-/// A version of a line, and where its file lies.
+/// Module of a line, installed or kept.
 struct Candidate {
     module: Installed,
     version: Version,
@@ -31,6 +31,7 @@ impl Candidate {
     }
 }
 
+/// Verb `rollback`.
 pub(crate) fn run(
     system: &System,
     console: &mut Console<'_>,
@@ -40,7 +41,7 @@ pub(crate) fn run(
     let release = system.release()?;
     let name = chosen_line(system, line)?;
     let candidate = |module: Installed, installed: bool| {
-        let line = if installed { install::line(system, &module) } else { store::line_of(&module.name()) };
+        let line = if installed { module.line(system) } else { store::line_of(&module.name()) };
         let (line, version) = line?;
         (line == name).then_some(Candidate { module, version, installed })
     };
@@ -59,14 +60,14 @@ pub(crate) fn run(
     };
     let obstacle = obstacle(system, &newest, &target)?;
     console.say(format_args!("rolling back {} to {}", newest.module.name(), target.module.name()));
-    recorded(system, console, What::Rollback, &newest.module.name(), release.as_str(), |_| {
-        // The target first: a kill between the two leaves both, of which the newer is loaded, as before.
+    recorded(system, console, Action::Rollback, &newest.module.name(), release.as_str(), |_| {
+        // Target first: after a kill in between both are installed, and the newer one is loaded, as before.
         if !target.installed {
             durable::rename(system, &target.module.previous_path(), &target.module.path())?;
         }
         install::set_aside(system, &release, &newest.module)
     })?;
-    let is_on = livepatch::state(system, &newest.module.name())?.is_some_and(livepatch::State::is_on);
+    let is_on = livepatch::state(system, &newest.module.name())?.is_some_and(livepatch::PatchState::is_on);
     if !is_on {
         return Ok(());
     }
@@ -79,23 +80,23 @@ pub(crate) fn run(
         return Ok(());
     }
     let request = Request { allow_older: true, ..*request };
-    load::recorded_one(system, console, &store::source(system, &target.module), &request)
+    load::run(system, console, &store::source(system, &target.module), &request)
 }
 
 fn nothing(message: &str) -> Error {
     Error::Argument { message: format!("nothing to go back to: {message}"), code: 3 }
 }
 
-/// The line that is meant: the named one, or the only one.
+/// Line named by the argument, else the only installed one.
 fn chosen_line(system: &System, argument: Option<&str>) -> Result<String, Error> {
     let release = system.release()?;
     let installed = store::installed_for(system, &release)?;
     let mut lines: Vec<String> =
-        installed.iter().filter_map(|module| install::line(system, module)).map(|(line, _)| line).collect();
+        installed.iter().filter_map(|module| module.line(system)).map(|(line, _)| line).collect();
     lines.sort_unstable();
     lines.dedup();
     if let Some(argument) = argument {
-        // A file's name, or its path, stands for the module in it.
+        // The argument may be a path, the name of an installed file, a module name, or a line.
         let wanted = store::name_in_file(Path::new(argument))?
             .or_else(|| Some(store::named(system, &release, argument).ok()??.module(system)?.to_string()))
             .unwrap_or_else(|| store::normalized(argument));
@@ -113,19 +114,18 @@ fn chosen_line(system: &System, argument: Option<&str>) -> Result<String, Error>
     }
 }
 
-/// Why the kernel would refuse to replace the newer by the older one: a state that the older does not know, or knows only
-/// in a lower version (`klp_is_patch_compatible()` in `kernel/livepatch/state.c`).
+/// Reason why the kernel would refuse to replace the newer module by the older one: a system state that the older module does
+/// not support in that version (`klp_is_patch_compatible()` in `kernel/livepatch/state.c`).
 fn obstacle(system: &System, newest: &Candidate, target: &Candidate) -> Result<Option<String>, Error> {
     let manifest = |candidate: &Candidate| -> Result<Option<Manifest>, Error> {
-        let source = candidate.source(system);
-        let file = ModuleFile::open(&source)?;
-        let module = file.module(&source)?;
+        let file = ModuleFile::open(&candidate.source(system))?;
+        let module = file.module()?;
         Ok(module.manifest().ok().flatten())
     };
     let (Some(new), Some(old)) = (manifest(newest)?, manifest(target)?) else {
         return Ok(None);
     };
-    Ok(crate::judge::conflicts::incompatible_state(&new, &old).map(|state| {
+    Ok(conflicts::incompatible_state(&new, &old).map(|state| {
         format!(
             "it has brought system state {} to version {}, and only a reboot helps",
             state.id, state.version

@@ -1,24 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `signal` and `force`: what can be done to a transition that does not end.
+//! `signal` and `force`: interventions in a transition that does not end.
 
-use crate::act::record::{What, recorded};
+use crate::act::record::recorded;
 use crate::act::transition;
 use crate::console::Console;
 use crate::model::error::Error;
+use crate::model::history::Action;
 use crate::model::livepatch;
 use crate::model::system::System;
 
-/// Pokes the tasks that hold the patch in transition up; without one there is nothing to do.
-pub(crate) fn signal(system: &System, console: &mut Console<'_>) -> Result<(), Error> {
+/// Signals the tasks that block the transition; does nothing if no patch is in transition.
+pub(crate) fn run(system: &System, console: &mut Console<'_>) -> Result<(), Error> {
     match livepatch::changing(system)? {
         Some(patch) => transition::signal(system, console, &patch),
         None => Ok(()),
     }
 }
 
-/// Ends the transition for all tasks at once, wherever they are.
-pub(crate) fn force(system: &System, console: &mut Console<'_>, accepted: bool) -> Result<(), Error> {
-    if !accepted {
+/// Forces the transition: all tasks change over at once, even if they run the old code.
+///
+/// # Errors
+/// `acknowledged` is false.
+pub(crate) fn force(system: &System, console: &mut Console<'_>, acknowledged: bool) -> Result<(), Error> {
+    if !acknowledged {
         return Err(Error::ForceNeedsWord);
     }
     let Some(patch) = livepatch::changing(system)? else {
@@ -26,5 +30,5 @@ pub(crate) fn force(system: &System, console: &mut Console<'_>, accepted: bool) 
     };
     let release = system.release()?;
     console.say(format_args!("forcing the transition of patch module: {patch}"));
-    recorded(system, console, What::Force, &patch, release.as_str(), |_| livepatch::force(system, &patch))
+    recorded(system, console, Action::Force, &patch, release.as_str(), |_| livepatch::force(system, &patch))
 }

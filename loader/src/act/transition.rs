@@ -1,93 +1,65 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Waiting for a patch's transition, and the report when it stalls.
+//! Waiting for a patch's transition, and the report of a stall.
 
 use std::time::Duration;
 
-use clap::ValueEnum;
-
+use crate::act::lock;
 use crate::console::Console;
 use crate::model::error::Error;
 use crate::model::livepatch;
+use crate::model::policy::{StallPolicy, WAIT, WAIT_AFTER_SIGNAL, WaitOptions};
 use crate::model::system::{Backoff, System};
 use crate::model::tasks::{self, Stalled};
 
-/// How long tasks get before the transition counts as stalled.
-pub(crate) const WAIT: Duration = Duration::from_secs(15);
-/// How long they get after that, when the kernel has poked them.
-const WAIT_AFTER_SIGNAL: Duration = Duration::from_secs(60);
-/// How often a transition that may take for ever is reported on.
+/// Interval of reports while waiting without a limit.
 const REPORT: Duration = Duration::from_secs(60);
-/// How often people see how many tasks are left.
+/// Interval of the progress display on a terminal.
 const PROGRESS: Duration = Duration::from_secs(1);
 
-/// What to do with a transition that has stalled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OnStall {
-    /// Go on waiting, and report every minute
-    Wait,
-    /// Turn it round and wait for that
-    Reverse,
-    /// Give up and leave it to the kernel, which goes on with it
-    Fail,
-}
-
-/// How long to wait, and what then.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    pub(crate) on_stall: OnStall,
-    /// After how long a transition has stalled; with [`OnStall::Wait`] when waiting ends.
-    pub(crate) deadline: Option<Duration>,
-}
-
-impl Patience {
-    /// The usual time, and nothing is done after it.
-    pub(crate) const USUAL: Self = Self { on_stall: OnStall::Fail, deadline: None };
-}
-
-/// How the waiting ended.
+/// Result of waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Complete,
     Stalled,
-    /// A signal asked this program to end.
+    /// Number of a signal that asked this program to end.
     Interrupted(i32),
 }
 
-/// Waits until the patch's transition, if there is one, is over.
+/// Waits until the transition of a patch is complete; returns at once if the patch is not in transition.
 pub(crate) fn wait(
     system: &System,
     console: &mut Console<'_>,
     patch: &str,
-    patience: Patience,
+    options: WaitOptions,
 ) -> Result<Outcome, Error> {
     if !livepatch::in_transition(system, patch)? {
         return Ok(Outcome::Complete);
     }
-    let total = patience.deadline.unwrap_or(WAIT + WAIT_AFTER_SIGNAL);
-    let forever = patience.on_stall == OnStall::Wait;
+    let total = options.deadline.unwrap_or(WAIT + WAIT_AFTER_SIGNAL);
+    let forever = options.on_stall == StallPolicy::Wait;
     let first = WAIT.min(if forever { WAIT } else { total });
-    if let Some(end) = wait_for(system, console, patch, first)? {
-        return Ok(end);
+    if let Some(outcome) = wait_for(system, console, patch, first)? {
+        return Ok(outcome);
     }
     console.say("patch transition has stalled!");
     signal(system, console, patch)?;
     let second = if forever { WAIT_AFTER_SIGNAL } else { total.saturating_sub(first) };
     if !second.is_zero()
-        && let Some(end) = wait_for(system, console, patch, second)?
+        && let Some(outcome) = wait_for(system, console, patch, second)?
     {
-        return Ok(end);
+        return Ok(outcome);
     }
     report(console, &tasks::stalled(system, patch)?);
-    explain(system, console, patch)?;
+    advise(system, console, patch)?;
     if forever {
-        wait_on(system, console, patch, first + second, patience.deadline)
+        wait_on(system, console, patch, first + second, options.deadline)
     } else {
         Ok(Outcome::Stalled)
     }
 }
 
-/// Waits on, reporting every minute, until `deadline` (all time counted) where there is one. Others may work meanwhile:
-/// one of them may be what ends this.
+/// Continues to wait, with a report every minute, until `deadline`, which includes the time `waited` before. The lock is
+/// released, since another kpatch may be needed to end the transition.
 fn wait_on(
     system: &System,
     console: &mut Console<'_>,
@@ -95,7 +67,7 @@ fn wait_on(
     waited: Duration,
     deadline: Option<Duration>,
 ) -> Result<Outcome, Error> {
-    crate::act::lock::release(system);
+    lock::release(system);
     let limit = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_sub(waited));
     let mut waiting = Backoff::new(system, limit);
     let mut reported = Duration::ZERO;
@@ -120,7 +92,7 @@ fn wait_on(
     }
 }
 
-/// The block of stalled tasks, as the original prints it; nothing when there is none.
+/// Prints the block of stalled tasks in the form of Red Hat's kpatch; nothing without stalled tasks.
 pub(crate) fn report(console: &mut Console<'_>, stalled: &Stalled) {
     if !stalled.tasks.is_empty() {
         console.say("");
@@ -129,25 +101,26 @@ pub(crate) fn report(console: &mut Console<'_>, stalled: &Stalled) {
             console.say(task);
         }
     }
-    hidden(console, stalled.hidden);
+    report_hidden(console, stalled.hidden);
 }
 
-pub(crate) fn hidden(console: &mut Console<'_>, hidden: usize) {
+/// Warns about tasks without permission to read their state.
+pub(crate) fn report_hidden(console: &mut Console<'_>, hidden: usize) {
     if hidden != 0 {
         console
             .warn(format_args!("the state of {hidden} tasks could not be read: run this as root to see all"));
     }
 }
 
-/// What the block of stalled tasks does not say: the function, the age, and what would free them.
-fn explain(system: &System, console: &mut Console<'_>, patch: &str) -> Result<(), Error> {
+/// Prints function, age and advice for each stalled task, which [`report`] leaves out.
+fn advise(system: &System, console: &mut Console<'_>, patch: &str) -> Result<(), Error> {
     for task in tasks::stalled(system, patch)?.tasks {
         console.warn(format_args!("{}; {}", task.place(), task.advice()));
     }
     Ok(())
 }
 
-/// `None`: the time is over.
+/// Waits up to `limit`; `None` when the limit is reached.
 fn wait_for(
     system: &System,
     console: &mut Console<'_>,
@@ -158,7 +131,7 @@ fn wait_for(
     console.say(format_args!("waiting (up to {seconds} seconds) for patch transition to complete..."));
     let mut waiting = Backoff::new(system, limit);
     let mut shown = Duration::ZERO;
-    let end = loop {
+    let outcome = loop {
         if !waiting.step() {
             break None;
         }
@@ -175,13 +148,13 @@ fn wait_for(
         }
     };
     console.end_progress();
-    if end == Some(Outcome::Complete) {
+    if outcome == Some(Outcome::Complete) {
         console.say(format_args!("transition complete ({} seconds)", waiting.elapsed().as_secs()));
     }
-    Ok(end)
+    Ok(outcome)
 }
 
-/// Asks the kernel to poke the tasks that hold a transition up, or says that it does so by itself.
+/// Asks the kernel to signal the tasks that block a transition, or reports that the kernel does so by itself.
 pub(crate) fn signal(system: &System, console: &mut Console<'_>, patch: &str) -> Result<(), Error> {
     if livepatch::signal(system, patch)? {
         console.say("signaling stalled process(es):");

@@ -6,36 +6,28 @@ use std::time::Duration;
 use klp_format::ModuleName;
 use rustix::io::Errno;
 
-use crate::act::record::{What, recorded};
-use crate::act::transition::{self, OnStall, Outcome, Patience};
+use crate::act::confirm;
+use crate::act::record::recorded;
+use crate::act::transition::{self, Outcome};
 use crate::console::Console;
 use crate::model::error::Error;
-use crate::model::livepatch::{self, State};
+use crate::model::history::Action;
+use crate::model::livepatch::{self, PatchState};
+use crate::model::manifests;
+use crate::model::policy::{BUSY_ATTEMPTS, BUSY_INTERVAL, StallPolicy, WaitOptions};
 use crate::model::system::{Backoff, System};
-use crate::model::trial;
 
-/// How long a module that is no longer patching anything may stay in use before it is given up.
+/// Time to wait for the users of a module that patches nothing.
 const WAIT_FOR_USERS: Duration = Duration::from_secs(15);
 
-/// How often a busy kernel is asked, and how long is waited between.
-pub(crate) const BUSY_ATTEMPTS: u32 = 5;
-pub(crate) const BUSY_INTERVAL: Duration = Duration::from_secs(2);
-
-/// Whether the removal of a module is worth a line.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Voice {
-    Quiet,
-    Aloud,
-}
-
-/// Every patch that the livepatch core knows. One that fails does not keep the others from being unloaded.
-pub(crate) fn all(system: &System, console: &mut Console<'_>, patience: Patience) -> Result<(), Error> {
+/// Verb `unload --all`: unloads every patch that the livepatch core knows. A failure does not stop the others.
+pub(crate) fn run_all(system: &System, console: &mut Console<'_>, options: WaitOptions) -> Result<(), Error> {
     let patches = livepatch::patches(system)?;
     let total = patches.len();
     let mut failed = 0;
     for patch in patches {
         let name = ModuleName::new(&patch).map_err(|reason| Error::Name { reason });
-        if let Err(error) = name.and_then(|name| recorded_one(system, console, &name, patience)) {
+        if let Err(error) = name.and_then(|name| run(system, console, &name, options)) {
             if matches!(error, Error::Interrupted { .. }) {
                 return Err(error);
             }
@@ -46,38 +38,38 @@ pub(crate) fn all(system: &System, console: &mut Console<'_>, patience: Patience
     if failed == 0 { Ok(()) } else { Err(Error::SomeFailed { action: "unloaded", failed, total }) }
 }
 
-/// One patch, written down.
-pub(crate) fn recorded_one(
+/// Verb `unload`: unloads one patch and records it.
+pub(crate) fn run(
     system: &System,
     console: &mut Console<'_>,
     module: &ModuleName,
-    patience: Patience,
+    options: WaitOptions,
 ) -> Result<(), Error> {
     let release = system.release()?;
-    recorded(system, console, What::Unload, module.as_str(), release.as_str(), |console| {
-        one(system, console, module, patience)
+    recorded(system, console, Action::Unload, module.as_str(), release.as_str(), |console| {
+        unload_unrecorded(system, console, module, options)
     })
 }
 
-/// One patch.
-pub(crate) fn one(
+/// Unloads one patch without a record, for `load` to undo itself.
+pub(crate) fn unload_unrecorded(
     system: &System,
     console: &mut Console<'_>,
     module: &ModuleName,
-    patience: Patience,
+    options: WaitOptions,
 ) -> Result<(), Error> {
     if livepatch::state(system, module.as_str())?.is_some() {
-        disable(system, console, module, patience)?;
+        disable(system, console, module, options)?;
     } else {
         match livepatch::is_loaded_livepatch(system, module)? {
             None => return Err(Error::NotLoaded { module: module.clone() }),
             Some(false) => return Err(Error::LoadedOther { module: module.clone(), action: "unload" }),
-            // Replaced or disabled: it patches nothing.
+            // Replaced or disabled: the module patches nothing.
             Some(true) => {}
         }
     }
-    remove(system, console, module, Voice::Aloud)?;
-    trial::end(system, console, module.as_str());
+    remove(system, console, module, false)?;
+    confirm::withdraw(system, console, module.as_str());
     Ok(())
 }
 
@@ -85,15 +77,17 @@ fn disable(
     system: &System,
     console: &mut Console<'_>,
     module: &ModuleName,
-    patience: Patience,
+    options: WaitOptions,
 ) -> Result<(), Error> {
-    if livepatch::state(system, module.as_str())?.is_some_and(State::is_on) {
+    if livepatch::state(system, module.as_str())?.is_some_and(PatchState::is_on) {
         console.say(format_args!("disabling patch module: {module}"));
-        ask_to_disable(system, console, module)?;
+        start_disabling(system, console, module)?;
     }
-    match transition::wait(system, console, module.as_str(), patience)? {
+    match transition::wait(system, console, module.as_str(), options)? {
         Outcome::Complete => {}
-        Outcome::Stalled if patience.on_stall == OnStall::Reverse => return reverse(system, console, module),
+        Outcome::Stalled if options.on_stall == StallPolicy::Reverse => {
+            return reverse(system, console, module);
+        }
         Outcome::Stalled => return Err(Error::UnloadStalled { module: module.clone() }),
         Outcome::Interrupted(signal) => {
             let state = format!(
@@ -102,37 +96,37 @@ fn disable(
             return Err(Error::Interrupted { signal, state });
         }
     }
-    if livepatch::state(system, module.as_str())?.is_some_and(State::is_on) {
+    if livepatch::state(system, module.as_str())?.is_some_and(PatchState::is_on) {
         return Err(Error::Overtaken { module: module.clone(), state: "enabled again" });
     }
     Ok(())
 }
 
-/// Enables a patch again whose way out has stalled.
+/// Enables a patch again after its disabling has stalled.
 fn reverse(system: &System, console: &mut Console<'_>, module: &ModuleName) -> Result<(), Error> {
     console.say(format_args!("module {module} did not complete its transition, enabling it again..."));
     match livepatch::set_enabled(system, module, true) {
         None | Some(Ok(())) => {}
-        // It was disabled in the last moment: what was asked for in the first place.
+        // EINVAL: the disabling completed meanwhile, which is the requested state.
         Some(Err(Errno::INVAL)) => return Ok(()),
         Some(Err(errno)) => return Err(Error::Enable { module: module.clone(), errno }),
     }
-    let outcome = transition::wait(system, console, module.as_str(), Patience::USUAL)?;
+    let outcome = transition::wait(system, console, module.as_str(), WaitOptions::DEFAULT)?;
     let complete = outcome == Outcome::Complete;
     Err(Error::UnloadReversed { module: module.clone(), complete })
 }
 
-fn ask_to_disable(system: &System, console: &mut Console<'_>, module: &ModuleName) -> Result<(), Error> {
+fn start_disabling(system: &System, console: &mut Console<'_>, module: &ModuleName) -> Result<(), Error> {
     let mut attempt = 1;
     loop {
         let errno = match livepatch::set_enabled(system, module, false) {
             None | Some(Ok(())) => return Ok(()),
             Some(Err(errno)) => errno,
         };
-        // EINVAL says that it is in that state already: someone else was faster.
-        let meanwhile_off =
-            errno == Errno::INVAL && !livepatch::state(system, module.as_str())?.is_some_and(State::is_on);
-        if meanwhile_off {
+        // EINVAL: another program has disabled the patch already.
+        let already_disabled = errno == Errno::INVAL
+            && !livepatch::state(system, module.as_str())?.is_some_and(PatchState::is_on);
+        if already_disabled {
             return Ok(());
         }
         if errno != Errno::BUSY || attempt == BUSY_ATTEMPTS {
@@ -145,26 +139,27 @@ fn ask_to_disable(system: &System, console: &mut Console<'_>, module: &ModuleNam
     }
 }
 
-/// Removes a module that patches nothing, when nobody uses it any more. One that is gone already is as good.
+/// Removes a module that patches nothing, after its last user is gone. A module that is not loaded is no error. `quiet`
+/// omits the progress line.
 pub(crate) fn remove(
     system: &System,
     console: &mut Console<'_>,
     module: &ModuleName,
-    voice: Voice,
+    quiet: bool,
 ) -> Result<(), Error> {
     let mut waiting = Backoff::new(system, WAIT_FOR_USERS);
-    crate::model::manifests::forget(system, module.as_str());
-    let mut said = voice == Voice::Quiet;
+    manifests::forget(system, module.as_str());
+    let mut announced = quiet;
     loop {
         match livepatch::reference_count(system, module)? {
             None if !system.exists(&format!("/sys/module/{module}")) => return Ok(()),
             Some(0) | None => {
-                if !std::mem::replace(&mut said, true) {
+                if !std::mem::replace(&mut announced, true) {
                     console.say(format_args!("unloading patch module: {module}"));
                 }
                 match system.kernel().remove(module) {
                     Ok(()) | Err(Errno::NOENT) => return Ok(()),
-                    // Someone began to use it after we looked, or its removal has begun elsewhere.
+                    // The module got a user after the count was read, or another program is removing it.
                     Err(Errno::AGAIN | Errno::BUSY) if waiting.step() => {}
                     Err(errno) => return Err(Error::Remove { module: module.clone(), errno }),
                 }

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What can be known about a module before the kernel is asked.
+//! Checks on a module before its insertion.
 
 use klp_module::Module;
 
-use crate::judge::{conflicts, judgement::Judgement};
+use crate::judge::conflicts;
+use crate::judge::judgement::Judgement;
 use crate::model::error::Error;
 use crate::model::livepatch;
 use crate::model::refusal::Refusal;
 use crate::model::system::System;
 
-/// Symbols that a refusal names.
+/// Number of symbols that a refusal names.
 const NAMED_SYMBOLS: usize = 3;
 
-/// Everything that can be known before the kernel is asked.
-pub(crate) fn judge(system: &System, module: &Module<'_>, allow_older: bool) -> Result<Judgement, Error> {
+/// Runs all checks on a module. `allow_older` accepts an older version than the enabled one.
+pub(crate) fn preflight(system: &System, module: &Module<'_>, allow_older: bool) -> Result<Judgement, Error> {
     let mut judgement = Judgement { refusals: of_module(system, module)?, ..Judgement::default() };
     conflicts::of_kernel(system, module, &mut judgement)?;
     conflicts::with_patches(system, module, allow_older, &mut judgement)?;
@@ -21,7 +22,7 @@ pub(crate) fn judge(system: &System, module: &Module<'_>, allow_older: bool) -> 
     Ok(judgement)
 }
 
-/// What the file itself says, held against the running kernel.
+/// Checks of the file's content against the running kernel.
 fn of_module(system: &System, module: &Module<'_>) -> Result<Vec<Refusal>, Error> {
     let mut found = Vec::new();
     if !module.is_livepatch() {

@@ -4,3 +4,4 @@
 pub(crate) mod check;
 pub(crate) mod conflicts;
 pub(crate) mod judgement;
+pub(crate) mod machine;

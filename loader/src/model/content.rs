@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Functions and states of a module: from its manifest, else from the tables of the live patch.
+//! Functions and system states of a module, from its manifest or else from its livepatch tables.
 
 use klp_format::VMLINUX;
-use klp_module::{Module, PatchTable, State, TableError};
+use klp_module::{Module, PatchTable, State as SystemState, TableError};
 
-/// What a module does to the kernel.
+/// Effect of a module on the kernel.
 pub(crate) struct Content {
-    /// The functions that it replaces: object and name.
+    /// Replaced functions, as `(object, function)`.
     pub(crate) functions: Vec<(String, String)>,
-    /// The system states that it supports.
-    pub(crate) states: Vec<State>,
-    /// Whether it takes the place of the patches that are loaded.
+    /// System states that it supports.
+    pub(crate) states: Vec<SystemState>,
+    /// Whether it replaces all loaded patches (`klp_patch.replace`).
     pub(crate) replace: bool,
 }
 
-/// What a module does.
+/// Content of a module.
 ///
 /// # Errors
-/// It has no manifest that can be read, and its tables cannot be read without the layouts of its kernel.
+/// The module has no readable manifest, and its tables cannot be read without the struct layouts of its kernel.
 pub(crate) fn of(module: &Module<'_>) -> Result<Content, TableError> {
     match module.manifest() {
         Ok(Some(manifest)) => Ok(Content {
@@ -29,7 +29,7 @@ pub(crate) fn of(module: &Module<'_>) -> Result<Content, TableError> {
     }
 }
 
-/// `object:function`, without the position behind a comma.
+/// Object and function from `object:function` or `object:function,position`.
 fn function(text: &str) -> Option<(String, String)> {
     let (object, function) = text.split_once(':')?;
     Some((object.to_owned(), function.split(',').next().unwrap_or(function).to_owned()))
@@ -42,7 +42,7 @@ fn from_table(table: PatchTable) -> Content {
     });
     Content {
         functions: functions.collect(),
-        states: table.states.into_iter().map(|(id, version)| State { id, version }).collect(),
+        states: table.states.into_iter().map(|(id, version)| SystemState { id, version }).collect(),
         replace: table.replace,
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Files that are there as a whole or not at all, also after a power cut: written aside, flushed, renamed, and the
-//! directory flushed. Callers hold the lock, so that the name aside is nobody else's.
+//! Atomic, durable file operations: a file is written under a temporary name, flushed and renamed, and its directory is
+//! flushed. After a power cut a file is complete or absent. Callers hold the lock, so no other process uses the temporary
+//! name.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,51 +13,55 @@ use rustix::fs::XattrFlags;
 use crate::model::error::Error;
 use crate::model::system::System;
 
-/// What SELinux policies call kernel modules outside of /lib/modules; insertion from files of another type is refused.
+/// SELinux label of kernel modules; policies refuse insertion from files with another type.
 const SELINUX_LABEL: &[u8] = b"system_u:object_r:modules_object_t:s0\0";
-/// How a file begins that is being written.
-pub(crate) const ASIDE: &str = ".aside-";
+/// Prefix of temporary file names.
+pub(crate) const TEMPORARY: &str = ".aside-";
 
-/// What kind of file is written.
+/// Kind of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// A module: gets the label that SELinux asks for.
+pub(crate) enum FileKind {
+    /// Kernel module, which gets an SELinux label.
     Module,
-    /// A file of our own.
+    /// Any other file.
     Plain,
 }
 
-/// Puts a file in place; its directories are made where they are missing. Returns what could not be done but does not
-/// hinder: the label.
+/// Writes or replaces a file and creates missing directories. Returns a warning if the SELinux label could not be set.
 pub(crate) fn replace(
     system: &System,
     path: &str,
     bytes: &[u8],
-    kind: Kind,
+    kind: FileKind,
 ) -> Result<Option<String>, Error> {
     let target = system.path(path);
     let (dir, name) = split(&target);
     make_dirs(system, path)?;
-    let aside = dir.join(format!("{ASIDE}{name}"));
-    let written = write_aside(system, &aside, bytes, kind);
+    let temporary = dir.join(format!("{TEMPORARY}{name}"));
+    let written = write_temporary(system, &temporary, bytes, kind);
     let outcome = written.and_then(|label| {
-        fs::rename(&aside, &target)?;
+        fs::rename(&temporary, &target)?;
         sync(&dir)?;
         Ok(label)
     });
     outcome.map_err(|source| {
-        // What is half-written is of no use; should even this fail, the next writer sweeps it away.
-        let _ = fs::remove_file(&aside);
+        // If this fails too, the next writer removes the file (`sweep`).
+        let _ = fs::remove_file(&temporary);
         Error::file("write", path, source)
     })
 }
 
-fn write_aside(system: &System, aside: &Path, bytes: &[u8], kind: Kind) -> io::Result<Option<String>> {
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o644).open(aside)?;
+fn write_temporary(
+    system: &System,
+    temporary: &Path,
+    bytes: &[u8],
+    kind: FileKind,
+) -> io::Result<Option<String>> {
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o644).open(temporary)?;
     file.write_all(bytes)?;
-    // The umask may have taken more than it should: modules are read by monitors too.
+    // Independent of the umask: monitors read modules too.
     file.set_permissions(fs::Permissions::from_mode(0o644))?;
-    let label = if kind == Kind::Module && system.exists("/sys/fs/selinux/enforce") {
+    let label = if kind == FileKind::Module && system.exists("/sys/fs/selinux/enforce") {
         let set = rustix::fs::fsetxattr(&file, "security.selinux", SELINUX_LABEL, XattrFlags::empty());
         set.err().map(|errno| format!("the SELinux label modules_object_t could not be set: {errno}"))
     } else {
@@ -66,7 +71,7 @@ fn write_aside(system: &System, aside: &Path, bytes: &[u8], kind: Kind) -> io::R
     Ok(label)
 }
 
-/// Moves a file from one place to another on the same file system.
+/// Moves a file within one file system; creates missing directories.
 pub(crate) fn rename(system: &System, from: &str, to: &str) -> Result<(), Error> {
     make_dirs(system, to)?;
     let (source, target) = (system.path(from), system.path(to));
@@ -77,7 +82,7 @@ pub(crate) fn rename(system: &System, from: &str, to: &str) -> Result<(), Error>
     moved.map_err(|source| Error::file("move", from, source))
 }
 
-/// Removes a file; one that is not there is as good.
+/// Removes a file; a missing file is no error.
 pub(crate) fn remove(system: &System, path: &str) -> Result<(), Error> {
     let target = system.path(path);
     let removed = match fs::remove_file(&target) {
@@ -87,32 +92,32 @@ pub(crate) fn remove(system: &System, path: &str) -> Result<(), Error> {
     removed.map_err(|source| Error::file("remove", path, source))
 }
 
-/// Removes a directory where it is empty, and its parents up to and without `top`.
+/// Removes a directory if it is empty, and then its parents below `top`.
 pub(crate) fn remove_empty_dirs(system: &System, path: &str, top: &str) {
     let top = system.path(top);
     let mut dir = system.path(path);
     while dir.starts_with(&top) && dir != top && fs::remove_dir(&dir).is_ok() {
         let parent = split(&dir).0;
-        // The directory is gone for now; that it is gone after a power cut too is of no importance.
+        // A failed flush does no harm: an empty directory may reappear after a power cut.
         let _ = sync(&parent);
         dir = parent;
     }
 }
 
-/// Removes what a writer left aside that was killed.
+/// Removes temporary files of a writer that was killed.
 pub(crate) fn sweep(system: &System, directory: &str) {
     let Ok(entries) = fs::read_dir(system.path(directory)) else {
         return;
     };
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(ASIDE) {
-            // It is hidden and no one reads it: the next writer tries again.
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            // Nothing reads the hidden file, and the next writer tries again.
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
-/// Makes the directories above a path, each flushed into its parent.
+/// Creates the missing parent directories of a path, and flushes each.
 pub(crate) fn make_dirs(system: &System, path: &str) -> Result<(), Error> {
     let mut missing: Vec<PathBuf> = Vec::new();
     let mut dir = split(&system.path(path)).0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What can go wrong, as the operator reads it.
+//! Errors of the commands, with their messages and exit codes.
 
 use std::fmt::{self, Write};
 use std::io;
@@ -11,281 +11,287 @@ use rustix::io::Errno;
 use crate::model::explain::{self, ErrnoText};
 use crate::model::refusal::Refusal;
 
-/// Why a command failed. Its text may have several lines; those that explain begin with spaces.
+/// Error of a command. The message may have several lines; explanations are indented.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The arguments are wrong.
+    /// Wrong usage.
     #[error("{}", message.as_deref().unwrap_or("wrong usage"))]
     Usage {
-        /// What is wrong with them, where the usage does not say it all.
+        /// Message; `None` if the usage text is enough.
         message: Option<String>,
     },
-    /// An argument cannot be used; the usage would not help.
+    /// Unusable argument; the usage text is not shown.
     #[error("{message}")]
     Argument {
-        /// Why.
+        /// Message.
         message: String,
-        /// The exit code of the failure's class.
+        /// Exit code.
         code: u8,
     },
-    /// Another module of that name is installed.
+    /// Another build of the module is installed.
     #[error(
         "{shown} is already installed\n  {path} is another build of it; to put this one in its place:\n  kpatch uninstall -k {release} {name}, then install it again"
     )]
     Installed {
-        /// The argument.
+        /// Argument of the command.
         shown: String,
-        /// The installed file.
+        /// Installed file.
         path: String,
-        /// Its module's name.
+        /// Name of the installed module.
         name: String,
-        /// Its kernel.
+        /// Kernel release of the installed module.
         release: String,
     },
-    /// Another kpatch works for too long.
+    /// Timeout while waiting for the lock.
     #[error("another kpatch ({holder}) is still at work; try again when it has ended")]
     Locked {
-        /// What it says of itself.
+        /// Content of the lock file: verb and process of the holder.
         holder: String,
     },
-    /// A signal asked this program to end.
+    /// Interrupted by a signal.
     #[error("interrupted by {}: {state}", signal_name(*signal))]
     Interrupted {
-        /// Its number.
+        /// Signal number.
         signal: i32,
-        /// How things were left.
+        /// State of the patch after the interruption.
         state: String,
     },
-    /// The kernel of another root does not run.
+    /// Verb that needs a running kernel, with `--root`.
     #[error("{verb} works on the running kernel, not on that of --root {}", root.display())]
     Offline {
-        /// The verb.
+        /// Verb.
         verb: &'static str,
-        /// The root.
+        /// Root directory.
         root: PathBuf,
     },
-    /// `force` without its word.
+    /// `force` without the required acknowledgement.
     #[error(
         "force ends the transition while tasks still run code that it takes away from under them: they may crash the machine, and neither the patch nor its module can ever be removed until the next boot\n  kpatch status shows the tasks and what would free them; if that is meant all the same:\n  kpatch force --it-can-never-be-unloaded"
     )]
     ForceNeedsWord,
-    /// A patch that may have crashed an earlier boot.
+    /// Patch that is not confirmed and whose boot ended unclean.
     #[error(
         "{module} is left out: the boot in which it was loaded at {since} ended without a shutdown in good order before the patch was confirmed (a crash or a power cut)\n  kpatch load {module} tries it again; kpatch rollback goes back to the version before it"
     )]
     Unconfirmed {
-        /// The module.
+        /// Module name.
         module: ModuleName,
-        /// When it was loaded.
+        /// Load time.
         since: String,
     },
-    /// `status --check` found something, or `check` could not look at something; the output says what.
+    /// Failure that the output already reports: of `status --check`, or incomplete checks of `check`.
     #[error("")]
-    Verdict {
-        /// The exit code that monitors know.
+    Reported {
+        /// Exit code.
         code: u8,
     },
-    /// No file and no installed module.
+    /// No such file and no such installed module.
     #[error("can't find {}", module.display())]
     NotFound {
-        /// The argument.
+        /// Argument of the command.
         module: PathBuf,
     },
-    /// No module of that name is loaded.
+    /// Module that is not loaded.
     #[error("patch module {module} is not loaded\nfailed to disable module {module}")]
     NotLoaded {
-        /// Its name.
+        /// Module name.
         module: ModuleName,
     },
-    /// The argument cannot be a module's name.
+    /// Argument that is not a valid module name.
     #[error("{reason}")]
     Name {
-        /// Why.
+        /// Reason.
         reason: NameError,
     },
-    /// The kernel's release is none.
+    /// Invalid kernel release.
     #[error("the running kernel's release cannot be read: {reason}")]
     Release {
-        /// Why.
+        /// Reason.
         reason: NameError,
     },
-    /// A file could not be used.
+    /// File system error.
     #[error("cannot {action} {}: {source}{}", path.display(), explain::file_advice(source))]
     File {
-        /// What was being done.
+        /// Failed operation.
         action: &'static str,
-        /// With which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// A file beyond all reason.
+    /// Too large file.
     #[error("{} has {length} bytes, more than a kernel module can have ({limit})", path.display())]
     TooLarge {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its size, in bytes.
+        /// Size, in bytes.
         length: u64,
-        /// The most that is read, in bytes.
+        /// Size limit, in bytes.
         limit: u64,
     },
-    /// The module cannot be loaded into this kernel, and the kernel was not asked.
+    /// Module that our own checks refused, before the kernel was asked.
     #[error("{} cannot be loaded:{}", path.display(), Points(refusals))]
     Refused {
-        /// Its file.
+        /// Path of the file.
         path: PathBuf,
-        /// All that speaks against it.
+        /// All reasons.
         refusals: Vec<Refusal>,
     },
-    /// The kernel refused the module.
+    /// Module that the kernel refused.
     #[error("failed to load module {}: the kernel refused it with {}{}", path.display(), ErrnoText(*errno), explain::Insertion { errno: *errno, changing: changing.as_deref(), log })]
     Insert {
-        /// Its file.
+        /// Path of the file.
         path: PathBuf,
-        /// The kernel's answer.
+        /// Error number.
         errno: Errno,
-        /// The patch that was in transition meanwhile, which makes the kernel busy.
+        /// Patch in transition, if that is why the kernel was busy.
         changing: Option<String>,
-        /// What the kernel wrote into its log meanwhile, or why that is not known.
+        /// New messages in the kernel log, or the reason why it could not be read.
         log: Result<Vec<String>, String>,
     },
-    /// A module of that name is loaded that is no live patch.
+    /// Loaded module of the same name that is no live patch.
     #[error(
         "cannot {action} {module}: a module of that name is loaded that is not a live patch\n  rmmod {module} removes it, if that is meant"
     )]
     LoadedOther {
-        /// Its name.
+        /// Module name.
         module: ModuleName,
-        /// What was to be done.
+        /// Intended operation.
         action: &'static str,
     },
-    /// The patch that is being disabled is not the one in the file.
+    /// Patch that is being disabled and is another build than the file.
     #[error("cannot re-enable {module}: the loaded module is another build than {}\n  wait until it is disabled (kpatch list), then load again", path.display())]
     OtherBuild {
-        /// Its name.
+        /// Module name.
         module: ModuleName,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// The kernel took the module but nothing was patched.
+    /// Module that the kernel loaded but that patches nothing.
     #[error(
         "module {module} is loaded but patches nothing: it has no directory in /sys/kernel/livepatch\n  its init function does not enable a patch; rmmod {module} removes it"
     )]
     PatchedNothing {
-        /// Its name.
+        /// Module name.
         module: ModuleName,
     },
-    /// The transition of a load stalled.
+    /// Stalled transition of a load; the load was undone.
     #[error("error: failed to load module {module} (transition stalled){}", Undone(undone))]
     LoadStalled {
-        /// The module.
+        /// Module name.
         module: ModuleName,
-        /// Whether it could be taken out again.
+        /// Result of the unload.
         undone: Result<(), Box<Error>>,
     },
-    /// The transition of a load stalled and is left to the kernel.
+    /// Stalled transition of a load; it continues in the kernel.
     #[error(
         "transition stalled for {module}\n  the module stays loaded, and the kernel goes on with the transition: it ends when the tasks named above leave\n  the patched code (kpatch status shows them); kpatch unload {module} takes it back"
     )]
     LoadLeft {
-        /// The module.
+        /// Module name.
         module: ModuleName,
     },
-    /// The transition of an unload stalled and was turned round.
+    /// Stalled transition of an unload; it was reversed.
     #[error(
         "transition stalled for {module}\nfailed to disable module {module}\n  {}", reversed(*complete)
     )]
     UnloadReversed {
-        /// The module.
+        /// Module name.
         module: ModuleName,
-        /// Whether the way back is complete.
+        /// Whether the reversed transition is complete.
         complete: bool,
     },
-    /// The transition of an unload stalled.
+    /// Stalled transition of an unload; it continues in the kernel.
     #[error(
         "transition stalled for {module}\nfailed to disable module {module}\n  the kernel goes on with the transition: it ends when the tasks named above leave the patched code, then\n  run kpatch unload {module} again; kpatch load {module} turns it round"
     )]
     UnloadStalled {
-        /// The module.
+        /// Module name.
         module: ModuleName,
     },
-    /// Someone else turned the transition round, or replaced the patch.
+    /// Patch that another program reversed or replaced during the transition.
     #[error(
         "module {module} is {state} after its transition: something else changed it meanwhile (kpatch list shows what is enabled)"
     )]
     Overtaken {
-        /// The module.
+        /// Module name.
         module: ModuleName,
-        /// How it is now.
+        /// Present state.
         state: &'static str,
     },
-    /// The kernel refused to enable a patch.
+    /// Patch that the kernel refused to enable.
     #[error("failed to re-enable module {module}: the kernel answered {}{}", ErrnoText(*errno), explain::disable_advice(*errno))]
     Enable {
-        /// The module.
+        /// Module name.
         module: ModuleName,
-        /// Its answer.
+        /// Error number.
         errno: Errno,
     },
-    /// The kernel refused to disable a patch.
+    /// Patch that the kernel refused to disable.
     #[error("failed to disable module {module}: the kernel answered {}{}", ErrnoText(*errno), explain::disable_advice(*errno))]
     Disable {
-        /// The module.
+        /// Module name.
         module: ModuleName,
-        /// Its answer.
+        /// Error number.
         errno: Errno,
     },
-    /// A module is still in use.
+    /// Module that is still in use.
     #[error(
         "module {module} is no longer patching but stays in use ({count} references): it is not removed\n  a patch whose transition was forced can never be removed; otherwise try again later"
     )]
     InUse {
-        /// The module.
+        /// Module name.
         module: ModuleName,
-        /// How many use it.
+        /// Reference count.
         count: i64,
     },
-    /// The kernel refused to remove a module.
+    /// Module that the kernel refused to remove.
     #[error("failed to unload module {module}: the kernel answered {}{}", ErrnoText(*errno), explain::remove_advice(*errno))]
     Remove {
-        /// The module.
+        /// Module name.
         module: ModuleName,
-        /// Its answer.
+        /// Error number.
         errno: Errno,
     },
-    /// Some modules of `--all`; their own errors were shown before.
+    /// Failure of some modules of `--all`; their own errors were shown before.
     #[error("{failed} of {total} patch modules could not be {action}")]
     SomeFailed {
-        /// What could not be done with them.
+        /// Failed operation.
         action: &'static str,
-        /// How many failed.
+        /// Number of failures.
         failed: usize,
-        /// How many there are.
+        /// Number of modules.
         total: usize,
     },
-    /// The standard output failed; what was to be done is done.
+    /// Write error on standard output; the command itself is done.
     #[error("cannot write the output: {source}")]
     Output {
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
 }
 
 impl Error {
+    /// File system error.
     pub(crate) fn file(action: &'static str, path: impl AsRef<Path>, source: io::Error) -> Self {
         Self::File { action, path: path.as_ref().to_owned(), source }
     }
 
-    /// Whether another user might have been let do it.
+    /// Error that refuses a module file for one reason.
+    pub(crate) fn refused(path: &Path, refusal: Refusal) -> Self {
+        Self::Refused { path: path.to_owned(), refusals: vec![refusal] }
+    }
+
+    /// Whether this is a permission error.
     pub(crate) fn is_denied(&self) -> bool {
         matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
     }
 
-    /// The exit code of the failure's class; the crate's documentation lists them.
+    /// Exit code of the error; the documentation of the crate lists them.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage { .. } | Self::Offline { .. } | Self::ForceNeedsWord => 2,
-            Self::Argument { code, .. } | Self::Verdict { code } => *code,
+            Self::Argument { code, .. } | Self::Reported { code } => *code,
             Self::Interrupted { signal, .. } => 128 + u8::try_from(*signal).unwrap_or(0),
             Self::NotFound { .. } | Self::NotLoaded { .. } | Self::Name { .. } => 3,
             Self::Refused { .. }
@@ -322,7 +328,7 @@ fn reversed(complete: bool) -> &'static str {
     }
 }
 
-/// One refusal on the same line, several on lines of their own.
+/// List of refusals: a single one on the same line, several on separate lines.
 struct Points<'a>(&'a [Refusal]);
 
 impl fmt::Display for Points<'_> {

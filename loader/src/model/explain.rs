@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What the kernel's error numbers mean when it is a live patch that it refuses.
+//! Explanations of the kernel's error numbers for live patches.
 //!
 //! Sources: `kernel/module/main.c`, `kernel/module/signing.c`, `kernel/livepatch/core.c` and
 //! `kernel/trace/ftrace.c` of Linux 6.1 to 6.12.
@@ -9,7 +9,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-/// What a phrase of the kernel's log says about the cause and what to do. The first match in this order is the best.
+/// Phrases of the kernel's log with cause and remedy. The first match is the most specific one.
 const PHRASES: &[(&str, &str)] = &[
     (
         "version magic '",
@@ -91,7 +91,7 @@ const PHRASES: &[(&str, &str)] = &[
     ("module is already loaded", "a module of that name is loaded already"),
 ];
 
-/// What is likely when the log says nothing that we know.
+/// Likely causes of an error number, if the log has no known phrase.
 fn causes(errno: Errno) -> &'static [&'static str] {
     match errno {
         Errno::NOEXEC => &[
@@ -142,7 +142,7 @@ fn causes(errno: Errno) -> &'static [&'static str] {
     }
 }
 
-/// Causes and log lines below the message that the kernel refused a module.
+/// Explanation of a refused insertion: causes and log lines.
 pub(crate) struct Insertion<'a> {
     pub(crate) errno: Errno,
     pub(crate) changing: Option<&'a str>,
@@ -178,7 +178,7 @@ impl fmt::Display for Insertion<'_> {
     }
 }
 
-/// An error number as people search for it: `EBUSY (Device or resource busy)`.
+/// Error number with its symbolic name: `EBUSY (Device or resource busy)`.
 pub(crate) struct ErrnoText(pub(crate) Errno);
 
 impl fmt::Display for ErrnoText {
@@ -217,7 +217,7 @@ fn name(errno: Errno) -> Option<&'static str> {
     names.iter().find(|(number, _)| *number == errno).map(|(_, name)| *name)
 }
 
-/// What to do after a file could not be used.
+/// Advice for a file error.
 pub(crate) fn file_advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "; run this as root",
@@ -234,7 +234,7 @@ pub(crate) fn file_advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// What to do after the kernel refused to disable a patch.
+/// Advice for a patch that the kernel refused to disable.
 pub(crate) fn disable_advice(errno: Errno) -> &'static str {
     match errno {
         Errno::BUSY => {
@@ -245,7 +245,7 @@ pub(crate) fn disable_advice(errno: Errno) -> &'static str {
     }
 }
 
-/// What to do after the kernel refused to remove a module.
+/// Advice for a module that the kernel refused to remove.
 pub(crate) fn remove_advice(errno: Errno) -> &'static str {
     match errno {
         Errno::PERM => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The kernel's log from a moment on, out of `/dev/kmsg` (`Documentation/ABI/testing/dev-kmsg`).
+//! Reader of new kernel log records, from `/dev/kmsg` (`Documentation/ABI/testing/dev-kmsg`).
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
@@ -10,17 +10,18 @@ use rustix::io::Errno;
 
 use crate::model::system::System;
 
-/// Most lines that are shown: the last ones.
+/// Limit of returned lines; the last ones are returned.
 const LINES_MAX: usize = 20;
-/// Most records that are read: a log that grows faster than we read must not hold us.
+/// Limit of records to read, so that reading ends even if the log grows faster.
 const RECORDS_MAX: usize = 10_000;
-/// Longest record that the kernel gives (`CONSOLE_EXT_LOG_MAX` is 8 KiB), in bytes.
+/// Buffer size in bytes; the kernel's longest record (`CONSOLE_EXT_LOG_MAX`) has 8 KiB.
 const RECORD_SIZE: usize = 16 * 1024;
 
-/// The log, from where it stood when this was made.
+/// Kernel log, positioned at its end at the time of construction.
 pub(crate) struct Log(io::Result<File>);
 
 impl Log {
+    /// Opens the log at its current end.
     pub(crate) fn from_here(system: &System) -> Self {
         let path = system.path("/dev/kmsg");
         let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
@@ -28,8 +29,10 @@ impl Log {
         Self(opened.and_then(|mut file| file.seek(SeekFrom::End(0)).map(|_| file)))
     }
 
-    /// What the kernel itself has written since; not what programs wrote into its log. An error is a text that says why
-    /// nothing can be shown.
+    /// New messages of the kernel, without those of programs.
+    ///
+    /// # Errors
+    /// Message of the I/O error.
     pub(crate) fn kernel_lines(&mut self) -> Result<Vec<String>, String> {
         let file = self.0.as_mut().map_err(|error| error.to_string())?;
         let mut lines = Vec::new();
@@ -43,7 +46,7 @@ impl Log {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Records were overwritten before we read them; the next read goes on after the gap.
+                // EPIPE: records were overwritten; the next read continues after the gap.
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::PIPE) => {}
                 Err(error) => return Err(error.to_string()),
             }
@@ -53,8 +56,8 @@ impl Log {
     }
 }
 
-/// The text of a record `priority,sequence,time,flags[,...];text` of the kernel (facility 0); `None` for those of programs
-/// and for the lines of key and value that may follow.
+/// Text of a record `priority,sequence,time,flags[,...];text` of the kernel (facility 0); `None` for records of programs and
+/// for continuation lines with keys and values.
 fn message(line: &str) -> Option<&str> {
     let (head, text) = line.split_once(';')?;
     let priority: u32 = head.split(',').next()?.parse().ok()?;
@@ -66,7 +69,7 @@ mod tests {
     use super::message;
 
     #[test]
-    fn only_the_kernel_s_own_messages_count() {
+    fn message_skips_records_of_programs() {
         assert_eq!(
             message("3,1234,5678,-;livepatch: symbol 'x' not found; sorry"),
             Some("livepatch: symbol 'x' not found; sorry")

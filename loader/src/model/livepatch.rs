@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What the kernel shows of its live patches: `/sys/kernel/livepatch` and the tasks' states
-//! (`Documentation/ABI/testing/sysfs-kernel-livepatch`).
+//! Interface of the livepatch core, `/sys/kernel/livepatch` (`Documentation/ABI/testing/sysfs-kernel-livepatch`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,31 +11,32 @@ use serde::Serialize;
 use crate::model::error::Error;
 use crate::model::system::{System, is_gone};
 
-/// The livepatch core's directory: one directory for each patch that is enabled or changing.
+/// Directory of the livepatch core, with one directory per patch that is enabled or in transition.
 pub(crate) const DIRECTORY: &str = "/sys/kernel/livepatch";
 
-/// What a patch is doing.
+/// State of a loaded patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum State {
+pub(crate) enum PatchState {
     Enabled,
     Disabled,
     Enabling,
     Disabling,
 }
 
-impl State {
-    /// Whether it is enabled, or on its way there.
+impl PatchState {
+    /// Whether the patch is enabled or being enabled.
     pub(crate) fn is_on(self) -> bool {
         matches!(self, Self::Enabled | Self::Enabling)
     }
 
+    /// Whether the patch is in transition.
     pub(crate) fn is_changing(self) -> bool {
         matches!(self, Self::Enabling | Self::Disabling)
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for PatchState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Enabled => "enabled",
@@ -47,30 +47,30 @@ impl fmt::Display for State {
     }
 }
 
-/// The patches that the livepatch core knows, in order.
+/// Patches that the livepatch core knows, sorted by name.
 pub(crate) fn patches(system: &System) -> Result<Vec<String>, Error> {
     system.names(DIRECTORY)
 }
 
-/// A patch's state; `None` when the livepatch core does not know it (any more).
-pub(crate) fn state(system: &System, patch: &str) -> Result<Option<State>, Error> {
+/// State of a patch; `None` if the livepatch core does not know it.
+pub(crate) fn state(system: &System, patch: &str) -> Result<Option<PatchState>, Error> {
     let Some(enabled) = flag(system, patch, "enabled")? else {
         return Ok(None);
     };
     Ok(Some(match (enabled, in_transition(system, patch)?) {
-        (true, false) => State::Enabled,
-        (true, true) => State::Enabling,
-        (false, false) => State::Disabled,
-        (false, true) => State::Disabling,
+        (true, false) => PatchState::Enabled,
+        (true, true) => PatchState::Enabling,
+        (false, false) => PatchState::Disabled,
+        (false, true) => PatchState::Disabling,
     }))
 }
 
-/// Whether tasks are still on their way into or out of a patch.
+/// Whether a patch is in transition.
 pub(crate) fn in_transition(system: &System, patch: &str) -> Result<bool, Error> {
     Ok(flag(system, patch, "transition")?.unwrap_or(false))
 }
 
-/// Asks for the patch to be enabled or disabled. `None`: the livepatch core does not know it (any more).
+/// Enables or disables a patch; `None` if the livepatch core does not know it.
 pub(crate) fn set_enabled(system: &System, patch: &ModuleName, on: bool) -> Option<Result<(), Errno>> {
     let path = format!("{DIRECTORY}/{patch}/enabled");
     match system.write(&path, if on { "1" } else { "0" }) {
@@ -80,8 +80,8 @@ pub(crate) fn set_enabled(system: &System, patch: &ModuleName, on: bool) -> Opti
     }
 }
 
-/// Asks the kernel to poke the tasks that hold a transition up; `false` where it has no file for that because it does so
-/// by itself (5.10 and later).
+/// Asks the kernel to signal the tasks that block a transition. Returns `false` on a kernel without the file `signal`, which
+/// signals them by itself (5.10 and later).
 pub(crate) fn signal(system: &System, patch: &str) -> Result<bool, Error> {
     let path = format!("{DIRECTORY}/{patch}/signal");
     if !system.exists(&path) {
@@ -94,7 +94,7 @@ pub(crate) fn signal(system: &System, patch: &str) -> Result<bool, Error> {
     }
 }
 
-/// Whether a loaded module is a live patch: the kernel marks those with the taint `K`. `None`: no such module is loaded.
+/// Whether a loaded module is a live patch, by the taint flag `K`; `None` if the module is not loaded.
 pub(crate) fn is_loaded_livepatch(system: &System, module: &ModuleName) -> Result<Option<bool>, Error> {
     if !system.exists(&format!("/sys/module/{module}")) {
         return Ok(None);
@@ -103,34 +103,34 @@ pub(crate) fn is_loaded_livepatch(system: &System, module: &ModuleName) -> Resul
     Ok(Some(taint.is_some_and(|taint| taint.contains('K'))))
 }
 
-/// How many use a loaded module; `None` when it is gone.
+/// Reference count of a loaded module; `None` if the module is not loaded.
 pub(crate) fn reference_count(system: &System, module: &ModuleName) -> Result<Option<i64>, Error> {
     let text = system.read_line(&format!("/sys/module/{module}/refcnt"))?;
     Ok(text.and_then(|text| text.trim().parse().ok()))
 }
 
-/// The patch that is changing, of which there is at most one.
+/// Patch in transition; the kernel allows one at a time.
 pub(crate) fn changing(system: &System) -> Result<Option<String>, Error> {
     for patch in patches(system)? {
-        if state(system, &patch)?.is_some_and(State::is_changing) {
+        if state(system, &patch)?.is_some_and(PatchState::is_changing) {
             return Ok(Some(patch));
         }
     }
     Ok(None)
 }
 
-/// A patched function and the patch whose code it runs.
+/// Patched function and the patch on top of it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Function {
     #[serde(rename = "module")]
     pub(crate) patch: String,
     pub(crate) object: String,
-    /// Name and occurrence, as sysfs shows them: `cmdline_proc_show,1`.
+    /// Name and occurrence in the form of sysfs: `cmdline_proc_show,1`.
     pub(crate) function: String,
 }
 
-/// The functions that these patches patch now, each once, with the patch that is on top; ordered by object and function. `None`
-/// where the kernel does not say which patch is on top (`stack_order` came with 6.14).
+/// Functions that these patches patch now, each with the patch on top, ordered by object and function. `None` on a kernel
+/// without `stack_order` (which came with 6.14).
 pub(crate) fn functions(system: &System, patches: &[String]) -> Result<Option<Vec<Function>>, Error> {
     let mut known = false;
     let mut top: BTreeMap<(String, String), (u64, String)> = BTreeMap::new();
@@ -140,7 +140,7 @@ pub(crate) fn functions(system: &System, patches: &[String]) -> Result<Option<Ve
             continue;
         };
         known = true;
-        if state(system, patch)?.is_some_and(State::is_on) {
+        if state(system, patch)?.is_some_and(PatchState::is_on) {
             for (object, function) in functions_of(system, patch)? {
                 let entry = top.entry((object, function)).or_default();
                 *entry = std::mem::take(entry).max((order, patch.clone()));
@@ -151,8 +151,7 @@ pub(crate) fn functions(system: &System, patches: &[String]) -> Result<Option<Ve
     Ok(known.then(|| top.into_iter().map(row).collect()))
 }
 
-/// The functions that a patch replaces, as `(object, function)` and without their occurrence, whether its objects are
-/// patched now or not.
+/// Functions of a patch as `(object, function)` without occurrence, including those of objects that are not loaded.
 pub(crate) fn replaced_by(system: &System, patch: &str) -> Result<Vec<(String, String)>, Error> {
     let mut found = Vec::new();
     for object in system.names(&format!("{DIRECTORY}/{patch}"))? {
@@ -173,7 +172,7 @@ fn functions_of(system: &System, patch: &str) -> Result<Vec<(String, String)>, E
     let mut found = Vec::new();
     for object in system.names(&format!("{DIRECTORY}/{patch}"))? {
         let directory = format!("{DIRECTORY}/{patch}/{object}");
-        // An object that is not loaded, or is not patched yet, has no function on top of anything.
+        // Skip objects that are not loaded or not patched yet.
         if flag(system, patch, &format!("{object}/patched"))?.unwrap_or(false) {
             let functions = system.names(&directory)?;
             let functions = functions.into_iter().filter(|name| name.contains(','));
@@ -183,7 +182,7 @@ fn functions_of(system: &System, patch: &str) -> Result<Vec<(String, String)>, E
     Ok(found)
 }
 
-/// What is written into a patch's directory to end its transition for all tasks at once.
+/// Forces the transition of a patch: all tasks change over at once.
 pub(crate) fn force(system: &System, patch: &str) -> Result<(), Error> {
     let path = format!("{DIRECTORY}/{patch}/force");
     match system.write(&path, "1") {
@@ -193,11 +192,12 @@ pub(crate) fn force(system: &System, patch: &str) -> Result<(), Error> {
     }
 }
 
+/// Value of a file with `0` or `1`; `None` if the file does not exist.
 pub(crate) fn flag(system: &System, patch: &str, file: &str) -> Result<Option<bool>, Error> {
     let path = format!("{DIRECTORY}/{patch}/{file}");
     match system.read_line(&path) {
         Ok(text) => Ok(text.map(|text| text.trim() == "1")),
-        // `enabled` is a file beside the objects' directories: `<patch>/enabled/patched` is none.
+        // `functions_of` takes the file `enabled` for an object's directory; `<patch>/enabled/patched` does not exist.
         Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotADirectory => Ok(None),
         Err(error) => Err(error),
     }

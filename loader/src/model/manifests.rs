@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What loaded patches say of themselves. The kernel keeps no `.modinfo`, so that a manifest is remembered when its patch
-//! is loaded; for patches that others loaded the file of the same build is looked for in the store.
+//! Manifests of loaded patches.
+//!
+//! The kernel does not keep a module's `.modinfo`, so `load` stores the manifest in `/run`. For patches that another program
+//! loaded, the manifest comes from an installed file of the same build.
 
 use klp_module::{Manifest, Module, build_id_of_notes};
 
-use crate::console::Console;
 use crate::model::error::Error;
 use crate::model::module_file::ModuleFile;
 use crate::model::system::System;
@@ -16,35 +17,31 @@ fn path(module: &str) -> String {
     format!("{DIRECTORY}/{module}")
 }
 
-/// The build id of a loaded module, in hexadecimal digits.
+/// Build id of a loaded module, in hexadecimal digits.
 pub(crate) fn loaded_build(system: &System, module: &str) -> Result<Option<String>, Error> {
     let notes = system.read_bytes(&format!("/sys/module/{module}/notes/.note.gnu.build-id"))?;
     Ok(notes.and_then(|notes| build_id_of_notes(&notes)))
 }
 
-/// Remembers the manifest of a module that was loaded, with its build id.
-pub(crate) fn remember(system: &System, console: &mut Console<'_>, name: &str, module: &Module<'_>) {
+/// Stores the manifest and the build id of a loaded module; does nothing for a module without a manifest.
+pub(crate) fn remember(system: &System, name: &str, module: &Module<'_>) -> Result<(), Error> {
     let Ok(Some(manifest)) = module.manifest() else {
-        return;
+        return Ok(());
     };
     let text = format!("{}\n{}\n", module.build_id().unwrap_or_default(), manifest.to_modinfo());
-    // It lies in /run, which no power cut outlives: it need not be flushed.
+    // No fsync: /run does not survive a power cut.
     let file = path(name);
-    let written = durable::make_dirs(system, &file).and_then(|()| {
-        std::fs::write(system.path(&file), text).map_err(|source| Error::file("write", &file, source))
-    });
-    if let Err(error) = written {
-        console.warn(format_args!("status may not know what {name} repairs: {error}"));
-    }
+    durable::make_dirs(system, &file)?;
+    std::fs::write(system.path(&file), text).map_err(|source| Error::file("write", &file, source))
 }
 
-/// Forgets it.
+/// Removes the stored manifest of a module.
 pub(crate) fn forget(system: &System, name: &str) {
-    // It lies in /run, and a note that stays is told from the build id of what is loaded.
+    // A file that cannot be removed does no harm: its build id is compared with that of the loaded module.
     let _ = std::fs::remove_file(system.path(path(name)));
 }
 
-/// The manifest of a loaded patch; `None` where it has none or none can be found.
+/// Manifest of a loaded patch; `None` if it has none or none can be found.
 pub(crate) fn manifest(system: &System, name: &str) -> Result<Option<Manifest>, Error> {
     let loaded = loaded_build(system, name)?;
     if let Some(text) = system.read(&path(name))? {
@@ -61,9 +58,8 @@ pub(crate) fn manifest(system: &System, name: &str) -> Result<Option<Manifest>, 
     let installed = store::installed_for(system, &system.release()?)?;
     let (named, others): (Vec<_>, Vec<_>) = installed.iter().partition(|module| module.name() == name);
     Ok(named.into_iter().chain(others).find_map(|installed| {
-        let source = store::source(system, installed);
-        let file = ModuleFile::open(&source).ok()?;
-        let module = file.module(&source).ok()?;
+        let file = ModuleFile::open(&store::source(system, installed)).ok()?;
+        let module = file.module().ok()?;
         let same = module.build_id() == loaded && module.name().is_ok_and(|its| its.as_str() == name);
         if same { module.manifest().ok().flatten() } else { None }
     }))

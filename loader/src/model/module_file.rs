@@ -1,46 +1,61 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A module's file, read: as it is, or unpacked where it is compressed.
+//! Reader of module files; decompresses `.ko.xz`, `.ko.zst` and `.ko.gz`.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use klp_module::Module;
 use rustix::fs::OFlags;
 
 use crate::model::error::Error;
 use crate::model::refusal::Refusal;
-use crate::model::store::Source;
 use crate::model::system::Image;
 
-/// The largest file that is read, and the most that it may unpack to, in bytes: many times that of a module with full debug
+/// Limit on the size of a file and of its decompressed content, in bytes: many times the size of a module with full debug
 /// information.
 const SIZE_MAX: usize = 256 << 20;
 
-/// What a module's file is called at its end.
-const ENDINGS: [&str; 4] = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
+/// File name extensions of modules.
+const EXTENSIONS: [&str; 4] = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
 
-/// The name without the ending of a module's file; `None` when it is none.
-pub(crate) fn stem(file: &str) -> Option<&str> {
-    ENDINGS.iter().find_map(|ending| file.strip_suffix(ending)).filter(|stem| !stem.is_empty())
+/// Path of a module file.
+pub(crate) struct Source {
+    /// Path as the operator wrote it, or inside the machine's root; for messages.
+    pub(crate) shown: PathBuf,
+    /// Path to open.
+    pub(crate) file: PathBuf,
 }
 
-/// A module's file, open and read.
+impl Source {
+    /// Source for a path from the command line.
+    pub(crate) fn argument(path: &Path) -> Self {
+        Self { shown: path.to_owned(), file: path.to_owned() }
+    }
+}
+
+/// File name without the extension of a module; `None` for other files.
+pub(crate) fn stem(file: &str) -> Option<&str> {
+    EXTENSIONS.iter().find_map(|extension| file.strip_suffix(extension)).filter(|stem| !stem.is_empty())
+}
+
+/// An open module file and its content.
 pub(crate) struct ModuleFile {
+    shown: PathBuf,
     file: File,
-    /// The module.
+    /// Content of the module, decompressed.
     pub(crate) bytes: Vec<u8>,
-    /// The file, where that is compressed.
+    /// Content of the file, if it is compressed.
     packed: Option<Vec<u8>>,
 }
 
 impl ModuleFile {
-    /// Reads a file.
+    /// Opens and reads a file.
     pub(crate) fn open(source: &Source) -> Result<Self, Error> {
-        let path: &Path = &source.shown;
-        let error = |action, error| Error::file(action, path, error);
-        // A pipe that somebody put there must not be waited for.
+        let shown = source.shown.clone();
+        let error = |action, error| Error::file(action, &source.shown, error);
+        // Non-blocking: opening a FIFO must not wait for a writer.
         let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
         let opened = File::options().read(true).custom_flags(nonblocking).open(&source.file);
         let mut file = opened.map_err(|source| error("open", source))?;
@@ -50,48 +65,55 @@ impl ModuleFile {
         }
         let length = metadata.len();
         if length > SIZE_MAX as u64 {
-            return Err(Error::TooLarge { path: path.to_owned(), length, limit: SIZE_MAX as u64 });
+            return Err(Error::TooLarge { path: shown, length, limit: SIZE_MAX as u64 });
         }
         let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
         (&mut file).take(SIZE_MAX as u64).read_to_end(&mut bytes).map_err(|source| error("read", source))?;
         let unpacked = match klp_module::unpack(&bytes, SIZE_MAX) {
             Ok(unpacked) => unpacked,
-            Err(error) => return Err(refused(source, Refusal::Packed(error))),
+            Err(error) => return Err(Error::refused(&shown, Refusal::Packed(error))),
         };
         match unpacked {
-            std::borrow::Cow::Borrowed(_) => Ok(Self { file, bytes, packed: None }),
-            std::borrow::Cow::Owned(unpacked) => Ok(Self { file, bytes: unpacked, packed: Some(bytes) }),
+            std::borrow::Cow::Borrowed(_) => Ok(Self { shown, file, bytes, packed: None }),
+            std::borrow::Cow::Owned(unpacked) => {
+                Ok(Self { shown, file, bytes: unpacked, packed: Some(bytes) })
+            }
         }
     }
 
-    /// The file's own bytes, compressed or not.
+    /// Path for messages.
+    pub(crate) fn shown(&self) -> &Path {
+        &self.shown
+    }
+
+    /// Content of the file, compressed or not.
     pub(crate) fn raw(&self) -> &[u8] {
         self.packed.as_deref().unwrap_or(&self.bytes)
     }
 
-    /// What goes into the kernel.
+    /// Image to insert into the kernel.
     pub(crate) fn image(&self) -> Image<'_> {
         if self.packed.is_some() { Image::Bytes(&self.bytes) } else { Image::File(&self.file) }
     }
 
-    /// The module in it.
-    pub(crate) fn module(&self, source: &Source) -> Result<Module<'_>, Error> {
-        Module::parse(&self.bytes).map_err(|error| refused(source, Refusal::NotAModule(error)))
+    /// Parsed module.
+    pub(crate) fn module(&self) -> Result<Module<'_>, Error> {
+        Module::parse(&self.bytes).map_err(|error| self.refused(Refusal::NotAModule(error)))
     }
-}
 
-/// Which build of a module: its build id, or a checksum where it has none.
-pub(crate) fn build_of(module: &Module<'_>, bytes: &[u8]) -> String {
-    // FNV-1a, 64 bits: it only has to tell builds of one name apart.
-    let checksum = || {
-        bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        })
-    };
-    module.build_id().unwrap_or_else(|| format!("fnv-{:016x}", checksum()))
-}
+    /// Error that refuses this file for one reason.
+    pub(crate) fn refused(&self, refusal: Refusal) -> Error {
+        Error::refused(&self.shown, refusal)
+    }
 
-/// An error for a file that cannot be loaded for one reason.
-pub(crate) fn refused(source: &Source, refusal: Refusal) -> Error {
-    Error::Refused { path: source.shown.clone(), refusals: vec![refusal] }
+    /// Identity of the build of `module`: its build id, or a checksum of the content if it has none.
+    pub(crate) fn build_of(&self, module: &Module<'_>) -> String {
+        // FNV-1a, 64 bits: it only distinguishes builds with the same module name.
+        let checksum = || {
+            self.bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            })
+        };
+        module.build_id().unwrap_or_else(|| format!("fnv-{:016x}", checksum()))
+    }
 }

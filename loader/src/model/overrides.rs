@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What can answer a call in the place of a replacement, so that a fix is off without a word: BPF programs of the kind fmod_ret,
-//! bpf_override_return of a BPF program on a kprobe, and the kernel's own fail_function.
+//! Overrides of replaced functions: mechanisms that return to the caller before the replacement runs, and so disable a fix
+//! silently. These are BPF programs of type fmod_ret, bpf_override_return of a BPF program on a kprobe, and the kernel's
+//! fail_function.
 //!
 //! Sources: `kernel/bpf/{trampoline,verifier,syscall}.c`, `kernel/trace/bpf_trace.c`, `kernel/fail_function.c`,
 //! `lib/error-inject.c` of Linux 6.1 to 6.14.
@@ -11,31 +12,32 @@ use rustix::io::Errno;
 
 use crate::model::error::Error;
 use crate::model::livepatch;
-use crate::model::system::{BpfLink, System};
+use crate::model::sys::BpfLink;
+use crate::model::system::System;
 
 pub(crate) const ENABLED_FUNCTIONS: [&str; 2] =
     ["/sys/kernel/tracing/enabled_functions", "/sys/kernel/debug/tracing/enabled_functions"];
 pub(crate) const KPROBES: &str = "/sys/kernel/debug/kprobes/list";
-/// The functions in whose place may be answered; there is none where the kernel cannot do so (CONFIG_FUNCTION_ERROR_INJECTION).
+/// List of functions that allow error injection; missing on a kernel without CONFIG_FUNCTION_ERROR_INJECTION.
 const INJECTABLE: &str = "/sys/kernel/debug/error_injection/list";
-/// The functions that fail_function answers for now.
+/// List of functions that fail_function overrides now.
 const FAILING: &str = "/sys/kernel/debug/fail_function/inject";
 
-/// `BPF_MODIFY_RETURN` and `BPF_LSM_MAC`: the attach types whose programs may answer in a function's place.
-const ANSWERING: [u32; 2] = [26, 27];
+/// `BPF_MODIFY_RETURN` and `BPF_LSM_MAC`: attach types of programs that can override a function.
+const OVERRIDING: [u32; 2] = [26, 27];
 
-/// What is known of a tracer.
+/// Effect of a tracer on a replaced function.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// It only looks.
-    Looks,
-    /// It may answer in the function's place; how, and what to do.
-    May(String),
-    /// It does.
-    Does(String),
+pub(crate) enum Effect {
+    /// It only observes.
+    None,
+    /// It may override the function; with an explanation and advice.
+    Possible(String),
+    /// It overrides the function; with an explanation and advice.
+    Certain(String),
 }
 
-/// What the kernel tells of those that can answer in a function's place; read when it is asked for first.
+/// Kernel's data on overrides, read on first use.
 pub(crate) struct Overrides<'a> {
     system: &'a System,
     links: OnceCell<Result<Vec<BpfLink>, Errno>>,
@@ -47,12 +49,12 @@ impl<'a> Overrides<'a> {
         Self { system, links: OnceCell::new(), injectable: OnceCell::new() }
     }
 
-    /// The direct caller of ftrace on a function: `trampoline` is the line below the function's in `enabled_functions`, such as
-    /// `direct-->bpf_trampoline_6442550536+0x0/0x1000`.
-    pub(crate) fn direct(&self, function: &str, trampoline: &str) -> Found {
+    /// Effect of a direct caller of ftrace on a function. `trampoline` is the line after the function's in `enabled_functions`,
+    /// such as `direct-->bpf_trampoline_6442550536+0x0/0x1000`.
+    pub(crate) fn direct(&self, function: &str, trampoline: &str) -> Effect {
         let links = self.links.get_or_init(|| self.system.kernel().bpf_tracing_links());
         let unknown = |why: &str| {
-            Found::May(format!(
+            Effect::Possible(format!(
                 "if it is a BPF program of the kind fmod_ret, it answers in the place of {function}, and the replacement does not run for the calls that it answers; which kind it is could not be told ({why}): bpftool link shows it (attach_type modify_return); detach such a program before you rely on the fix"
             ))
         };
@@ -67,20 +69,20 @@ impl<'a> Overrides<'a> {
         if on_function.peek().is_none() {
             return unknown("no BPF link leads to it");
         }
-        match on_function.find(|link| ANSWERING.contains(&link.attach_type)) {
-            None => Found::Looks,
-            Some(link) => Found::Does(format!(
+        match on_function.find(|link| OVERRIDING.contains(&link.attach_type)) {
+            None => Effect::None,
+            Some(link) => Effect::Certain(format!(
                 "the BPF program {} (link {}) can answer in the place of {function} (fmod_ret): the replacement does not run for the calls that it answers, and the fix is off for them; detach it (bpftool link detach id {}, or end the program that holds it) before you rely on the fix",
                 link.program, link.id, link.id
             )),
         }
     }
 
-    /// A kprobe or another tracer at the entry of a function.
-    pub(crate) fn probe(&self, function: &str) -> Found {
+    /// Effect of a kprobe or another tracer at the entry of a function.
+    pub(crate) fn probe(&self, function: &str) -> Effect {
         let failing = self.system.read(FAILING).ok().flatten().unwrap_or_default();
         if failing.lines().any(|line| first_word(line) == function) {
-            return Found::Does(format!(
+            return Effect::Certain(format!(
                 "fail_function is set to answer in the place of {function}: the replacement does not run for the calls that it answers, and the fix is off for them; echo '!{function}' >{FAILING} ends that"
             ));
         }
@@ -91,11 +93,11 @@ impl<'a> Overrides<'a> {
         let may = "a BPF program on it may answer in its place (bpf_override_return), and the replacement does not run then: bpftool perf and bpftool link show such programs; detach them before you rely on the fix";
         match injectable {
             Ok(list) if list.iter().any(|name| name == function) => {
-                Found::May(format!("{function} allows error injection: {may}"))
+                Effect::Possible(format!("{function} allows error injection: {may}"))
             }
-            Ok(_) => Found::Looks,
+            Ok(_) => Effect::None,
             Err(why) => {
-                Found::May(format!("where {function} allows error injection, {may} (not told: {why})"))
+                Effect::Possible(format!("where {function} allows error injection, {may} (not told: {why})"))
             }
         }
     }
@@ -105,8 +107,7 @@ fn first_word(line: &str) -> &str {
     line.split_whitespace().next().unwrap_or_default()
 }
 
-/// BTF object and type of the function that a trampoline of BPF is for: its name holds them
-/// (`bpf_trampoline_compute_key()`).
+/// Ids of BTF object and BTF type in the name of a BPF trampoline (`bpf_trampoline_compute_key()`).
 fn target_of(trampoline: &str) -> Option<(u32, u32)> {
     let (_, rest) = trampoline.split_once("bpf_trampoline_")?;
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
@@ -116,24 +117,24 @@ fn target_of(trampoline: &str) -> Option<(u32, u32)> {
     Some((object, kind))
 }
 
-/// The line of `enabled_functions` that follows a function's own and names its direct caller; empty where there is none.
+/// Line of `enabled_functions` after `line` if it names a direct caller, else empty.
 pub(crate) fn trampoline<'l>(list: &'l str, line: &str) -> &'l str {
-    // Both are parts of one text.
+    // `line` is a slice of `list`.
     let after = (line.as_ptr() as usize + line.len()).saturating_sub(list.as_ptr() as usize);
     let next = list.get(after..).unwrap_or_default().trim_start_matches(['\r', '\n']).lines().next();
     next.filter(|next| next.contains("direct-->")).unwrap_or_default()
 }
 
-/// What switches enabled patches off, as sentences.
+/// Overrides of the functions of enabled patches, as sentences.
 #[derive(Default)]
 pub(crate) struct Bypasses {
     pub(crate) certain: Vec<String>,
     pub(crate) possible: Vec<String>,
-    /// What could not be looked at.
+    /// Checks that could not be made.
     pub(crate) unchecked: Vec<String>,
 }
 
-/// What may answer in the place of the functions of these patches, which are in effect.
+/// Overrides of the functions of these patches.
 pub(crate) fn of_patches(system: &System, patches: &[&str]) -> Result<Bypasses, Error> {
     let mut bypasses = Bypasses::default();
     let mut functions = Vec::new();
@@ -146,10 +147,10 @@ pub(crate) fn of_patches(system: &System, patches: &[&str]) -> Result<Bypasses, 
     functions.sort_unstable();
     functions.dedup();
     let overrides = Overrides::new(system);
-    let mut add = |found: Found| match found {
-        Found::Looks => {}
-        Found::May(text) => bypasses.possible.push(text),
-        Found::Does(text) => bypasses.certain.push(text),
+    let mut add = |found: Effect| match found {
+        Effect::None => {}
+        Effect::Possible(text) => bypasses.possible.push(text),
+        Effect::Certain(text) => bypasses.certain.push(text),
     };
     let mut unchecked = Vec::new();
     match readable(system, &ENABLED_FUNCTIONS) {
@@ -191,7 +192,7 @@ fn readable(system: &System, paths: &[&str]) -> Result<String, String> {
     Err(format!("{}: {why}", paths.first().unwrap_or(&"")))
 }
 
-/// Whether a line of `enabled_functions` is that of a function: `open [ext4] (1) R   D M`.
+/// Whether a line of `enabled_functions`, such as `open [ext4] (1) R   D M`, is about a function.
 pub(crate) fn is_of(line: &str, object: &str, function: &str) -> bool {
     let mut words = line.split_whitespace();
     let name = words.next() == Some(function);

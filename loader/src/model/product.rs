@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The running kernel as a scanner knows it: the distribution's package, as a package URL
-//! (<https://github.com/package-url/purl-spec>). The databases of the package managers are read as files; none of their programs is needed.
+//! Package URL of the running kernel, for vulnerability scanners (<https://github.com/package-url/purl-spec>). The databases
+//! of the package managers are read as files; their programs are not needed.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use crate::model::system::System;
 const DPKG_STATUS: &str = "/var/lib/dpkg/status";
 const DPKG_INFO: &str = "/var/lib/dpkg/info";
 
-/// What a distribution says of itself in os-release(5).
+/// Identification of a distribution, from os-release(5).
 struct Distribution {
     id: String,
     like: Vec<String>,
@@ -38,26 +38,26 @@ impl Distribution {
         self.like.iter().any(|word| names.contains(&word.as_str()))
     }
 
-    /// The vendor's part of a package URL.
+    /// Namespace of a package URL.
     fn namespace(&self) -> &str {
-        // Scanners and Red Hat's own advisories call it so.
+        // Name in Red Hat's advisories and in scanners.
         if self.id == "rhel" { "redhat" } else { &self.id }
     }
 
-    /// `debian-12`.
+    /// Qualifier `distro` of a package URL: `debian-12`.
     fn qualifier(&self) -> Option<String> {
         self.version.as_ref().map(|version| format!("{}-{version}", self.id))
     }
 }
 
-/// A package.
+/// Package of a distribution.
 struct Package {
     name: String,
     version: Option<String>,
     architecture: Option<String>,
 }
 
-/// The package URLs of the running kernel; several where the distribution splits it. Never none.
+/// Package URLs of the running kernel, at least one; several if the distribution splits the kernel into packages.
 pub(crate) fn of_kernel(system: &System, release: &str) -> Result<Vec<String>, Error> {
     let distribution = Distribution::read(system)?;
     let debian = distribution.is_like(&["debian", "ubuntu"]);
@@ -66,7 +66,7 @@ pub(crate) fn of_kernel(system: &System, release: &str) -> Result<Vec<String>, E
             return Ok(vec![url("deb", &distribution, &package)]);
         }
         if debian {
-            // A kernel of no package: the name of one would claim what nobody has checked.
+            // The kernel belongs to no package, so a package URL would be wrong.
             return Ok(vec![generic(&distribution, release)]);
         }
     }
@@ -95,7 +95,7 @@ fn generic(distribution: &Distribution, release: &str) -> String {
     format!("pkg:generic/linux@{}{}", encoded(release), distro.unwrap_or_default())
 }
 
-/// The installed package that owns the running kernel's image: its file list has it; of packages without one the name tells.
+/// Installed package that owns the running kernel's image, by its file list or else by its name.
 fn of_dpkg(system: &System, status: &str, release: &str) -> Result<Option<Package>, Error> {
     let field = |paragraph: &str, key: &str| {
         let line = paragraph.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
@@ -104,7 +104,7 @@ fn of_dpkg(system: &System, status: &str, release: &str) -> Result<Option<Packag
     let image = format!("/boot/vmlinuz-{release}");
     let mut by_name = None;
     for paragraph in status.split("\n\n") {
-        // The kernel's release is part of the name of every package of it that can stand beside others.
+        // Kernel packages that can be installed in parallel have the kernel release in their name.
         let Some(name) = field(paragraph, "Package").filter(|name| name.contains(release)) else {
             continue;
         };
@@ -127,8 +127,8 @@ fn of_dpkg(system: &System, status: &str, release: &str) -> Result<Option<Packag
     Ok(by_name)
 }
 
-/// The packages of a kernel whose release is an RPM's version, release and architecture, as those of Fedora and its kin are:
-/// `5.14.0-362.8.1.el9_3.x86_64`, with `+rt`, `+debug`, `+64k` behind it for the variants. SUSE's ends with the flavour instead.
+/// RPM packages of a kernel. On Fedora and its derivatives the kernel release consists of RPM version, release and
+/// architecture, `5.14.0-362.8.1.el9_3.x86_64`, with `+rt`, `+debug` or `+64k` for variants. On SUSE it ends with the flavour.
 fn of_rpm(release: &str) -> Vec<Package> {
     const ARCHITECTURES: [&str; 4] = ["x86_64", "aarch64", "ppc64le", "s390x"];
     let (base, variant) = match release.rsplit_once('+') {
@@ -166,7 +166,7 @@ fn url(kind: &str, distribution: &Distribution, package: &Package) -> String {
     let mut text = format!("pkg:{kind}/{}/{}", encoded(distribution.namespace()), encoded(&package.name));
     if let Some(version) = &package.version {
         text.push('@');
-        // An epoch is a qualifier of its own in the URLs of RPMs, and part of the version in those of Debian.
+        // The epoch is part of the version for Debian, and a qualifier for RPM.
         text.push_str(&encoded(version));
     }
     let architecture = package.architecture.as_ref().map(|text| ("arch", text.clone()));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_url_may_not_hold_is_encoded() {
+    fn encoded_escapes_reserved_characters() {
         assert_eq!(encoded("6.12.117+deb12-amd64"), "6.12.117%2Bdeb12-amd64");
         assert_eq!(encoded("1:6.1~rc1-1 ü"), "1:6.1~rc1-1%20%C3%BC");
     }

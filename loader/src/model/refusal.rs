@@ -1,113 +1,113 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Reasons to refuse a module, as the operator reads them.
+//! Reasons to refuse a module, with their messages.
 
-/// Why a module cannot be loaded into the running kernel.
+/// Reason why a module cannot be loaded into the running kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// The file is none, or damaged.
+    /// File that is no module, or is damaged.
     #[error("{0}")]
     NotAModule(klp_module::Error),
-    /// Compressed, and damaged.
+    /// Damaged compressed file.
     #[error("{0}")]
     Packed(klp_module::UnpackError),
-    /// Its manifest cannot be read.
+    /// Manifest that cannot be read.
     #[error("{0}")]
     Manifest(klp_module::ManifestError),
-    /// Another build of the kernel's release.
+    /// Module for another build of the same kernel release.
     #[error(
         "it was built and checked against another build of {release}: build id {module}, the running kernel has {running}; get or build the patch for this one"
     )]
     KernelBuild {
-        /// The release of both.
+        /// Kernel release.
         release: String,
-        /// The build id that the patch was made for.
+        /// Build id of the kernel that the module was built for.
         module: String,
-        /// The running kernel's.
+        /// Build id of the running kernel.
         running: String,
     },
-    /// Modules cannot be loaded any more.
+    /// Module loading is disabled (sysctl kernel.modules_disabled).
     #[error("loading modules was switched off for good until the next boot (sysctl kernel.modules_disabled)")]
     ModulesDisabled,
-    /// Signatures are asked for, and there is none.
+    /// Missing signature on a kernel that requires one.
     #[error(
         "it has no signature, and this kernel loads signed modules only ({why}); sign it with a key that the kernel trusts"
     )]
     Unsigned {
-        /// What asks for signatures.
+        /// Setting that requires signatures.
         why: &'static str,
     },
-    /// ftrace is off.
+    /// ftrace is disabled (sysctl kernel.ftrace_enabled).
     #[error(
         "ftrace is switched off, which live patching needs; sysctl kernel.ftrace_enabled=1 switches it on"
     )]
     FtraceOff,
-    /// Someone else changes where a function goes.
+    /// Function with another ftrace user that modifies the instruction pointer.
     #[error(
         "{function} is already changed by another user of ftrace than live patching (a kprobe with a post handler, another live patching): {line}; remove that first"
     )]
     Modified {
-        /// The function.
+        /// Name of the function.
         function: String,
-        /// What the kernel's list says.
+        /// Line of the kernel's list `enabled_functions`.
         line: String,
     },
-    /// A newer version of the same line is enabled.
+    /// Older version of a line than the enabled patch.
     #[error(
         "{newer} of the same line is enabled, which is newer; kpatch rollback goes back to an older version, --allow-older loads this one over it"
     )]
     Older {
-        /// The newer one.
+        /// Name of the enabled patch.
         newer: String,
     },
-    /// A state that a loaded patch has brought further.
+    /// System state of a loaded patch that this module does not support in that version.
     #[error(
         "the loaded patch {patch} has system state {id} in version {version}, {known}: the kernel would refuse to replace it; use a newer patch, or reboot"
     )]
     State {
-        /// The loaded patch.
+        /// Loaded patch.
         patch: String,
-        /// The state.
+        /// Id of the state.
         id: u64,
-        /// Its version.
+        /// Version of the state.
         version: u32,
-        /// What this patch knows of it.
+        /// Version that the module supports, as a clause of the message.
         known: String,
     },
-    /// A module, but no live patch.
+    /// Kernel module that is no live patch.
     #[error(
         "it is a kernel module but not a live patch: its .modinfo has no livepatch tag; load it with insmod or modprobe if that is meant"
     )]
     NotALivepatch,
-    /// For another processor.
+    /// Module for another architecture.
     #[error("it is for {module}, this machine is {running}")]
     Machine {
-        /// What it is for.
+        /// Architecture of the module.
         module: &'static str,
-        /// What runs here.
+        /// Architecture of this machine.
         running: &'static str,
     },
-    /// Built for another kernel.
+    /// Module for another kernel release.
     #[error("invalid module version {module} for kernel {running}; get or build the patch for {running}")]
     Release {
-        /// The release that it was built for.
+        /// Kernel release in the version magic.
         module: String,
-        /// The running one.
+        /// Running kernel release.
         running: String,
     },
-    /// Without version magic.
+    /// Module without version magic.
     #[error("its .modinfo has no vermagic: it was not linked by the kernel's build; build it again")]
     NoVermagic,
-    /// Livepatch symbols that are ordinary undefined symbols still.
+    /// Livepatch symbols that were not converted and are ordinary undefined symbols.
     #[error(
         "it was not converted: {count} symbols that are meant for the livepatch core are still ordinary undefined ones, which the kernel cannot resolve ({symbols}); run the build's postlink stage on it"
     )]
     Unconverted {
-        /// The first of them.
+        /// First symbols, separated by commas.
         symbols: String,
-        /// How many there are.
+        /// Number of symbols.
         count: usize,
     },
-    /// A kernel without live patching.
+    /// Kernel without live patching.
     #[error(
         "the running kernel has no live patching (there is no /sys/kernel/livepatch): it was built without CONFIG_LIVEPATCH"
     )]

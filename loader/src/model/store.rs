@@ -1,36 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The installed modules, `/var/lib/kpatch/<kernel release>/<file>.ko`, and how an argument finds a module.
+//! Store of installed modules, `/var/lib/kpatch/<kernel release>/<file>.ko`, and the search for the module that an argument
+//! names.
 //!
-//! Programs that others wrote take each directory below `/var/lib/kpatch` for a kernel with an installed patch, and each file in
-//! such a directory for a patch. What is not installed therefore lies beside these directories, as plain hidden files:
-//! `.previous-<kernel release>:<file>.ko` for `rollback`, `.trial-<module>` ([`crate::model::trial`]), `.history`
-//! ([`crate::act::record`]).
+//! Other programs take each directory below `/var/lib/kpatch` for a kernel with an installed patch, and each file in such a
+//! directory for a patch. Everything else is therefore a plain hidden file beside these directories:
+//! `.previous-<kernel release>:<file>.ko` for `rollback`, `.trial-<module>` ([`crate::model::boot_notes`]), `.history`
+//! ([`crate::model::history`]).
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use klp_format::{KernelRelease, ModuleName};
 
-use crate::console::Console;
 use crate::model::error::Error;
-use crate::model::module_file::{self, ModuleFile};
+use crate::model::module_file::{self, ModuleFile, Source};
+use crate::model::refusal::Refusal;
 use crate::model::system::{Entry, System};
 
 pub(crate) const DIRECTORY: &str = "/var/lib/kpatch";
-/// How the files of replaced modules are called, before the kernel's release; not listed.
+/// File name prefix of replaced modules, before the kernel release.
 const PREVIOUS: &str = ".previous-";
-/// What stands between the release and the file's name there; no file that `install` takes has it in its name.
+/// Separator of release and file name in these names; [`name_fault`] refuses it in the name of a file to install.
 const PREVIOUS_SEPARATOR: char = ':';
 
 /// An installed module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Installed {
-    /// The directory it lies in: the kernel that it is for.
+    /// Kernel release that the module is installed for; the name of its directory.
     pub(crate) release: String,
-    /// Its file's name.
+    /// File name.
     pub(crate) file: String,
-    /// Why it cannot be a module's file, from its directory entry alone.
+    /// Reason why the directory entry cannot be a module.
     pub(crate) fault: Option<&'static str>,
 }
 
@@ -39,34 +40,39 @@ impl Installed {
         Self { release: release.to_owned(), file: file.to_owned(), fault: None }
     }
 
-    /// The name that the listing shows, one word: the file's, less `.ko`, each `-` an underscore, and each character that would
+    /// Name in the listing: the file name without `.ko`, with an underscore for each `-` and for each character that would
     /// break a line or a column.
     pub(crate) fn name(&self) -> String {
         one_word(&normalized(&self.file))
     }
 
-    /// Its path on the machine.
+    /// Path on the machine.
     pub(crate) fn path(&self) -> String {
         format!("{DIRECTORY}/{}/{}", self.release, self.file)
     }
 
-    /// Its path where it was replaced and is kept.
+    /// Path of the module after it was replaced.
     pub(crate) fn previous_path(&self) -> String {
         previous_path(&self.release, &self.file)
     }
 
-    /// The name of the module in its file; `None` where that cannot be read.
+    /// Module name in the file's content; `None` if the file cannot be read.
     pub(crate) fn module(&self, system: &System) -> Option<ModuleName> {
         let file = ModuleFile::open(&source(system, self)).ok()?;
         klp_module::Module::parse(&file.bytes).ok()?.name().ok()
     }
 
-    /// Its path with every character shown that a terminal would not show.
+    /// Line and version, by the file name or else by the module name in the file's content.
+    pub(crate) fn line(&self, system: &System) -> Option<(String, Version)> {
+        line_of(&self.name()).or_else(|| line_of(self.module(system)?.as_str()))
+    }
+
+    /// Path with control characters escaped, for messages.
     pub(crate) fn shown(&self) -> String {
         self.path().escape_debug().to_string()
     }
 
-    /// An error where it cannot be a module's file.
+    /// Error if the directory entry cannot be a module.
     pub(crate) fn usable(&self) -> Result<(), Error> {
         match self.fault {
             None => Ok(()),
@@ -75,22 +81,16 @@ impl Installed {
     }
 }
 
-/// Where a replaced module is kept.
+/// Path of a replaced module.
 pub(crate) fn previous_path(release: &str, file: &str) -> String {
     format!("{DIRECTORY}/{PREVIOUS}{release}{PREVIOUS_SEPARATOR}{file}")
 }
 
-/// A module's file: as the operator calls it, and where it really is.
-pub(crate) struct Source {
-    pub(crate) shown: PathBuf,
-    pub(crate) file: PathBuf,
-}
-
-/// Every installed module of every kernel, in order.
+/// Installed modules of all kernels, ordered by kernel release and file name.
 pub(crate) fn installed(system: &System) -> Result<Vec<Installed>, Error> {
     let mut all = Vec::new();
     for release in system.names(DIRECTORY)? {
-        // No kernel has white space in its release, and no line of the listing.
+        // A kernel release has no white space; a directory with white space would break the listing.
         let is_one_word = release.chars().all(|c| c.is_ascii_graphic());
         if is_one_word && system.path(DIRECTORY).join(&release).is_dir() {
             all.extend(of_directory(system, &release)?);
@@ -99,7 +99,7 @@ pub(crate) fn installed(system: &System) -> Result<Vec<Installed>, Error> {
     Ok(all)
 }
 
-/// The modules installed for one kernel, in order.
+/// Installed modules of one kernel, ordered by file name.
 pub(crate) fn installed_for(system: &System, release: &KernelRelease) -> Result<Vec<Installed>, Error> {
     of_directory(system, release.as_str())
 }
@@ -119,7 +119,7 @@ fn of_directory(system: &System, release: &str) -> Result<Vec<Installed>, Error>
         .collect())
 }
 
-/// Why an entry cannot be a module's file.
+/// Reason why a directory entry cannot be a module.
 fn fault(system: &System, directory: &str, entry: &Entry) -> Option<&'static str> {
     if !entry.is_utf8 {
         return Some("its name is not UTF-8; rename it");
@@ -131,7 +131,7 @@ fn fault(system: &System, directory: &str, entry: &Entry) -> Option<&'static str
         Ok(_) if is_link => Some("it is a link to what is no regular file"),
         Ok(found) if found.is_dir() => Some("it is a directory, no regular file"),
         Ok(_) => Some("it is no regular file"),
-        // What may not be looked at, or is damaged, is said where it is opened.
+        // Other errors are reported when the file is opened.
         Err(error) if is_link && error.kind() != io::ErrorKind::PermissionDenied => {
             Some("it is a link that leads to no file")
         }
@@ -139,7 +139,7 @@ fn fault(system: &System, directory: &str, entry: &Entry) -> Option<&'static str
     }
 }
 
-/// The replaced modules that are kept, of all kernels, in order.
+/// Replaced modules of all kernels, ordered by file name.
 pub(crate) fn previous(system: &System) -> Result<Vec<Installed>, Error> {
     let entries = system.entries(DIRECTORY)?;
     let module = |entry: &Entry| {
@@ -149,15 +149,18 @@ pub(crate) fn previous(system: &System) -> Result<Vec<Installed>, Error> {
     Ok(entries.iter().filter_map(module).collect())
 }
 
-/// Those of one kernel.
+/// Replaced modules of one kernel.
 pub(crate) fn previous_for(system: &System, release: &KernelRelease) -> Result<Vec<Installed>, Error> {
     let mut all = previous(system)?;
     all.retain(|module| module.release == release.as_str());
     Ok(all)
 }
 
-/// Of a kernel's modules the one that is meant: by its file's name, else by the file's name as a module's, else by the name of
-/// the module in the file. Several of one name are an error.
+/// Installed module that `name` names: by file name, else by the module name derived from the file name, else by the module
+/// name in the file's content.
+///
+/// # Errors
+/// Several modules match.
 pub(crate) fn named(
     system: &System,
     release: &KernelRelease,
@@ -184,11 +187,11 @@ pub(crate) fn named(
     Ok(found.pop())
 }
 
-/// The file that an argument means: a path, where it looks like one and there is such a file; else the module of that name
-/// that is installed for the running kernel. `foo-bar`, `foo_bar` and `foo-bar.ko` are one name.
+/// File that an argument names: an existing path, else an installed module of the running kernel. `foo-bar`, `foo_bar` and
+/// `foo-bar.ko` are the same name.
 pub(crate) fn find(system: &System, argument: &Path) -> Result<Source, Error> {
     if is_file(argument) {
-        return Ok(Source { shown: argument.to_owned(), file: argument.to_owned() });
+        return Ok(Source::argument(argument));
     }
     let not_found = || Error::NotFound { module: argument.to_owned() };
     let text = argument.to_string_lossy();
@@ -204,37 +207,39 @@ pub(crate) fn find(system: &System, argument: &Path) -> Result<Source, Error> {
     Ok(source(system, &found))
 }
 
-/// Whether an argument looks like a path, and there is such a file.
+/// Whether an argument is the path of an existing file.
 fn is_file(argument: &Path) -> bool {
     let text = argument.to_string_lossy();
     (text.contains('/') || module_file::stem(&text).is_some()) && argument.is_file()
 }
 
-/// An installed module's file.
+/// File of an installed module.
 pub(crate) fn source(system: &System, module: &Installed) -> Source {
     Source { shown: module.path().into(), file: system.path(module.path()) }
 }
 
-/// The loaded module that an argument means. What is in a file has the name that stands in it, whatever the file is called:
-/// so it is with a path, and with the name of an installed file, unless a module of that very name is loaded.
-pub(crate) fn loaded_name(
-    system: &System,
-    console: &mut Console<'_>,
-    argument: &Path,
-) -> Result<ModuleName, Error> {
-    if is_file(argument) {
-        match name_in(&Source { shown: argument.to_owned(), file: argument.to_owned() }) {
-            Ok(name) => return Ok(name),
-            Err(error) => {
-                let base = module_name(argument)?;
-                console.warn(format_args!(
-                    "the module's name is taken from the file's name, {base}: {}",
-                    error.to_string().lines().next().unwrap_or_default()
-                ));
-                return Ok(base);
-            }
+/// Name of the loaded module that an argument names, and a warning if it is only a guess.
+///
+/// For a path this is the module name in the file's content, or a name derived from the file name if the file cannot be read.
+/// For a name it is the loaded module of that name, else the module in the installed file of that name.
+pub(crate) fn loaded_name(system: &System, argument: &Path) -> Result<(ModuleName, Option<String>), Error> {
+    if !is_file(argument) {
+        return Ok((loaded_by_name(system, argument)?, None));
+    }
+    match name_in(&Source::argument(argument)) {
+        Ok(name) => Ok((name, None)),
+        Err(error) => {
+            let name = module_name(argument)?;
+            let warning = format!(
+                "the module's name is taken from the file's name, {name}: {}",
+                error.to_string().lines().next().unwrap_or_default()
+            );
+            Ok((name, Some(warning)))
         }
     }
+}
+
+fn loaded_by_name(system: &System, argument: &Path) -> Result<ModuleName, Error> {
     let by_argument = module_name(argument);
     if by_argument.as_ref().is_ok_and(|name| system.exists(&format!("/sys/module/{name}"))) {
         return by_argument;
@@ -249,49 +254,45 @@ pub(crate) fn loaded_name(
     by_argument
 }
 
-/// Whether two files hold the very same module.
+/// Whether two files have the same content after decompression.
 pub(crate) fn same_bytes(system: &System, one: &Installed, other: &Installed) -> bool {
     let read = |module: &Installed| ModuleFile::open(&source(system, module)).map(|file| file.bytes).ok();
     read(one).is_some_and(|bytes| read(other) == Some(bytes))
 }
 
-/// The name of the module in the file that an argument is the path of; `None` where it is none.
+/// Module name in the file that an argument is the path of; `None` if the argument is no path of a file.
 pub(crate) fn name_in_file(argument: &Path) -> Result<Option<String>, Error> {
     if !is_file(argument) {
         return Ok(None);
     }
-    name_in(&Source { shown: argument.to_owned(), file: argument.to_owned() })
-        .map(|name| Some(name.to_string()))
+    name_in(&Source::argument(argument)).map(|name| Some(name.to_string()))
 }
 
-/// The name of the module in a file.
 fn name_in(source: &Source) -> Result<ModuleName, Error> {
     let file = ModuleFile::open(source)?;
-    let module = file.module(source)?;
-    module
-        .name()
-        .map_err(|error| module_file::refused(source, crate::model::refusal::Refusal::NotAModule(error)))
+    let module = file.module()?;
+    module.name().map_err(|error| file.refused(Refusal::NotAModule(error)))
 }
 
-/// The module's name that an argument's own text is.
+/// Module name derived from the text of an argument.
 pub(crate) fn module_name(argument: &Path) -> Result<ModuleName, Error> {
     let file = argument.file_name().unwrap_or(argument.as_os_str()).to_string_lossy();
     ModuleName::new(&normalized(&file)).map_err(|reason| Error::Name { reason })
 }
 
-/// File name to module name: one trailing `.ko` (with what says that it is compressed) off, each `-` an underscore.
+/// Module name derived from a file name: without `.ko` and a compression suffix, with an underscore for each `-`.
 pub(crate) fn normalized(file: &str) -> String {
     module_file::stem(file).unwrap_or(file).replace('-', "_")
 }
 
-/// What stands in one column of one line.
+/// Text with an underscore for each character that is not printable ASCII.
 fn one_word(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect()
 }
 
-/// Why no module may be installed under a file's name; `None` where it may.
+/// Reason why `install` refuses a file name; `None` if it is accepted.
 pub(crate) fn name_fault(file: &str) -> Option<String> {
-    /// With the kernel's release and what is put before it, such a name still fits into a directory entry.
+    /// Limit in bytes: with prefix and kernel release such a name still fits into a directory entry.
     const LONGEST: usize = 128;
     if file.len() > LONGEST {
         return Some(format!("its file's name has {} bytes, more than {LONGEST}", file.len()));
@@ -306,22 +307,21 @@ pub(crate) fn name_fault(file: &str) -> Option<String> {
     Some(format!("its file's name has {wrong}; letters, digits and . _ + ~ - may stand there"))
 }
 
-/// What of a kernel's modules a boot loads, and what it does not.
+/// Selection of the modules to load at boot, from those installed for one kernel.
 #[derive(Default)]
 pub(crate) struct Choice {
-    /// The modules to load, in order.
+    /// Modules to load, in order.
     pub(crate) load: Vec<Installed>,
-    /// Those left out, with the name of the newer one.
+    /// Modules left out, each with the name of the newer one.
     pub(crate) older: Vec<(Installed, String)>,
-    /// Those whose file holds the same module as another one, with that one.
+    /// Modules left out because another file, the second one, has a module of the same name or version.
     pub(crate) twins: Vec<(Installed, Installed)>,
 }
 
-/// Of the modules that replace each other the newest one each, and each module once. `inside` gives the name of the module in a
-/// file.
+/// Selects the newest module of each line, and each module once. `inside` returns the module name in a file's content.
 ///
-/// A module named `kpatch_<kernel>_<version>_<release>` replaces all of its kernel with a lower version and release, compared as
-/// numbers. Others stand for themselves.
+/// A module named `kpatch_<kernel>_<version>_<release>` replaces all modules of its line with a lower version and release,
+/// compared as numbers. A module with another name is a line of its own.
 pub(crate) fn choose(modules: Vec<Installed>, inside: impl Fn(&Installed) -> Option<ModuleName>) -> Choice {
     let mut choice = Choice::default();
     let mut chosen: Vec<(Installed, String)> = Vec::new();
@@ -338,7 +338,7 @@ pub(crate) fn choose(modules: Vec<Installed>, inside: impl Fn(&Installed) -> Opt
         let version = |module: &Installed, name: &str| line(module, name).map(|(_, version)| version);
         let (new, old) = (version(&module, &name), version(other, its));
         if new == old {
-            // The one that is called as the module is, else the first.
+            // Prefer the file that is named like its module, else the first one.
             let swap = module.name() == name && other.name() != *its;
             let left = if swap { std::mem::replace(other, module) } else { module };
             choice.twins.push((left, other.clone()));
@@ -354,13 +354,16 @@ pub(crate) fn choose(modules: Vec<Installed>, inside: impl Fn(&Installed) -> Opt
     choice
 }
 
-/// Line and version of an installed module, by its file's name or the module's.
-pub(crate) fn line(installed: &Installed, module: &str) -> Option<(String, (u64, u64))> {
+/// Version and release of a module.
+pub(crate) type Version = (u64, u64);
+
+/// Line and version of an installed module, by its file name or else by the name `module`.
+pub(crate) fn line(installed: &Installed, module: &str) -> Option<(String, Version)> {
     line_of(&installed.name()).or_else(|| line_of(module))
 }
 
-/// Line, version and release of a module that is named by the convention `kpatch_<kernel>_<version>_<release>`.
-pub(crate) fn line_of(name: &str) -> Option<(String, (u64, u64))> {
+/// Line, version and release in a module name `kpatch_<line>_<version>_<release>`; `None` for other names.
+pub(crate) fn line_of(name: &str) -> Option<(String, Version)> {
     let mut parts = name.strip_prefix("kpatch_")?.rsplitn(3, '_');
     let release = parts.next()?.parse().ok()?;
     let version = parts.next()?.parse().ok()?;
@@ -380,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_of_a_line_is_chosen_by_number() {
+    fn choose_compares_versions_as_numbers() {
         let (chosen, older) = names(&["kpatch-6_12-1-10.ko", "kpatch-6_12-1-2.ko", "other.ko", "other-2.ko"]);
         assert_eq!(chosen, ["kpatch_6_12_1_10", "other", "other_2"]);
         assert_eq!(older, ["kpatch_6_12_1_2 < kpatch_6_12_1_10"]);
@@ -390,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn one_module_in_several_files_is_chosen_once() {
+    fn choose_selects_a_module_in_several_files_once() {
         let modules = ["a.ko", "m.ko", "z.ko.xz"].map(|file| Installed::new("6.12", file)).to_vec();
         let choice = choose(modules, |_| ModuleName::new("m").ok());
         assert_eq!(choice.load, [Installed::new("6.12", "m.ko")]);
@@ -398,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renamed_file_is_of_the_line_of_its_module() {
+    fn choose_uses_the_module_name_for_a_renamed_file() {
         let modules = ["kpatch-k-1-1.ko", "renamed.ko"].map(|file| Installed::new("6.12", file)).to_vec();
         let inside = |module: &Installed| {
             ModuleName::new(if module.file == "renamed.ko" { "kpatch_k_1_2" } else { "kpatch_k_1_1" }).ok()
@@ -407,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_one_name() {
+    fn module_name_normalises_paths_and_dashes() {
         for text in ["foo-bar", "foo_bar", "foo-bar.ko", "/x/foo_bar.ko"] {
             assert_eq!(module_name(Path::new(text)).unwrap().as_str(), "foo_bar");
         }

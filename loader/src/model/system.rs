@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The machine: its files below one root directory, and the calls that are no files. Tests put another root and other
-//! calls in their place.
+//! Access to the machine: files below a root directory, and system calls that have no file interface. Tests use another root
+//! and another [`Kernel`].
 
 use std::cell::{OnceCell, RefCell};
 use std::fs::{self, File, FileType};
@@ -16,77 +16,65 @@ use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::model::error::Error;
+use crate::model::sys::{self, BpfLink};
 
-/// A module's image on its way into the kernel.
+/// Image of a module to insert.
 #[derive(Clone, Copy)]
 pub enum Image<'a> {
-    /// A file that holds it, open for reading: what security policies on files can judge.
+    /// Open file; security policies for files apply to it.
     File(&'a File),
-    /// Its bytes, where the file is compressed.
+    /// Decompressed content of a compressed file.
     Bytes(&'a [u8]),
 }
 
-/// A BPF program that is attached to a function of the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BpfLink {
-    /// The link's id.
-    pub id: u32,
-    /// The program's id.
-    pub program: u32,
-    /// `enum bpf_attach_type`.
-    pub attach_type: u32,
-    /// The function: BTF object and type.
-    pub target: (u32, u32),
-}
-
-/// What cannot be done through files: insertion, removal, signals, services and time.
+/// Operations without a file interface: module insertion and removal, signals, services, time.
 pub trait Kernel {
     /// Inserts a module without parameters (`finit_module(2)`, `init_module(2)`).
     ///
     /// # Errors
-    /// What the kernel answers.
+    /// Error number of the system call.
     fn insert(&self, module: Image<'_>) -> Result<(), Errno>;
 
     /// Removes a module without waiting (`delete_module(2)` with `O_NONBLOCK`).
     ///
     /// # Errors
-    /// What the kernel answers; `EAGAIN` when the module is in use.
+    /// Error number of the system call; `EAGAIN` if the module is in use.
     fn remove(&self, module: &ModuleName) -> Result<(), Errno>;
 
-    /// Time since some fixed moment; it never goes back.
+    /// Monotonic time since a fixed moment.
     fn now(&self) -> Duration;
 
-    /// The time of day.
+    /// Wall-clock time.
     fn clock(&self) -> SystemTime;
 
-    /// Waits.
+    /// Suspends this program for a time.
     fn sleep(&self, time: Duration);
 
-    /// From now on SIGINT, SIGTERM and SIGHUP do not end this program but are remembered.
+    /// Installs handlers for SIGINT, SIGTERM and SIGHUP: from now on these signals are recorded and do not end this program.
     fn heed_signals(&self);
 
-    /// The signal that asked this program to end, if one did.
+    /// Number of the signal that asked this program to end; `None` if there was none.
     fn interrupted(&self) -> Option<i32>;
 
-    /// Asks systemd to start a unit at each boot (`systemctl enable`) below `root`.
+    /// Enables a unit of systemd below `root` (`systemctl enable`).
     ///
     /// # Errors
-    /// There is no systemctl, or it refused: what it said.
+    /// Message if systemctl is missing or failed.
     fn enable_unit(&self, unit: &str, root: &Path) -> Result<(), String>;
 
-    /// Whether a person sees the standard error, and with it progress.
+    /// Whether standard error is a terminal, so that progress is shown.
     fn shows_progress(&self) -> bool;
 
-    /// The BPF links by which programs are attached to functions of the kernel (bpf(2)).
+    /// BPF links that attach programs to kernel functions (bpf(2)).
     ///
     /// # Errors
-    /// What the kernel answers; `ENOSYS` where it has no BPF, `EPERM` without CAP_SYS_ADMIN.
+    /// Error number of the system call: `ENOSYS` for a kernel without BPF, `EPERM` without CAP_SYS_ADMIN.
     fn bpf_tracing_links(&self) -> Result<Vec<BpfLink>, Errno> {
         Err(Errno::NOSYS)
     }
 }
 
-/// The running kernel.
+/// [`Kernel`] that runs this program.
 #[derive(Debug)]
 pub struct Linux {
     start: Instant,
@@ -94,7 +82,7 @@ pub struct Linux {
 }
 
 impl Linux {
-    /// The running kernel.
+    /// Starts the clock of [`Kernel::now`].
     pub fn new() -> Self {
         Self { start: Instant::now(), signal: Arc::default() }
     }
@@ -115,7 +103,7 @@ impl Kernel for Linux {
     }
 
     fn remove(&self, module: &ModuleName) -> Result<(), Errno> {
-        // A ModuleName has no byte that a C string could not hold.
+        // A ModuleName has no NUL byte.
         let name = std::ffi::CString::new(module.as_str()).map_err(|_| Errno::INVAL)?;
         let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(|_| Errno::INVAL)?;
         rustix::system::delete_module(&name, flags)
@@ -136,7 +124,7 @@ impl Kernel for Linux {
     fn heed_signals(&self) {
         for number in [SIGHUP, SIGINT, SIGTERM] {
             let value = usize::try_from(number).unwrap_or(0);
-            // Should the kernel refuse a handler, the signal ends the program, as without one.
+            // Without a handler the signal ends the program.
             let _ = signal_hook::flag::register_usize(number, Arc::clone(&self.signal), value);
         }
     }
@@ -148,7 +136,7 @@ impl Kernel for Linux {
     fn enable_unit(&self, unit: &str, root: &Path) -> Result<(), String> {
         #[allow(
             clippy::disallowed_methods,
-            reason = "the wrapper of klp-base is for hosts that build; this is the only program that the loader starts"
+            reason = "klp-base is a crate for build hosts; systemctl is the only child process of the loader"
         )]
         let mut systemctl = std::process::Command::new("systemctl");
         if root != Path::new("/") {
@@ -166,11 +154,11 @@ impl Kernel for Linux {
     }
 
     fn bpf_tracing_links(&self) -> Result<Vec<BpfLink>, Errno> {
-        crate::model::sys::bpf_tracing_links()
+        sys::bpf_tracing_links()
     }
 }
 
-/// The machine that is worked on.
+/// Machine that a command works on.
 pub struct System {
     root: PathBuf,
     kernel: Box<dyn Kernel>,
@@ -180,32 +168,32 @@ pub struct System {
 }
 
 impl System {
-    /// The one that this program runs on.
+    /// Machine that this program runs on.
     pub fn running() -> Self {
         Self::new(PathBuf::from("/"), Box::new(Linux::new()))
     }
 
-    /// One whose files (`/sys`, `/proc`, `/dev`, `/var/lib/kpatch`) lie below `root`, and whose kernel is `kernel`.
+    /// Machine with its files (`/sys`, `/proc`, `/dev`, `/var/lib/kpatch`) below `root` and with the kernel `kernel`.
     pub fn new(root: PathBuf, kernel: Box<dyn Kernel>) -> Self {
         Self { root, kernel, running: true, lock: RefCell::default(), release: OnceCell::new() }
     }
 
-    /// One whose files lie below `root` and whose kernel does not run: what `--root` asks for.
+    /// Machine with its files below `root` and without a running kernel, for `--root`.
     pub fn offline(root: PathBuf) -> Self {
         Self { running: false, ..Self::new(root, Box::new(Linux::new())) }
     }
 
-    /// Whether its kernel is the one that runs, so that modules can be inserted.
+    /// Whether the machine's kernel runs, so that modules can be inserted.
     pub(crate) fn is_running(&self) -> bool {
         self.running
     }
 
-    /// Its root directory.
+    /// Root directory.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Keeps the lock that [`crate::act::lock::take`] made.
+    /// Stores the lock file, which is locked as long as it is open; `None` releases the lock.
     pub(crate) fn keep_lock(&self, lock: Option<File>) {
         *self.lock.borrow_mut() = lock;
     }
@@ -214,24 +202,24 @@ impl System {
         &*self.kernel
     }
 
-    /// Where an absolute path of the machine really is.
+    /// Path on this host of an absolute path of the machine.
     pub(crate) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// The id of this boot; empty where the kernel does not say.
+    /// Kernel's id of this boot; empty if it cannot be read.
     pub(crate) fn boot_id(&self) -> String {
         let text = self.read_line("/proc/sys/kernel/random/boot_id").ok().flatten().unwrap_or_default();
         text.trim_end().to_owned()
     }
 
-    /// The release of its kernel.
+    /// Kernel release of the machine.
     pub(crate) fn release(&self) -> Result<KernelRelease, Error> {
         if let Some(known) = self.release.get() {
             return Ok(known.clone());
         }
-        // The file's function can be replaced like any other; the running kernel is asked without it.
+        // uname(2) instead of the file for the running kernel: a live patch may replace the file's show function.
         let text = if self.root == Path::new("/") {
             rustix::system::uname().release().to_string_lossy().into_owned()
         } else {
@@ -242,8 +230,8 @@ impl System {
         Ok(self.release.get_or_init(|| release).clone())
     }
 
-    /// A small text file, such as those of sysfs and procfs; `None` when there is none, or when what it is about has
-    /// gone. Bytes that are no UTF-8 are replaced.
+    /// Content of a text file, with invalid UTF-8 replaced; `None` if the file, or the object it describes in sysfs or procfs,
+    /// does not exist.
     pub(crate) fn read(&self, path: &str) -> Result<Option<String>, Error> {
         match fs::read(self.path(path)) {
             Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
@@ -252,11 +240,10 @@ impl System {
         }
     }
 
-    /// As [`System::read`], for the one-line files of sysfs and procfs: one read gives all of it.
+    /// Same as [`System::read`] for the one-line files of sysfs and procfs, with a single read of up to 256 bytes.
     pub(crate) fn read_line(&self, path: &str) -> Result<Option<String>, Error> {
         let mut buffer = [0; 256];
-        // Not by the standard library, whose way to open files makes one more system call under musl: of these files are
-        // many.
+        // Not through the standard library: with musl its open takes one more system call, and there are many such files.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let read = rustix::fs::open(self.path(path), flags, Mode::empty())
             .and_then(|file| rustix::io::read(&file, &mut buffer))
@@ -270,7 +257,7 @@ impl System {
         }
     }
 
-    /// As [`System::read`], the bytes as they are.
+    /// Same as [`System::read`], as bytes.
     pub(crate) fn read_bytes(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
         match fs::read(self.path(path)) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -279,7 +266,7 @@ impl System {
         }
     }
 
-    /// Writes to a file that is there, as those of sysfs are.
+    /// Writes to an existing file, such as one of sysfs.
     pub(crate) fn write(&self, path: &str, text: &str) -> io::Result<()> {
         let mut file = fs::OpenOptions::new().write(true).open(self.path(path))?;
         io::Write::write_all(&mut file, text.as_bytes())
@@ -289,13 +276,13 @@ impl System {
         self.path(path).exists()
     }
 
-    /// The names in a directory, hidden ones left out, in order; none when there is no such directory.
+    /// Names in a directory, sorted, without hidden ones; empty if the directory does not exist.
     pub(crate) fn names(&self, directory: &str) -> Result<Vec<String>, Error> {
         let all = self.entries(directory)?;
         Ok(all.into_iter().map(|entry| entry.name).filter(|name| !name.starts_with('.')).collect())
     }
 
-    /// All that is in a directory, hidden entries too, in the order of their names; nothing when there is no such directory.
+    /// Entries of a directory, sorted by name, with hidden ones; empty if the directory does not exist.
     pub(crate) fn entries(&self, directory: &str) -> Result<Vec<Entry>, Error> {
         let error = |source| Error::file("list", directory, source);
         let found = match fs::read_dir(self.path(directory)) {
@@ -309,7 +296,7 @@ impl System {
                 Ok(entry) => entries.push(Entry {
                     name: entry.file_name().to_string_lossy().into_owned(),
                     is_utf8: entry.file_name().to_str().is_some(),
-                    // The type comes with the name, without a system call; it is unknown where the file has gone since.
+                    // The directory entry has the type; no system call is needed.
                     kind: entry.file_type().ok(),
                 }),
                 Err(source) if is_gone(directory, &source) => break,
@@ -321,25 +308,25 @@ impl System {
     }
 }
 
-/// An entry of a directory.
+/// Entry of a directory.
 pub(crate) struct Entry {
-    /// Its name; bytes that are no UTF-8 are replaced.
+    /// Name, with invalid UTF-8 replaced.
     pub(crate) name: String,
-    /// Whether the name is UTF-8, so that a path with it leads to the entry.
+    /// Whether the name is valid UTF-8; only then a path with it leads to the entry.
     pub(crate) is_utf8: bool,
-    /// What it is, a link not followed.
+    /// File type, of the link itself for a symbolic link; `None` if unknown.
     pub(crate) kind: Option<FileType>,
 }
 
-/// Whether a file is not there, or no longer: sysfs answers ENODEV to who has it open, procfs ESRCH; of other file systems
-/// these are faults.
+/// Whether an error means that a file does not exist. For a file that vanished while it was open, sysfs returns ENODEV and
+/// procfs ESRCH; on other file systems these are real errors.
 pub(crate) fn is_gone(path: &str, error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     let volatile = ["/sys/", "/proc/"].iter().any(|top| path.starts_with(top)) || path == "/proc";
     errno == Some(Errno::NOENT) || (volatile && [Some(Errno::NODEV), Some(Errno::SRCH)].contains(&errno))
 }
 
-/// Waiting in steps that begin at a millisecond and double up to a tenth of a second.
+/// Exponential backoff: wait steps of one millisecond, doubled up to a tenth of a second.
 pub(crate) struct Backoff<'a> {
     kernel: &'a dyn Kernel,
     start: Duration,
@@ -356,12 +343,12 @@ impl<'a> Backoff<'a> {
         Self { kernel, start: kernel.now(), limit, step: Self::FIRST }
     }
 
-    /// Time since the waiting began.
+    /// Time since the start.
     pub(crate) fn elapsed(&self) -> Duration {
         self.kernel.now().saturating_sub(self.start)
     }
 
-    /// Waits one step. `false`: the time is over, and nothing was waited.
+    /// Waits one step. Returns `false` without waiting when the limit is reached.
     pub(crate) fn step(&mut self) -> bool {
         let left = self.limit.saturating_sub(self.elapsed());
         if left.is_zero() {

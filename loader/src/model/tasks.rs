@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The tasks that hold a transition up: which, where they are, for how long they run, and what would free them.
+//! Tasks that block a transition, with stack, age and advice.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,30 +10,30 @@ use crate::model::error::Error;
 use crate::model::livepatch;
 use crate::model::system::System;
 
-/// Clock ticks of a second in procfs: 100 on every architecture that has live patching (`USER_HZ`).
+/// Clock ticks per second in procfs (`USER_HZ`): 100 on every architecture with live patching.
 const TICKS: u64 = 100;
 
-/// A task that holds a transition up.
+/// Task that blocks a transition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Task {
     pub(crate) tid: u32,
     pub(crate) process: u32,
     pub(crate) name: String,
-    /// The kernel's letter: `S` asleep, `D` asleep and not to be woken by signals, `R` running, ...
+    /// State letter of proc(5): `S` sleeping, `D` in uninterruptible sleep, `R` running, ...
     pub(crate) state: Option<char>,
-    /// Seconds since it was started.
+    /// Seconds since the task was started.
     pub(crate) age: Option<u64>,
-    /// The unit of systemd that it belongs to.
+    /// Unit of systemd that the task belongs to.
     pub(crate) unit: Option<String>,
-    /// Whether it is a thread of the kernel's own.
+    /// Whether the task is a kernel thread.
     pub(crate) kernel_thread: bool,
-    /// The frame of its stack that is in the way, where one is seen.
+    /// Stack frame that blocks the transition, if one is known.
     pub(crate) frame: Option<String>,
-    /// As the kernel shows it, a frame each.
+    /// Lines of `/proc/<pid>/task/<tid>/stack`.
     pub(crate) stack: Vec<String>,
 }
 
-/// As the original shows it.
+/// Form of Red Hat's kpatch.
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}\nstack:", self.tid, self.name)?;
@@ -42,7 +42,7 @@ impl fmt::Display for Task {
 }
 
 impl Task {
-    /// One line: where it is, and for how long it runs.
+    /// Sentence with the blocking frame and the age.
     pub(crate) fn place(&self) -> String {
         let place = match &self.frame {
             Some(frame) => format!("is in {frame}"),
@@ -54,7 +54,7 @@ impl Task {
         format!("{} {} {place}{age}", self.tid, self.name)
     }
 
-    /// What would free it.
+    /// Advice to make the task leave the patched code.
     pub(crate) fn advice(&self) -> String {
         let restart = match &self.unit {
             Some(unit) if unit.ends_with(".service") => format!("systemctl restart {unit}"),
@@ -78,8 +78,8 @@ impl Task {
     }
 }
 
-/// Seconds for people.
-pub(crate) fn span(seconds: u64) -> String {
+/// Duration in seconds, in a suitable unit.
+fn span(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds} s"),
         120..=7199 => format!("{} min", seconds / 60),
@@ -88,16 +88,16 @@ pub(crate) fn span(seconds: u64) -> String {
     }
 }
 
-/// The tasks that hold a transition up.
+/// Tasks that block a transition.
 #[derive(Debug, Default)]
 pub(crate) struct Stalled {
     pub(crate) tasks: Vec<Task>,
-    /// Tasks whose state only root may read.
+    /// Number of tasks without permission to read their state.
     pub(crate) hidden: usize,
 }
 
-/// The tasks that hold the transition of `patch` up: those whose `patch_state` is neither -1 (no transition) nor the
-/// patch's `enabled`. Tasks that vanish meanwhile are none.
+/// Tasks that block the transition of `patch`: those with a `patch_state` other than -1 (no transition) and other than the
+/// patch's `enabled`.
 pub(crate) fn stalled(system: &System, patch: &str) -> Result<Stalled, Error> {
     let mut stalled = Stalled::default();
     let Some(enabled) = livepatch::flag(system, patch, "enabled")? else {
@@ -107,62 +107,43 @@ pub(crate) fn stalled(system: &System, patch: &str) -> Result<Stalled, Error> {
     let functions = livepatch::replaced_by(system, patch)?;
     let others: Vec<String> =
         livepatch::patches(system)?.into_iter().filter(|other| other != patch).collect();
-    let in_the_way = |line: &str| frame(line, if enabled { &others } else { &own }, enabled, &functions);
+    let blocking = |line: &str| frame(line, if enabled { &others } else { &own }, enabled, &functions);
     let now = uptime(system)?;
-    stalled.hidden = each_pending(system, enabled, |process, tid, directory| {
-        // Without the name the task has gone meanwhile.
-        if let Some(name) = system.read(&format!("{directory}/comm"))? {
-            stalled.tasks.push(task(system, process, tid, &name, directory, now, &in_the_way)?);
-        }
+    stalled.hidden = for_each_pending(system, enabled, |thread| {
+        stalled.tasks.extend(thread.task(system, now, &blocking)?);
         Ok(())
     })?;
     Ok(stalled)
 }
 
-/// How many tasks still have to change over.
+/// Number of tasks that still have to change over.
 pub(crate) fn pending(system: &System, patch: &str) -> Result<usize, Error> {
     let Some(enabled) = livepatch::flag(system, patch, "enabled")? else {
         return Ok(0);
     };
     let mut count = 0;
-    each_pending(system, enabled, |_, _, _| {
+    for_each_pending(system, enabled, |_| {
         count += 1;
         Ok(())
     })?;
     Ok(count)
 }
 
-/// Calls `found` with process, task and directory of every task that is not where `enabled` wants it; how many could not
-/// be looked at.
-fn each_pending(
+/// Calls `found` for each task with another state than `enabled`. Returns the number of tasks without read permission.
+fn for_each_pending(
     system: &System,
     enabled: bool,
-    mut found: impl FnMut(u32, u32, &str) -> Result<(), Error>,
+    mut found: impl FnMut(&Thread) -> Result<(), Error>,
 ) -> Result<usize, Error> {
     let goal = i32::from(enabled);
     let mut hidden = 0;
-    let mut processes: Vec<u32> =
-        system.names("/proc")?.iter().filter_map(|name| name.parse().ok()).collect();
-    processes.sort_unstable();
-    for process in processes {
-        let mut tids: Vec<u32> = system
-            .names(&format!("/proc/{process}/task"))?
-            .iter()
-            .filter_map(|tid| tid.parse().ok())
-            .collect();
-        tids.sort_unstable();
-        for tid in tids {
-            let directory = format!("/proc/{process}/task/{tid}");
-            match system.read_line(&format!("{directory}/patch_state")) {
-                Ok(text) => {
-                    let state = text.and_then(|text| text.trim().parse::<i32>().ok());
-                    if state.is_some_and(|state| state != -1 && state != goal) {
-                        found(process, tid, &directory)?;
-                    }
-                }
-                Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::PermissionDenied => {
-                    hidden += 1;
-                }
+    for process in numbers(system, "/proc")? {
+        for tid in numbers(system, &format!("/proc/{process}/task"))? {
+            let thread = Thread { process, tid };
+            match thread.patch_state(system) {
+                Ok(state) if state.is_some_and(|state| state != -1 && state != goal) => found(&thread)?,
+                Ok(_) => {}
+                Err(error) if error.is_denied() => hidden += 1,
                 Err(error) => return Err(error),
             }
         }
@@ -170,46 +151,75 @@ fn each_pending(
     Ok(hidden)
 }
 
-fn task(
-    system: &System,
-    process: u32,
-    tid: u32,
-    name: &str,
-    directory: &str,
-    now: Duration,
-    in_the_way: &dyn Fn(&str) -> Option<String>,
-) -> Result<Task, Error> {
-    let stack = system.read(&format!("{directory}/stack"))?.unwrap_or_default();
-    let stat = system.read(&format!("{directory}/stat"))?.unwrap_or_default();
-    // After the name, which may hold anything: state is the first field, the start the twentieth (proc(5)).
-    let fields: Vec<&str> =
-        stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect()).unwrap_or_default();
-    let start = fields.get(19).and_then(|field| field.parse::<u64>().ok());
-    let flags = fields.get(6).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
-    let cgroup = system.read(&format!("/proc/{process}/cgroup"))?.unwrap_or_default();
-    Ok(Task {
-        tid,
-        process,
-        name: name.trim_end().to_owned(),
-        state: fields.first().and_then(|field| field.chars().next()),
-        age: start.map(|start| now.as_secs().saturating_sub(start / TICKS)),
-        unit: unit(&cgroup),
-        // PF_KTHREAD of include/linux/sched.h.
-        kernel_thread: flags & 0x0020_0000 != 0,
-        frame: stack.lines().find_map(in_the_way),
-        stack: stack.lines().map(str::to_owned).collect(),
-    })
+/// Entries of a directory with numbers as names, sorted.
+fn numbers(system: &System, directory: &str) -> Result<Vec<u32>, Error> {
+    let mut numbers: Vec<u32> =
+        system.names(directory)?.iter().filter_map(|name| name.parse().ok()).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
-/// Time since the boot.
+/// Directory of a task in procfs.
+struct Thread {
+    process: u32,
+    tid: u32,
+}
+
+impl Thread {
+    fn path(&self, file: &str) -> String {
+        format!("/proc/{}/task/{}/{file}", self.process, self.tid)
+    }
+
+    /// Content of `patch_state`; `None` if the task has ended.
+    fn patch_state(&self, system: &System) -> Result<Option<i32>, Error> {
+        let text = system.read_line(&self.path("patch_state"))?;
+        Ok(text.and_then(|text| text.trim().parse().ok()))
+    }
+
+    /// Data of the task; `None` if it has ended. `blocking` returns the name of a stack frame that blocks the transition.
+    fn task(
+        &self,
+        system: &System,
+        now: Duration,
+        blocking: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Option<Task>, Error> {
+        let Some(name) = system.read(&self.path("comm"))? else {
+            return Ok(None);
+        };
+        let stack = system.read(&self.path("stack"))?.unwrap_or_default();
+        let stat = system.read(&self.path("stat"))?.unwrap_or_default();
+        // Fields after the name, which may contain any character: the state is the first, the start time the twentieth
+        // (proc(5)).
+        let fields: Vec<&str> =
+            stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect()).unwrap_or_default();
+        let start = fields.get(19).and_then(|field| field.parse::<u64>().ok());
+        let flags = fields.get(6).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+        let cgroup = system.read(&format!("/proc/{}/cgroup", self.process))?.unwrap_or_default();
+        Ok(Some(Task {
+            tid: self.tid,
+            process: self.process,
+            name: name.trim_end().to_owned(),
+            state: fields.first().and_then(|field| field.chars().next()),
+            age: start.map(|start| now.as_secs().saturating_sub(start / TICKS)),
+            unit: unit(&cgroup),
+            // PF_KTHREAD of include/linux/sched.h.
+            kernel_thread: flags & 0x0020_0000 != 0,
+            frame: stack.lines().find_map(blocking),
+            stack: stack.lines().map(str::to_owned).collect(),
+        }))
+    }
+}
+
+/// Time since boot.
 pub(crate) fn uptime(system: &System) -> Result<Duration, Error> {
     let text = system.read_line("/proc/uptime")?.unwrap_or_default();
     let seconds = text.split(' ').next().and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0);
     Ok(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
-/// A frame such as `[<0>] cmdline_proc_show+0x1d/0x40 [kpatch_x]` that keeps a task from changing over: on the way in an
-/// original that is replaced, or a function of a patch that is replaced; on the way out any function of the patch itself.
+/// Name of the function in a stack line such as `[<0>] cmdline_proc_show+0x1d/0x40 [kpatch_x]` if it blocks the transition.
+/// While a patch is enabled, these are its original functions and all functions of `patches`, which it replaces; while it is
+/// disabled, these are the functions of `patches`, the patch itself.
 fn frame(line: &str, patches: &[String], enabled: bool, functions: &[(String, String)]) -> Option<String> {
     let text = line.strip_prefix("[<0>] ").unwrap_or(line).trim();
     let (symbol, module) = match text.split_once(" [") {
@@ -222,7 +232,7 @@ fn frame(line: &str, patches: &[String], enabled: bool, functions: &[(String, St
     blocks.then(|| if module == "vmlinux" { name.to_owned() } else { format!("{name} [{module}]") })
 }
 
-/// The unit in a line `0::/system.slice/sshd.service` of a task's cgroup file.
+/// Innermost unit in a line `0::/system.slice/sshd.service` of a cgroup file.
 fn unit(cgroup: &str) -> Option<String> {
     let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
     let is_unit = |part: &&str| [".service", ".scope", ".socket"].iter().any(|kind| part.ends_with(kind));
@@ -234,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_that_hold_a_transition_up() {
+    fn frame_finds_blocking_functions() {
         let functions = [("vmlinux".to_owned(), "show".to_owned()), ("ext4".to_owned(), "open".to_owned())];
         let (fix, older) = (["fix".to_owned()], ["older".to_owned()]);
         let seen = |line, enabled| frame(line, if enabled { &older } else { &fix }, enabled, &functions);
@@ -252,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn units_are_the_innermost() {
+    fn unit_returns_the_innermost_unit() {
         assert_eq!(unit("0::/system.slice/ssh.service\n").as_deref(), Some("ssh.service"));
         assert_eq!(
             unit("1:name=x:/a\n0::/user.slice/user-0.slice/user@0.service/app.slice/x.scope\n").as_deref(),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `export`: what is fixed, for vulnerability scanners (OpenVEX) and for monitoring (OpenMetrics text).
+//! `export`: repaired CVEs, as OpenVEX for vulnerability scanners and as OpenMetrics text for monitors.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,15 +8,15 @@ use std::path::Path;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use crate::act::record::rfc3339;
 use crate::console::Console;
+use crate::judge::machine::{self, Patch, Status, Verdict};
 use crate::model::error::Error;
-use crate::model::livepatch::State;
+use crate::model::livepatch::PatchState;
 use crate::model::product;
 use crate::model::system::System;
-use crate::show::status::{self, Patch, Status, Verdict};
+use crate::model::time::rfc3339;
 
-/// The form of an export.
+/// Format of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// OpenVEX 0.2.0, a JSON document
@@ -25,14 +25,14 @@ pub(crate) enum Format {
     Openmetrics,
 }
 
-/// Prints an export, or puts it in place of a file at once, so that a collector never reads half of it.
+/// Verb `export`: prints the document, or replaces a file atomically, so that a collector never reads a part of it.
 pub(crate) fn run(
     system: &System,
     console: &mut Console<'_>,
     format: Format,
     output: Option<&Path>,
 ) -> Result<(), Error> {
-    let status = status::gather(system)?;
+    let status = machine::status(system)?;
     let text = match format {
         Format::Openvex => openvex(system, &status)?,
         Format::Openmetrics => Some(openmetrics(&status)),
@@ -46,16 +46,17 @@ pub(crate) fn run(
     };
     let error = |source| Error::file("write", output, source);
     let name = output.file_name().unwrap_or_default().to_string_lossy();
-    let aside = output.with_file_name(format!(".{name}.{}", std::process::id()));
-    let written = std::fs::write(&aside, text).and_then(|()| std::fs::rename(&aside, output));
+    let temporary = output.with_file_name(format!(".{name}.{}", std::process::id()));
+    let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, output));
     if written.is_err() {
-        // Nothing half-written stays; that it could not be written is what is reported.
-        let _ = std::fs::remove_file(&aside);
+        // The write error is reported; a failure to remove the rest is not.
+        let _ = std::fs::remove_file(&temporary);
     }
     written.map_err(error)
 }
 
-/// There is no OpenVEX document without a statement. One of an earlier export must not go on to say that something is fixed.
+/// Error for an OpenVEX document without statements, which the specification forbids. The document of an earlier export is
+/// removed, since its statements are no longer true.
 fn nothing_to_state(status: &Status, output: Option<&Path>) -> Error {
     let mut message =
         "no loaded patch names a CVE, and an OpenVEX document must state something: none is made".to_owned();
@@ -80,8 +81,7 @@ fn nothing_to_state(status: &Status, output: Option<&Path>) -> Error {
     Error::Argument { message, code: 1 }
 }
 
-/// One statement for each CVE that a loaded patch names; `None` where there is none. Only a patch that is enabled for every
-/// task has repaired anything.
+/// OpenVEX document with one statement per CVE of the loaded patches; `None` if they name no CVE.
 fn openvex(system: &System, status: &Status) -> Result<Option<String>, Error> {
     let mut patches: BTreeMap<&str, Vec<&Patch>> = BTreeMap::new();
     for patch in &status.patches {
@@ -112,9 +112,9 @@ fn openvex(system: &System, status: &Status) -> Result<Option<String>, Error> {
     Ok(Some(serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"))
 }
 
-/// What holds of a CVE that these patches repair.
+/// Statement about a CVE of these patches. It is `fixed` only if one of them is enabled for all tasks.
 fn statement(cve: &str, patches: &[&Patch], products: &[Value]) -> Value {
-    let enabled = patches.iter().find(|patch| patch.state == State::Enabled);
+    let enabled = patches.iter().find(|patch| patch.state == PatchState::Enabled);
     let Some(patch) = enabled.or(patches.first()) else {
         return Value::Null;
     };
@@ -152,7 +152,10 @@ fn openmetrics(status: &Status) -> String {
         .iter()
         .map(|patch| {
             let (module, kernel) = (label(&patch.module), label(&status.kernel));
-            (format!("{{module=\"{module}\",kernel=\"{kernel}\"}}"), u8::from(patch.state == State::Enabled))
+            (
+                format!("{{module=\"{module}\",kernel=\"{kernel}\"}}"),
+                u8::from(patch.state == PatchState::Enabled),
+            )
         })
         .collect();
     family("kpatch_enabled", "1 for a live patch that is in effect for every task, 0 in transition.", &rows);

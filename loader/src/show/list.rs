@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::act::transition;
 use crate::console::Console;
 use crate::model::error::Error;
-use crate::model::livepatch::{self, Function, State};
+use crate::model::livepatch::{self, Function, PatchState};
 use crate::model::store;
 use crate::model::system::System;
 use crate::model::tasks::{self, Stalled, Task};
@@ -15,11 +15,11 @@ use crate::model::tasks::{self, Stalled, Task};
 struct Document {
     schema: &'static str,
     loaded: Vec<Loaded>,
-    /// While a patch is in transition.
+    /// Tasks that block a transition.
     stalled: Vec<Task>,
     hidden_tasks: usize,
     installed: Vec<Installed>,
-    /// Where the kernel says which patch is on top (6.14 and later).
+    /// Patched functions; only on kernels with `stack_order` (6.14 and later).
     #[serde(skip_serializing_if = "Option::is_none")]
     functions: Option<Vec<Function>>,
 }
@@ -27,7 +27,7 @@ struct Document {
 #[derive(Serialize)]
 struct Loaded {
     module: String,
-    state: State,
+    state: PatchState,
 }
 
 #[derive(Serialize)]
@@ -37,11 +37,12 @@ struct Installed {
     path: String,
 }
 
+/// Verb `list`.
 pub(crate) fn run(system: &System, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
     let patches = livepatch::patches(system)?;
     let mut loaded = Vec::new();
     for patch in &patches {
-        // One without a state has gone since the directory was read.
+        // A patch without a state vanished after the directory was read.
         if let Some(state) = livepatch::state(system, patch)? {
             loaded.push(Loaded { module: patch.clone(), state });
         }
@@ -52,7 +53,7 @@ pub(crate) fn run(system: &System, console: &mut Console<'_>, json: bool) -> Res
         None => Stalled::default(),
     };
     let mut installed = store::installed(system)?;
-    // What is no file is no module; `status` and `load --all` name it.
+    // `status` and `load --all` report entries that are no module.
     installed.retain(|module| module.fault.is_none());
     let functions = livepatch::functions(system, &patches)?;
     if json {
@@ -89,7 +90,7 @@ pub(crate) fn run(system: &System, console: &mut Console<'_>, json: bool) -> Res
     Ok(())
 }
 
-/// Columns as wide as their widest entry and two spaces.
+/// Prints a table with columns as wide as their widest entry and two spaces.
 fn table(console: &mut Console<'_>, functions: &[Function]) {
     let header = ("Module", "Object", "Function/Occurrence");
     let rows = functions.iter().map(|row| (row.patch.as_str(), row.object.as_str(), row.function.as_str()));
