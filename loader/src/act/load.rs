@@ -181,12 +181,14 @@ fn check_and_insert(
     {
         console.warn(format_args!("status may not know what {name} repairs: {error}"));
     }
-    wait_until_enabled(system, console, name, request.wait)?;
-    // A successful load does not answer the checks that could not be made.
-    for unchecked in unchecked {
-        console.warn(format_args!("{name}: not checked: {unchecked}"));
+    let result = wait_until_enabled(system, console, name, request.wait);
+    // A loaded module does not answer the checks that could not be made.
+    if matches!(result, Ok(()) | Err(Error::LoadLeft { .. } | Error::Interrupted { .. })) {
+        for unchecked in unchecked {
+            console.warn(format_args!("{name}: not checked: {unchecked}"));
+        }
     }
-    Ok(())
+    result
 }
 
 /// Whether the patch is enabled. A patch that is being disabled is enabled again, if it is the same build.
