@@ -3,10 +3,13 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
+mod layers;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use klp_base::process::Cmd;
+use layers::{Layers, Nodes};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
@@ -222,6 +225,23 @@ fn unsafe_code_is_seen_however_it_is_spelt() {
         assert_eq!(unsafe_line(code), None, "{code}");
     }
     assert_eq!(unsafe_line("let text = \"one\nunsafe {\ntwo\";\nunsafe {"), Some(4));
+}
+
+#[test]
+fn layers_of_the_loader_point_downwards() {
+    let layers: Layers<'_> = &[
+        ("command line", &["lib", "cli"]),
+        ("show", &["show"]),
+        ("act", &["act"]),
+        ("console", &["console"]),
+        ("judge", &["judge"]),
+        ("model", &["model"]),
+    ];
+    let src = root().join("loader/src");
+    let mut faults = layers::upward_arrows(&src, layers);
+    faults.extend(layers::circles(&src, Nodes::TopLevelModules));
+    faults.extend(layers::circles(&src, Nodes::Files));
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 #[test]
