@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use klp_kernel::KernelTree;
 use klp_kernel::host::rustc::Rustc;
-use klp_pipeline::document::document;
+use klp_pipeline::author_tools::document;
 use klp_pipeline::editor::{Edited, write_project};
 use klp_pipeline::project::{Language, Target};
 use klp_pipeline::stage::{Built, Range, Stage};

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The way of a patch: from Rust source to a verified livepatch module.
+//! From the Rust source of a fix to a verified livepatch module.
 //!
 //! [`build`] runs the stages in their order; each stage is one module of the same name.
 
+pub mod author_tools;
 pub mod bindings;
 pub mod build;
 pub mod compile;
-pub mod document;
 pub mod editor;
 pub mod error;
 pub mod expected;

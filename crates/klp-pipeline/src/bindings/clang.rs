@@ -107,127 +107,171 @@ fn generate(
     shims: &Path,
     cache: &Cache,
 ) -> Result<String, Error> {
-    libclang::load(&tree.id)?;
-    let failed = |message: String| Error::Bindings { kernel: tree.id.clone(), message };
-    let target = bindgen::RustTarget::stable(85, 0).map_err(|error| failed(error.to_string()))?;
-    let evaluated = request.constants.iter().fold(String::new(), |mut text, name| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "static const __typeof__({name}) {CONSTANT}{name} = {name};");
-        text
-    });
-    let clang_args = cflags::for_clang(tree, cache)?;
-    let plain = |constants: &str| {
+    let session = Session::new(tree, request, cache)?;
+    let text = session.run(session.builder(shims)).map_err(|error| session.with_cause(error))?;
+    let text = session.trimmed(&text)?;
+    session.check_presence(&text)?;
+    let text = session.aligned(text, types)?;
+    Ok(name_links(text.replace(CONSTANT, ""), &request.variables))
+}
+
+/// Runs of bindgen for one request.
+struct Session<'a> {
+    tree: &'a KernelTree,
+    request: &'a Request,
+    target: bindgen::RustTarget,
+    clang_args: Vec<String>,
+}
+
+impl<'a> Session<'a> {
+    fn new(tree: &'a KernelTree, request: &'a Request, cache: &Cache) -> Result<Self, Error> {
+        libclang::load(&tree.id)?;
+        let target = bindgen::RustTarget::stable(85, 0)
+            .map_err(|error| Error::Bindings { kernel: tree.id.clone(), message: error.to_string() })?;
+        Ok(Self { tree, request, target, clang_args: cflags::for_clang(tree, cache)? })
+    }
+
+    fn failed(&self, message: String) -> Error {
+        Error::Bindings { kernel: self.tree.id.clone(), message }
+    }
+
+    /// A builder for the request's headers, followed by the C text `constants`.
+    fn plain(&self, constants: &str) -> bindgen::Builder {
         bindgen::builder()
-            .header_contents("ferrograft.h", &format!("{}{constants}", request.headers))
-            .clang_args(&clang_args)
-            .rust_target(target)
+            .header_contents("ferrograft.h", &format!("{}{constants}", self.request.headers))
+            .clang_args(&self.clang_args)
+            .rust_target(self.target)
             .rust_edition(bindgen::RustEdition::Edition2024)
             .use_core()
             .ctypes_prefix("ffi")
-    };
-    let mut builder = plain(&evaluated)
-        .enable_function_attribute_detection()
-        .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
-        .derive_debug(false)
-        .derive_default(false)
-        .layout_tests(false)
-        .generate_comments(false)
-        .disable_header_comment()
-        .formatter(bindgen::Formatter::Prettyplease)
-        .allowlist_var("E[A-Z][A-Z0-9]+");
-    for name in request.needed.full.keys().chain(request.needed.names.keys()) {
-        builder = builder.allowlist_type(name);
     }
-    for name in request.needed.opaque.keys() {
-        builder = builder.allowlist_type(name).opaque_type(name);
+
+    /// The builder for everything that the request names.
+    fn builder(&self, shims: &Path) -> bindgen::Builder {
+        let request = self.request;
+        let evaluated: String = request.constants.iter().map(|name| constant_in_c(name)).collect();
+        let mut builder = self
+            .plain(&evaluated)
+            .enable_function_attribute_detection()
+            .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
+            .derive_debug(false)
+            .derive_default(false)
+            .layout_tests(false)
+            .generate_comments(false)
+            .disable_header_comment()
+            .formatter(bindgen::Formatter::Prettyplease)
+            .allowlist_var("E[A-Z][A-Z0-9]+");
+        for name in request.needed.full.keys().chain(request.needed.names.keys()) {
+            builder = builder.allowlist_type(name);
+        }
+        for name in request.needed.opaque.keys() {
+            builder = builder.allowlist_type(name).opaque_type(name);
+        }
+        for name in &request.functions {
+            builder = builder.allowlist_function(name);
+        }
+        for variable in &request.variables {
+            builder = builder.allowlist_var(&variable.c_name);
+        }
+        for name in &request.constants {
+            builder = builder.allowlist_var(format!("{CONSTANT}{name}"));
+        }
+        if !request.inlines.is_empty() {
+            builder = builder.wrap_static_fns(true).wrap_static_fns_path(shims);
+        }
+        for name in &request.inlines {
+            builder = builder.allowlist_function(name);
+        }
+        builder
     }
-    for name in &request.functions {
-        builder = builder.allowlist_function(name);
-    }
-    for variable in &request.variables {
-        builder = builder.allowlist_var(&variable.c_name);
-    }
-    for name in &request.constants {
-        builder = builder.allowlist_var(format!("{CONSTANT}{name}"));
-    }
-    if !request.inlines.is_empty() {
-        builder = builder.wrap_static_fns(true).wrap_static_fns_path(shims);
-    }
-    for name in &request.inlines {
-        builder = builder.allowlist_function(name);
-    }
-    // bindgen panics on some input; that is a failure of this stage, not of the process.
-    let run = |builder: bindgen::Builder| {
+
+    /// Runs bindgen, which panics on some input: that is a failure of this stage, not of the process.
+    fn run(&self, builder: bindgen::Builder) -> Result<String, Error> {
         catch_unwind(AssertUnwindSafe(|| builder.generate()))
-            .map_err(|_| failed("bindgen panicked; its message is above".to_owned()))?
-            .map_err(|error| failed(format!("{error}; check `headers` in patch.toml")))
+            .map_err(|_| self.failed("bindgen panicked; its message is above".to_owned()))?
+            .map_err(|error| self.failed(format!("{error}; check `headers` in patch.toml")))
             .map(|generated| generated.to_string())
-    };
-    let why = |name: &str| {
-        let compile = |text: &str| run(plain(text).allowlist_var(format!("{}.*", constants::PROBE))).ok();
-        failed(format!("{} (`constants` in patch.toml)", constants::diagnose(name, compile)))
-    };
-    // clang's own words are about the text that stands for a constant.
-    let fault = |error: Error| {
-        let alone = |name: &&String| {
-            let text = format!("static const __typeof__({name}) {CONSTANT}{name} = {name};\n");
-            run(plain(&text).allowlist_var(format!("{CONSTANT}.*"))).is_err()
+    }
+
+    /// The reason why a macro is no constant.
+    fn no_constant(&self, name: &str) -> Error {
+        let compile =
+            |text: &str| self.run(self.plain(text).allowlist_var(format!("{}.*", constants::PROBE))).ok();
+        self.failed(format!("{} (`constants` in patch.toml)", constants::diagnose(name, compile)))
+    }
+
+    /// An error of a run, with the constant that caused it. clang's own message is about the text that stands for it.
+    fn with_cause(&self, error: Error) -> Error {
+        let fails_alone = |name: &&String| {
+            let text = constant_in_c(name);
+            self.run(self.plain(&text).allowlist_var(format!("{CONSTANT}.*"))).is_err()
         };
-        // Where the headers fail without any, it is none's fault.
-        let headers = || run(plain("").allowlist_var(constants::PROBE)).is_ok();
-        let found = if headers() { request.constants.iter().find(alone) } else { None };
-        found.map_or(error, |name| why(name))
-    };
-    let text = run(builder).map_err(fault)?;
-    let needed = &request.needed;
-    let errnos = text
-        .split("pub const ")
-        .skip(1)
-        .filter_map(|rest| rest.split(':').next())
-        .filter(|name| is_errno(name));
-    let roots =
-        needed.full.keys().chain(needed.opaque.keys()).chain(needed.names.keys()).chain(&request.functions);
-    let named_constants: Vec<String> =
-        request.constants.iter().map(|name| format!("{CONSTANT}{name}")).collect();
-    let roots = roots
-        .chain(&request.inlines)
-        .chain(&named_constants)
-        .chain(request.variables.iter().map(|variable| &variable.c_name))
-        .cloned()
-        .chain(errnos.map(ToOwned::to_owned))
-        .collect();
-    let opaque = needed.opaque.iter().filter(|(_, id)| id.is_some()).map(|(name, _)| name);
-    let known = needed.full.keys().chain(opaque).cloned().collect();
-    let text = trim::trim(&text, &roots, &known)
-        .map_err(|error| failed(format!("bindgen's text cannot be read: {error}")))?;
-    for (what, start, names) in [
-        ("static inline function", "pub fn ", &request.inlines),
-        ("constant", "pub const ", &named_constants),
-    ] {
-        let there = |name: &&String| {
+        // If the headers fail without any constant, no constant is the cause.
+        if self.run(self.plain("").allowlist_var(constants::PROBE)).is_err() {
+            return error;
+        }
+        self.request.constants.iter().find(fails_alone).map_or(error, |name| self.no_constant(name))
+    }
+
+    /// bindgen's text without what nothing needs.
+    fn trimmed(&self, text: &str) -> Result<String, Error> {
+        let needed = &self.request.needed;
+        let errnos = text
+            .split("pub const ")
+            .skip(1)
+            .filter_map(|rest| rest.split(':').next())
+            .filter(|name| is_errno(name));
+        let types = needed.full.keys().chain(needed.opaque.keys()).chain(needed.names.keys());
+        let constants = self.request.constants.iter().map(|name| format!("{CONSTANT}{name}"));
+        let roots = types
+            .chain(&self.request.functions)
+            .chain(&self.request.inlines)
+            .chain(self.request.variables.iter().map(|variable| &variable.c_name))
+            .cloned()
+            .chain(constants)
+            .chain(errnos.map(ToOwned::to_owned))
+            .collect();
+        let opaque = needed.opaque.iter().filter(|(_, id)| id.is_some()).map(|(name, _)| name);
+        let known = needed.full.keys().chain(opaque).cloned().collect();
+        trim::trim(text, &roots, &known)
+            .map_err(|error| self.failed(format!("bindgen's text cannot be read: {error}")))
+    }
+
+    /// Asks for each static inline function and each constant of the request in the text.
+    fn check_presence(&self, text: &str) -> Result<(), Error> {
+        let is_there = |start: &str, name: &str| {
             text.contains(&format!("{start}{name}(")) || text.contains(&format!("{start}{name}:"))
         };
-        if let Some(name) = names.iter().find(|name| !there(name)) {
-            if let Some(name) = name.strip_prefix(CONSTANT) {
-                return Err(why(name));
-            }
-            return Err(failed(format!(
-                "no header that the fix names has a {what} `{name}` that can be had; check `inlines` and `headers` in patch.toml"
+        if let Some(name) = self.request.inlines.iter().find(|name| !is_there("pub fn ", name)) {
+            return Err(self.failed(format!(
+                "no header that the fix names has a static inline function `{name}` that can be had; check `inlines` and `headers` in patch.toml"
             )));
         }
+        let constant = |name: &&String| !is_there("pub const ", &format!("{CONSTANT}{name}"));
+        self.request.constants.iter().find(constant).map_or(Ok(()), |name| Err(self.no_constant(name)))
     }
-    let mut alignments = String::new();
-    for name in empty_structs(&text) {
-        if let Some(in_c) = c_name(types, &name).map_err(|error| failed(error.to_string()))? {
-            let _ = writeln!(alignments, "static const unsigned long {ALIGNMENT}{name} = _Alignof({in_c});");
+
+    /// The text with the alignment that C gives to structs without members.
+    fn aligned(&self, text: String, types: &Types) -> Result<String, Error> {
+        let mut alignments = String::new();
+        for name in empty_structs(&text) {
+            if let Some(in_c) = c_name(types, &name).map_err(|error| self.failed(error.to_string()))? {
+                // Writing to a String cannot fail.
+                let _ =
+                    writeln!(alignments, "static const unsigned long {ALIGNMENT}{name} = _Alignof({in_c});");
+            }
         }
+        if alignments.is_empty() {
+            return Ok(text);
+        }
+        let found = self.run(self.plain(&alignments).allowlist_var(format!("{ALIGNMENT}.*")))?;
+        Ok(aligned(text, &found))
     }
-    let text = if alignments.is_empty() {
-        text
-    } else {
-        aligned(text, &run(plain(&alignments).allowlist_var(format!("{ALIGNMENT}.*")))?)
-    };
-    Ok(name_links(text.replace(CONSTANT, ""), &request.variables))
+}
+
+/// The C constant that bindgen evaluates in place of a macro.
+fn constant_in_c(name: &str) -> String {
+    format!("static const __typeof__({name}) {CONSTANT}{name} = {name};\n")
 }
 
 /// Structs without members, which have a name in C.

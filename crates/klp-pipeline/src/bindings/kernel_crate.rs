@@ -34,12 +34,11 @@ pub(super) fn head(tree: &KernelTree) -> String {
 
 /// Module `named`: what the fixes name, and what their prototypes do. Everything that C declares would hide half of the
 /// `kernel` crate's prelude.
-pub(super) fn named(request: &Request, externs: &[Extern]) -> String {
+pub(super) fn named(request: &Request, constants: &[String], externs: &[Extern]) -> String {
     let needed = &request.needed;
     let types = needed.full.keys().chain(needed.opaque.keys()).chain(needed.names.keys());
     let functions = externs.iter().map(|item| &item.name).chain(&request.inlines);
-    let names: BTreeSet<&str> =
-        types.chain(functions).chain(&request.constants).map(String::as_str).collect();
+    let names: BTreeSet<&str> = types.chain(functions).chain(constants).map(String::as_str).collect();
     let names: Vec<&str> = names.into_iter().collect();
     format!(
         "\n/// What the fixes name.\npub mod named {{\n    pub use super::{{{}}};\n}}\n",

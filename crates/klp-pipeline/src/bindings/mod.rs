@@ -96,6 +96,48 @@ pub fn generate(
     cache: &Cache,
     sink: &dyn Sink,
 ) -> Result<Sources, Error> {
+    let module = Module { tree, objects, target, resolved };
+    let (mut needed, traits, externs) = rendered(&module)?;
+    // Crate `klp` only passes its address on.
+    if !target.fixes.iter().any(|fix| fix.types.iter().any(|name| name == "module")) {
+        let ids = objects.types().composites("module").map_err(failed(tree))?;
+        needed.opaque.insert("module".to_owned(), ids.first().copied());
+        needed.full.remove("module");
+    }
+    let unreadable = |message| Error::Bindings { kernel: tree.id.clone(), message };
+    let asserted = asserted::Asserted::of(resolved).map_err(unreadable)?;
+    let request = request(target, resolved, &needed, &asserted);
+    let made = clang::bindings(tree, objects.types(), &request, cache, sink)?;
+    let signatures = asserted.signatures(&made.rust).map_err(unreadable)?;
+    let fill_in = |text: &str| {
+        let replace = |text: String, (name, signature): (&String, &String)| {
+            text.replace(&format!("@{name}@"), signature)
+        };
+        signatures.iter().fold(text.to_owned(), replace)
+    };
+    check_declared(tree, resolved, &made.rust)?;
+    let bindings = bindings_crate(&module, &needed, &request, made.rust, &fill_in(&externs))?;
+    let variables = rust_names(&request.variables);
+    let bindings = without_conflicts(tree, bindings, &variables)?;
+    let traits =
+        traits.into_iter().map(|(fix, text)| Ok((fix, without_conflicts(tree, fill_in(&text), &variables)?)));
+    Ok(Sources { bindings, replaced: traits.collect::<Result<_, Error>>()?, shims: made.shims })
+}
+
+/// A module, and the kernel that its sources are generated for.
+struct Module<'a> {
+    tree: &'a KernelTree,
+    objects: &'a Objects,
+    target: &'a Target,
+    resolved: &'a Resolved,
+}
+
+/// The types that the module needs, the traits of each fix by its name, and the declarations of what it imports.
+type Rendered = (Needed, Vec<(String, String)>, String);
+
+/// Renders traits and declarations out of BTF, and collects the types that they name.
+fn rendered(module: &Module<'_>) -> Result<Rendered, Error> {
+    let Module { tree, objects, target, resolved } = *module;
     let mut renderer = Renderer::new(objects.types());
     let of_klp = STRUCTS.iter().map(|name| ("crate klp".to_owned(), (*name).to_owned()));
     let of_fix = |fix: &Fix| {
@@ -111,51 +153,54 @@ pub fn generate(
         replaced.push((fix.name.clone(), traits(&mut renderer, fix, resolved, tree, objects)?));
     }
     let externs = externs(&mut renderer, resolved, tree, objects)?;
-    let mut needed = renderer.into_needed();
-    // Crate `klp` only passes its address on.
-    if !target.fixes.iter().any(|fix| fix.types.iter().any(|name| name == "module")) {
-        let module = objects.types().composites("module").map_err(failed(tree))?;
-        needed.opaque.insert("module".to_owned(), module.first().copied());
-        needed.full.remove("module");
-    }
-    let asserted = asserted::Asserted::of(resolved)
-        .map_err(|message| Error::Bindings { kernel: tree.id.clone(), message })?;
+    Ok((renderer.into_needed(), replaced, externs))
+}
 
-    let mut request = clang::Request {
+/// The request to bindgen: what crate `klp` and the fixes need of the headers.
+fn request(
+    target: &Target,
+    resolved: &Resolved,
+    needed: &Needed,
+    asserted: &asserted::Asserted,
+) -> clang::Request {
+    let own = CONSTANTS.iter().map(|name| (*name).to_owned());
+    let constants: BTreeSet<String> = own.chain(all_of(target, |fix| &fix.constants)).collect();
+    clang::Request {
         headers: format!("{}{}", header_text(target), asserted.declarations()),
         needed: needed.clone(),
         functions: FUNCTIONS.iter().map(|name| (*name).to_owned()).chain(asserted.names()).collect(),
         inlines: all_of(target, |fix| &fix.inlines).into_iter().chain(macro_names(target)).collect(),
-        constants: {
-            let own = CONSTANTS.iter().map(|name| (*name).to_owned());
-            own.chain(all_of(target, |fix| &fix.constants)).collect::<BTreeSet<_>>().into_iter().collect()
-        },
+        constants: constants.into_iter().collect(),
         variables: variables::linked(target, resolved),
-    };
-    let clang::Made { rust: mut generated, shims } =
-        clang::bindings(tree, objects.types(), &request, cache, sink)?;
-    let signatures = asserted
-        .signatures(&generated)
-        .map_err(|message| Error::Bindings { kernel: tree.id.clone(), message })?;
-    let fill_in = |text: String| {
-        signatures.iter().fold(text, |text, (name, signature)| text.replace(&format!("@{name}@"), signature))
-    };
-    let externs = fill_in(externs);
-    let replaced: Vec<_> = replaced.into_iter().map(|(fix, text)| (fix, fill_in(text))).collect();
-    for item in resolved.externs.iter().filter(|item| item.kind == ExternKind::Variable) {
-        // What is const in C is no `mut` in Rust.
-        if !["static mut ", "static "]
-            .iter()
-            .any(|start| generated.contains(&format!("{start}{}:", item.name)))
-        {
-            return Err(Error::Symbol {
-                symbol: item.symbol.to_string(),
-                kernel: tree.id.clone(),
-                message: "no header that the fix names declares this variable; add the one that does to `headers` in patch.toml, or for a static variable its C declaration: { symbol = \"...\", declaration = \"struct mutex a_lock\" }"
-                    .to_owned(),
-            });
-        }
     }
+}
+
+/// Asks for a declaration of each variable. A const one of C is no `mut` in Rust.
+fn check_declared(tree: &KernelTree, resolved: &Resolved, generated: &str) -> Result<(), Error> {
+    let is_declared = |item: &&Extern| {
+        ["static mut ", "static "].iter().any(|start| generated.contains(&format!("{start}{}:", item.name)))
+    };
+    let mut variables = resolved.externs.iter().filter(|item| item.kind == ExternKind::Variable);
+    match variables.find(|item| !is_declared(item)) {
+        None => Ok(()),
+        Some(item) => Err(Error::Symbol {
+            symbol: item.symbol.to_string(),
+            kernel: tree.id.clone(),
+            message: "no header that the fix names declares this variable; add the one that does to `headers` in patch.toml, or for a static variable its C declaration: { symbol = \"...\", declaration = \"struct mutex a_lock\" }"
+                .to_owned(),
+        }),
+    }
+}
+
+/// Crate `bindings`: bindgen's text, what crate `klp` uses, imports, and the types that no header has.
+fn bindings_crate(
+    module: &Module<'_>,
+    needed: &Needed,
+    request: &clang::Request,
+    mut generated: String,
+    externs: &str,
+) -> Result<String, Error> {
+    let Module { tree, objects, target, resolved } = *module;
     let kernel = match target.language() {
         Language::Core => None,
         Language::Kernel => Some(KernelBindings::read(tree)?),
@@ -163,46 +208,41 @@ pub fn generate(
     let mut bindings = match &kernel {
         None => crate_head(tree),
         Some(kernel) => {
-            let variables: BTreeSet<String> = rust_names(&request.variables);
-            generated = kernel.rest_of(&generated, &variables, tree)?;
+            generated = kernel.rest_of(&generated, &rust_names(&request.variables), tree)?;
             kernel_crate::head(tree)
         }
     };
-    let own = {
-        let others = own::others(&resolved.externs);
-        own::module(&mut generated, &others, kernel.as_ref().map(KernelBindings::text))
-    };
-    bindings.push_str(&generated);
-    bindings.push_str(&own);
-    bindings.push_str(&externs);
+    let others = own::others(&resolved.externs);
+    let own = own::module(&mut generated, &others, kernel.as_ref().map(KernelBindings::text));
     let theirs = kernel.as_ref().map_or("", KernelBindings::text);
-    let others = not_in_headers(objects.types(), &needed, &[&generated, theirs]).map_err(failed(tree))?;
+    let others = not_in_headers(objects.types(), needed, &[&generated, theirs]).map_err(failed(tree))?;
     let assertions =
-        layout_assertions(objects.types(), &needed, &[&generated, &others, theirs]).map_err(failed(tree))?;
-    bindings.push_str(&others);
-    bindings.push_str(&assertions);
+        layout_assertions(objects.types(), needed, &[&generated, &others, theirs]).map_err(failed(tree))?;
+    for part in [&generated, &own, externs, &others, &assertions] {
+        bindings.push_str(part);
+    }
     for name in macro_names(target) {
+        // Writing to a String cannot fail.
         let _ = writeln!(bindings, "pub use {name} as {};", name.trim_start_matches(MACRO));
     }
     if kernel.is_some() {
-        // The others are for crate `klp` alone, and the kernel's prelude has its own of these names.
-        request.constants = all_of(target, |fix| &fix.constants);
-        bindings.push_str(&kernel_crate::named(&request, &resolved.externs));
+        // The other constants are for crate `klp` alone, and the kernel's prelude has its own of these names.
+        let constants = all_of(target, |fix| &fix.constants);
+        bindings.push_str(&kernel_crate::named(request, &constants, &resolved.externs));
     }
-    // Only where it must: what is parsed and written anew loses its plain comments.
-    let variables: BTreeSet<String> = rust_names(&request.variables);
-    let unlike = |text: String| {
-        if !variables.iter().any(|name| parameters::may_be_called(&text, name)) {
-            return Ok(text);
-        }
-        parameters::unlike(&text, &variables).map_err(|error| Error::Bindings {
-            kernel: tree.id.clone(),
-            message: format!("the generated text cannot be read: {error}"),
-        })
-    };
-    let replaced =
-        replaced.into_iter().map(|(fix, text)| Ok((fix, unlike(text)?))).collect::<Result<_, Error>>()?;
-    Ok(Sources { bindings: unlike(bindings)?, replaced, shims })
+    Ok(bindings)
+}
+
+/// The text without parameters that are called like a variable (E0530). A text that has none stays as it is: parsed and
+/// written anew, it would lose its plain comments.
+fn without_conflicts(tree: &KernelTree, text: String, variables: &BTreeSet<String>) -> Result<String, Error> {
+    if !variables.iter().any(|name| parameters::may_be_called(&text, name)) {
+        return Ok(text);
+    }
+    parameters::unlike(&text, variables).map_err(|error| Error::Bindings {
+        kernel: tree.id.clone(),
+        message: format!("the generated text cannot be read: {error}"),
+    })
 }
 
 /// Rust source that defines structs from BTF alone, as if no header did; a whole crate.

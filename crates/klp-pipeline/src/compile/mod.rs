@@ -5,6 +5,7 @@ mod entries;
 mod flags;
 mod kernel_crate;
 mod own_core;
+mod own_crates;
 mod root;
 mod rustc;
 mod soft_float;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use klp_base::cache::{Cache, Key};
 use klp_base::events::Sink;
-use klp_base::files::{io_error, make_dir, read, write};
+use klp_base::files::{read, write};
 use klp_base::process::Cmd;
 use klp_format::ftrace::Sites;
 use klp_kernel::KernelTree;
@@ -23,7 +24,7 @@ use klp_kernel::host::rustc::Rustc;
 pub(crate) use self::flags::rustc as rustc_flags;
 pub(crate) use self::own_core::build as build_core;
 pub use self::root::imports;
-use self::rustc::{Crate, Job};
+pub(crate) use self::rustc::{Job, judge};
 use crate::error::Error;
 use crate::project::{Language, Project, Target};
 use crate::resolved::Resolved;
@@ -128,7 +129,7 @@ pub struct Inputs<'a> {
 pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
     let log = dir.join("log");
     let (objects, collect) = match inputs.target.language() {
-        Language::Core => (with_own_core(inputs, dir, &log, cache, sink)?, true),
+        Language::Core => (own_crates::compile(inputs, dir, &log, cache, sink)?, true),
         // The kernel's Rust code is not compiled into a section per function, and uses sections that nothing refers to.
         Language::Kernel => (kernel_crate::compile(inputs, dir, &log)?, false),
     };
@@ -153,109 +154,8 @@ fn refuse_routines(inputs: &Inputs<'_>, object: &Path) -> Result<(), Error> {
     })
 }
 
-/// Compiles the crates of a module on top of our own `core`: their objects and its.
-fn with_own_core(
-    inputs: &Inputs<'_>,
-    dir: &Path,
-    log: &Path,
-    cache: &Cache,
-    sink: &dyn Sink,
-) -> Result<Vec<PathBuf>, Error> {
-    let Inputs { tree, project, target, resolved, rustc, sources, crates: out } = *inputs;
-    let core = own_core::build(tree, rustc, cache, sink)?;
-    let relative = |path: PathBuf| path.strip_prefix(project.root()).map(ToOwned::to_owned).unwrap_or(path);
-    let metadata = |name: &str, suffix: &str| out.join(format!("lib{name}{suffix}.rmeta"));
-    let with_core = |externs: &[(&str, PathBuf)]| {
-        let core = ("core".to_owned(), core.join("libcore.rmeta"));
-        externs
-            .iter()
-            .map(|(name, path)| ((*name).to_owned(), path.clone()))
-            .chain([core])
-            .collect::<Vec<_>>()
-    };
-    let build_into = |out: &Path,
-                      subject: &str,
-                      name: &str,
-                      suffix: &str,
-                      source: PathBuf,
-                      externs: &[(&str, PathBuf)],
-                      more: Vec<String>| {
-        let source = relative(source);
-        rustc::compile(
-            rustc,
-            &Job { tree, subject, root: project.root(), out, log, resolved: Some(resolved) },
-            &Crate {
-                name,
-                source: &source,
-                suffix,
-                edition: EDITION,
-                externs: with_core(externs),
-                search: vec![out.to_owned(), inputs.crates.to_owned(), core.clone()],
-                extra: EXTRA
-                    .map(ToOwned::to_owned)
-                    .into_iter()
-                    .chain(cfg_flags(resolved, subject))
-                    .chain(more)
-                    .collect(),
-            },
-        )
-    };
-
-    let key = crates_key(inputs)?.with_file(&core.join("libcore.rmeta"))?.hex();
-    let stamp = out.join("stamp");
-    let reused = std::fs::read_to_string(&stamp).is_ok_and(|found| found == key);
-    if !reused && out.exists() {
-        std::fs::remove_dir_all(out).map_err(io_error("remove", out))?;
-    }
-    make_dir(out)?;
-    let build = |subject: &str, name: &str, suffix: &str, source: PathBuf, externs: &[(&str, PathBuf)]| {
-        if reused { Ok(()) } else { build_into(out, subject, name, suffix, source, externs, Vec::new()) }
-    };
-
-    build("the bindings", "bindings", "", sources.join("bindings.rs"), &[])?;
-    let bindings = ("bindings", metadata("bindings", ""));
-    build("crate klp", "klp", "", project.kmod().join("src/lib.rs"), std::slice::from_ref(&bindings))?;
-    let klp = ("klp", metadata("klp", ""));
-
-    let mut root_externs = vec![bindings.clone(), klp.clone()];
-    let mut names = Vec::new();
-    for fix in &target.fixes {
-        let name = fix.crate_name();
-        let suffix = format!("-{name}");
-        let what = format!("the traits of {}", fix.name);
-        build(
-            &what,
-            "replaced",
-            &suffix,
-            sources.join(format!("replaced/{}.rs", fix.name)),
-            &[bindings.clone(), klp.clone()],
-        )?;
-        let replaced = metadata("replaced", &suffix);
-        let externs = [bindings.clone(), klp.clone(), ("replaced", replaced.clone())];
-        // The suffix keeps a fix that is named like one of our crates apart from it.
-        build(&fix.name, &format!("fix_{name}"), "", fix.source(), &externs)?;
-        names.push((format!("fix_{name}"), format!("replaced_{name}"), replaced));
-    }
-    for (fix, alias, replaced) in &names {
-        root_externs.push((fix, metadata(fix, "")));
-        root_externs.push((alias, replaced.clone()));
-    }
-    if !reused {
-        klp_base::cache::write_durable(&stamp, key.as_bytes())?;
-    }
-    let source = dir.join("module.rs");
-    write(&source, root::source(tree, project, target, resolved, sources)?)?;
-    build_into(dir, ROOT, &resolved.module, "", source, &root_externs, vec![flags::room_for(sites(tree))])?;
-
-    let mut objects = vec![dir.join(format!("{}.o", resolved.module))];
-    objects.extend(target.fixes.iter().map(|fix| out.join(format!("fix_{}.o", fix.crate_name()))));
-    objects.extend(["klp.o", "bindings.o"].map(|name| out.join(name)));
-    objects.extend(["core.o", "compiler_builtins.o"].map(|name| core.join(name)));
-    Ok(objects)
-}
-
 /// What a fix asked of the kernel, as rustc's flags. A question that patch.toml does not ask is an error.
-fn cfg_flags(resolved: &Resolved, fix: &str) -> Vec<String> {
+pub(crate) fn cfg_flags(resolved: &Resolved, fix: &str) -> Vec<String> {
     let mut flags = Vec::new();
     // Parameters may be called as in C.
     if resolved.functions.iter().any(|function| function.fix == fix && !function.has_snake_case_parameters())

@@ -60,7 +60,7 @@ pub(super) fn compile(rustc: &Rustc, job: &Job<'_>, item: &Crate<'_>) -> Result<
 }
 
 /// What rustc said, as JSON lines: nothing but what is known to be harmless is good.
-pub(super) fn judge(stderr: &str, job: &Job<'_>) -> Result<(), Error> {
+pub(crate) fn judge(stderr: &str, job: &Job<'_>) -> Result<(), Error> {
     let said = diagnostics(stderr, job);
     if said.is_empty() {
         return Ok(());
@@ -69,15 +69,15 @@ pub(super) fn judge(stderr: &str, job: &Job<'_>) -> Result<(), Error> {
 }
 
 /// What every crate of one module has in common.
-pub(super) struct Job<'a> {
-    pub(super) tree: &'a KernelTree,
+pub(crate) struct Job<'a> {
+    pub(crate) tree: &'a KernelTree,
     /// Name of what is compiled, for messages.
-    pub(super) subject: &'a str,
+    pub(crate) subject: &'a str,
     /// The project's directory: rustc runs there, and paths in the result are relative to it.
-    pub(super) root: &'a Path,
-    pub(super) out: &'a Path,
-    pub(super) log: &'a Path,
-    pub(super) resolved: Option<&'a Resolved>,
+    pub(crate) root: &'a Path,
+    pub(crate) out: &'a Path,
+    pub(crate) log: &'a Path,
+    pub(crate) resolved: Option<&'a Resolved>,
 }
 
 #[derive(Deserialize)]

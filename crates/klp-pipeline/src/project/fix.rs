@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! What an author says in `patch.toml`.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use klp_base::arch::Arch;
@@ -224,82 +225,51 @@ struct FixFile {
 /// Reads `patch.toml` of the fix in `dir`.
 ///
 /// # Errors
-/// It is missing or wrong.
+/// The file is missing, or an entry of it is wrong: the error names the key.
 pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
     let file = dir.join("patch.toml");
-    let wrong = |key: &str, message: String| -> Error {
-        klp_kernel::Error::Config { file: file.clone(), message: format!("`{key}`: {message}") }.into()
-    };
     let parsed: FixFile = parse_toml(&file)?;
+    checked(name, dir, parsed).map_err(|message| klp_kernel::Error::Config { file, message }.into())
+}
+
+/// A fault in the value of a key.
+fn wrong(key: &str, message: impl fmt::Display) -> String {
+    format!("`{key}`: {message}")
+}
+
+/// The fix of a file, or the fault in it.
+fn checked(name: &str, dir: &Path, parsed: FixFile) -> Result<Fix, String> {
     if parsed.replace.is_empty() && parsed.callbacks.is_empty() {
-        return Err(wrong(
-            "replace",
-            "is empty: name at least one function, as \"vmlinux:cmdline_proc_show\"".to_owned(),
-        ));
+        let message = "is empty: name at least one function, as \"vmlinux:cmdline_proc_show\"";
+        return Err(wrong("replace", message));
     }
-    let mut replace: Vec<Replaced> = Vec::new();
-    for entry in parsed.replace {
-        let entry = replaced(entry).map_err(|message| wrong("replace", message))?;
-        let symbol = &entry.symbol;
-        if replace.iter().any(|other| other.symbol == *symbol) {
-            return Err(wrong("replace", format!("{symbol} stands twice")));
-        }
-        if replace.iter().any(|other| other.symbol.object == symbol.object && other.method == entry.method) {
-            return Err(wrong(
-                "replace",
-                format!(
-                    "two functions named `{}`; give one of them another name with as = \"...\"",
-                    entry.method
-                ),
-            ));
-        }
-        replace.push(entry);
-    }
+    let replace = all_replaced(parsed.replace)?;
     let callbacks = parsed.callbacks.iter().map(|text| ObjectName::new(text)).collect::<Result<Vec<_>, _>>();
-    let callbacks = callbacks.map_err(|error| wrong("callbacks", error.to_string()))?;
+    let callbacks = callbacks.map_err(|error| wrong("callbacks", error))?;
     if let Some(twice) = repeated(&callbacks) {
-        return Err(wrong("callbacks", format!("{twice} stands twice")));
+        return Err(wrong("callbacks", format_args!("{twice} stands twice")));
     }
-    for state in &parsed.states {
-        if state.id == 0 {
-            return Err(wrong("states", format!("`{}`: an id of 0 ends the kernel's list", state.name)));
-        }
-        if !is_rust_name(&state.name) {
-            return Err(wrong("states", format!("`{}` is no Rust name", state.name)));
-        }
-    }
-    if let Some(twice) = repeated(&parsed.states.iter().map(|state| state.id).collect::<Vec<_>>()) {
-        return Err(wrong("states", format!("the id {twice} stands twice")));
-    }
+    check_states(&parsed.states)?;
     let functions = parsed.functions.into_iter().map(called).collect::<Result<Vec<_>, _>>();
     let functions = functions.map_err(|message| wrong("functions", message))?;
     let macros = parsed.macros.iter().map(|text| CPrototype::new(text)).collect::<Result<Vec<_>, _>>();
     let macros = macros.map_err(|message| wrong("macros", message))?;
     if let Some(item) = macros.iter().find(|item| item.parameters().is_none()) {
-        return Err(wrong("macros", format!("`{}`: each parameter needs a name", item.text())));
+        return Err(wrong("macros", format_args!("`{}`: each parameter needs a name", item.text())));
     }
     if let Some(message) = parsed.cfg.wrong() {
         return Err(wrong("cfg", message));
     }
     for (key, names) in [("inlines", &parsed.inlines), ("constants", &parsed.constants)] {
         if let Some(name) = names.iter().find(|name| !is_rust_name(name)) {
-            return Err(wrong(key, format!("`{name}` is no name of C")));
+            return Err(wrong(key, format_args!("`{name}` is no name of C")));
         }
     }
     if let Some(text) = parsed.cves.iter().find(|text| !is_cve(text)) {
-        return Err(wrong("cves", format!("{text:?} should look like \"CVE-2026-12345\"")));
+        return Err(wrong("cves", format_args!("{text:?} should look like \"CVE-2026-12345\"")));
     }
-    let variables = parsed.symbols.into_iter().map(variable);
-    let variables: Vec<Variable> =
-        variables.collect::<Result<_, _>>().map_err(|message| wrong("symbols", message))?;
-    let named = functions.iter().map(|item| ("functions", item.symbol.symbol.as_str()));
-    let named = named.chain(variables.iter().map(|item| ("symbols", item.symbol.symbol.as_str())));
-    let named = named.chain(parsed.inlines.iter().map(|name| ("inlines", name.as_str())));
-    for (key, name) in named.chain(macros.iter().map(|item| ("macros", item.name()))) {
-        if let Some(why) = rewritten_code(name) {
-            return Err(wrong(key, format!("`{name}`: {why}")));
-        }
-    }
+    let symbols = parsed.symbols.into_iter().map(variable).collect::<Result<Vec<_>, _>>();
+    let symbols = symbols.map_err(|message| wrong("symbols", message))?;
     let headers = parsed.headers.iter().map(|text| header(name, dir, text)).collect::<Result<_, _>>();
     let fix = Fix {
         name: name.to_owned(),
@@ -314,7 +284,7 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
         headers: headers.map_err(|message| wrong("headers", message))?,
         types: parsed.types,
         functions,
-        symbols: variables,
+        symbols,
         inlines: parsed.inlines,
         macros,
         constants: parsed.constants,
@@ -322,10 +292,59 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
         language: parsed.language,
         cves: parsed.cves,
     };
-    match names::clash(std::slice::from_ref(&fix)) {
-        Some(message) => Err(klp_kernel::Error::Config { file, message }.into()),
-        None => Ok(fix),
+    refuse_rewritten_code(&fix)?;
+    names::clash(std::slice::from_ref(&fix)).map_or(Ok(fix), Err)
+}
+
+/// The functions that a fix replaces: each once, each with a name of its own in its object's trait.
+fn all_replaced(entries: Vec<Entry<ReplaceTable>>) -> Result<Vec<Replaced>, String> {
+    let mut all: Vec<Replaced> = Vec::new();
+    for entry in entries {
+        let entry = replaced(entry).map_err(|message| wrong("replace", message))?;
+        let symbol = &entry.symbol;
+        if all.iter().any(|other| other.symbol == *symbol) {
+            return Err(wrong("replace", format_args!("{symbol} stands twice")));
+        }
+        if all.iter().any(|other| other.symbol.object == symbol.object && other.method == entry.method) {
+            let message = format_args!(
+                "two functions named `{}`; give one of them another name with as = \"...\"",
+                entry.method
+            );
+            return Err(wrong("replace", message));
+        }
+        all.push(entry);
     }
+    Ok(all)
+}
+
+fn check_states(states: &[State]) -> Result<(), String> {
+    for state in states {
+        if state.id == 0 {
+            return Err(wrong("states", format_args!("`{}`: an id of 0 ends the kernel's list", state.name)));
+        }
+        if !is_rust_name(&state.name) {
+            return Err(wrong("states", format_args!("`{}` is no Rust name", state.name)));
+        }
+    }
+    let ids: Vec<u64> = states.iter().map(|state| state.id).collect();
+    match repeated(&ids) {
+        Some(twice) => Err(wrong("states", format_args!("the id {twice} stands twice"))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses names of code that the kernel rewrites while it runs.
+fn refuse_rewritten_code(fix: &Fix) -> Result<(), String> {
+    let functions = fix.functions.iter().map(|item| ("functions", item.symbol.symbol.as_str()));
+    let variables = fix.symbols.iter().map(|item| ("symbols", item.symbol.symbol.as_str()));
+    let inlines = fix.inlines.iter().map(|name| ("inlines", name.as_str()));
+    let macros = fix.macros.iter().map(|item| ("macros", item.name()));
+    for (key, name) in functions.chain(variables).chain(inlines).chain(macros) {
+        if let Some(why) = rewritten_code(name) {
+            return Err(wrong(key, format_args!("`{name}`: {why}")));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a text is a CVE's name: a year, and a number of at least four digits.
