@@ -83,7 +83,7 @@ fn call(context: &Context) -> Result<()> {
 fn image(context: &Context, runs: usize) -> Result<()> {
     let tree = context.kernel(DEFAULT_KERNEL)?;
     Cmd::new("cargo")
-        .args(["build", "--quiet", "--release", "-p", "klp-pipeline", "--example", "image", "--target-dir"])
+        .args(["build", "--quiet", "--release", "-p", "klp-image", "--example", "image", "--target-dir"])
         .arg(context.target_dir())
         .cwd(context.project.root())
         .run()?;
