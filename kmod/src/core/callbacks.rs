@@ -171,6 +171,7 @@ pub const fn table<C: All>() -> klp_callbacks {
 /// - `object` is the argument of a callback that the livepatch core is calling.
 /// - `'a` does not outlive that call.
 unsafe fn object<'a>(object: *mut klp_object) -> Object<'a> {
+    // INVARIANT: the livepatch core calls callbacks with a valid object and holds its mutex, until the callback returns.
     Object { object, lifetime: PhantomData }
 }
 

@@ -11,7 +11,7 @@ use ::core::mem::ManuallyDrop;
 
 use bindings::ffi::c_ulong;
 
-/// A held lock or entered section; the drop ends it. Not `Send`: the same task must release the lock.
+/// Held lock or entered section, until the drop. Not `Send`: the same task must release the lock.
 ///
 /// # Invariants
 /// `leave` reverses the acquisition that created this value, and runs once, in the drop.
@@ -102,6 +102,7 @@ impl Guard<fn()> {
 
 impl<F: FnOnce()> Guard<F> {
     fn until_dropped(leave: F) -> Self {
+        // INVARIANT: each caller passes the reverse of the acquisition that it just made; only the drop runs `leave`.
         Self { leave: ManuallyDrop::new(leave), not_send: PhantomData }
     }
 }

@@ -39,6 +39,7 @@ impl<'a> SeqFile<'a> {
     /// - `file` is the first argument of a running `show` function.
     /// - `'a` does not outlive the call of that function.
     pub unsafe fn from_ptr(file: *mut seq_file) -> Self {
+        // INVARIANT: the kernel calls `show` with a valid file whose lock is held, until it returns.
         Self { file, lifetime: PhantomData }
     }
 

@@ -84,6 +84,7 @@ impl<T: Send + Sync + 'static, const ID: c_ulong> Shadow<T, ID> {
     #[doc(hidden)]
     pub const fn __new<P: HasShadow<ID, Value = T>>() -> Self {
         let () = Self::FITS;
+        // INVARIANT: `HasShadow` has one implementation per id, so variables of this id are created with the type `T` only.
         Self(PhantomData)
     }
 

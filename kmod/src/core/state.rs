@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! System states: changes of a patch outside the code, which the replacing patch can take over.
+//! System states: changes that a patch makes outside the code, and that the replacing patch can take over.
 //!
 //! `patch.toml` declares them in `states`: an id, which stays the same in all versions of a stream, and a version.
 //! The kernel refuses a replacing patch that does not support every state of the loaded patch at the same or a higher
@@ -76,6 +76,7 @@ impl<T: 'static> State<T> {
     /// # Safety
     /// Every version of the stream that declares the state, earlier or later, gives its data the same type.
     pub const unsafe fn new(declared: Declared) -> Self {
+        // INVARIANT: every version of the stream stores a `T` or no data (contract of this function).
         Self { declared, data: PhantomData }
     }
 
@@ -115,8 +116,7 @@ impl<T: 'static> State<T> {
 
     /// The same state in the patch that this patch replaces; `None` if no loaded patch supports it.
     ///
-    /// In `pre_patch` and `post_patch` this is the previous patch; during the reversal of this patch the result is
-    /// `None`.
+    /// In `pre_patch` and `post_patch` this is the previous patch; while this patch is being disabled the result is `None`.
     pub fn previous(&self, _during: &Object<'_>) -> Option<Previous<T>> {
         // SAFETY: `klp_get_prev_state()` walks the list of patches, which the mutex of the livepatch core protects;
         // `_during` shows that a callback runs, so the mutex is held. Without a transition the result is null.

@@ -45,6 +45,7 @@ impl<T> KBox<T> {
         // SAFETY: `memory` is not null, has `size_of::<T>()` bytes, is aligned to 8 bytes, which `FITS` compares with
         // `T`, and has no other user.
         unsafe { memory.as_ptr().write(value) };
+        // INVARIANT: `memory` comes from `kmalloc`, holds `value`, and has no other owner.
         Ok(Self(memory))
     }
 
@@ -64,6 +65,7 @@ impl<T> KBox<T> {
     /// - `pointer` comes from [`KBox::leak`].
     /// - No other reference to the value is in use, and the pointer is not passed to this function a second time.
     pub unsafe fn from_raw(pointer: NonNull<T>) -> Self {
+        // INVARIANT: `leak` gave up the ownership of the pointer, which only this call takes (contract of this function).
         Self(pointer)
     }
 }
