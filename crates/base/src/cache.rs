@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn made_once_found_after_and_after_a_move() {
+    fn entry_is_made_once_and_survives_a_move() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(dir.path().join("a"));
         let key = Key::new("test").with("1");
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn two_at_once_make_it_once() {
+    fn concurrent_callers_make_an_entry_once() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(dir.path());
         let made = AtomicUsize::new(0);
@@ -510,12 +510,12 @@ mod tests {
     }
 
     #[test]
-    fn inputs_do_not_run_into_each_other() {
+    fn different_inputs_give_different_keys() {
         assert_ne!(Key::new("a").with("bc").hex(), Key::new("ab").with("c").hex());
     }
 
     #[test]
-    fn a_full_disk_is_named_with_advice() {
+    fn full_disk_error_contains_advice() {
         let error = write_durable(Path::new("/dev/full/x"), b"").unwrap_err().to_string();
         assert!(error.contains("/dev/full/x"), "{error}");
         let full = io_error("write", Path::new("x"))(io::Error::from(io::ErrorKind::StorageFull)).to_string();

@@ -338,7 +338,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_read_back_what_they_write() {
+    fn names_round_trip() {
         for text in ["vmlinux:cmdline_proc_show", "ext4:show,2"] {
             let symbol: KlpSymbol = text.parse().unwrap();
             assert_eq!(symbol.to_string(), text);

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_comes_out_of_its_image() {
+    fn decompress_returns_the_kernel() {
         assert_eq!(decompress(&image(&gzip())), Ok(elf()));
         assert_eq!(decompress(&image(&lz4())), Ok(elf()));
     }

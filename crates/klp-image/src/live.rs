@@ -110,7 +110,7 @@ mod tests {
                          ffffffff81000080 t twice\nffffffffc0000010 t twice\t[ext4]\nffffffffc0000000 T first\t[ext4]\n";
 
     #[test]
-    fn kernel_and_modules_are_told_apart() {
+    fn kernel_and_module_symbols_are_separate() {
         let running = RunningSymbols::parse(SHOWN).unwrap();
         assert_eq!(running.addresses().unwrap().count("twice"), 2);
         let second = running.kernel().named("twice")[1];
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_refused() {
+    fn parse_rejects_malformed_kallsyms() {
         for text in ["", "hello\n", "ffffffff81000000 T\n", "xyz T name\n", "0 TT name\n", "2 t a\n1 t b\n"] {
             assert!(RunningSymbols::parse(text).is_err(), "{text:?}");
         }

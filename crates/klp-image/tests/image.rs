@@ -36,7 +36,7 @@ fn default_kernel() -> (Cache, KernelTree) {
 
 /// Fuzz targets of this crate, on their corpora.
 #[test]
-fn what_was_fuzzed_stays_harmless() {
+fn fuzz_corpora_do_not_panic() {
     let fuzz = root().join("fuzz");
     for (target, run) in fuzzed::TARGETS {
         replay::replay(&fuzz, target, run);
@@ -81,7 +81,7 @@ fn positions_count_data_and_code_of_a_name_from_one() {
 }
 
 #[test]
-fn each_answer_about_tracing_has_its_reason() {
+fn every_untraceable_symbol_has_a_reason() {
     let kernel = synthetic::vmlinux(Layout::OffsetsFirst);
     let Parsed { symbols, trace, .. } = Parsed::parse(&kernel, RELEASE).unwrap();
     let answer = |name: &str, asked: u32| trace.of_name(&symbols, name, position(asked));
@@ -111,7 +111,7 @@ fn each_answer_about_tracing_has_its_reason() {
 }
 
 #[test]
-fn what_ftrace_lists_has_no_aliases_no_start_code_and_nothing_dropped() {
+fn ftrace_list_excludes_aliases_init_code_and_dropped_functions() {
     let kernel = synthetic::vmlinux(Layout::OffsetsLast);
     let Parsed { symbols, trace, .. } = Parsed::parse(&kernel, RELEASE).unwrap();
     let listed = listed(&symbols, &trace);
@@ -188,7 +188,7 @@ fn flipped_bits_never_panic_and_never_pass_for_another_table() {
 }
 
 #[test]
-fn foreign_bytes_are_told_from_images() {
+fn parse_rejects_bytes_that_are_not_images() {
     let no_symbols = synthetic::with_rodata(format!("\0{}\0", synthetic::VERMAGIC).as_bytes());
     let error = Parsed::parse(&no_symbols, RELEASE).map(|_| ()).unwrap_err();
     assert!(matches!(&error, ImageError::Missing(what) if what.contains("CONFIG_KALLSYMS")), "{error}");
@@ -210,7 +210,7 @@ fn types_of_the_made_up_kernel() {
 }
 
 #[test]
-fn the_kernel_comes_out_of_every_format() {
+fn decompress_supports_every_format() {
     for format in ["bz2", "gz", "lz4", "lzma", "xz", "zst"] {
         let packed = root().join("crates/klp-image/tests/data/small").with_extension(format);
         let kernel = decompress(&synthetic::image(&std::fs::read(packed).unwrap()));
@@ -219,7 +219,7 @@ fn the_kernel_comes_out_of_every_format() {
 }
 
 #[test]
-fn functions_of_a_module_are_as_typed_as_the_kernels() {
+fn module_functions_have_traceability_and_prototypes() {
     let kernel = fuzzed::kernel();
     let module = ModuleImage::parse(&synthetic::module(), &kernel).unwrap();
     assert_eq!((module.name.as_str(), module.traceable()), ("made_up", 2));

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_comes_back_and_other_schemas_do_not() {
+    fn manifest_round_trips_and_rejects_other_schemas() {
         let manifest = Manifest {
             schema: MANIFEST_SCHEMA.to_owned(),
             stream: "demo".to_owned(),

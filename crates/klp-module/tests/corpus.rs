@@ -10,7 +10,7 @@ mod fuzzed;
 mod replay;
 
 #[test]
-fn what_was_fuzzed_stays_harmless() {
+fn fuzz_corpora_do_not_panic() {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
     replay::replay(&fuzz, "module", fuzzed::module);
 }

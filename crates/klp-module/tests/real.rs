@@ -103,7 +103,7 @@ fn tables_of_a_real_patch() {
 
 /// The module has no symbol `__klp_patch`; its init function passes `.data + 0`.
 #[test]
-fn tables_of_any_module_are_found_by_what_it_enables() {
+fn tables_are_found_by_the_argument_of_klp_enable_patch() {
     let module = module(CMDLINE);
     let named = module.patch_table(&LAYOUT, "patch").unwrap();
     assert_eq!(module.tables(&LAYOUT).unwrap(), named);
@@ -164,7 +164,7 @@ fn faults_of_a_table_are_named() {
 }
 
 #[test]
-fn what_is_no_module_is_said() {
+fn parse_rejects_files_that_are_not_modules() {
     let error = |bytes: &[u8]| Module::parse(bytes).map(|_| ()).unwrap_err();
     assert!(matches!(error(b""), Error::NotElf { .. }));
     assert!(matches!(error(b"#!/bin/sh\n"), Error::NotElf { .. }));
@@ -187,7 +187,7 @@ fn what_is_no_module_is_said() {
 }
 
 #[test]
-fn a_signature_is_seen() {
+fn appended_signature_is_detected() {
     let mut bytes = CMDLINE.to_vec();
     bytes.extend_from_slice(b"...~Module signature appended~\n");
     assert!(module(&bytes).has_appended_signature());
