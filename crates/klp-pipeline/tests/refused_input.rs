@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What fixes cannot have: it is refused where the author can see why, with what to do instead.
+//! Fixes with unsupported input. The message refers to the author's input and contains the remedy.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -14,7 +14,8 @@ use klp_pipeline::build::Build;
 use klp_pipeline::project::{Project, Target, read_fix};
 use klp_pipeline::stage::{Built, Range};
 
-/// Writes a fix that replaces `cmdline_proc_show` to `dir`; `UNSAFE` stands for the keyword, which this file must not have.
+/// Writes a fix that replaces `cmdline_proc_show` to `dir`. `UNSAFE` stands for the keyword, which this file
+/// must not contain.
 fn write_fix(dir: &Path, keys: &str, body: &str) {
     fs::create_dir_all(dir.join("src")).unwrap();
     let toml = format!("description = 'x'\nreplace = ['vmlinux:cmdline_proc_show']\n{keys}\n");
@@ -34,7 +35,7 @@ fn build(project: &Project, name: &str, dir: &Path) -> Result<Built, Error> {
         .run(Range::default())
 }
 
-/// What the build of a fix with these keys and this body fails with.
+/// Error message of the build of a fix with these keys and this body.
 fn error_of(name: &str, keys: &str, body: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     write_fix(dir.path(), keys, body);
