@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Predictions for an invented kernel.
+//! Predictions for an artificial kernel.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
