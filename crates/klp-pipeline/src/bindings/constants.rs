@@ -3,8 +3,8 @@
 
 /// Name prefix of the probes.
 pub(super) const PROBE: &str = "__klp_probe_";
-/// `pointer_type_class`, `real_type_class`, `record_type_class` and `union_type_class` of gcc's `typeclass.h`. clang
-/// uses the same values.
+/// `pointer_type_class`, `real_type_class`, `record_type_class` and `union_type_class` of gcc's
+/// `typeclass.h`. clang uses the same values.
 const POINTER: &str = "5";
 const REAL: &str = "8";
 const RECORDS: [&str; 2] = ["12", "13"];

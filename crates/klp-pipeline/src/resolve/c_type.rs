@@ -22,8 +22,8 @@ enum Base {
     Typedef(String),
 }
 
-/// True if two prototypes are equal for a C compiler. A prototype with complex parameters (for example function
-/// pointers) must have exactly the text of BTF's prototype.
+/// True if two prototypes are equal for a C compiler. A prototype with complex parameters (for example
+/// function pointers) must have exactly the text of BTF's prototype.
 ///
 /// # Errors
 /// BTF is damaged.
