@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What the verbs answer: exit codes and messages.
+//! Exit codes and messages of the verbs.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -77,7 +77,7 @@ fn new_patch_writes_nothing_where_the_build_would_refuse() {
     }
 }
 
-/// A guest that panics, one that hangs and one whose test fails.
+/// A guest that panics, a guest that hangs and a guest whose test fails.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn exit_codes_tell_a_panic_a_hang_and_a_failure_apart() {
