@@ -69,7 +69,7 @@ fn a_package_with_another_hash_is_refused() {
 
 #[test]
 #[ignore = "needs the archive; run by cargo xtask test"]
-fn a_version_that_is_gone_names_the_newest_and_how_to_pin_it() {
+fn missing_version_error_names_the_newest_version_and_repin() {
     let cache = tempfile::tempdir().unwrap();
     let project = project(|text| {
         text.replace("6.12.117+deb12", "6.12.1+deb12").replace("6.12.117-1~deb12u1", "6.12.1-1~deb12u1")
@@ -82,7 +82,7 @@ fn a_version_that_is_gone_names_the_newest_and_how_to_pin_it() {
 
 #[test]
 #[ignore = "needs apt; run by cargo xtask test"]
-fn without_network_the_error_says_so() {
+fn missing_network_is_reported() {
     let cache = tempfile::tempdir().unwrap();
     let project = project(|text| text);
     let nowhere = "http://127.0.0.1:9";
@@ -93,7 +93,7 @@ fn without_network_the_error_says_so() {
 
 #[test]
 #[ignore = "needs the archive; run by cargo xtask test"]
-fn a_full_disk_is_named_and_nothing_is_left() {
+fn full_disk_is_reported_and_leaves_no_entry() {
     let project = project(|text| text);
     let cache = tempfile::tempdir().unwrap();
     // Disk space for the smallest package only, in a separate mount namespace.
@@ -116,7 +116,7 @@ fn a_full_disk_is_named_and_nothing_is_left() {
 
 #[test]
 #[ignore = "needs the archive; run by cargo xtask test"]
-fn two_at_once_and_one_killed_make_one_whole_entry() {
+fn concurrent_and_killed_fetches_leave_one_complete_entry() {
     let cache = tempfile::tempdir().unwrap();
     let project = project(|text| text);
     let mut killed = fetch(project.path(), cache.path()).spawn().unwrap();

@@ -42,7 +42,7 @@ fn xtask(path: &Path, words: &[&str]) -> Output {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn build_does_not_ask_for_what_only_guests_and_tests_need() {
+fn build_does_not_require_tools_of_guests_and_tests() {
     let scratch = tempfile::tempdir().unwrap();
     let bin = path_without(scratch.path(), |name| {
         name.starts_with("qemu-") || ["busybox", "pahole", "strace", "apt-get"].contains(&name)
@@ -61,7 +61,7 @@ fn build_does_not_ask_for_what_only_guests_and_tests_need() {
 /// `rustup toolchain install` does not change an existing toolchain, so each component must be installed by
 /// its name.
 #[test]
-fn parts_of_the_toolchain_are_asked_for_by_name() {
+fn toolchain_components_are_installed_by_name() {
     let scratch = tempfile::tempdir().unwrap();
     let real = Cmd::new("rustc").args(["--print", "sysroot"]).cwd(root()).read().unwrap();
     // The same toolchain without the source of core and without musl's libraries.
@@ -106,7 +106,7 @@ fn parts_of_the_toolchain_are_asked_for_by_name() {
 }
 
 #[test]
-fn a_verb_works_on_the_checkout_that_cargo_runs_it_from() {
+fn verb_uses_the_checkout_of_its_cargo_run() {
     let scratch = tempfile::tempdir().unwrap();
     let other = scratch.path().join("other");
     for dir in ["xtask", "kernel-configs/debian-6.1"] {
@@ -128,7 +128,7 @@ fn a_verb_works_on_the_checkout_that_cargo_runs_it_from() {
 
 /// Cargo cannot distinguish checkouts that share a target directory; see `.cargo/config.toml`.
 #[test]
-fn every_crate_of_the_workspace_is_compiled_anew_for_each_checkout() {
+fn every_crate_is_compiled_separately_for_each_checkout() {
     let metadata = Cmd::new("cargo")
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .cwd(root())
@@ -160,7 +160,7 @@ fn every_crate_of_the_workspace_is_compiled_anew_for_each_checkout() {
 }
 
 #[test]
-fn a_path_that_make_cannot_take_is_refused_before_anything_is_made() {
+fn path_with_special_characters_of_make_is_rejected_before_any_work() {
     let scratch = tempfile::tempdir().unwrap();
     let checkout = scratch.path().join("my checkout");
     fs::create_dir_all(&checkout).unwrap();

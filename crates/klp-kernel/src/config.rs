@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn kernels_that_cannot_be_served_are_refused_by_name() {
+    fn unsupported_kernels_are_rejected_with_the_option() {
         assert!(KernelConfig::parse("").refusal().unwrap().contains("CONFIG_LIVEPATCH"));
         for option in ["RANDSTRUCT", "CFI_CLANG", "LTO_CLANG", "GCC_PLUGIN_LATENT_ENTROPY"] {
             let refusal = KernelConfig::parse(&format!("{GOOD}CONFIG_{option}=y\n")).refusal().unwrap();

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn symvers_are_read_and_damage_is_told() {
+    fn symvers_are_parsed_and_damage_is_reported() {
         let text = "0xf7370f56\tsystem_state\tvmlinux\tEXPORT_SYMBOL\t\n\
                     0x00000001\tx\tsound/core/snd-pcm\tEXPORT_SYMBOL_GPL\tNS\n\
                     0x00000000\ty\tarch/x86/kvm/kvm\tEXPORT_SYMBOL_GPL\tmodule:kvm-intel\n";

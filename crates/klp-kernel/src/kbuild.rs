@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_that_make_cannot_take_are_refused_by_name() {
+    fn paths_with_special_characters_of_make_are_rejected() {
         for good in ["/home/me/ferrograft-1.0_x", "/srv/a+b@c~d^e", "/home/é/f", "/a{b}!"] {
             check_path("the checkout", Path::new(good), "move it").unwrap();
         }

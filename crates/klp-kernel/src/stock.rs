@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drivers_of_the_guest_are_taken_where_they_are_modules() {
+    fn guest_drivers_built_as_modules_are_selected() {
         let config = KernelConfig::parse("CONFIG_VIRTIO=m\nCONFIG_VIRTIO_PCI=y\nCONFIG_VIRTIO_CONSOLE=m\n");
         let files: Vec<String> = guest_modules(&config).collect();
         assert_eq!(files, ["virtio_ring.ko", "virtio.ko", "virtio_console.ko"]);

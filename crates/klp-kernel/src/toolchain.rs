@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_c_compiler_is_named() {
+    fn toolchain_requires_exactly_one_c_compiler() {
         let parsed = |text: &str| toml::from_str::<Toolchain>(text).map_err(|error| error.to_string());
         let gcc = parsed("gcc = 12\nrust = '1.95.0'\nbindgen = '0.72.1'").unwrap();
         assert_eq!(gcc.make_words(Arch::X86_64), ["ARCH=x86_64", "CC=gcc-12", "HOSTCC=gcc-12"]);

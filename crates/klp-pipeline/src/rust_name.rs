@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_become_what_the_lint_wants() {
+    fn names_are_converted_to_snake_case() {
         for name in ["m", "_m", "__m_", "a_b", "arg0"] {
             assert!(is_snake_case(name) && snake_case(name) == name, "{name}");
         }

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_copy_has_a_function_to_call_instead() {
+    fn user_copy_shims_have_an_exported_replacement() {
         assert!(reason("copy_to_user").contains("\"vmlinux:_copy_to_user\" into `functions`"));
         assert!(reason("copy_struct_from_user").contains("write in Rust what it does"));
     }

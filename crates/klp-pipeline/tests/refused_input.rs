@@ -77,7 +77,7 @@ fn user_copies_through_shims_are_refused() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn the_functions_that_are_named_instead_build() {
+fn suggested_replacement_functions_build() {
     let dir = tempfile::tempdir().unwrap();
     write_fix(
         dir.path(),
@@ -91,7 +91,7 @@ fn the_functions_that_are_named_instead_build() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn what_is_no_constant_is_said_to_be_none() {
+fn names_that_are_not_constants_are_reported() {
     for (header, name, expected) in [
         ("linux/kernel.h", "NULL", "core::ptr::null_mut()"),
         ("linux/minmax.h", "swap", "is a macro"),
@@ -128,7 +128,7 @@ fn floating_point_and_wide_divisions_are_shown_at_the_authors_line() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn a_module_with_shims_holds_no_path_of_the_builder() {
+fn module_with_shims_contains_no_build_path() {
     let made = |depth: &str| {
         let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().join(depth);

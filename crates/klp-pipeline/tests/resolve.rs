@@ -23,7 +23,7 @@ const SHOW: &str = "replace = ['vmlinux:version_proc_show']\n";
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
+fn invalid_symbols_are_rejected_with_the_reason() {
     let (project, cache, tree) = common::default_kernel();
     let objects = Objects::load(&project, &tree, [], &cache, &Silent).unwrap();
     let image = &objects.kernel;
@@ -165,7 +165,7 @@ fn resolved(text: &str) -> Resolved {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn a_name_that_stands_several_times_has_the_authors_prototype() {
+fn ambiguous_function_uses_the_unchecked_prototype() {
     let prototype = "ssize_t start_show(struct firmware_map_entry *entry, char *buf)";
     let item = format!("{{ symbol = 'vmlinux:start_show,5', as = 'map_start', prototype = '{prototype}' }}");
     let replaced = resolved(&format!("replace = [{item}]"));
@@ -274,7 +274,7 @@ fn build(name: &str, fixes: &[(&str, &str, &str)], to: Stage) -> (Result<Built, 
 /// Private structs of the kernel may have the same name. In one module each name stands for one struct.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn two_types_of_one_name_are_refused_naming_both_users() {
+fn two_types_with_one_name_are_rejected_with_both_users() {
     let apart = [
         ("hotplug", "replace = ['vmlinux:pciehp_check_presence']", ""),
         ("power", "replace = ['vmlinux:shpchp_handle_power_fault']", ""),
@@ -301,7 +301,7 @@ fn two_types_of_one_name_are_refused_naming_both_users() {
 /// the first.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn symbols_of_a_module_are_used_only_while_it_is_there() {
+fn symbols_of_a_module_are_used_only_while_it_is_loaded() {
     let source = |object: &str, function: &str, call: &str| {
         format!(
             "#![no_std]\nuse klp::prelude::*;\nuse klp::core::callbacks::{{Callbacks, Object}};\npub struct Patch;\n\
@@ -352,7 +352,7 @@ fn symbols_of_a_module_are_used_only_while_it_is_there() {
 /// tests/fixes/tracepoint contains an inline function with an exported static key.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn what_inline_functions_reach_and_modules_may_not_see_is_refused_with_the_reason() {
+fn inline_functions_with_unexported_symbols_are_rejected_with_the_reason() {
     let (project, cache, tree) = common::default_kernel();
     for (header, inline, symbol, kind) in [
         ("linux/cpuset.h", "cpusets_enabled", "cpusets_enabled_key", "is a static key"),

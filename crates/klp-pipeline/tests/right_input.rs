@@ -71,7 +71,7 @@ fn typedefs_of_enumerations_are_there() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn functions_that_the_crate_klp_calls_may_be_called_by_name() {
+fn fixes_may_call_functions_that_klp_calls() {
     with(
         "functions-of-klp",
         "functions = ['vmlinux:kfree', 'vmlinux:seq_putc', 'vmlinux:seq_write', 'vmlinux:_printk', 'vmlinux:__kmalloc_noprof', 'vmlinux:klp_shadow_get', \
@@ -85,7 +85,7 @@ fn functions_that_the_crate_klp_calls_may_be_called_by_name() {
 /// Output of `new-patch` for these functions.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn new_fixes_build_as_they_are() {
+fn new_fixes_build_without_changes() {
     let (project, cache, tree) = common::default_kernel();
     for function in [
         // Parameters named `type`, `in` and `self`, or with capitals; a name with two underscores; no types.
@@ -109,7 +109,7 @@ fn new_fixes_build_as_they_are() {
 /// Parameters may have their C names. Other names are still checked by rustc's lint.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn names_of_c_need_no_attribute() {
+fn c_parameter_names_need_no_allow_attribute() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("src")).unwrap();
     let made = |function: &str, prototype: &str| {

@@ -110,7 +110,7 @@ fn each_broken_module_is_found_by_its_rule() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn harmless_changes_are_not_found() {
+fn harmless_changes_cause_no_finding() {
     for (what, make) in HARMLESS {
         let mut sample = good();
         let before = sample.bytes.clone();
@@ -142,7 +142,7 @@ fn a_module_compiled_without_call_padding_is_found() {
 /// A fix that uses an index from user input without a check, and the same fix with `get`.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn a_fix_that_can_panic_is_told_the_line() {
+fn possible_panic_is_reported_with_its_line() {
     let (_, _, tree) = common::default_kernel();
     let told = |fix: &str| {
         let built = build_fix(fix, &format!("verify-{fix}"), &tree).unwrap();
@@ -225,7 +225,7 @@ fn a_module_has_no_local_labels_and_may_have_capitals_in_its_name() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn of_a_file_alone_what_cannot_be_known_is_said_not_passed() {
+fn rules_without_facts_are_not_passed_for_a_single_file() {
     let (_, cache, tree) = common::default_kernel();
     let image = KernelImage::load(tree.image_file(), &cache, &Silent).unwrap();
     let mut sample = good();
@@ -272,7 +272,7 @@ fn rules_that_need_the_tables_are_not_passed_without_them() {
 /// The verifier accepts any damaged input without a panic.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn no_damage_panics() {
+fn damaged_modules_cause_no_panic() {
     let good = good();
     // xorshift: the same damage in every run.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -311,7 +311,7 @@ fn rules_of_features_that_the_kernel_does_not_have_are_not_applied() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn findings_are_told_and_counted_by_rule() {
+fn findings_are_reported_and_counted_by_rule() {
     let mut sample = good();
     sample.text(".modinfo", "livepatch=Y", "livepatch=N");
     sample.text(".modinfo", "license=GPL", "license=MIT");
@@ -341,7 +341,7 @@ fn the_licences_are_those_of_the_kernel() {
 }
 
 #[test]
-fn the_document_lists_the_rules_that_there_are() {
+fn document_lists_all_rules() {
     let text = fs::read_to_string(common::root().join("docs/verify-rules.md")).unwrap();
     let rows: Vec<&str> = text
         .lines()

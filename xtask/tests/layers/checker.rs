@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn arrows_down_are_accepted() {
+    fn downward_arrows_are_accepted() {
         let files = [
             (
                 "lib.rs",
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn an_arrow_up_is_named_with_file_and_line() {
+    fn upward_arrow_is_reported_with_file_and_line() {
         let up =
             "model/store.rs:3: model/store → act/load (crate::act::load::run): points up, from layer verbs";
         let up = up.replace("from layer verbs", "from layer data to layer verbs");
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_literals_are_no_arrows() {
+    fn comments_and_literals_contain_no_arrows() {
         let text = "//! [`crate::act::load`]\n/* crate::act::load */\nconst A: &str = \"crate::act::load\";\n\
                     const B: &str = r##\"crate::act::load\"# crate::act\"##;\n";
         assert_eq!(faults(&[("act/load.rs", ""), ("model/store.rs", text)]), [""; 0]);
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_file_leaves_the_layer_of_its_folder() {
+    fn listed_file_is_not_in_the_layer_of_its_folder() {
         let root = tree(&[
             ("lib.rs", ""),
             ("kernel/mod.rs", "use crate::tools;\n"),

@@ -290,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_of_one_line_differ_in_late_numbers_only() {
+    fn packages_of_one_line_differ_only_from_the_third_number_on() {
         assert_eq!(common_prefix("linux-image-6.12.117+deb12-amd64"), "linux-image-6.12.");
         assert_eq!(common_prefix("linux-kbuild-6.1"), "linux-kbuild-6.1");
         assert!(is_like("linux-image-6.12.99+deb12-amd64", "linux-image-6.12.117+deb12-amd64"));

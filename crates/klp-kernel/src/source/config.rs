@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_did_not_stick_is_named() {
+    fn options_that_kconfig_changed_are_reported() {
         let mut wanted = Wanted::default();
         wanted.add("# For people.\nCONFIG_A=y\n\nCONFIG_B=\"x\"\n# CONFIG_C is not set\n").unwrap();
         assert_eq!(wanted.text(), "CONFIG_A=y\nCONFIG_B=\"x\"\n# CONFIG_C is not set\n");

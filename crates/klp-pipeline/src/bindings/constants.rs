@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_is_told_from_the_others() {
+    fn diagnosis_distinguishes_kinds_of_names() {
         let answers = |class: &str, string: u8, constant: u8| {
             let text = format!(
                 "pub const {PROBE}class: ffi::c_int = {class};\npub const {PROBE}string: ffi::c_int = {string};\npub const {PROBE}constant: ffi::c_int = {constant};\n"

@@ -122,7 +122,7 @@ mod tests {
     const KERNELS: &str = "pub const EPERM: u32 = 1;\n#[repr(C)]\npub struct a {\n    pub b: b,\n}\nimpl a {\n    pub fn get(&self) -> u8 {\n        0\n    }\n}\npub type b = u32;\nextern \"C\" {\n    pub fn f(a: *mut a);\n}\nextern \"C\" {\n    pub static mut v: u32;\n}\n";
 
     #[test]
-    fn items_are_told_from_methods_and_members() {
+    fn items_are_distinguished_from_methods_and_members() {
         let found = names(KERNELS);
         assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), ["EPERM", "a", "b", "f", "v"]);
     }

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_function_of_a_fix_stands_beside_ours_of_the_same_name() {
+    fn fix_may_call_another_function_with_a_name_that_klp_uses() {
         let text = "unsafe extern \"C\" {\n    pub fn kfree(p: u8);\n    pub fn seq_write(p: u8);\n}\n";
         let mut generated = text.to_owned();
         let made = module(&mut generated, &BTreeSet::new(), None);

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_local_is_called_like_a_variable() {
+    fn local_names_never_equal_a_variable_name() {
         let text = "unsafe extern \"C\" {\n    pub static mut index: u32;\n    pub fn f(index: u32, other: index_t);\n}\n\
                     pub trait T {\n    /// Kept.\n    unsafe extern \"C\" fn g(index: u8);\n}\n\
                     impl S {\n    pub fn index(&self, index: usize) -> u8 {\n        let val = index / 8;\n        self.index[val..index]\n    }\n}\n";

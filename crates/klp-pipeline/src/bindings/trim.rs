@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_roots_reach_stays() {
+    fn only_items_reachable_from_the_roots_remain() {
         let text = "pub struct a { pub b: *mut b, pub e: e } pub struct b { pub x: u8 } pub struct c { pub a: a }
             impl b { pub fn get(&self) -> u8 { 0 } } pub type e = u32; pub const e_ONE: e = 1; pub const OTHER: u32 = 1;
             unsafe extern \"C\" { pub fn f(a: *mut a); pub fn g(c: *mut c); }";

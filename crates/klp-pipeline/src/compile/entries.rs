@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_named_after_the_function_and_have_one_name_each() {
+    fn entry_names_contain_the_function_and_are_unique() {
         assert_eq!(names(&functions(&["vmlinux:a", "m:b"])), ["livepatch_a", "livepatch_b"]);
         assert_eq!(names(&functions(&["vmlinux:a.isra.0"])), ["livepatch_a_isra_0"]);
         assert_eq!(

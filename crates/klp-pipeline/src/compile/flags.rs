@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_functions_are_as_the_kernel_has_them() {
+    fn function_entry_flags_match_the_kernel() {
         assert_eq!(
             added("CONFIG_X86_KERNEL_IBT=y\nCONFIG_CALL_PADDING=y\nCONFIG_FUNCTION_PADDING_BYTES=16\n"),
             ["-Zcf-protection=branch", "-Zpatchable-function-entry=16,16"]

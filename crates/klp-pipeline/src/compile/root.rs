@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_has_tables_entries_and_manifest() {
+    fn both_languages_have_tables_entries_and_manifest() {
         let core = composed(Language::Core);
         for part in [
             "(c\"one\", 0, entries_one::livepatch_one),",
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn fixes_end_in_the_reverse_of_their_order() {
+    fn exit_functions_run_in_reverse_order() {
         let text = composed(Language::Core);
         assert!(text.contains("exits: [fix_two::__Patch, fix_one::__Patch, ],"), "{text}");
     }

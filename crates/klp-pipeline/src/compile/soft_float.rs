@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn routines_are_known_by_their_names() {
+    fn runtime_routines_are_recognized_by_name() {
         for name in [
             "__muldf3",
             "__adddf3",

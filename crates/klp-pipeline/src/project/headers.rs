@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_headers_are_taken_in_with_what_they_include() {
+    fn own_headers_are_expanded_with_their_includes() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("c")).unwrap();
         std::fs::write(
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_lead_elsewhere_are_refused() {
+    fn header_paths_outside_of_kernel_and_fix_are_rejected() {
         let dir = tempfile::tempdir().unwrap();
         for text in ["/etc/x.h", "../x.h", "linux/../../x.h", "", "a>b.h", "./x.h"] {
             assert!(header("x", dir.path(), text).unwrap_err().contains("the fix's directory"), "{text}");

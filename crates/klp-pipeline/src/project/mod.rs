@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn fixes_of_a_stream_have_crates_of_their_own() {
+    fn fixes_of_a_stream_have_different_crate_names() {
         let [first, second] = ["replace = ['vmlinux:a']", "replace = ['vmlinux:b']"];
         assert!(stream(&[("x-y", first), ("x-z", second)]).is_ok());
         let error = stream(&[("x-y", first), ("x_y", second)]).unwrap_err();
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_stands_for_one_thing_in_a_stream() {
+    fn each_import_name_is_unique_in_a_stream() {
         let text = |object: &str, entry: &str| format!("replace = ['{object}:a']\n{entry}");
         let first = text("m1", "symbols = [{ symbol = 'm1:debug', declaration = 'int debug' }]");
         let second = text("m2", "symbols = [{ symbol = 'm2:debug', declaration = 'bool debug' }]");

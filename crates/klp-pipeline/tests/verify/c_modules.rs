@@ -77,7 +77,7 @@ fn judged(image: &KernelImage, name: &str) -> Report {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn modules_in_c_are_judged_by_their_code() {
+fn modules_in_c_are_verified_by_their_code() {
     let (_, cache, tree) = common::default_kernel();
     let image = KernelImage::load(tree.image_file(), &cache, &Silent).unwrap();
     let mut wrong = Vec::new();

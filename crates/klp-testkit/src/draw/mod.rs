@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_draws_the_same_again_and_nothing_twice() {
+    fn seed_gives_the_same_draw_without_duplicates() {
         let draw = |seed| Lots::new(seed).take(&mut (0..1000).collect::<Vec<_>>(), 100);
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));

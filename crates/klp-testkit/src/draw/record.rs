@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_built_nor_refused_is_a_failure() {
+    fn other_outcomes_are_failures() {
         assert!(record("a", Outcome::Built).failures().is_empty());
         let refused = Outcome::Refused { reason: "r", confirmed_by: "c" };
         assert!(record("a", refused).failures().is_empty());
