@@ -22,7 +22,7 @@ pub enum Error {
     /// No fix, stream or kernel has this name.
     #[error("there is no {what} `{name}`; there are: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })]
     Unknown {
-        /// Kind of the thing with the unknown name.
+        /// Kind of the unknown name, for example `kernel`.
         what: &'static str,
         /// The given name.
         name: String,
@@ -44,7 +44,7 @@ pub enum Error {
     /// The machine lacks a tool, a package or the network.
     #[error("{what}\n    {help}")]
     NotAble {
-        /// The missing thing and its purpose.
+        /// The missing tool, package or other resource, and its purpose.
         what: String,
         /// The remedy.
         help: String,

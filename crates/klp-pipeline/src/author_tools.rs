@@ -67,8 +67,8 @@ impl Crates {
     fn tool(&self, build: &Build<'_>, program: &str, item: &Crate) -> Cmd {
         let cmd = Cmd::new(self.rustc.program().with_file_name(program))
             .args(compile::rustc_flags(build.tree))
-            // Unlike rustc, rustdoc does not derive one retpoline flag from the other. The generated code is
-            // discarded.
+            // Unlike rustc, rustdoc does not derive one retpoline flag from the other. The mismatch is
+            // harmless, because no generated code is kept.
             .arg("-Cunsafe-allow-abi-mismatch=retpoline")
             .args(["--crate-name", &item.name, "--edition", "2024", "--sysroot=/dev/null", "-L"])
             .arg(&self.core)

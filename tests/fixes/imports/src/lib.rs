@@ -13,8 +13,8 @@ impl replaced::vmlinux for Patch {
     unsafe extern "C" fn version_proc_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
         // SAFETY: the seq_file core passes a valid `m`.
         let mut file = unsafe { SeqFile::from_ptr(m) };
-        // A copy of the first members of the kernel's firmware memory map entry, and a buffer for one line of
-        // output.
+        // An entry with the first members of the kernel's firmware memory map entry, and a buffer for one
+        // line of output.
         let mut entry = [0x1234_u64, 0x5678, 0, 0];
         let mut line = [0_u8; 64];
         // SAFETY: a show function may sleep. -1 is not a file descriptor, so `dma_buf_get` returns an error.
