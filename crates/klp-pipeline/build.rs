@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Hashes of the sources that do the work of the stages. They are part of the stages' keys: a stage runs anew when the code
-//! that does its work has changed, and not when a verb's message has.
+//! Hashes of the sources that implement the stages. They are part of the stages' keys: a stage runs again
+//! after a change of its implementation, but not after a change of a verb's message.
 
 use std::collections::hash_map::DefaultHasher;
 use std::error::Error;
 use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 
-/// Crates that do the work of stages before verify.
+/// Crates that implement the stages before verify.
 const WORK: [&str; 6] = ["base", "klp-format", "klp-module", "klp-image", "klp-kernel", "klp-pipeline"];
-/// Crates that do the work of stage verify.
+/// Crates that implement stage verify.
 const VERIFY: [&str; 4] = ["base", "klp-format", "klp-module", "klp-verify"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // Set to the checkout by `.cargo/config.toml`: two checkouts may share one target directory.
+    // `.cargo/config.toml` sets this variable to the checkout, because two checkouts may share one target
+    // directory.
     println!("cargo::rerun-if-env-changed=FERROGRAFT_CHECKOUT");
     let crates = Path::new("..");
-    // The versions of libraries that do a part of the work.
+    // Versions of the libraries that the stages use.
     let lock = crates.join("../Cargo.lock");
     println!("cargo::rerun-if-changed={}", lock.display());
     for (variable, names) in [("KLP_WORK_SOURCES", WORK.as_slice()), ("KLP_VERIFY_SOURCES", &VERIFY)] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `build`: the pipeline.
+//! `build`: runs the stages of the pipeline.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,16 +22,18 @@ pub(crate) struct Args {
     /// Id of the kernel (a directory of kernel-configs), or all; may be given several times
     #[arg(long, default_value = DEFAULT_KERNEL)]
     kernel: Vec<String>,
-    /// Also put the module and its debug file into this directory, or a directory in it for each of several kernels
+    /// Also copy the module and its debug file into this directory, or into one subdirectory per kernel if
+    /// there are several
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Sign the module with the key that was made with the kernel (kernels that are built here)
+    /// Sign the module with the key from the build of the kernel (kernels that are built here)
     #[arg(long)]
     sign: bool,
     /// Sign the module with this key: PEM, private key and certificate
     #[arg(long)]
     sign_key: Option<PathBuf>,
-    /// Run this stage and those after it even where nothing changed: resolve, bindings, compile, kbuild, postlink, verify, sign
+    /// Run this stage and those after it even if nothing changed: resolve, bindings, compile, kbuild,
+    /// postlink, verify, sign
     #[arg(long)]
     from: Option<Stage>,
     /// Stop after this stage
@@ -44,7 +46,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let language = context.project.target(&args.target)?.language();
     let mut kernels = context.kernels(&args.kernel)?;
     if args.kernel.iter().any(|id| id == "all") && language == Language::Kernel {
-        // Those without the `kernel` crate are not among all that could be meant.
+        // A fix on the `kernel` crate is not for kernels without this crate, so `all` does not include them.
         kernels.retain(|id| {
             Pin::load(&context.project.kernel_configs(), id).is_ok_and(|pin| pin.has_kernel_crate())
         });
@@ -75,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Copies files to a directory: the path of the last one there.
+/// Copies files to a directory. Returns the new path of the last one.
 fn copy_out(files: &[&PathBuf], dir: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(dir)
         .with_context(|| format!("could not make the directory {}", dir.display()))?;

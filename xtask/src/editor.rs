@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `editor` and `doc`: completion and documentation of one kernel for the authors of fixes.
+//! `editor` and `doc`: code completion and documentation of one kernel for authors of fixes.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,12 +15,12 @@ use klp_pipeline::stage::{Built, Range, Stage};
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::setup::{self, Need};
 
-/// Write rust-project.json, with which rust-analyzer knows a fix's crates.
+/// Write rust-project.json, which describes a fix's crates to rust-analyzer.
 ///
 /// Example: cargo xtask editor cmdline --kernel debian-6.1
 #[derive(clap::Args)]
 pub(crate) struct EditorArgs {
-    /// Name of the fix, whose directory gets the file; all fixes of patches/ without it
+    /// Name of the fix, whose directory gets the file; without it, all fixes of patches/
     fix: Option<String>,
     /// Id of the kernel whose declarations the editor shows
     #[arg(long, default_value = DEFAULT_KERNEL)]
@@ -52,7 +52,7 @@ pub(crate) fn editor(args: &EditorArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the file of one fix into its directory.
+/// Writes the file for one fix into its directory.
 pub(crate) fn one(context: &Context, tree: &KernelTree, name: &str) -> Result<PathBuf> {
     let target = Target::of_fix(context.project.fix(name)?);
     refuse_kernel_crate(&target)?;
@@ -60,7 +60,7 @@ pub(crate) fn one(context: &Context, tree: &KernelTree, name: &str) -> Result<Pa
     write(context, tree, std::slice::from_ref(&target), &dir)
 }
 
-/// Writes the file of all fixes of patches/ that are written on crate klp, into patches/.
+/// Writes the file for all fixes of patches/ based on crate klp, into patches/.
 fn all(context: &Context, tree: &KernelTree) -> Result<PathBuf> {
     let dir = context.project.root().join("patches");
     let fixes = context.project.target_names().into_iter().filter_map(|name| context.project.fix(&name).ok());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `cargo xtask`: Ferrograft's verbs.
+//! `cargo xtask`: the developer commands (verbs) of Ferrograft.
 
 mod bench;
 mod build;

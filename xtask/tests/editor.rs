@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! rust-analyzer on the file that `editor` writes, asked over its protocol (LSP), and the pages that `doc` renders.
+//! Test of rust-analyzer with the file from `editor`, through the language server protocol (LSP), and test of
+//! the pages from `doc`.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -17,7 +18,8 @@ const FIX: &str = "cmdline";
 const MEMBER: &str = "private";
 const FUNCTION: &str = "cmdline_proc_show";
 const PROTOTYPE: &str = "int cmdline_proc_show(struct seq_file *m, void *v)";
-/// A server that sends nothing for this long is hung. It loads `core` first, which takes seconds on an idle machine.
+/// Time without a message after which the server counts as hung. Its first step is loading `core`, which
+/// takes seconds on an idle machine.
 const SILENCE: Duration = Duration::from_secs(600);
 
 fn root() -> PathBuf {
@@ -64,7 +66,7 @@ impl Server {
         self.send(&json!({ "jsonrpc": "2.0", "method": method, "params": params }));
     }
 
-    /// Waits for a message that `wanted` accepts. Requests of the server are answered with nothing.
+    /// Waits for a message that `wanted` accepts. Answers requests of the server with null.
     fn wait(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let message = self.messages.recv_timeout(SILENCE).expect("rust-analyzer ended or fell silent");
@@ -90,7 +92,7 @@ impl Server {
     }
 }
 
-/// The next message of the server; none at its end.
+/// Next message of the server; `None` at the end of its output.
 fn message(output: &mut impl BufRead) -> Option<Value> {
     let mut length = 0;
     loop {
@@ -109,7 +111,7 @@ fn message(output: &mut impl BufRead) -> Option<Value> {
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Line and column of the first place behind `marker`.
+/// Line and column directly after the first occurrence of `marker`.
 fn behind(text: &str, marker: &str) -> Value {
     let end = text.find(marker).unwrap() + marker.len();
     let line = text[..end].matches('\n').count();
@@ -125,7 +127,7 @@ fn rust_analyzer_completes_members_and_shows_prototypes() {
     let uri = format!("file://{}", source.display());
     let folder = format!("file://{}", source.ancestors().nth(2).unwrap().display());
     let text = std::fs::read_to_string(&source).unwrap();
-    // The author is about to type a member's name.
+    // The text as edited just before the author types a member's name.
     let text = text.replace("        // SAFETY", "        let _ = unsafe { (*m). };\n        // SAFETY");
 
     let mut server = Server::start();

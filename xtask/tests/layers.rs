@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Layers of the project: crates use crates below them, modules of a crate use modules below them, and no circle is among the
-//! modules of a crate. ARCHITECTURE.md has the order in words.
+//! Layers of the project. Crates use only crates below them, modules of a crate use only modules below them,
+//! and the modules of a crate form no circle. ARCHITECTURE.md describes the order.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -97,7 +97,7 @@ fn no_crate_has_a_circle_of_modules() {
     }
 }
 
-/// Names of the workspace's crates that a crate's program or library uses; tests may use others.
+/// Workspace crates that a crate's program or library uses. Its tests may use other crates.
 fn uses(dir: &str) -> BTreeSet<String> {
     let text = std::fs::read_to_string(root().join(dir).join("Cargo.toml")).unwrap();
     let dependencies = text.split("\n[dependencies]\n").nth(1).unwrap_or_default();

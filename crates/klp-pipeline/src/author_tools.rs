@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! rustdoc and clippy on the crates of a module: documentation with the kernel's prototypes, lints for unsafe code.
+//! rustdoc and clippy for the crates of a module: documentation with the kernel's prototypes, and lints for
+//! unsafe code.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use crate::error::Error;
 use crate::resolved::Resolved;
 use crate::stage::{Built, Range, Stage};
 
-/// Lints that people's kernel-side code must pass, beside the compiler's own.
+/// clippy lints for hand-written kernel-side code, in addition to the compiler's lints.
 const LINTS: [&str; 6] = [
     "-Dwarnings",
     "-Dclippy::undocumented_unsafe_blocks",
@@ -27,9 +28,9 @@ const LINTS: [&str; 6] = [
 /// A crate of a module, compiled by stage compile.
 struct Crate {
     name: String,
-    /// The root file.
+    /// Root file.
     source: PathBuf,
-    /// Crates that it uses: name and metadata.
+    /// Dependencies: name and metadata.
     externs: Vec<(&'static str, PathBuf)>,
 }
 
@@ -62,11 +63,12 @@ impl Crates {
         vec![("bindings", self.metadata("bindings", "")), ("klp", self.metadata("klp", ""))]
     }
 
-    /// A run of another tool of the toolchain on a crate, with the flags of stage compile.
+    /// Command of another toolchain program for a crate, with the flags of stage compile.
     fn tool(&self, build: &Build<'_>, program: &str, item: &Crate) -> Cmd {
         let cmd = Cmd::new(self.rustc.program().with_file_name(program))
             .args(compile::rustc_flags(build.tree))
-            // rustdoc does not derive one retpoline flag from the other, as rustc does. No code is kept.
+            // Unlike rustc, rustdoc does not derive one retpoline flag from the other. The mismatch is
+            // harmless, because no generated code is kept.
             .arg("-Cunsafe-allow-abi-mismatch=retpoline")
             .args(["--crate-name", &item.name, "--edition", "2024", "--sysroot=/dev/null", "-L"])
             .arg(&self.core)
@@ -82,10 +84,11 @@ impl Crates {
     }
 }
 
-/// Renders the documentation of crate klp and of the traits of each fix of a target: the start pages, that of klp first.
+/// Renders the documentation of crate klp and of the traits of each fix of a target. Returns the start pages;
+/// the page of klp is first.
 ///
 /// # Errors
-/// A stage up to compile failed, or rustdoc refused a crate.
+/// A stage up to compile failed, or rustdoc rejected a crate.
 pub fn document(build: &Build<'_>) -> Result<Vec<PathBuf>, Error> {
     let crates = Crates::compile(build)?;
     let sources = crates.built.dir.join(Stage::Bindings.dir_name());
@@ -107,10 +110,10 @@ pub fn document(build: &Build<'_>) -> Result<Vec<PathBuf>, Error> {
     Ok(pages)
 }
 
-/// Runs clippy over the fixes of a target, and over crate klp where `with_klp`.
+/// Runs clippy on the fixes of a target, and on crate klp if `with_klp` is set.
 ///
 /// # Errors
-/// A stage up to compile failed, or a lint refused a crate; the error has clippy's message.
+/// A stage up to compile failed, or a lint rejected a crate; the error contains clippy's message.
 pub fn lint(build: &Build<'_>, with_klp: bool) -> Result<(), Error> {
     let crates = Crates::compile(build)?;
     let fixes = build.target.fixes.iter().map(|fix| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A build: the stages of [`STEPS`] in their order, each in a numbered directory with one log and one completion stamp. A
-//! stage runs only if its key changed: the hash of its inputs and of the code that does its work.
+//! A build: the stages of [`STEPS`] in order. Each has a numbered directory with one log and one completion
+//! stamp. A stage runs only if its key changed; the key is a hash of its inputs and of its implementation.
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -21,15 +21,15 @@ use crate::{bindings, compile, expected, kbuild, postlink, resolve, sign};
 /// One stage: its key and its work.
 struct Step {
     stage: Stage,
-    /// Hash of the code that does the work.
+    /// Hash of the implementation.
     sources: &'static str,
     /// Hash of the inputs.
     key: fn(&Work<'_>) -> Result<Key, Error>,
-    /// The work, into the stage's empty directory.
+    /// Implementation of the stage; writes into the stage's empty directory.
     run: fn(&Work<'_>, &Path) -> Result<(), Error>,
 }
 
-/// The stages in their order.
+/// All stages in order.
 const STEPS: [Step; 7] = [
     Step { stage: Stage::Resolve, sources: WORK_SOURCES, key: resolve_key, run: run_resolve },
     Step { stage: Stage::Bindings, sources: WORK_SOURCES, key: bindings_key, run: run_bindings },
@@ -48,9 +48,9 @@ pub struct Build<'a> {
     pub tree: &'a KernelTree,
     /// The fix or stream.
     pub target: &'a Target,
-    /// Key and certificate for stage sign, PEM. None: the key that was made with the kernel.
+    /// Key and certificate for stage sign, PEM. `None`: the key from the build of the kernel.
     pub sign_key: Option<&'a Path>,
-    /// The cache of slow work.
+    /// Cache of slow operations.
     pub cache: &'a Cache,
     /// Receiver of events.
     pub sink: &'a dyn Sink,
@@ -60,7 +60,7 @@ impl Build<'_> {
     /// Runs the stages of `range`.
     ///
     /// # Errors
-    /// A stage failed. It counts as not completed, and runs again in the next build.
+    /// A stage failed. It is not marked as completed and runs again in the next build.
     pub fn run(&self, range: Range) -> Result<Built, Error> {
         let dir = self.project.build_dir(&self.tree.id, &self.target.name);
         check_path("the build directory", &dir, "move the checkout to another path")?;
@@ -79,7 +79,7 @@ impl Build<'_> {
         work.built()
     }
 
-    /// Asks for the `kernel` crate, made by this very compiler, where the fixes are written on it.
+    /// Checks that a kernel for fixes on the `kernel` crate has that crate, compiled by the same rustc.
     fn check_language(&self, rustc: &Rustc) -> Result<(), Error> {
         if self.target.language() == Language::Core {
             return Ok(());
@@ -110,7 +110,7 @@ impl Build<'_> {
     }
 }
 
-/// A build while its stages run.
+/// State of a running build.
 struct Work<'a> {
     build: &'a Build<'a>,
     dir: PathBuf,
@@ -121,7 +121,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Runs one stage, unless its stamp shows that it was completed with the same key.
+    /// Runs one stage, unless its stamp shows completion with the same key.
     fn run(&self, step: &Step) -> Result<(), Error> {
         let out = self.dir(step.stage);
         let stamp = out.join("stamp");
@@ -146,7 +146,7 @@ impl Work<'_> {
         self.dir.join(stage.dir_name())
     }
 
-    /// The kernel and its modules. They are read at the first call: most builds need none of them anew.
+    /// The kernel and its modules. They are read at the first call, because most builds do not need them.
     fn objects(&self) -> Result<&Objects, Error> {
         if let Some(objects) = self.objects.get() {
             return Ok(objects);
@@ -169,7 +169,7 @@ impl Work<'_> {
         Ok(Built::of(self.dir.clone(), &self.resolved()?.module))
     }
 
-    /// Reports the prototypes that nothing checks.
+    /// Reports the unchecked prototypes.
     fn note_asserted(&self) -> Result<(), Error> {
         for (symbol, text) in self.resolved()?.asserted() {
             self.build.sink.note(format!("{symbol}: `{text}` is the author's word, which nothing checks"));
@@ -177,12 +177,12 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The object of stage compile.
+    /// Object file of stage compile.
     fn object(&self) -> PathBuf {
         self.dir(Stage::Compile).join("module.o")
     }
 
-    /// The C source of the shims, of stage bindings.
+    /// C source of the shims, from stage bindings.
     fn shims(&self) -> PathBuf {
         self.dir(Stage::Bindings).join("shims.c")
     }
@@ -281,7 +281,7 @@ fn run_postlink(work: &Work<'_>, _: &Path) -> Result<(), Error> {
 
 fn verify_key(work: &Work<'_>) -> Result<Key, Error> {
     let key = Key::new("verify").with(&work.build.tree.fingerprint).with(work.resolved()?.to_json());
-    // The facts that the rules compare with are gathered by this crate.
+    // This crate collects the facts that the rules compare with.
     Ok(key.with(WORK_SOURCES).with_file(&work.built()?.ko)?)
 }
 

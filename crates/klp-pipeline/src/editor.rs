@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `rust-project.json`: the crates of fixes for rust-analyzer, which finds no Cargo.toml there.
+//! `rust-project.json`: description of the fixes' crates for rust-analyzer, because fixes have no Cargo.toml.
 //!
-//! Format: <https://rust-analyzer.github.io/book/non_cargo_based_projects.html>. Paths are absolute, so that the file belongs to
-//! one checkout on one machine; git ignores it.
+//! Format: <https://rust-analyzer.github.io/book/non_cargo_based_projects.html>. Paths are absolute, so the
+//! file is valid for one checkout on one machine only. git ignores it.
 
 use std::path::{Path, PathBuf};
 
@@ -17,18 +17,18 @@ use crate::project::{Fix, Project};
 use crate::resolved::Resolved;
 use crate::stage::{Built, Stage};
 
-/// Name of the file.
+/// File name.
 pub const FILE: &str = "rust-project.json";
 
-/// A fix whose bindings are there, for the editor.
+/// A fix with generated bindings, for the editor.
 pub struct Edited<'a> {
     /// The fix.
     pub fix: &'a Fix,
-    /// Its build for the kernel, as far as stage bindings.
+    /// Build of the fix for the kernel, up to stage bindings.
     pub built: &'a Built,
 }
 
-/// The whole file.
+/// The complete file.
 #[derive(Serialize)]
 struct RustProject {
     sysroot: PathBuf,
@@ -48,7 +48,7 @@ struct Crate {
     is_workspace_member: bool,
 }
 
-/// A crate that another one uses: its index in the list, and its name there.
+/// Dependency of a crate: index in the list, and name in the crate.
 #[derive(Clone, Serialize)]
 struct Dependency {
     #[serde(rename = "crate")]
@@ -56,7 +56,7 @@ struct Dependency {
     name: &'static str,
 }
 
-/// Writes the file of some fixes for one kernel into `dir`: its path.
+/// Writes the file for some fixes and one kernel into `dir`. Returns its path.
 ///
 /// # Errors
 /// The result of a fix's stage resolve cannot be read, or the file cannot be written.
@@ -84,7 +84,7 @@ pub fn write_project(
     Ok(file)
 }
 
-/// The crates of one fix. Each fix has bindings of its own, and so a crate `klp` of its own.
+/// The crates of one fix. Each fix has separate bindings and therefore a separate crate `klp`.
 fn add_crates(
     crates: &mut Vec<Crate>,
     project: &Project,

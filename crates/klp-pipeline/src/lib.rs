@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! From the Rust source of a fix to a verified livepatch module.
+//! Build of a verified livepatch module from the Rust source of a fix.
 //!
-//! [`build`] runs the stages in their order; each stage is one module of the same name.
+//! [`build`] runs the stages in order; each stage is one module with the same name.
 
 pub mod author_tools;
 pub mod bindings;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Stage 1: names to objects, positions and prototypes, out of the kernel's image.
+//! Stage 1: resolves names to objects, symbol positions and prototypes, from the kernel's image.
 
 mod advice;
 mod c_type;
@@ -22,7 +22,7 @@ use crate::resolved::{Answer, Function, Resolved, State};
 /// Resolves the names of a module for one kernel.
 ///
 /// # Errors
-/// The kernel has no such function, or not one that can be replaced from Rust.
+/// The kernel has no such function, or the function cannot be replaced from Rust.
 pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Resolved, Error> {
     let mut functions: Vec<Function> = Vec::new();
     for fix in &target.fixes {
@@ -93,7 +93,7 @@ pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<
     })
 }
 
-/// What holds of this kernel, of the things that a fix asks in `cfg` of its patch.toml.
+/// Answers of this kernel to the questions in `cfg` of the fixes' patch.toml.
 fn answers(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Vec<Answer>, Error> {
     let mut answers = Vec::new();
     for fix in &target.fixes {
@@ -118,8 +118,8 @@ fn answers(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Vec<
     Ok(answers)
 }
 
-/// Whether any struct or union of this name has this member, given as `struct.member`; members of anonymous members
-/// count.
+/// True if any struct or union with this name has the member, given as `struct.member`. Members of anonymous
+/// members are included.
 fn has_member(types: &Types, path: &str) -> Result<bool, BtfError> {
     let Some((name, member)) = path.split_once('.') else { return Ok(false) };
     let mut pending = types.composites(name)?;

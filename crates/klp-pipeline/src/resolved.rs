@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The names of a module, resolved for one kernel: the data that stage resolve hands to all later stages.
+//! Names of a module, resolved for one kernel. Stage resolve passes this data to all later stages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,56 +17,56 @@ use crate::stage::Stage;
 /// Name of the file in the directory of stage resolve.
 const FILE: &str = "resolved.json";
 
-/// A module's names, resolved for one kernel.
+/// Names of a module, resolved for one kernel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Resolved {
     /// Id of the kernel.
     pub kernel: String,
     /// Name of the module.
     pub module: String,
-    /// One line for people.
+    /// One line of description.
     pub description: String,
-    /// Functions that are replaced, in the order of the fixes and of their patch.toml.
+    /// Functions to replace, in the order of the fixes and of their patch.toml.
     pub functions: Vec<Function>,
-    /// Objects for which fixes have callbacks: fix and object.
+    /// Objects with callbacks: name of the fix, name of the object.
     pub callbacks: Vec<(String, String)>,
     /// System states that the fixes support.
     pub states: Vec<State>,
-    /// Whether it takes the place of the patches that are loaded.
+    /// True if the module replaces the loaded patches.
     pub replace: bool,
     /// Functions and variables of the kernel that the fixes use.
     pub externs: Vec<Extern>,
-    /// For each module that is changed, the modules that are loaded whenever that one is.
+    /// Dependencies of each patched module: modules that are loaded whenever it is.
     pub needs: BTreeMap<String, BTreeSet<String>>,
-    /// What the fixes asked of the kernel.
+    /// Answers to the fixes' questions about the kernel.
     pub cfg: Vec<Answer>,
-    /// What the kernel asks of the module's version magic.
+    /// Version magic that the kernel requires.
     pub vermagic: String,
     /// The kernel's GNU build id, in hexadecimal digits.
     #[serde(default)]
     pub kernel_build_id: Option<String>,
-    /// Layout of the tables.
+    /// Layout of the livepatch structs.
     pub layout: KlpLayout,
 }
 
-/// A function that is replaced.
+/// A function to replace.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Function {
     /// Name of the fix that replaces it.
     pub fix: String,
-    /// Which function.
+    /// Symbol of the function.
     #[serde(with = "symbol_text")]
     pub symbol: KlpSymbol,
     /// Name of the trait's method.
     pub method: String,
     /// The prototype in C.
     pub c_prototype: String,
-    /// Whether the prototype is the author's word, where BTF has none.
+    /// True if the prototype is unchecked, because BTF has none.
     pub asserted: bool,
 }
 
 impl Function {
-    /// Whether rustc's lint takes the names that the parameters have in C.
+    /// True if the C names of the parameters pass rustc's lint `non_snake_case`.
     pub(crate) fn has_snake_case_parameters(&self) -> bool {
         let (_, parameters) = self.c_prototype.split_once('(').unwrap_or_default();
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -96,13 +96,13 @@ pub struct Answer {
     pub fix: String,
     /// `has_member`, `has_function` or `kernel_at_least`.
     pub name: String,
-    /// What it asks after.
+    /// Argument of the question.
     pub value: String,
-    /// Whether it holds of this kernel.
+    /// True if the answer is yes for this kernel.
     pub holds: bool,
 }
 
-/// Whether an [`Extern`] is called or read.
+/// Kind of an [`Extern`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExternKind {
@@ -115,28 +115,28 @@ pub enum ExternKind {
 /// A function or variable of the kernel that fixes use.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Extern {
-    /// Which.
+    /// Symbol of the function or variable.
     #[serde(with = "symbol_text")]
     pub symbol: KlpSymbol,
-    /// Called, or read and written.
+    /// Function or variable.
     pub kind: ExternKind,
     /// Its name in Rust.
     pub name: String,
-    /// Whether the kernel exports it to modules; if not, the livepatch core resolves it.
+    /// True if the kernel exports the symbol to modules; otherwise the livepatch core resolves it.
     pub exported: bool,
-    /// The namespace that it is exported in, which the module must import.
+    /// Namespace of the export, which the module must import.
     pub namespace: Option<String>,
-    /// The declaration in C; the name alone for variables that a header declares.
+    /// C declaration; only the name for a variable that a header declares.
     pub c_declaration: String,
-    /// Whether the declaration of a function is the author's word, where BTF has none.
+    /// True if a function's prototype is unchecked, because BTF has none.
     pub asserted: bool,
-    /// Whether each CPU has its own, so that its address is an offset.
+    /// True for a per-CPU variable, whose address is an offset.
     pub per_cpu: bool,
 }
 
 impl Extern {
-    /// The name that Rust code is linked against: the symbol's own, or a short alias that stage 5 replaces. (modpost has
-    /// a limit on the length of names that `.klp.sym.<object>.<symbol>,<position>` easily breaks.)
+    /// Link name of the symbol in Rust code: its own name, or a short alias that stage 5 replaces.
+    /// (`.klp.sym.<object>.<symbol>,<position>` easily exceeds modpost's limit for the length of names.)
     pub fn link_name(&self) -> String {
         if self.exported {
             return self.symbol.symbol.clone();
@@ -170,7 +170,7 @@ impl Resolved {
             .map_err(|error| Error::Intermediate { file, message: error.to_string() })
     }
 
-    /// Writes it into the directory of stage resolve.
+    /// Writes the result into the directory of stage resolve.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -178,13 +178,13 @@ impl Resolved {
         Ok(write(&dir.join(FILE), self.to_json())?)
     }
 
-    /// The text of the file, which is also a part of later stages' keys.
+    /// Text of the file. It is also part of later stages' keys.
     pub fn to_json(&self) -> String {
-        // Plain data: there is nothing in it that could not be written.
+        // Serialization of this plain data cannot fail.
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 
-    /// Functions whose prototype is the author's word: symbol and prototype.
+    /// Functions with an unchecked prototype: symbol and prototype.
     pub fn asserted(&self) -> impl Iterator<Item = (&KlpSymbol, &str)> {
         let replaced = self.functions.iter().filter(|item| item.asserted);
         let called = self.externs.iter().filter(|item| item.asserted);
@@ -192,10 +192,10 @@ impl Resolved {
         replaced.chain(called.map(|item| (&item.symbol, item.c_declaration.as_str())))
     }
 
-    /// The module's name.
+    /// Name of the module.
     ///
     /// # Errors
-    /// The text is no module name.
+    /// The text is not a valid module name.
     pub fn module_name(&self) -> Result<ModuleName, Error> {
         Ok(ModuleName::new(&self.module)?)
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Names of C in Rust: keywords, the form that rustc's lint accepts, names of objects.
+//! C names in Rust: keywords, the form that rustc's lint accepts, object names.
 
 use klp_format::ObjectName;
 
@@ -9,7 +9,7 @@ pub(crate) fn is_snake_case(name: &str) -> bool {
     !name.contains("__") && !name.chars().any(char::is_uppercase)
 }
 
-/// A C name in the form that this lint accepts.
+/// A C name converted to snake case, which this lint accepts.
 pub(crate) fn snake_case(name: &str) -> String {
     let mut name = name.to_ascii_lowercase();
     while !is_snake_case(&name) {
@@ -19,7 +19,8 @@ pub(crate) fn snake_case(name: &str) -> String {
     name
 }
 
-/// The name of an object's trait, and of its type in `objects`. Modules may be called `loop` or `8021q`.
+/// Name of an object's trait, and of its type in `objects`. A module name may be a keyword or begin with a
+/// digit, for example `loop` or `8021q`.
 pub(crate) fn object_in_rust(object: &ObjectName) -> String {
     if is_rust_keyword(object.as_str()) {
         return format!("r#{object}");
@@ -40,7 +41,7 @@ pub fn is_rust_keyword(name: &str) -> bool {
     KEYWORDS.contains(&name)
 }
 
-/// True if a text can be a name in Rust as it is.
+/// True if a text is a valid name in Rust without changes.
 pub(crate) fn is_rust_name(text: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     !text.is_empty()
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_become_what_the_lint_wants() {
+    fn names_are_converted_to_snake_case() {
         for name in ["m", "_m", "__m_", "a_b", "arg0"] {
             assert!(is_snake_case(name) && snake_case(name) == name, "{name}");
         }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Stage 7: the signature that a kernel asks for, appended to the finished module. Nothing may change it afterwards.
+//! Stage 7: the signature for the kernel, appended to the finished module. The module must not be changed
+//! afterwards.
 //!
 //! Source: `Documentation/admin-guide/module-signing.rst`.
 
@@ -10,10 +11,10 @@ use klp_kernel::KernelTree;
 
 use crate::error::Error;
 
-/// The key that signs modules of a kernel: `key`, or the one that was made with the kernel.
+/// Key that signs modules for a kernel: `key`, otherwise the key from the build of the kernel.
 ///
 /// # Errors
-/// There is neither.
+/// There is no key.
 pub fn signing_key<'a>(tree: &'a KernelTree, key: Option<&'a Path>) -> Result<&'a Path, Error> {
     key.or(tree.signing_key.as_deref()).ok_or_else(|| {
         klp_kernel::Error::NotAble {
@@ -25,9 +26,10 @@ pub fn signing_key<'a>(tree: &'a KernelTree, key: Option<&'a Path>) -> Result<&'
     })
 }
 
-/// Signs a module with a key that the kernel trusts, by the kernel's own program, into `dir`: the path of the signed one.
+/// Signs a module with a key that the kernel trusts, by the kernel's own program. Writes the signed module
+/// into `dir` and returns its path.
 ///
-/// `key` is a PEM file with the private key and the certificate; none takes the one that was made with the kernel.
+/// `key` is a PEM file with private key and certificate. `None`: the key from the build of the kernel.
 ///
 /// # Errors
 /// There is no key, the kernel does not check signatures, or signing failed.

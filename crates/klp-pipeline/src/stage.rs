@@ -3,34 +3,34 @@
 
 use std::path::PathBuf;
 
-/// Hash of the sources that do the work of the stages before verify, made by the crate's build script.
+/// Hash of the sources of the stages before verify, from the crate's build script.
 pub(crate) const WORK_SOURCES: &str = env!("KLP_WORK_SOURCES");
-/// Hash of the sources that do the work of stage verify.
+/// Hash of the sources of stage verify.
 pub(crate) const VERIFY_SOURCES: &str = env!("KLP_VERIFY_SOURCES");
 
 /// A stage of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// Names to objects, positions, prototypes.
+    /// Resolves names to objects, symbol positions and prototypes.
     Resolve,
-    /// Rust declarations of this kernel.
+    /// Generates the Rust declarations of this kernel.
     Bindings,
-    /// rustc and the relocatable link.
+    /// Runs rustc and the relocatable link.
     Compile,
-    /// The kernel's own build of the module.
+    /// Builds the module with kbuild.
     Kbuild,
-    /// Debug information off, livepatch relocations.
+    /// Removes debug information and creates livepatch relocations.
     Postlink,
-    /// The finished module compared with the kernel.
+    /// Compares the finished module with the kernel.
     Verify,
-    /// The signature.
+    /// Appends the signature.
     Sign,
-    /// RPM and DEB packages.
+    /// Creates RPM and DEB packages.
     Package,
 }
 
 impl Stage {
-    /// All stages in their order.
+    /// All stages in order.
     pub const ALL: [Self; 8] = [
         Self::Resolve,
         Self::Bindings,
@@ -42,7 +42,7 @@ impl Stage {
         Self::Package,
     ];
 
-    /// The name that `--from` and `--to` take.
+    /// Name in `--from` and `--to`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Resolve => "resolve",
@@ -56,7 +56,7 @@ impl Stage {
         }
     }
 
-    /// Name of its directory.
+    /// Name of the stage's directory.
     pub fn dir_name(self) -> String {
         format!("{}-{}", self as u8 + 1, self.name())
     }
@@ -79,7 +79,7 @@ impl std::str::FromStr for Stage {
 /// A range of stages.
 #[derive(Clone, Copy, Debug)]
 pub struct Range {
-    /// The first stage that runs even if nothing changed; those after it run too.
+    /// First stage that runs even without changes. All later stages run too.
     pub from: Option<Stage>,
     /// The last stage.
     pub to: Stage,
@@ -92,7 +92,7 @@ impl Default for Range {
 }
 
 impl Range {
-    /// True if a stage runs even if nothing changed.
+    /// True if a stage runs even without changes.
     pub fn forces(self, stage: Stage) -> bool {
         self.from.is_some_and(|from| stage >= from)
     }
@@ -103,20 +103,20 @@ impl Range {
 pub struct Built {
     /// Name of the module.
     pub module: String,
-    /// Directory of the build, with the stages' directories.
+    /// Directory of the build, which contains the stages' directories.
     pub dir: PathBuf,
-    /// The module of stage kbuild: with debug information, not converted.
+    /// Module from stage kbuild: with debug information, not converted.
     pub unconverted: PathBuf,
-    /// The finished module, of stage postlink.
+    /// Finished module, from stage postlink.
     pub ko: PathBuf,
-    /// Its debug file, for debuggers.
+    /// File with the debug information, for debuggers.
     pub debug: PathBuf,
-    /// The signed module, of stage sign.
+    /// Signed module, from stage sign.
     pub signed: PathBuf,
 }
 
 impl Built {
-    /// The files of a module in a build directory.
+    /// Files of a module in a build directory.
     pub fn of(dir: PathBuf, module: &str) -> Self {
         let file = |stage: Stage, suffix: &str| dir.join(stage.dir_name()).join(format!("{module}{suffix}"));
         Self {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Checker for the layers of a crate: `use` declarations and other paths in its sources point downwards, and modules form no
-//! circle.
+//! Checker for the layers of a crate: `use` declarations and other paths in its sources point downwards, and
+//! modules form no circle.
 //!
-//! The checker reads the sources as tokens, outside of comments and literals. It resolves each path that starts with `crate`,
-//! `self`, `super` or the name of a child module to the file of the longest prefix that is a module. Items that a file re-exports
-//! count as items of that file.
+//! The checker reads the sources as tokens, outside of comments and literals. It resolves each path that starts
+//! with `crate`, `self`, `super` or the name of a child module to the file of the longest prefix that is a
+//! module. Items that a file re-exports count as items of that file.
 //!
 //! ```text
 //! let layers: Layers = &[("top", &["lib", "cli"]), ("verbs", &["act", "show"]), ("data", &["model"])];
@@ -18,9 +18,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Layers of a crate from top to bottom, each with a name and its modules. A module is a path below the crate's `src`, without
-/// extension and with `/` as separator: `lib`, `model`, `kernel/host`. A folder includes its files, except for those that are
-/// listed themselves.
+/// Layers of a crate from top to bottom, each with a name and its modules. A module is a path below the
+/// crate's `src`, without extension and with `/` as separator: `lib`, `model`, `kernel/host`. A folder
+/// includes its files, except for those that are listed themselves.
 pub(crate) type Layers<'a> = &'a [(&'a str, &'a [&'a str])];
 
 /// Nodes of the graph that [`circles`] searches.
@@ -41,8 +41,8 @@ struct Arrow {
     path: String,
 }
 
-/// Faults in the layers of the crate with the directory `src`: arrows that point upwards, files in no layer, and listed modules
-/// that do not exist.
+/// Faults in the layers of the crate with the directory `src`: arrows that point upwards, files in no layer,
+/// and listed modules that do not exist.
 pub(crate) fn upward_arrows(src: &Path, layers: Layers<'_>) -> Vec<String> {
     let modules = modules(src);
     let mut faults = Vec::new();
@@ -77,8 +77,8 @@ pub(crate) fn upward_arrows(src: &Path, layers: Layers<'_>) -> Vec<String> {
     faults
 }
 
-/// Circles among the modules of the crate with the directory `src`, each as a chain of arrows with their files and lines. Of
-/// circles with the same modules the shortest is returned.
+/// Circles among the modules of the crate with the directory `src`, each as a chain of arrows with their
+/// files and lines. Of circles with the same modules the shortest is returned.
 pub(crate) fn circles(src: &Path, nodes: Nodes) -> Vec<String> {
     let node = |module: &[String]| match nodes {
         Nodes::TopLevelModules => module.first().cloned().unwrap_or_else(|| "lib".to_owned()),
@@ -156,8 +156,8 @@ fn file_name(module: &[String]) -> String {
     if module.is_empty() { "lib".to_owned() } else { module.join("/") }
 }
 
-/// Files of the crate by module path; the path of `lib.rs` is empty. `main.rs` beside `lib.rs` is a crate of its own and left out,
-/// as are the programs in `bin`.
+/// Files of the crate by module path; the path of `lib.rs` is empty. `main.rs` beside `lib.rs` is a crate of
+/// its own and left out, as are the programs in `bin`.
 fn modules(src: &Path) -> BTreeMap<Vec<String>, PathBuf> {
     let mut found = BTreeMap::new();
     let mut directories = vec![(src.to_owned(), Vec::new())];
@@ -266,7 +266,8 @@ fn parent(mut module: Vec<String>) -> Vec<String> {
     module
 }
 
-/// Reads the tree of a path after `prefix::`, appends its paths to `found`, and returns the position of the next token.
+/// Reads the tree of a path after `prefix::`, appends its paths to `found`, and returns the position of the
+/// next token.
 fn use_tree(
     tokens: &[Token],
     mut at: usize,
@@ -425,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn arrows_down_are_accepted() {
+    fn downward_arrows_are_accepted() {
         let files = [
             (
                 "lib.rs",
@@ -439,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn an_arrow_up_is_named_with_file_and_line() {
+    fn upward_arrow_is_reported_with_file_and_line() {
         let up =
             "model/store.rs:3: model/store → act/load (crate::act::load::run): points up, from layer verbs";
         let up = up.replace("from layer verbs", "from layer data to layer verbs");
@@ -462,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_literals_are_no_arrows() {
+    fn comments_and_literals_contain_no_arrows() {
         let text = "//! [`crate::act::load`]\n/* crate::act::load */\nconst A: &str = \"crate::act::load\";\n\
                     const B: &str = r##\"crate::act::load\"# crate::act\"##;\n";
         assert_eq!(faults(&[("act/load.rs", ""), ("model/store.rs", text)]), [""; 0]);
@@ -477,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_file_leaves_the_layer_of_its_folder() {
+    fn listed_file_is_not_in_the_layer_of_its_folder() {
         let root = tree(&[
             ("lib.rs", ""),
             ("kernel/mod.rs", "use crate::tools;\n"),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! bindgen, as a library, on this kernel's headers: only what is asked for, and only the members of what is looked into.
+//! bindgen, used as a library on this kernel's headers. Only requested items are generated, and only structs
+//! with accessed members get their members.
 
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +18,7 @@ use super::variables::{Linked, name_links};
 use super::{cflags, constants, trim};
 use crate::error::Error;
 
-/// What bindings are wanted.
+/// Requested bindings.
 pub(super) struct Request {
     /// `#include` lines.
     pub(super) headers: String,
@@ -25,34 +26,34 @@ pub(super) struct Request {
     pub(super) needed: Needed,
     /// Functions.
     pub(super) functions: Vec<String>,
-    /// Static inline functions of the headers, for which shims in C are made.
+    /// Static inline functions of the headers; each gets a C shim.
     pub(super) inlines: Vec<String>,
-    /// Macros that are constants.
+    /// Macros with constant values.
     pub(super) constants: Vec<String>,
     /// Variables.
     pub(super) variables: Vec<Linked>,
 }
 
-/// What bindgen made.
+/// Output of bindgen.
 pub(super) struct Made {
-    /// Rust.
+    /// Rust text.
     pub(super) rust: String,
-    /// C that gives static inline functions a symbol; empty where none is wanted.
+    /// C shims that give static inline functions a symbol. Empty if none is requested.
     pub(super) shims: String,
 }
 
-/// A constant of this name and prefix stands for a macro: bindgen does not evaluate macros with casts in them.
+/// Name prefix of the C constant that replaces a macro. bindgen does not evaluate macros that contain casts.
 const CONSTANT: &str = "__klp_constant_";
-/// A constant of this prefix and a struct's name is the struct's alignment.
+/// Name prefix of the constant with the alignment of a struct.
 const ALIGNMENT: &str = "__klp_alignment_";
 
-/// Version of libclang, as part of the key of what it makes.
+/// Version of libclang, for the cache key of its output.
 pub(super) fn version(tree: &KernelTree) -> Result<String, Error> {
     libclang::load(&tree.id)?;
     Ok(bindgen::clang_version().full)
 }
 
-/// Makes or finds the bindings.
+/// Finds the bindings in the cache, or generates them.
 pub(super) fn bindings(
     tree: &KernelTree,
     types: &Types,
@@ -86,7 +87,7 @@ pub(super) fn bindings(
         stage(sink, "bindgen", &tree.id, || {
             let shims = dir.join("shims.c");
             let text = generate(tree, types, request, &shims, cache)?;
-            // bindgen writes the wrappers alone.
+            // bindgen writes only the wrappers, without `#include` lines.
             let wrappers = if shims.is_file() {
                 format!("{}{}", request.headers, read_text(&shims)?)
             } else {
@@ -115,7 +116,7 @@ fn generate(
     Ok(name_links(text.replace(CONSTANT, ""), &request.variables))
 }
 
-/// Runs of bindgen for one request.
+/// bindgen runs for one request.
 struct Session<'a> {
     tree: &'a KernelTree,
     request: &'a Request,
@@ -135,7 +136,7 @@ impl<'a> Session<'a> {
         Error::Bindings { kernel: self.tree.id.clone(), message }
     }
 
-    /// A builder for the request's headers, followed by the C text `constants`.
+    /// Builder for the request's headers, followed by the C text `constants`.
     fn plain(&self, constants: &str) -> bindgen::Builder {
         bindgen::builder()
             .header_contents("ferrograft.h", &format!("{}{constants}", self.request.headers))
@@ -146,7 +147,7 @@ impl<'a> Session<'a> {
             .ctypes_prefix("ffi")
     }
 
-    /// The builder for everything that the request names.
+    /// Builder for all items of the request.
     fn builder(&self, shims: &Path) -> bindgen::Builder {
         let request = self.request;
         let evaluated: String = request.constants.iter().map(|name| constant_in_c(name)).collect();
@@ -185,7 +186,7 @@ impl<'a> Session<'a> {
         builder
     }
 
-    /// Runs bindgen, which panics on some input: that is a failure of this stage, not of the process.
+    /// Runs bindgen. It panics on some input; the panic becomes an error of this stage.
     fn run(&self, builder: bindgen::Builder) -> Result<String, Error> {
         catch_unwind(AssertUnwindSafe(|| builder.generate()))
             .map_err(|_| self.failed("bindgen panicked; its message is above".to_owned()))?
@@ -193,14 +194,15 @@ impl<'a> Session<'a> {
             .map(|generated| generated.to_string())
     }
 
-    /// The reason why a macro is no constant.
+    /// Reason why a macro is not a constant.
     fn no_constant(&self, name: &str) -> Error {
         let compile =
             |text: &str| self.run(self.plain(text).allowlist_var(format!("{}.*", constants::PROBE))).ok();
         self.failed(format!("{} (`constants` in patch.toml)", constants::diagnose(name, compile)))
     }
 
-    /// An error of a run, with the constant that caused it. clang's own message is about the text that stands for it.
+    /// Adds the constant that caused an error. clang's own message refers only to the generated C text of the
+    /// constant.
     fn with_cause(&self, error: Error) -> Error {
         let fails_alone = |name: &&String| {
             let text = constant_in_c(name);
@@ -213,7 +215,7 @@ impl<'a> Session<'a> {
         self.request.constants.iter().find(fails_alone).map_or(error, |name| self.no_constant(name))
     }
 
-    /// bindgen's text without what nothing needs.
+    /// bindgen's text without unused items.
     fn trimmed(&self, text: &str) -> Result<String, Error> {
         let needed = &self.request.needed;
         let errnos = text
@@ -237,7 +239,7 @@ impl<'a> Session<'a> {
             .map_err(|error| self.failed(format!("bindgen's text cannot be read: {error}")))
     }
 
-    /// Asks for each static inline function and each constant of the request in the text.
+    /// Checks that the text contains each requested static inline function and constant.
     fn check_presence(&self, text: &str) -> Result<(), Error> {
         let is_there = |start: &str, name: &str| {
             text.contains(&format!("{start}{name}(")) || text.contains(&format!("{start}{name}:"))
@@ -251,7 +253,7 @@ impl<'a> Session<'a> {
         self.request.constants.iter().find(constant).map_or(Ok(()), |name| Err(self.no_constant(name)))
     }
 
-    /// The text with the alignment that C gives to structs without members.
+    /// Adds the alignment in C to structs without members.
     fn aligned(&self, text: String, types: &Types) -> Result<String, Error> {
         let mut alignments = String::new();
         for name in empty_structs(&text) {
@@ -269,18 +271,18 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The C constant that bindgen evaluates in place of a macro.
+/// C constant that bindgen evaluates instead of a macro.
 fn constant_in_c(name: &str) -> String {
     format!("static const __typeof__({name}) {CONSTANT}{name} = {name};\n")
 }
 
-/// Structs without members, which have a name in C.
+/// Structs without members that have a name in C.
 fn empty_structs(text: &str) -> Vec<String> {
     let name = |line: &str| Some(line.strip_prefix("pub struct ")?.strip_suffix(" {}")?.to_owned());
     text.lines().filter_map(name).filter(|name| !name.contains("__bindgen_")).collect()
 }
 
-/// A struct as C knows it: by its tag, or by a typedef. None for one that the kernel's layouts do not have.
+/// C name of a struct: its tag or its typedef. `None` if the kernel's types do not contain the struct.
 fn c_name(types: &Types, name: &str) -> Result<Option<String>, BtfError> {
     if !types.composites(name)?.is_empty() {
         return Ok(Some(format!("struct {name}")));
@@ -288,8 +290,9 @@ fn c_name(types: &Types, name: &str) -> Result<Option<String>, BtfError> {
     Ok(types.typedef(name)?.map(|_| name.to_owned()))
 }
 
-/// Gives structs without members the alignment that constants of `alignments` say: bindgen does not, and what has such a
-/// member (`task_struct`, where scheduler statistics are off) would be laid out otherwise than in C.
+/// Adds the alignment from the constants in `alignments` to structs without members. bindgen omits it, and a
+/// struct with such a member (`task_struct` without scheduler statistics) would have another layout than in
+/// C.
 fn aligned(mut text: String, alignments: &str) -> String {
     for constant in alignments.split(&format!("pub const {ALIGNMENT}")).skip(1) {
         let name = constant.split(':').next().unwrap_or_default();
@@ -302,7 +305,7 @@ fn aligned(mut text: String, alignments: &str) -> String {
     text
 }
 
-/// Names of error numbers: the only macros that fixes get.
+/// True for names of error numbers, the only macros that fixes get.
 fn is_errno(name: &str) -> bool {
     name.len() > 2
         && name.starts_with('E')

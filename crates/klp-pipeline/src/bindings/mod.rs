@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Stage 2: Rust declarations of this kernel, as crate `bindings`, and the traits that the fixes implement, as one
-//! crate `replaced` per fix.
+//! Stage 2: Rust declarations of this kernel as crate `bindings`, and the traits that the fixes implement as
+//! one crate `replaced` per fix.
 //!
-//! One Rust type per C type: bindgen's where a header defines it; where none does, a type of BTF's size and alignment.
+//! One Rust type per C type: bindgen's type if a header defines it, otherwise a type with BTF's size and
+//! alignment.
 
 mod asserted;
 mod cflags;
@@ -34,7 +35,7 @@ use crate::resolve;
 use crate::resolved::{Extern, ExternKind, Resolved};
 use crate::rust_name::{is_rust_keyword, object_in_rust};
 
-/// Headers that every fix gets.
+/// Headers of every fix.
 const HEADERS: [&str; 6] = [
     "linux/module.h",
     "linux/livepatch.h",
@@ -43,7 +44,7 @@ const HEADERS: [&str; 6] = [
     "linux/slab.h",
     "linux/ptrace.h",
 ];
-/// Structs whose members crate `klp` uses.
+/// Structs with members that crate `klp` uses.
 const STRUCTS: [&str; 5] = ["klp_func", "klp_object", "klp_patch", "klp_state", "pt_regs"];
 /// Exported functions that crate `klp` uses.
 const FUNCTIONS: [&str; 14] = [
@@ -59,35 +60,35 @@ const FUNCTIONS: [&str; 14] = [
     "seq_putc",
     "_printk",
     "kfree",
-    // Kernels have the one or the other.
+    // A kernel has one of the two functions.
     "__kmalloc",
     "__kmalloc_noprof",
 ];
-/// Macros that are constants, which crate `klp` uses.
+/// Constant macros that crate `klp` uses.
 const CONSTANTS: [&str; 2] = ["GFP_KERNEL", "GFP_ATOMIC"];
-/// Structs in one module of [`structs_alone`].
+/// Number of structs in one module of [`structs_alone`].
 const MODULE_SIZE: usize = 1000;
-/// What a function begins with that calls a macro.
+/// Name prefix of a function that calls a macro.
 pub(crate) const MACRO: &str = "klp_macro_";
 
-/// Lints that generated crates are not asked for: the names are C's, and what is declared need not be used.
+/// Lints that are off in generated crates: the names come from C, and declarations may be unused.
 const C_NAMES: &str = "#![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, dead_code, unused_imports, \
                        improper_ctypes, improper_ctypes_definitions, unnecessary_transmutes, unsafe_op_in_unsafe_fn, clippy::all)]";
 
-/// The generated sources of one module.
+/// Generated sources of one module.
 pub struct Sources {
     /// Crate `bindings`.
     pub bindings: String,
-    /// Crate `replaced` of each fix, by the fix's name.
+    /// Crate `replaced` of each fix, by name of the fix.
     pub replaced: Vec<(String, String)>,
-    /// C that gives static inline functions a symbol; empty where the fixes call none.
+    /// C shims that give static inline functions a symbol. Empty if the fixes call none.
     pub shims: String,
 }
 
 /// Generates the sources of stage 2.
 ///
 /// # Errors
-/// libclang is missing or the headers cannot be read by it; BTF is damaged.
+/// libclang is missing or cannot parse the headers, or BTF is damaged.
 pub fn generate(
     tree: &KernelTree,
     objects: &Objects,
@@ -98,7 +99,7 @@ pub fn generate(
 ) -> Result<Sources, Error> {
     let module = Module { tree, objects, target, resolved };
     let (mut needed, traits, externs) = rendered(&module)?;
-    // Crate `klp` only passes its address on.
+    // Crate `klp` needs only the address of a `struct module`.
     if !target.fixes.iter().any(|fix| fix.types.iter().any(|name| name == "module")) {
         let ids = objects.types().composites("module").map_err(failed(tree))?;
         needed.opaque.insert("module".to_owned(), ids.first().copied());
@@ -124,7 +125,7 @@ pub fn generate(
     Ok(Sources { bindings, replaced: traits.collect::<Result<_, Error>>()?, shims: made.shims })
 }
 
-/// A module, and the kernel that its sources are generated for.
+/// A module, and the kernel for which its sources are generated.
 struct Module<'a> {
     tree: &'a KernelTree,
     objects: &'a Objects,
@@ -132,10 +133,10 @@ struct Module<'a> {
     resolved: &'a Resolved,
 }
 
-/// The types that the module needs, the traits of each fix by its name, and the declarations of what it imports.
+/// Types that the module needs, traits of each fix by name, and declarations of the imports.
 type Rendered = (Needed, Vec<(String, String)>, String);
 
-/// Renders traits and declarations out of BTF, and collects the types that they name.
+/// Renders traits and declarations from BTF, and collects the types that they use.
 fn rendered(module: &Module<'_>) -> Result<Rendered, Error> {
     let Module { tree, objects, target, resolved } = *module;
     let mut renderer = Renderer::new(objects.types());
@@ -156,7 +157,7 @@ fn rendered(module: &Module<'_>) -> Result<Rendered, Error> {
     Ok((renderer.into_needed(), replaced, externs))
 }
 
-/// The request to bindgen: what crate `klp` and the fixes need of the headers.
+/// Request to bindgen: headers, types and functions for crate `klp` and the fixes.
 fn request(
     target: &Target,
     resolved: &Resolved,
@@ -175,7 +176,7 @@ fn request(
     }
 }
 
-/// Asks for a declaration of each variable. A const one of C is no `mut` in Rust.
+/// Checks that each variable is declared. A const variable of C is not `mut` in Rust.
 fn check_declared(tree: &KernelTree, resolved: &Resolved, generated: &str) -> Result<(), Error> {
     let is_declared = |item: &&Extern| {
         ["static mut ", "static "].iter().any(|start| generated.contains(&format!("{start}{}:", item.name)))
@@ -192,7 +193,7 @@ fn check_declared(tree: &KernelTree, resolved: &Resolved, generated: &str) -> Re
     }
 }
 
-/// Crate `bindings`: bindgen's text, what crate `klp` uses, imports, and the types that no header has.
+/// Crate `bindings`: bindgen's text, names for crate `klp`, imports, and types without a header definition.
 fn bindings_crate(
     module: &Module<'_>,
     needed: &Needed,
@@ -226,15 +227,16 @@ fn bindings_crate(
         let _ = writeln!(bindings, "pub use {name} as {};", name.trim_start_matches(MACRO));
     }
     if kernel.is_some() {
-        // The other constants are for crate `klp` alone, and the kernel's prelude has its own of these names.
+        // The other constants are only for crate `klp`, and the kernel's prelude has its own constants with
+        // these names.
         let constants = all_of(target, |fix| &fix.constants);
         bindings.push_str(&kernel_crate::named(request, &constants, &resolved.externs));
     }
     Ok(bindings)
 }
 
-/// The text without parameters that are called like a variable (E0530). A text that has none stays as it is: parsed and
-/// written anew, it would lose its plain comments.
+/// The text without parameters that have the name of a variable (E0530). A text without such parameters is
+/// returned unchanged, because a new rendering of the syntax tree loses plain comments.
 fn without_conflicts(tree: &KernelTree, text: String, variables: &BTreeSet<String>) -> Result<String, Error> {
     if !variables.iter().any(|name| parameters::may_be_called(&text, name)) {
         return Ok(text);
@@ -245,10 +247,10 @@ fn without_conflicts(tree: &KernelTree, text: String, variables: &BTreeSet<Strin
     })
 }
 
-/// Rust source that defines structs from BTF alone, as if no header did; a whole crate.
+/// Rust source of a complete crate that defines structs from BTF alone, without headers.
 ///
 /// # Errors
-/// BTF is damaged, or has no struct of one of the names.
+/// BTF is damaged, or contains no struct with one of the names.
 pub fn from_btf_alone(types: &Types, names: &[String]) -> Result<String, BtfError> {
     let missing = |name: &String| BtfError::Damaged(format!("it has no struct {name}"));
     let mut wanted = BTreeMap::new();
@@ -263,8 +265,8 @@ pub fn from_btf_alone(types: &Types, names: &[String]) -> Result<String, BtfErro
     ))
 }
 
-/// Rust source that defines structs and unions from BTF alone, with their sizes and offsets asserted; a whole crate. Types
-/// that share a name stand in different modules of it.
+/// Rust source of a complete crate that defines structs and unions from BTF alone, and asserts sizes and
+/// offsets. Types with the same name are in different modules of the crate.
 ///
 /// # Errors
 /// BTF is damaged.
@@ -291,7 +293,7 @@ pub fn structs_alone(types: &Types, wanted: &[(String, TypeId)]) -> Result<Strin
     Ok(text)
 }
 
-/// Key of everything that [`generate`] depends on.
+/// Key over all inputs of [`generate`].
 ///
 /// # Errors
 /// libclang is missing.
@@ -309,7 +311,7 @@ pub fn key(tree: &KernelTree, target: &Target, resolved: &Resolved) -> Result<Ke
     Ok(key.with(format!("{:?}", target.language())).with(resolved.to_json()))
 }
 
-/// What the fixes name, each once.
+/// Names from all fixes, without duplicates.
 fn all_of(target: &Target, names: impl Fn(&Fix) -> &Vec<String>) -> Vec<String> {
     target
         .fixes
@@ -370,7 +372,7 @@ fn want_by_name(
     }
 }
 
-/// One trait per object; the C prototype is the documentation of each method.
+/// One trait per object. The documentation of each method is the C prototype.
 fn traits(
     renderer: &mut Renderer<'_>,
     fix: &Fix,
@@ -441,7 +443,8 @@ fn traits(
     Ok(text)
 }
 
-/// Functions that fixes call: typed from BTF, linked under the name that stage 5 knows.
+/// Declarations of the functions that fixes call, with types from BTF and the link names that stage 5
+/// expects.
 fn externs(
     renderer: &mut Renderer<'_>,
     resolved: &Resolved,
@@ -476,7 +479,7 @@ fn describe(item: &Extern) -> String {
 }
 
 fn crate_head(tree: &KernelTree) -> String {
-    // Plain `char` is unsigned from 6.2 on (-funsigned-char).
+    // Plain `char` is unsigned since 6.2 (-funsigned-char).
     let c_char = if tree.release.version() >= (6, 2) { "u8" } else { "i8" };
     head(&format!("declarations of kernel {} ({})", tree.id, tree.release), c_char)
 }
@@ -492,7 +495,8 @@ fn head(what: &str, c_char: &str) -> String {
     )
 }
 
-/// What bindgen left undefined: structs with members from BTF, structs that are only pointed at, enumerations and typedefs.
+/// Types that bindgen did not define: structs with members from BTF, opaque structs behind pointers,
+/// enumerations and typedefs.
 fn not_in_headers(types: &Types, needed: &Needed, generated: &[&str]) -> Result<String, BtfError> {
     let defined: BTreeSet<String> = generated.iter().flat_map(|text| defined_names(text)).collect();
     Ok(format!("\n{}", from_btf::definitions(types, needed, &defined)?))
@@ -513,8 +517,8 @@ fn defined_names(generated: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Size of every struct, and offset of every named member that bindgen shows, as BTF has them: a build of the wrong
-/// headers does not compile.
+/// Assertions of the size of every struct and of the offset of every named member in bindgen's text, with
+/// values from BTF. Bindings from wrong headers do not compile.
 fn layout_assertions(types: &Types, needed: &Needed, texts: &[&str]) -> Result<String, BtfError> {
     let mut text = String::from("\n// What BTF says of the layouts.\n");
     for (name, id) in &needed.full {

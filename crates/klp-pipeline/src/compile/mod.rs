@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Stage 3: rustc, with a `core` of our own, then one relocatable link that drops what is not used.
+//! Stage 3: rustc with a separately compiled `core`, then one relocatable link that removes unused code.
 
 mod entries;
 mod flags;
@@ -30,23 +30,24 @@ use crate::project::{Language, Project, Target};
 use crate::resolved::Resolved;
 use crate::stage::WORK_SOURCES;
 
-/// Edition of `klp`, of the fixes and of what is generated.
+/// Edition of `klp`, the fixes and the generated crates.
 const EDITION: &str = "2024";
 
-/// What the crates of a module are compiled with, beside the flags that the kernel asks for.
+/// rustc flags for the crates of a module, in addition to the flags derived from the kernel.
 const EXTRA: [&str; 4] = [
     "-Dwarnings",
     "-Cdebuginfo=2",
     "-Zcrate-attr=feature(used_with_arg)",
-    // Crate `klp` leaves out its half `sys` where the kernel's own `kernel` crate is used.
+    // Crate `klp` omits its half `sys` on the kernel's own `kernel` crate.
     "--check-cfg=cfg(kernel_crate)",
 ];
 
-/// What the root crate is to people.
+/// Name of the root crate in messages.
 const ROOT: &str = "the module's tables";
 
-/// Sections of the result; everything else is dropped. `KEEP` holds what nothing refers to. Of the functions with room for
-/// ftrace, those of the root crate are listed: only that crate has the room behind its functions' landing pads.
+/// Sections of the result; all others are removed. `KEEP` marks sections without references. Of the functions
+/// with space for ftrace only those of the root crate are listed, because only this crate has the space after
+/// the functions' landing pads.
 const LINKER_SCRIPT: &str = "SECTIONS {
   .text 0 : ALIGN(16) { *(.text .text.*) }
   .init.text 0 : ALIGN(16) { KEEP(*(.init.text)) }
@@ -62,23 +63,23 @@ const LINKER_SCRIPT: &str = "SECTIONS {
 }
 ";
 
-/// Key of everything that [`compile`] depends on, beside the generated sources in stage 2's directory.
+/// Key over all inputs of [`compile`], except for the generated sources in stage 2's directory.
 ///
 /// # Errors
 /// A source file cannot be read.
 pub fn key(tree: &KernelTree, project: &Project, target: &Target, rustc: &Rustc) -> Result<Key, Error> {
-    // What the manifest says of the stream.
+    // Stream version and predecessor in the manifest.
     let version = format!("{:?} {:?}", target.version, target.predecessor);
     Ok(sources_key(tree, project, target, rustc)?.with(&target.name).with(version))
 }
 
-/// Key of what is compiled of files that people wrote, and of how.
+/// Cache key over hand-written sources and compiler flags.
 fn sources_key(tree: &KernelTree, project: &Project, target: &Target, rustc: &Rustc) -> Result<Key, Error> {
     let mut key =
         Key::new("compile").with(rustc.version()).with(flags::rustc(tree).join(" ")).with(LINKER_SCRIPT);
     key = key.with(format!("{:?}", sites(tree)));
     if target.language() == Language::Kernel {
-        // Its flags and its crates are the kernel's.
+        // The kernel defines flags and crates.
         key = key.with(&tree.fingerprint);
     }
     let dirs = target.fixes.iter().map(|fix| fix.dir.clone()).chain([project.kmod().join("src")]);
@@ -91,7 +92,7 @@ fn sources_key(tree: &KernelTree, project: &Project, target: &Target, rustc: &Ru
     Ok(key)
 }
 
-/// Key of the crates that a module's tables stand on.
+/// Key of the crates below the root crate.
 fn crates_key(inputs: &Inputs<'_>) -> Result<Key, Error> {
     let Inputs { tree, project, target, resolved, rustc, sources, .. } = *inputs;
     let mut key = sources_key(tree, project, target, rustc)?
@@ -104,7 +105,7 @@ fn crates_key(inputs: &Inputs<'_>) -> Result<Key, Error> {
     Ok(key)
 }
 
-/// What stage 3 works on.
+/// Inputs of stage 3.
 pub struct Inputs<'a> {
     /// The kernel.
     pub tree: &'a KernelTree,
@@ -112,25 +113,26 @@ pub struct Inputs<'a> {
     pub project: &'a Project,
     /// The fix or stream.
     pub target: &'a Target,
-    /// Stage 1's result.
+    /// Result of stage 1.
     pub resolved: &'a Resolved,
     /// The compiler.
     pub rustc: &'a Rustc,
-    /// Stage 2's directory.
+    /// Directory of stage 2.
     pub sources: &'a Path,
-    /// Where the crates of a module are kept that do not depend on its version: those of a stream's next version are the same.
+    /// Directory for the crates that do not depend on the module's version. The next version of a stream
+    /// reuses them.
     pub crates: &'a Path,
 }
 
-/// Compiles the fixes of a module and what they stand on into one object in `dir`: its path.
+/// Compiles the fixes of a module and their dependencies into one object in `dir`. Returns its path.
 ///
 /// # Errors
-/// rustc refused a source, or the link failed.
+/// rustc rejected a source, or the link failed.
 pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
     let log = dir.join("log");
     let (objects, collect) = match inputs.target.language() {
         Language::Core => (own_crates::compile(inputs, dir, &log, cache, sink)?, true),
-        // The kernel's Rust code is not compiled into a section per function, and uses sections that nothing refers to.
+        // The kernel's Rust code has no separate section per function, and uses sections without references.
         Language::Kernel => (kernel_crate::compile(inputs, dir, &log)?, false),
     };
     let object = link(inputs.tree, dir, &objects, collect, &log)?;
@@ -138,7 +140,7 @@ pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) 
     Ok(object)
 }
 
-/// Refuses floating point and the like, at the author's line.
+/// Rejects floating point and other unsupported operations, with the author's line.
 fn refuse_routines(inputs: &Inputs<'_>, object: &Path) -> Result<(), Error> {
     let exports = exports::of(inputs.tree)?;
     let exported = |name: &str| exports.contains_key(name);
@@ -154,10 +156,10 @@ fn refuse_routines(inputs: &Inputs<'_>, object: &Path) -> Result<(), Error> {
     })
 }
 
-/// What a fix asked of the kernel, as rustc's flags. A question that patch.toml does not ask is an error.
+/// rustc flags for the `cfg` questions of a fix. A question that is not in patch.toml is a compile error.
 pub(crate) fn cfg_flags(resolved: &Resolved, fix: &str) -> Vec<String> {
     let mut flags = Vec::new();
-    // Parameters may be called as in C.
+    // Parameters may have their C names.
     if resolved.functions.iter().any(|function| function.fix == fix && !function.has_snake_case_parameters())
     {
         flags.push("-Anon_snake_case".to_owned());
@@ -173,12 +175,13 @@ pub(crate) fn cfg_flags(resolved: &Resolved, fix: &str) -> Vec<String> {
     flags
 }
 
-/// The sites of ftrace in the root crate.
+/// ftrace sites in the root crate.
 fn sites(tree: &KernelTree) -> Sites {
     klp_kernel::sites_of(tree.arch, &tree.config)
 }
 
-/// One object of all, the root crate's first; `collect` drops what nothing refers to.
+/// Links all objects into one; the root crate's object is first. With `collect`, unreferenced sections are
+/// removed.
 fn link(
     tree: &KernelTree,
     dir: &Path,
@@ -197,7 +200,7 @@ fn link(
         .arg("-r")
         .args(collect.then_some("--gc-sections"))
         .args(["-e", "init_module", "-u", "cleanup_module"])
-        // modpost records its version, and stage 5 refers to it.
+        // modpost records the version of this symbol, and stage 5 refers to it.
         .args(sites(tree).called().into_iter().flat_map(|symbol| ["-u", symbol]))
         .arg("-T")
         .arg(&script)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The crates of a module on top of our own `core`: bindings, klp, then traits and fix of each fix, then the root crate.
+//! The crates of a module on top of the separately compiled `core`: bindings, klp, traits and fix of each
+//! fix, root crate.
 
 use std::path::{Path, PathBuf};
 
@@ -13,13 +14,13 @@ use crate::error::Error;
 
 /// One crate to compile.
 struct Source<'a> {
-    /// The fix, or what the crate is, for messages.
+    /// Name in messages: the fix, or a description of the crate.
     subject: &'a str,
     name: &'a str,
-    /// Distinguishes crates of one name.
+    /// Suffix that distinguishes crates with the same name.
     suffix: &'a str,
     root: PathBuf,
-    /// Crates that it uses beside `core`: name and metadata.
+    /// Dependencies except for `core`: name and metadata.
     externs: Vec<(String, PathBuf)>,
     flags: Vec<String>,
 }
@@ -32,7 +33,7 @@ struct Crates<'a> {
     log: &'a Path,
 }
 
-/// Compiles the crates of a module: their objects and those of `core`.
+/// Compiles the crates of a module. Returns their objects and the objects of `core`.
 pub(super) fn compile(
     inputs: &Inputs<'_>,
     dir: &Path,
@@ -47,13 +48,13 @@ pub(super) fn compile(
     Ok(crates.objects(dir))
 }
 
-/// A crate without suffix and flags of its own.
+/// A crate without suffix and without additional flags.
 fn plain<'a>(subject: &'a str, name: &'a str, root: PathBuf, externs: Vec<(String, PathBuf)>) -> Source<'a> {
     Source { subject, name, suffix: "", root, externs, flags: Vec::new() }
 }
 
 impl Crates<'_> {
-    /// Compiles the crates below the root crate, unless those of an earlier build have the same key.
+    /// Compiles the crates below the root crate, unless an earlier build with the same key is available.
     fn compile_or_reuse(&self) -> Result<(), Error> {
         let out = self.inputs.crates;
         let key = crates_key(self.inputs)?.with_file(&self.core.join("libcore.rmeta"))?.hex();
@@ -85,14 +86,14 @@ impl Crates<'_> {
             )?;
             let mut externs = self.of_every_fix();
             externs.push(self.metadata("replaced", "replaced", &suffix));
-            // The prefix keeps a fix that is named like one of our crates apart from it.
+            // The prefix separates the names of fixes from the names of other crates.
             let name = format!("fix_{name}");
             self.one(out, plain(&fix.name, &name, fix.source(), externs))?;
         }
         Ok(())
     }
 
-    /// Writes and compiles the root crate, which holds the tables.
+    /// Writes and compiles the root crate with the tables.
     fn compile_root(&self, dir: &Path) -> Result<(), Error> {
         let Inputs { tree, project, target, resolved, sources, .. } = *self.inputs;
         let source = dir.join("module.rs");
@@ -136,12 +137,12 @@ impl Crates<'_> {
         )
     }
 
-    /// Crates that every fix and the root crate use.
+    /// Dependencies of every fix and of the root crate.
     fn of_every_fix(&self) -> Vec<(String, PathBuf)> {
         vec![self.metadata("bindings", "bindings", ""), self.metadata("klp", "klp", "")]
     }
 
-    /// A crate as another one uses it: its name there, and its metadata.
+    /// A crate as dependency: its name in the other crate, and its metadata.
     fn metadata(&self, alias: &str, name: &str, suffix: &str) -> (String, PathBuf) {
         (alias.to_owned(), self.inputs.crates.join(format!("lib{name}{suffix}.rmeta")))
     }

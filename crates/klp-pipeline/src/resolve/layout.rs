@@ -4,10 +4,10 @@
 use klp_image::{BtfError, TypeKind, Types};
 use klp_module::KlpLayout;
 
-/// The layout of the livepatch structs of a kernel, out of its types.
+/// Layout of a kernel's livepatch structs, from its types.
 ///
 /// # Errors
-/// The types have no livepatch structs: the kernel is built without CONFIG_LIVEPATCH.
+/// The types contain no livepatch structs: the kernel is built without CONFIG_LIVEPATCH.
 pub fn klp_layout(types: &Types) -> Result<KlpLayout, BtfError> {
     let (func_size, func) = members(types, "klp_func")?;
     let (object_size, object) = members(types, "klp_object")?;
