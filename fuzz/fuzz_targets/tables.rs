@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #![no_main]
 
-#[path = "../src/pipeline.rs"]
-mod pipeline;
+#[path = "../src/image.rs"]
+mod image;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| pipeline::tables(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| image::tables(data));

@@ -2,16 +2,16 @@
 //! Writes the seeds of the corpora: `cargo run --bin seeds`.
 
 mod guest;
-mod pipeline;
+mod image;
 
 use std::fs;
 use std::path::Path;
 
 fn main() -> std::io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../klp-module/tests/data/cmdline_c.ko");
-    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipeline/tests/data/image");
-    let mut seeds = pipeline::seeds();
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/klp-module/tests/data/cmdline_c.ko");
+    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/klp-image/tests/data");
+    let mut seeds = image::seeds();
     seeds.extend(guest::seeds());
     seeds.push(("module", "livepatch", fs::read(module)?));
     for format in ["bz2", "gz", "lzma", "xz", "zst"] {

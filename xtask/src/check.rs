@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use klp_base::events::{Silent, Sink};
-use klp_pipeline::build::{Range, Stage};
-use klp_pipeline::image::KernelImage;
-use klp_pipeline::kernel::KernelTree;
-use klp_pipeline::verify::{self, Expected, Outcome, Report};
+use klp_image::KernelImage;
+use klp_kernel::KernelTree;
+use klp_pipeline::expected;
+use klp_pipeline::stage::{Range, Stage};
+use klp_verify::{Expected, Outcome, Report};
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::setup::{self, Need};
@@ -51,11 +52,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let expected = match built {
         Some(expected) => expected,
         None => {
-            let image = KernelImage::load(&tree, &context.cache, &context.terminal)?;
-            Expected::of_file(&tree, &image, &bytes)?
+            let image = KernelImage::load(tree.image_file(), &context.cache, &context.terminal)?;
+            expected::of_file(&tree, &image, &bytes)?
         }
     };
-    let report = verify::verify(&bytes, &expected);
+    let report = klp_verify::verify(&bytes, &expected);
     let sink: &dyn Sink = match args.format {
         Format::Human => {
             print_rules(&report, &module, &tree.id);
@@ -74,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             &Silent
         }
     };
-    verify::refuse_errors(&module, &report, sink)?;
+    klp_verify::refuse_errors(&module, &report, sink)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -85,7 +86,7 @@ fn built(context: &Context, tree: &KernelTree, target: &str) -> Result<(PathBuf,
     }
     setup::ensure(context, &[Need::Build])?;
     let built = context.build(tree, target, Range { from: None, to: Stage::Postlink })?;
-    let expected = Expected::of_build(tree, &built)?;
+    let expected = expected::of_build(tree, &built)?;
     Ok((built.ko, expected))
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
-use klp_pipeline::kernel::{Pin, repin};
+use klp_kernel::{Pin, repin};
 
 use crate::context::{Context, DEFAULT_KERNEL};
 
@@ -22,7 +22,7 @@ pub(crate) struct Args {
 enum Verb {
     /// List the pinned kernels
     List,
-    /// Fetch a kernel into the cache, and print where it is
+    /// Fetch a kernel into the cache, and print its directory
     Fetch {
         /// Id of the kernel
         #[arg(default_value = DEFAULT_KERNEL)]
@@ -41,13 +41,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.verb {
         Verb::List => {
             for id in context.project.kernel_ids() {
-                let pin = Pin::load(&context.project, &id)?;
+                let pin = Pin::load(&context.project.kernel_configs(), &id)?;
                 println!("{id:<16} {:<8} {:<26} {}", pin.arch.name(), pin.release.as_str(), pin.description);
             }
         }
         Verb::Fetch { id } => println!("{}", context.kernel(id)?.root.display()),
         Verb::Repin { id } => {
-            let pin = Pin::load(&context.project, id)?;
+            let pin = Pin::load(&context.project.kernel_configs(), id)?;
             println!("{}", repin(&pin, &context.cache, &context.terminal)?);
         }
     }

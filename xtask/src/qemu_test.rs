@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail, ensure};
 use klp_base::events::Verdict;
 use klp_base::process;
-use klp_pipeline::build::{Range, Stage};
-use klp_pipeline::kernel::{KernelTree, Pin};
+use klp_kernel::{KernelTree, Pin};
+use klp_pipeline::stage::{Range, Stage};
 use klp_vm::{
     AccelChoice, GuestFiles, Kernel, Options, Suite, Summary, Target, Unprovided, case, junit, ktap,
 };
@@ -174,7 +174,8 @@ pub(crate) fn run_cases(context: &Context, args: &Args, cases: Vec<case::Case>) 
 pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
     setup::ensure_guest_of(tree.arch, &context.terminal)?;
     let programs = context.static_programs(tree.arch)?;
-    let pinned = Pin::load(&context.project, &tree.id)?.busybox(&context.cache, &context.terminal)?;
+    let pinned =
+        Pin::load(&context.project.kernel_configs(), &tree.id)?.busybox(&context.cache, &context.terminal)?;
     let busybox = pinned
         .or_else(setup::busybox)
         .ok_or_else(|| NotAble("busybox is missing; install busybox-static".to_owned()))?;
@@ -259,9 +260,16 @@ pub(crate) fn unprovided(artifact: &str, error: &anyhow::Error) -> Unprovided {
 
 /// Whether the cause is a program that is not there.
 fn lacks_program(error: &anyhow::Error) -> bool {
-    let in_pipeline = match error.downcast_ref() {
-        Some(klp_pipeline::Error::Process(cause)) => Some(cause),
+    let in_kernel = match error.downcast_ref() {
+        Some(klp_kernel::Error::Process(cause)) => Some(cause),
         _ => None,
+    };
+    let in_pipeline = match error.downcast_ref() {
+        Some(
+            klp_pipeline::Error::Process(cause)
+            | klp_pipeline::Error::Kernel(klp_kernel::Error::Process(cause)),
+        ) => Some(cause),
+        _ => in_kernel,
     };
     let missing = |cause: &process::Error| match cause {
         process::Error::Start { source, .. } => source.kind() == ErrorKind::NotFound,
@@ -280,14 +288,13 @@ fn own_module(context: &Context, tree: &KernelTree, name: &str) -> Result<PathBu
         &context.terminal,
     )?;
     let bytes = std::fs::read(&file).with_context(|| format!("could not read {}", file.display()))?;
-    let unpacked = klp_pipeline::image::unpack_module(&bytes)?;
+    let unpacked = klp_image::unpack_module(&bytes)?;
     for_guest(context, tree, &format!("{name}.ko"), &unpacked)
 }
 
 /// A fix, signed with the key that the kernel trusts.
 fn signed(context: &Context, tree: &KernelTree, fix: &str) -> Result<PathBuf> {
-    let built = context.build(tree, fix, Range::default())?;
-    Ok(klp_pipeline::sign::sign(tree, &built.ko, None, &built.dir.join("7-sign"))?)
+    Ok(context.build(tree, fix, Range { from: None, to: Stage::Sign })?.signed)
 }
 
 /// A stream in another version; all versions share a build directory, in which only what differs is made again.
@@ -311,8 +318,7 @@ fn unprotected(context: &Context, tree: &KernelTree, options: &str, fix: &str) -
     }
     let built = context.build(&without, fix, Range { from: None, to: Stage::Postlink })?;
     let bytes = std::fs::read(&built.ko).with_context(|| format!("could not read {}", built.ko.display()))?;
-    let report =
-        klp_pipeline::verify::verify(&bytes, &klp_pipeline::verify::Expected::of_build(tree, &built)?);
+    let report = klp_verify::verify(&bytes, &klp_pipeline::expected::of_build(tree, &built)?);
     ensure!(
         report.refusals() > 0,
         "{fix} without {options}: verify should have refused it, and found nothing"
@@ -326,8 +332,8 @@ fn predictions(context: &Context, tree: &KernelTree) -> Result<PathBuf> {
         Ok(text) => text.parse().with_context(|| format!("FERROGRAFT_SEED={text} is no number"))?,
         Err(_) => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs(),
     };
-    let image = klp_pipeline::image::KernelImage::load(tree, &context.cache, &context.terminal)?;
-    let text = klp_pipeline::image::predictions(&image, seed);
+    let image = klp_image::KernelImage::load(tree.image_file(), &context.cache, &context.terminal)?;
+    let text = klp_testkit::predictions(&image, seed);
     for_guest(context, tree, "traceability", text.as_bytes())
 }
 
@@ -356,7 +362,7 @@ pub(crate) fn evidence_dir(root: &Path, kernel: &str, case: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use klp_base::process::Cmd;
-    use klp_pipeline::Error;
+    use klp_kernel::Error;
 
     use super::*;
 
@@ -370,6 +376,9 @@ mod tests {
             NotAble("install it".to_owned()).into(),
             no_program().into(),
             Error::from(no_program()).into(),
+            klp_pipeline::Error::from(no_program()).into(),
+            klp_pipeline::Error::from(Error::from(no_program())).into(),
+            klp_pipeline::Error::from(not_able()).into(),
         ] {
             for artifact in
                 ["module:a", "signed:a", "without:B:a", "version:2:a", "traceability", "a", "a@kbuild"]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The support matrix: what `qemu-test --record` saw of each kernel, and the README's table of it.
+//! Support matrix: results of `qemu-test --record` for each kernel, and their table in the README.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,43 +7,43 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use klp_base::events::Verdict;
 use klp_base::process::Cmd;
-use klp_pipeline::kernel::Pin;
+use klp_kernel::Pin;
 use klp_vm::Summary;
 use serde::{Deserialize, Serialize};
 
 use crate::context::{Context, NotAble};
 
-/// Where results are kept, below the project's directory.
+/// File with the results, relative to the project's directory.
 const FILE: &str = "docs/support.json";
 const SCHEMA: &str = "ferrograft.support/1";
-/// What stands around the table in the README.
+/// Text before and after the table in the README.
 const MARKS: [&str; 2] = ["<!-- support matrix: begin -->\n", "<!-- support matrix: end -->\n"];
 
-/// What was recorded.
+/// Content of the file with the results.
 #[derive(Serialize, Deserialize)]
 struct Support {
     schema: String,
-    /// By id of the kernel.
+    /// Records by kernel id.
     kernels: BTreeMap<String, Record>,
 }
 
-/// All cases of one kernel, passed.
+/// Record of one kernel with all cases passed.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
-    /// `uname -r` of the kernel that they ran on.
+    /// `uname -r` of the tested kernel.
     release: String,
-    /// What was checked out: the commit's short hash.
+    /// Short hash of the tested commit.
     commit: String,
-    /// The day, UTC.
+    /// Date in UTC.
     date: String,
-    /// How many cases passed.
+    /// Number of passed cases.
     passed: usize,
-    /// How many were skipped, each for a reason that its case.toml gives.
+    /// Number of skipped cases; each has a reason in its case.toml.
     skipped: usize,
 }
 
-/// Asks, before anything runs, that what is tested is what the commit holds.
+/// Checks before the tests that the working tree equals the commit. Returns the commit.
 pub(crate) fn commit_to_record(context: &Context) -> Result<String> {
     let git = |words: &[&str]| Cmd::new("git").args(words).cwd(context.project.root()).read();
     let changed = git(&["status", "--porcelain"])?;
@@ -55,7 +55,8 @@ pub(crate) fn commit_to_record(context: &Context) -> Result<String> {
     Ok(git(&["rev-parse", "--short=10", "HEAD"])?)
 }
 
-/// Records the kernels whose cases all passed, and writes the README's table anew. The others keep what they had.
+/// Records the kernels with all cases passed, and updates the README's table. Records of other kernels do not
+/// change.
 pub(crate) fn record(context: &Context, commit: &str, summary: &Summary) -> Result<()> {
     let mut support = read(context)?;
     let date = Cmd::new("date").args(["-u", "+%Y-%m-%d"]).read()?;
@@ -65,7 +66,7 @@ pub(crate) fn record(context: &Context, commit: &str, summary: &Summary) -> Resu
         let count = |wanted| of_kernel.iter().filter(|verdict| **verdict == wanted).count();
         let (passed, skipped) = (count(Verdict::Passed), count(Verdict::Skipped));
         if passed > 0 && passed + skipped == of_kernel.len() {
-            let release = Pin::load(&context.project, &id)?.release.to_string();
+            let release = Pin::load(&context.project.kernel_configs(), &id)?.release.to_string();
             let record = Record { release, commit: commit.to_owned(), date: date.clone(), passed, skipped };
             support.kernels.insert(id, record);
         }
@@ -89,7 +90,7 @@ fn read(context: &Context) -> Result<Support> {
     Ok(support)
 }
 
-/// The README's path, and its text with the table as it should be.
+/// Path of the README, and its text with the current table.
 pub(crate) fn readme(context: &Context) -> Result<(PathBuf, Vec<u8>)> {
     let file = context.project.root().join("README.md");
     let text =
@@ -102,13 +103,13 @@ pub(crate) fn readme(context: &Context) -> Result<(PathBuf, Vec<u8>)> {
     Ok((file, text.into_bytes()))
 }
 
-/// One row for each pinned kernel; a record of another release than the pinned one does not count.
+/// One row for each pinned kernel. A record of another release than the pinned one is ignored.
 fn table(context: &Context) -> Result<String> {
     let support = read(context)?;
     let mut text =
         String::from("| id | kernel | architecture | fixes | all cases passed |\n|---|---|---|---|---|\n");
     for id in context.project.kernel_ids() {
-        let pin = Pin::load(&context.project, &id)?;
+        let pin = Pin::load(&context.project.kernel_configs(), &id)?;
         let fixes = if pin.has_kernel_crate() { "own `core`, `kernel` crate" } else { "own `core`" };
         let proven = match support.kernels.get(&id).filter(|record| record.release == pin.release.as_str()) {
             Some(Record { commit, date, passed, skipped: 0, .. }) => format!("{date} at {commit}: {passed}"),

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Index of a kernel image in the cache: created once, loaded in a few milliseconds.
+
+use std::io::Read;
+use std::path::Path;
+
+use btf_rs::{Backend, Btf};
+use klp_base::files::{io_error, read, write};
+
+use crate::btf::{BtfError, Types};
+use crate::elf::u32_at;
+use crate::error::Error;
+use crate::{KernelImage, Parsed, Symbols, Trace, decompress};
+
+/// File names of an index.
+const BTF: &str = "btf";
+const SYMBOLS: &str = "symbols";
+const TRACE: &str = "trace";
+const FACTS: &str = "facts.json";
+
+/// Reads the image of the kernel `release`, or the ELF file that it was built from, and writes the index to `dir`.
+///
+/// # Errors
+/// The image is not supported, or a file cannot be written.
+pub fn write_index(image: &Path, release: &str, dir: &Path) -> Result<(), Error> {
+    let at = |message: &dyn std::fmt::Display| Error::Image {
+        path: image.to_owned(),
+        message: message.to_string(),
+    };
+    let bytes = read(image)?;
+    let vmlinux =
+        if bytes.starts_with(b"\x7fELF") { bytes } else { decompress(&bytes).map_err(|error| at(&error))? };
+    let parsed = Parsed::parse(&vmlinux, release).map_err(|error| at(&error))?;
+    write(&dir.join(BTF), parsed.btf)?;
+    write(&dir.join(SYMBOLS), parsed.symbols.to_bytes())?;
+    write(&dir.join(TRACE), parsed.trace.to_bytes())?;
+    write(&dir.join(FACTS), serde_json::to_vec(&parsed.facts).map_err(|error| at(&error))?)?;
+    drop(parsed);
+    drop(vmlinux);
+    // Full check of the BTF now, so an error is reported here and not at the first query.
+    Types::parse(&read(&dir.join(BTF))?).map_err(|error| at(&error))?;
+    Ok(())
+}
+
+/// Reads the index that [`write_index`] wrote.
+///
+/// # Errors
+/// A file is missing or was not written by [`write_index`].
+pub fn read_index(dir: &Path) -> Result<KernelImage, Error> {
+    let at =
+        |message: &dyn std::fmt::Display| Error::Image { path: dir.to_owned(), message: message.to_string() };
+    Ok(KernelImage {
+        types: map_types(&dir.join(BTF))?,
+        symbols: Symbols::from_bytes(&read(&dir.join(SYMBOLS))?).map_err(|error| at(&error))?,
+        trace: Trace::from_bytes(&read(&dir.join(TRACE))?).map_err(|error| at(&error))?,
+        facts: serde_json::from_slice(&read(&dir.join(FACTS))?).map_err(|error| at(&error))?,
+    })
+}
+
+/// Types in a memory-mapped file, parsed on demand: a full parse takes longer than most queries. The file must not change
+/// later; files of the cache never do.
+fn map_types(path: &Path) -> Result<Types, Error> {
+    let at = |error: BtfError| Error::Image { path: path.to_owned(), message: error.to_string() };
+    let mut file = std::fs::File::open(path).map_err(io_error("open", path))?;
+    let mut header = [0; 24];
+    file.read_exact(&mut header).map_err(io_error("read", path))?;
+    let length = file.metadata().map_err(io_error("read", path))?.len();
+    if !is_whole(&header, length) {
+        return Err(at(BtfError::Damaged("it is cut".to_owned())));
+    }
+    let btf = Btf::from_file_with_backend(path, Backend::Mmap).map_err(|error| at(error.into()))?;
+    Ok(Types::of(btf))
+}
+
+/// True if types and strings lie inside a file of this length (`struct btf_header` of `include/uapi/linux/btf.h`). The
+/// memory-mapped reader requires it.
+fn is_whole(header: &[u8], length: u64) -> bool {
+    let ends = [8, 16].map(|field| {
+        let [offset, size] = [field, field + 4].map(|field| u32_at(header, field).map(u64::from));
+        Some(u64::from(u32_at(header, 4)?) + offset? + size?)
+    });
+    ends.iter().all(|end| end.is_some_and(|end| end <= length))
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Manifest of a module: fixes, functions and kernel, as one JSON object in `.modinfo`. The pipeline writes it, the
+//! loader reads it.
+//!
+//! The manifest is part of the module file: it cannot be lost or mixed up, and the module signature covers it.
+
+use serde::{Deserialize, Serialize};
+
+/// Key of the `.modinfo` entry.
+pub const MANIFEST_KEY: &str = "ferrograft";
+/// Name and version of the schema; readers reject any other value.
+pub const MANIFEST_SCHEMA: &str = "ferrograft.manifest/1";
+
+/// Manifest of a module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Schema; always [`MANIFEST_SCHEMA`].
+    pub schema: String,
+    /// Name of the stream, or of the single fix.
+    pub stream: String,
+    /// Version and release; `None` for a single fix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<(u32, u32)>,
+    /// Fixes of the module.
+    pub fixes: Vec<ManifestFix>,
+    /// Replaced functions, as `object:function` or `object:function,position`.
+    pub functions: Vec<String>,
+    /// SHA-256 of the sources of all fixes, in hexadecimal digits.
+    pub source: String,
+    /// Kernel that the module was built for and checked against.
+    pub kernel: Kernel,
+    /// True if the module replaces all loaded patches (atomic replace).
+    #[serde(default = "yes")]
+    pub replace: bool,
+    /// System states that the module changes (`struct klp_state`, `Documentation/livepatch/system-state.rst`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<State>,
+    /// Version and release of the previous version of this stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<(u32, u32)>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A fix of a module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestFix {
+    /// Name of the fix.
+    pub name: String,
+    /// Description in one line.
+    pub description: String,
+    /// CVEs that the fix repairs, as `CVE-2026-12345`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cves: Vec<String>,
+}
+
+/// Kernel of a module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// Release of the kernel (`uname -r`).
+    pub release: String,
+    /// GNU build id of the kernel, in hexadecimal digits. Builds of the same release differ in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build_id: Option<String>,
+}
+
+/// System state and its version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Id of the state.
+    pub id: u64,
+    /// Version for compatibility: a patch may replace another patch only if it supports the state in the same or a newer
+    /// version.
+    pub version: u32,
+}
+
+/// Error of a manifest that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The entry is not a JSON object of this form.
+    #[error("its manifest (.modinfo entry {MANIFEST_KEY}) is damaged: {0}")]
+    Damaged(String),
+    /// The manifest was written by a newer Ferrograft.
+    #[error("its manifest has schema {0:?}, this program reads {MANIFEST_SCHEMA:?}: use a newer kpatch")]
+    Schema(String),
+}
+
+impl Manifest {
+    /// Parses the value of the `.modinfo` entry.
+    ///
+    /// # Errors
+    /// The text is not a manifest, or its schema is different.
+    pub fn from_modinfo(text: &str) -> Result<Self, ManifestError> {
+        #[derive(Deserialize)]
+        struct Head {
+            schema: String,
+        }
+        let damaged = |error: serde_json::Error| ManifestError::Damaged(error.to_string());
+        let head: Head = serde_json::from_str(text).map_err(damaged)?;
+        if head.schema != MANIFEST_SCHEMA {
+            return Err(ManifestError::Schema(head.schema));
+        }
+        serde_json::from_str(text).map_err(damaged)
+    }
+
+    /// Value of the `.modinfo` entry: one line, without NUL.
+    pub fn to_modinfo(&self) -> String {
+        // Serialisation of plain structs to memory cannot fail; JSON escapes control characters.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// CVEs of all fixes, sorted, without duplicates.
+    pub fn cves(&self) -> Vec<&str> {
+        let mut all: Vec<&str> =
+            self.fixes.iter().flat_map(|fix| fix.cves.iter().map(String::as_str)).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manifest_round_trips_and_rejects_other_schemas() {
+        let manifest = Manifest {
+            schema: MANIFEST_SCHEMA.to_owned(),
+            stream: "demo".to_owned(),
+            version: Some((1, 2)),
+            fixes: vec![ManifestFix {
+                name: "a".to_owned(),
+                description: "line\nbreak \"and\" quotes".to_owned(),
+                cves: vec!["CVE-2026-2".to_owned(), "CVE-2026-1".to_owned(), "CVE-2026-2".to_owned()],
+            }],
+            functions: vec!["vmlinux:f".to_owned()],
+            source: "00".to_owned(),
+            kernel: Kernel { release: "6.12".to_owned(), build_id: None },
+            replace: false,
+            states: vec![State { id: 1, version: 2 }],
+            predecessor: Some((1, 1)),
+        };
+        let text = manifest.to_modinfo();
+        assert!(!text.contains('\n'));
+        assert_eq!(Manifest::from_modinfo(&text).unwrap(), manifest);
+        assert_eq!(manifest.cves(), ["CVE-2026-1", "CVE-2026-2"]);
+        let newer = text.replace(MANIFEST_SCHEMA, "ferrograft.manifest/2");
+        assert!(matches!(Manifest::from_modinfo(&newer), Err(ManifestError::Schema(_))));
+        for length in 0..text.len() {
+            assert!(matches!(Manifest::from_modinfo(&text[..length]), Err(ManifestError::Damaged(_))));
+        }
+    }
+}

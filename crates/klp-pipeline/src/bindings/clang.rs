@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! bindgen, used as a library on this kernel's headers. Only requested items are generated, and only structs
+//! with accessed members get their members.
+
+use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use klp_base::cache::{Cache, Key};
+use klp_base::events::{Sink, StageEnd, stage};
+use klp_base::files::{read_text, write};
+use klp_image::{BtfError, Types};
+use klp_kernel::KernelTree;
+use klp_kernel::host::libclang;
+
+use super::render::Needed;
+use super::variables::{Linked, name_links};
+use super::{cflags, constants, trim};
+use crate::error::Error;
+
+/// Requested bindings.
+pub(super) struct Request {
+    /// `#include` lines.
+    pub(super) headers: String,
+    /// Types.
+    pub(super) needed: Needed,
+    /// Functions.
+    pub(super) functions: Vec<String>,
+    /// Static inline functions of the headers; each gets a C shim.
+    pub(super) inlines: Vec<String>,
+    /// Macros with constant values.
+    pub(super) constants: Vec<String>,
+    /// Variables.
+    pub(super) variables: Vec<Linked>,
+}
+
+/// Output of bindgen.
+pub(super) struct Made {
+    /// Rust text.
+    pub(super) rust: String,
+    /// C shims that give static inline functions a symbol. Empty if none is requested.
+    pub(super) shims: String,
+}
+
+/// Name prefix of the C constant that replaces a macro. bindgen does not evaluate macros that contain casts.
+const CONSTANT: &str = "__klp_constant_";
+/// Name prefix of the constant with the alignment of a struct.
+const ALIGNMENT: &str = "__klp_alignment_";
+
+/// Version of libclang, for the cache key of its output.
+pub(super) fn version(tree: &KernelTree) -> Result<String, Error> {
+    libclang::load(&tree.id)?;
+    Ok(bindgen::clang_version().full)
+}
+
+/// Finds the bindings in the cache, or generates them.
+pub(super) fn bindings(
+    tree: &KernelTree,
+    types: &Types,
+    request: &Request,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<Made, Error> {
+    let mut key = Key::new("bindgen 9").with(&tree.fingerprint).with(version(tree)?).with(&request.headers);
+    for name in request.needed.full.keys().chain(request.needed.names.keys()).chain(&request.functions) {
+        key = key.with(name);
+    }
+    key = key.with("opaque");
+    for name in request.needed.opaque.keys() {
+        key = key.with(name);
+    }
+    key = key.with("inlines");
+    for name in &request.inlines {
+        key = key.with(name);
+    }
+    key = key.with("constants");
+    for name in &request.constants {
+        key = key.with(name);
+    }
+    for variable in &request.variables {
+        key = key.with(&variable.c_name).with(&variable.link_name);
+        if variable.name != variable.c_name || variable.per_cpu {
+            key = key.with(format!("as {} {}", variable.name, variable.per_cpu));
+        }
+    }
+    let entry = cache.entry("bindings", &tree.id, &key, |dir| {
+        stage(sink, "bindgen", &tree.id, || {
+            let shims = dir.join("shims.c");
+            let text = generate(tree, types, request, &shims, cache)?;
+            // bindgen writes only the wrappers, without `#include` lines.
+            let wrappers = if shims.is_file() {
+                format!("{}{}", request.headers, read_text(&shims)?)
+            } else {
+                String::new()
+            };
+            write(&shims, wrappers)?;
+            write(&dir.join("bindings.rs"), text)?;
+            Ok::<_, Error>((StageEnd::Done, ()))
+        })
+    })?;
+    Ok(Made { rust: read_text(&entry.join("bindings.rs"))?, shims: read_text(&entry.join("shims.c"))? })
+}
+
+fn generate(
+    tree: &KernelTree,
+    types: &Types,
+    request: &Request,
+    shims: &Path,
+    cache: &Cache,
+) -> Result<String, Error> {
+    let session = Session::new(tree, request, cache)?;
+    let text = session.run(session.builder(shims)).map_err(|error| session.with_cause(error))?;
+    let text = session.trimmed(&text)?;
+    session.check_presence(&text)?;
+    let text = session.aligned(text, types)?;
+    Ok(name_links(text.replace(CONSTANT, ""), &request.variables))
+}
+
+/// bindgen runs for one request.
+struct Session<'a> {
+    tree: &'a KernelTree,
+    request: &'a Request,
+    target: bindgen::RustTarget,
+    clang_args: Vec<String>,
+}
+
+impl<'a> Session<'a> {
+    fn new(tree: &'a KernelTree, request: &'a Request, cache: &Cache) -> Result<Self, Error> {
+        libclang::load(&tree.id)?;
+        let target = bindgen::RustTarget::stable(85, 0)
+            .map_err(|error| Error::Bindings { kernel: tree.id.clone(), message: error.to_string() })?;
+        Ok(Self { tree, request, target, clang_args: cflags::for_clang(tree, cache)? })
+    }
+
+    fn failed(&self, message: String) -> Error {
+        Error::Bindings { kernel: self.tree.id.clone(), message }
+    }
+
+    /// Builder for the request's headers, followed by the C text `constants`.
+    fn plain(&self, constants: &str) -> bindgen::Builder {
+        bindgen::builder()
+            .header_contents("ferrograft.h", &format!("{}{constants}", self.request.headers))
+            .clang_args(&self.clang_args)
+            .rust_target(self.target)
+            .rust_edition(bindgen::RustEdition::Edition2024)
+            .use_core()
+            .ctypes_prefix("ffi")
+    }
+
+    /// Builder for all items of the request.
+    fn builder(&self, shims: &Path) -> bindgen::Builder {
+        let request = self.request;
+        let evaluated: String = request.constants.iter().map(|name| constant_in_c(name)).collect();
+        let mut builder = self
+            .plain(&evaluated)
+            .enable_function_attribute_detection()
+            .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
+            .derive_debug(false)
+            .derive_default(false)
+            .layout_tests(false)
+            .generate_comments(false)
+            .disable_header_comment()
+            .formatter(bindgen::Formatter::Prettyplease)
+            .allowlist_var("E[A-Z][A-Z0-9]+");
+        for name in request.needed.full.keys().chain(request.needed.names.keys()) {
+            builder = builder.allowlist_type(name);
+        }
+        for name in request.needed.opaque.keys() {
+            builder = builder.allowlist_type(name).opaque_type(name);
+        }
+        for name in &request.functions {
+            builder = builder.allowlist_function(name);
+        }
+        for variable in &request.variables {
+            builder = builder.allowlist_var(&variable.c_name);
+        }
+        for name in &request.constants {
+            builder = builder.allowlist_var(format!("{CONSTANT}{name}"));
+        }
+        if !request.inlines.is_empty() {
+            builder = builder.wrap_static_fns(true).wrap_static_fns_path(shims);
+        }
+        for name in &request.inlines {
+            builder = builder.allowlist_function(name);
+        }
+        builder
+    }
+
+    /// Runs bindgen. It panics on some input; the panic becomes an error of this stage.
+    fn run(&self, builder: bindgen::Builder) -> Result<String, Error> {
+        catch_unwind(AssertUnwindSafe(|| builder.generate()))
+            .map_err(|_| self.failed("bindgen panicked; its message is above".to_owned()))?
+            .map_err(|error| self.failed(format!("{error}; check `headers` in patch.toml")))
+            .map(|generated| generated.to_string())
+    }
+
+    /// Reason why a macro is not a constant.
+    fn no_constant(&self, name: &str) -> Error {
+        let compile =
+            |text: &str| self.run(self.plain(text).allowlist_var(format!("{}.*", constants::PROBE))).ok();
+        self.failed(format!("{} (`constants` in patch.toml)", constants::diagnose(name, compile)))
+    }
+
+    /// Adds the constant that caused an error. clang's own message refers only to the generated C text of the
+    /// constant.
+    fn with_cause(&self, error: Error) -> Error {
+        let fails_alone = |name: &&String| {
+            let text = constant_in_c(name);
+            self.run(self.plain(&text).allowlist_var(format!("{CONSTANT}.*"))).is_err()
+        };
+        // If the headers fail without any constant, no constant is the cause.
+        if self.run(self.plain("").allowlist_var(constants::PROBE)).is_err() {
+            return error;
+        }
+        self.request.constants.iter().find(fails_alone).map_or(error, |name| self.no_constant(name))
+    }
+
+    /// bindgen's text without unused items.
+    fn trimmed(&self, text: &str) -> Result<String, Error> {
+        let needed = &self.request.needed;
+        let errnos = text
+            .split("pub const ")
+            .skip(1)
+            .filter_map(|rest| rest.split(':').next())
+            .filter(|name| is_errno(name));
+        let types = needed.full.keys().chain(needed.opaque.keys()).chain(needed.names.keys());
+        let constants = self.request.constants.iter().map(|name| format!("{CONSTANT}{name}"));
+        let roots = types
+            .chain(&self.request.functions)
+            .chain(&self.request.inlines)
+            .chain(self.request.variables.iter().map(|variable| &variable.c_name))
+            .cloned()
+            .chain(constants)
+            .chain(errnos.map(ToOwned::to_owned))
+            .collect();
+        let opaque = needed.opaque.iter().filter(|(_, id)| id.is_some()).map(|(name, _)| name);
+        let known = needed.full.keys().chain(opaque).cloned().collect();
+        trim::trim(text, &roots, &known)
+            .map_err(|error| self.failed(format!("bindgen's text cannot be read: {error}")))
+    }
+
+    /// Checks that the text contains each requested static inline function and constant.
+    fn check_presence(&self, text: &str) -> Result<(), Error> {
+        let is_there = |start: &str, name: &str| {
+            text.contains(&format!("{start}{name}(")) || text.contains(&format!("{start}{name}:"))
+        };
+        if let Some(name) = self.request.inlines.iter().find(|name| !is_there("pub fn ", name)) {
+            return Err(self.failed(format!(
+                "no header that the fix names has a static inline function `{name}` that can be had; check `inlines` and `headers` in patch.toml"
+            )));
+        }
+        let constant = |name: &&String| !is_there("pub const ", &format!("{CONSTANT}{name}"));
+        self.request.constants.iter().find(constant).map_or(Ok(()), |name| Err(self.no_constant(name)))
+    }
+
+    /// Adds the alignment in C to structs without members.
+    fn aligned(&self, text: String, types: &Types) -> Result<String, Error> {
+        let mut alignments = String::new();
+        for name in empty_structs(&text) {
+            if let Some(in_c) = c_name(types, &name).map_err(|error| self.failed(error.to_string()))? {
+                // Writing to a String cannot fail.
+                let _ =
+                    writeln!(alignments, "static const unsigned long {ALIGNMENT}{name} = _Alignof({in_c});");
+            }
+        }
+        if alignments.is_empty() {
+            return Ok(text);
+        }
+        let found = self.run(self.plain(&alignments).allowlist_var(format!("{ALIGNMENT}.*")))?;
+        Ok(aligned(text, &found))
+    }
+}
+
+/// C constant that bindgen evaluates instead of a macro.
+fn constant_in_c(name: &str) -> String {
+    format!("static const __typeof__({name}) {CONSTANT}{name} = {name};\n")
+}
+
+/// Structs without members that have a name in C.
+fn empty_structs(text: &str) -> Vec<String> {
+    let name = |line: &str| Some(line.strip_prefix("pub struct ")?.strip_suffix(" {}")?.to_owned());
+    text.lines().filter_map(name).filter(|name| !name.contains("__bindgen_")).collect()
+}
+
+/// C name of a struct: its tag or its typedef. `None` if the kernel's types do not contain the struct.
+fn c_name(types: &Types, name: &str) -> Result<Option<String>, BtfError> {
+    if !types.composites(name)?.is_empty() {
+        return Ok(Some(format!("struct {name}")));
+    }
+    Ok(types.typedef(name)?.map(|_| name.to_owned()))
+}
+
+/// Adds the alignment from the constants in `alignments` to structs without members. bindgen omits it, and a
+/// struct with such a member (`task_struct` without scheduler statistics) would have another layout than in
+/// C.
+fn aligned(mut text: String, alignments: &str) -> String {
+    for constant in alignments.split(&format!("pub const {ALIGNMENT}")).skip(1) {
+        let name = constant.split(':').next().unwrap_or_default();
+        let bytes = constant.split([';', '=']).nth(1).map_or("", str::trim);
+        if bytes != "1" {
+            let definition = format!("pub struct {name} {{}}\n");
+            text = text.replace(&definition, &format!("#[repr(align({bytes}))]\n{definition}"));
+        }
+    }
+    text
+}
+
+/// True for names of error numbers, the only macros that fixes get.
+fn is_errno(name: &str) -> bool {
+    name.len() > 2
+        && name.starts_with('E')
+        && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_structs_get_their_alignment() {
+        let text = "#[repr(C)]\npub struct a {}\npub struct b {}\npub struct c__bindgen_ty_1 {}\npub struct d {\n    pub x: u8,\n}\n";
+        assert_eq!(empty_structs(text), ["a", "b"]);
+        let said = format!(
+            "pub const {ALIGNMENT}a: ffi::c_ulong = 64;\npub const {ALIGNMENT}b: ffi::c_ulong = 1;\n"
+        );
+        let made = aligned(text.to_owned(), &said);
+        assert!(made.contains("#[repr(align(64))]\npub struct a {}\n"), "{made}");
+        assert_eq!(made.matches("align(").count(), 1, "{made}");
+    }
+}

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! A build: the stages of [`STEPS`] in order. Each has a numbered directory with one log and one completion
+//! stamp. A stage runs only if its key changed; the key is a hash of its inputs and of its implementation.
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+use klp_base::cache::{self, Cache, Key};
+use klp_base::events::{Sink, StageEnd, stage};
+use klp_base::files::{io_error, make_dir, read, write};
+use klp_kernel::host::rustc::Rustc;
+use klp_kernel::{KernelTree, Pin, kbuild::check_path, sites_of};
+
+use crate::error::Error;
+use crate::objects::Objects;
+use crate::project::{Language, Project, Target};
+use crate::resolved::Resolved;
+use crate::stage::{Built, Range, Stage, VERIFY_SOURCES, WORK_SOURCES};
+use crate::{bindings, compile, expected, kbuild, postlink, resolve, sign};
+
+/// One stage: its key and its work.
+struct Step {
+    stage: Stage,
+    /// Hash of the implementation.
+    sources: &'static str,
+    /// Hash of the inputs.
+    key: fn(&Work<'_>) -> Result<Key, Error>,
+    /// Implementation of the stage; writes into the stage's empty directory.
+    run: fn(&Work<'_>, &Path) -> Result<(), Error>,
+}
+
+/// All stages in order.
+const STEPS: [Step; 7] = [
+    Step { stage: Stage::Resolve, sources: WORK_SOURCES, key: resolve_key, run: run_resolve },
+    Step { stage: Stage::Bindings, sources: WORK_SOURCES, key: bindings_key, run: run_bindings },
+    Step { stage: Stage::Compile, sources: WORK_SOURCES, key: compile_key, run: run_compile },
+    Step { stage: Stage::Kbuild, sources: WORK_SOURCES, key: kbuild_key, run: run_kbuild },
+    Step { stage: Stage::Postlink, sources: WORK_SOURCES, key: postlink_key, run: run_postlink },
+    Step { stage: Stage::Verify, sources: VERIFY_SOURCES, key: verify_key, run: run_verify },
+    Step { stage: Stage::Sign, sources: WORK_SOURCES, key: sign_key, run: run_sign },
+];
+
+/// A build of one target for one kernel.
+pub struct Build<'a> {
+    /// The project.
+    pub project: &'a Project,
+    /// The kernel.
+    pub tree: &'a KernelTree,
+    /// The fix or stream.
+    pub target: &'a Target,
+    /// Key and certificate for stage sign, PEM. `None`: the key from the build of the kernel.
+    pub sign_key: Option<&'a Path>,
+    /// Cache of slow operations.
+    pub cache: &'a Cache,
+    /// Receiver of events.
+    pub sink: &'a dyn Sink,
+}
+
+impl Build<'_> {
+    /// Runs the stages of `range`.
+    ///
+    /// # Errors
+    /// A stage failed. It is not marked as completed and runs again in the next build.
+    pub fn run(&self, range: Range) -> Result<Built, Error> {
+        let dir = self.project.build_dir(&self.tree.id, &self.target.name);
+        check_path("the build directory", &dir, "move the checkout to another path")?;
+        make_dir(&dir)?;
+        let _lock = cache::lock(&dir.join(".lock"))?;
+        let rustc = Rustc::find(self.cache)?;
+        self.check_language(&rustc)?;
+        let (objects, resolved) = (OnceCell::new(), OnceCell::new());
+        let work = Work { build: self, dir, range, rustc, objects, resolved };
+        for step in STEPS.iter().filter(|step| step.stage <= range.to) {
+            work.run(step)?;
+            if step.stage == Stage::Resolve {
+                work.note_asserted()?;
+            }
+        }
+        work.built()
+    }
+
+    /// Checks that a kernel for fixes on the `kernel` crate has that crate, compiled by the same rustc.
+    fn check_language(&self, rustc: &Rustc) -> Result<(), Error> {
+        if self.target.language() == Language::Core {
+            return Ok(());
+        }
+        if !self.tree.has_kernel_crate() {
+            return Err(self.lacks_kernel_crate());
+        }
+        match &self.tree.toolchain.rust {
+            Some(version) => Ok(rustc.must_be(version, &self.tree.id)?),
+            None => Ok(()),
+        }
+    }
+
+    fn lacks_kernel_crate(&self) -> Error {
+        let configs = self.project.kernel_configs();
+        let pins = self.project.kernel_ids().into_iter().filter_map(|id| Pin::load(&configs, &id).ok());
+        let with: Vec<String> = pins.filter(Pin::has_kernel_crate).map(|pin| pin.id).collect();
+        klp_kernel::Error::Kernel {
+            kernel: self.tree.id.clone(),
+            message: format!(
+                "`{}` has language = \"kernel\", and this kernel has no `kernel` crate (CONFIG_RUST); of the pinned ones {} {}",
+                self.target.name,
+                if with.is_empty() { "none".to_owned() } else { with.join(", ") },
+                if with.len() > 1 { "have it" } else { "has it" },
+            ),
+        }
+        .into()
+    }
+}
+
+/// State of a running build.
+struct Work<'a> {
+    build: &'a Build<'a>,
+    dir: PathBuf,
+    range: Range,
+    rustc: Rustc,
+    objects: OnceCell<Objects>,
+    resolved: OnceCell<Resolved>,
+}
+
+impl Work<'_> {
+    /// Runs one stage, unless its stamp shows completion with the same key.
+    fn run(&self, step: &Step) -> Result<(), Error> {
+        let out = self.dir(step.stage);
+        let stamp = out.join("stamp");
+        let wanted = (step.key)(self)?.with(step.sources).hex();
+        stage(self.build.sink, step.stage.name(), &self.build.target.name, || {
+            let forced = self.range.forces(step.stage);
+            if !forced && std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+                return Ok((StageEnd::Unchanged, ()));
+            }
+            if out.exists() {
+                std::fs::remove_dir_all(&out).map_err(io_error("remove", &out))?;
+            }
+            make_dir(&out)?;
+            (step.run)(self, &out)?;
+            cache::write_durable(&stamp, wanted.as_bytes())?;
+            Ok((StageEnd::Done, ()))
+        })
+    }
+
+    /// Directory of a stage.
+    fn dir(&self, stage: Stage) -> PathBuf {
+        self.dir.join(stage.dir_name())
+    }
+
+    /// The kernel and its modules. They are read at the first call, because most builds do not need them.
+    fn objects(&self) -> Result<&Objects, Error> {
+        if let Some(objects) = self.objects.get() {
+            return Ok(objects);
+        }
+        let Build { project, tree, target, cache, sink, .. } = self.build;
+        let objects = Objects::of(project, tree, &target.objects(), cache, *sink)?;
+        Ok(self.objects.get_or_init(|| objects))
+    }
+
+    /// The result of stage resolve.
+    fn resolved(&self) -> Result<&Resolved, Error> {
+        if let Some(resolved) = self.resolved.get() {
+            return Ok(resolved);
+        }
+        let resolved = Resolved::read(&self.dir)?;
+        Ok(self.resolved.get_or_init(|| resolved))
+    }
+
+    fn built(&self) -> Result<Built, Error> {
+        Ok(Built::of(self.dir.clone(), &self.resolved()?.module))
+    }
+
+    /// Reports the unchecked prototypes.
+    fn note_asserted(&self) -> Result<(), Error> {
+        for (symbol, text) in self.resolved()?.asserted() {
+            self.build.sink.note(format!("{symbol}: `{text}` is the author's word, which nothing checks"));
+        }
+        Ok(())
+    }
+
+    /// Object file of stage compile.
+    fn object(&self) -> PathBuf {
+        self.dir(Stage::Compile).join("module.o")
+    }
+
+    /// C source of the shims, from stage bindings.
+    fn shims(&self) -> PathBuf {
+        self.dir(Stage::Bindings).join("shims.c")
+    }
+
+    fn inputs<'a>(&'a self, sources: &'a Path, crates: &'a Path) -> Result<compile::Inputs<'a>, Error> {
+        let Build { project, tree, target, .. } = self.build;
+        Ok(compile::Inputs {
+            tree,
+            project,
+            target,
+            resolved: self.resolved()?,
+            rustc: &self.rustc,
+            sources,
+            crates,
+        })
+    }
+}
+
+fn resolve_key(work: &Work<'_>) -> Result<Key, Error> {
+    let Build { project, tree, target, .. } = work.build;
+    let mut key = Key::new("resolve").with(&tree.fingerprint).with(format!("{target:?}"));
+    for source in target.objects().iter().filter_map(|object| project.target_module(object)) {
+        key = key.with_file(&source)?;
+    }
+    Ok(key)
+}
+
+fn run_resolve(work: &Work<'_>, out: &Path) -> Result<(), Error> {
+    let resolved = resolve::resolve(work.build.tree, work.objects()?, work.build.target)?;
+    resolved.write(out)
+}
+
+fn bindings_key(work: &Work<'_>) -> Result<Key, Error> {
+    bindings::key(work.build.tree, work.build.target, work.resolved()?)
+}
+
+fn run_bindings(work: &Work<'_>, out: &Path) -> Result<(), Error> {
+    let Build { tree, target, cache, sink, .. } = work.build;
+    let made = bindings::generate(tree, work.objects()?, target, work.resolved()?, cache, *sink)?;
+    make_dir(&out.join("replaced"))?;
+    write(&out.join("bindings.rs"), made.bindings)?;
+    write(&out.join("shims.c"), made.shims)?;
+    for (fix, text) in made.replaced {
+        write(&out.join(format!("replaced/{fix}.rs")), text)?;
+    }
+    Ok(())
+}
+
+fn compile_key(work: &Work<'_>) -> Result<Key, Error> {
+    let Build { project, tree, target, .. } = work.build;
+    let sources = work.dir(Stage::Bindings);
+    let mut key = compile::key(tree, project, target, &work.rustc)?
+        .with(work.resolved()?.to_json())
+        .with_file(&sources.join("bindings.rs"))?;
+    for fix in &target.fixes {
+        key = key.with_file(&sources.join(format!("replaced/{}.rs", fix.name)))?;
+    }
+    Ok(key)
+}
+
+fn run_compile(work: &Work<'_>, out: &Path) -> Result<(), Error> {
+    let (sources, crates) = (work.dir(Stage::Bindings), work.dir.join(".crates"));
+    if work.range.forces(Stage::Compile) && crates.exists() {
+        std::fs::remove_dir_all(&crates).map_err(io_error("remove", &crates))?;
+    }
+    compile::compile(&work.inputs(&sources, &crates)?, out, work.build.cache, work.build.sink)?;
+    Ok(())
+}
+
+fn kbuild_key(work: &Work<'_>) -> Result<Key, Error> {
+    let key = Key::new("kbuild").with(&work.build.tree.fingerprint).with(work.resolved()?.to_json());
+    Ok(key.with_file(&work.object())?.with_file(&work.shims())?)
+}
+
+fn run_kbuild(work: &Work<'_>, out: &Path) -> Result<(), Error> {
+    kbuild::link(work.build.tree, work.resolved()?, &work.object(), &work.shims(), out)?;
+    Ok(())
+}
+
+fn postlink_key(work: &Work<'_>) -> Result<Key, Error> {
+    let tree = work.build.tree;
+    let key = Key::new("postlink").with(work.resolved()?.to_json()).with_file(&work.built()?.unconverted)?;
+    Ok(key.with(format!("{:?}", sites_of(tree.arch, &tree.config))))
+}
+
+fn run_postlink(work: &Work<'_>, _: &Path) -> Result<(), Error> {
+    let (tree, built) = (work.build.tree, work.built()?);
+    let bytes = read(&built.unconverted)?;
+    let finished = postlink::convert(&bytes, work.resolved()?, sites_of(tree.arch, &tree.config));
+    let finished = finished
+        .map_err(|error| Error::Postlink { module: built.unconverted.clone(), message: error.to_string() })?;
+    write(&built.ko, finished)?;
+    write(&built.debug, bytes)?;
+    Ok(())
+}
+
+fn verify_key(work: &Work<'_>) -> Result<Key, Error> {
+    let key = Key::new("verify").with(&work.build.tree.fingerprint).with(work.resolved()?.to_json());
+    // This crate collects the facts that the rules compare with.
+    Ok(key.with(WORK_SOURCES).with_file(&work.built()?.ko)?)
+}
+
+fn run_verify(work: &Work<'_>, _: &Path) -> Result<(), Error> {
+    let ko = work.built()?.ko;
+    let expected = expected::of_resolved(work.build.tree, work.resolved()?);
+    let report = klp_verify::verify(&read(&ko)?, &expected);
+    Ok(klp_verify::refuse_errors(&ko, &report, work.build.sink)?)
+}
+
+fn sign_key(work: &Work<'_>) -> Result<Key, Error> {
+    let key = sign::signing_key(work.build.tree, work.build.sign_key)?;
+    Ok(Key::new("sign").with_file(key)?.with_file(&work.built()?.ko)?)
+}
+
+fn run_sign(work: &Work<'_>, out: &Path) -> Result<(), Error> {
+    sign::sign(work.build.tree, &work.built()?.ko, work.build.sign_key, out)?;
+    Ok(())
+}

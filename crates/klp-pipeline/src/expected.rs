@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Facts about a kernel and the results of stage 1, with which the rules of [`klp_verify`] compare a module.
+
+use std::collections::BTreeMap;
+
+use klp_base::arch::Arch;
+use klp_image::KernelImage;
+use klp_kernel::{KernelConfig, KernelTree, exports, sites_of};
+use klp_module::{KlpLayout, Module};
+use klp_verify::{Expected, ExpectedPatch};
+
+use crate::error::Error;
+use crate::resolve::klp_layout;
+use crate::resolved::Resolved;
+use crate::stage::Built;
+
+/// Expected facts for a module that stage 1 resolved.
+pub fn of_resolved(tree: &KernelTree, resolved: &Resolved) -> Expected {
+    Expected {
+        patch: Some(ExpectedPatch {
+            module: resolved.module.clone(),
+            functions: resolved.functions.iter().map(|function| function.symbol.clone()).collect(),
+            callbacks: resolved.callbacks.iter().map(|(_, object)| object.clone()).collect(),
+            states: resolved.states.iter().map(|state| (state.id, state.version)).collect(),
+            replace: resolved.replace,
+            needs: resolved.needs.clone(),
+        }),
+        arguments: resolved
+            .functions
+            .iter()
+            .filter_map(|f| Some((f.symbol.symbol.clone(), count_arguments(&f.c_prototype)?)))
+            .collect(),
+        ..of_kernel(tree, &resolved.vermagic, resolved.layout)
+    }
+}
+
+/// Expected facts for a built module, from its build directory.
+///
+/// # Errors
+/// Stage 1's result cannot be read.
+pub fn of_build(tree: &KernelTree, built: &Built) -> Result<Expected, Error> {
+    let resolved = Resolved::read(&built.dir)?;
+    Ok(of_resolved(tree, &resolved))
+}
+
+/// Expected facts for any live patch of a kernel, if only its file is known.
+///
+/// # Errors
+/// The kernel's types contain no livepatch structs.
+pub fn of_any(tree: &KernelTree, image: &KernelImage) -> Result<Expected, Error> {
+    let layout = klp_layout(&image.types)
+        .map_err(|error| klp_image::Error::Image { path: tree.image.clone(), message: error.to_string() })?;
+    Ok(of_kernel(tree, &image.facts.vermagic, layout))
+}
+
+/// Expected facts for the file of a live patch: the facts of [`of_any`], and the prototypes of the replaced
+/// functions.
+///
+/// # Errors
+/// The kernel's types contain no livepatch structs.
+pub fn of_file(tree: &KernelTree, image: &KernelImage, bytes: &[u8]) -> Result<Expected, Error> {
+    let mut expected = of_any(tree, image)?;
+    // The rules report an unreadable file.
+    let table = Module::parse(bytes).ok().and_then(|module| module.tables(&expected.layout).ok());
+    let functions = table.iter().flat_map(|table| &table.objects).flat_map(|object| &object.functions);
+    for name in functions.map(|function| &function.old_name) {
+        // Functions of modules, and functions with several prototypes, are checked by their code alone.
+        if let Ok(prototype) = image.types.function(name) {
+            expected.arguments.insert(name.clone(), prototype.parameters.len());
+        }
+    }
+    Ok(expected)
+}
+
+fn of_kernel(tree: &KernelTree, vermagic: &str, layout: KlpLayout) -> Expected {
+    let config = &tree.config;
+    let call_padding = match (config.is_on("CALL_PADDING"), config.call_padding()) {
+        (true, None) => {
+            Err("CONFIG_CALL_PADDING is set without a usable CONFIG_FUNCTION_PADDING_BYTES".to_owned())
+        }
+        (_, bytes) => Ok(bytes.map(u64::from)),
+    };
+    let exports = exports::of(tree)
+        .map_err(|error| error.to_string())
+        .map(|exports| exports.into_iter().map(|(name, export)| (name, export.checksum)).collect());
+    Expected {
+        kernel: tree.id.clone(),
+        arch: tree.arch,
+        vermagic: vermagic.to_owned(),
+        exports,
+        modversions: config.is_on("MODVERSIONS"),
+        call_padding,
+        prefix_symbols: config.is_on("PREFIX_SYMBOLS"),
+        ibt: config.is_on("X86_KERNEL_IBT"),
+        bti: config.is_on("ARM64_BTI_KERNEL"),
+        thread_size: thread_size(tree.arch, config),
+        frame_warn: frame_warn(config),
+        arguments: BTreeMap::new(),
+        sites: sites_of(tree.arch, config),
+        layout,
+        patch: None,
+    }
+}
+
+/// `THREAD_SIZE`: `arch/x86/include/asm/page_64_types.h`, `arch/arm64/include/asm/memory.h`.
+fn thread_size(arch: Arch, config: &KernelConfig) -> u64 {
+    const MIN_SHIFT: u32 = 14;
+    let kasan = match arch {
+        Arch::X86_64 => config.is_on("KASAN"),
+        Arch::Arm64 => config.is_on("KASAN_GENERIC") || config.is_on("KASAN_SW_TAGS"),
+    };
+    // On arm64 a stack has at least one page, which may be larger.
+    let page = match (arch, config.is_on("ARM64_64K_PAGES")) {
+        (Arch::Arm64, true) => 16,
+        _ => 12,
+    };
+    1 << (MIN_SHIFT + u32::from(kasan)).max(page)
+}
+
+/// `CONFIG_FRAME_WARN`. If it is off (0), the default for 64-bit kernels (`lib/Kconfig.debug`).
+fn frame_warn(config: &KernelConfig) -> u64 {
+    const DEFAULT: u64 = 2048;
+    let set = config.value("FRAME_WARN").and_then(|text| text.parse().ok());
+    set.filter(|&bytes| bytes > 0).unwrap_or(DEFAULT)
+}
+
+/// Number of arguments in a C prototype such as `long f(struct x *a, int (*b)(int, int))`. `None` if the text
+/// is not a prototype or is variadic.
+fn count_arguments(prototype: &str) -> Option<usize> {
+    let list = prototype.trim_end().trim_end_matches(';').strip_suffix(')')?;
+    let (mut depth, mut commas) = (0_usize, 0);
+    let mut start = None;
+    // Searches backwards for the parenthesis that matches the last one.
+    for (at, character) in list.char_indices().rev() {
+        match character {
+            ')' => depth += 1,
+            '(' if depth == 0 => {
+                start = Some(at + 1);
+                break;
+            }
+            '(' => depth -= 1,
+            ',' if depth == 0 => commas += 1,
+            _ => {}
+        }
+    }
+    let list = list[start?..].trim();
+    match list {
+        "" | "void" => Some(0),
+        _ if list.ends_with("...") => None,
+        _ => Some(commas + 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stack_sizes_follow_the_configuration() {
+        let size = |arch, text| thread_size(arch, &KernelConfig::parse(text));
+        assert_eq!(size(Arch::X86_64, ""), 16 << 10);
+        assert_eq!(size(Arch::X86_64, "CONFIG_KASAN=y"), 32 << 10);
+        assert_eq!(size(Arch::Arm64, "CONFIG_KASAN=y\nCONFIG_KASAN_HW_TAGS=y"), 16 << 10);
+        assert_eq!(size(Arch::Arm64, "CONFIG_ARM64_64K_PAGES=y"), 64 << 10);
+        let warn = |text| frame_warn(&KernelConfig::parse(text));
+        assert_eq!(
+            [warn("CONFIG_FRAME_WARN=1024"), warn("CONFIG_FRAME_WARN=0"), warn("")],
+            [1024, 2048, 2048]
+        );
+    }
+
+    #[test]
+    fn arguments_are_counted() {
+        for (prototype, count) in [
+            ("int version_proc_show(struct seq_file *m, void *v)", Some(2)),
+            ("void f(void)", Some(0)),
+            ("long f(int (*b)(int, int), char c[2]);", Some(2)),
+            ("int printk(const char *fmt, ...)", None),
+            ("int x", None),
+        ] {
+            assert_eq!(count_arguments(prototype), count, "{prototype}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Build of a verified livepatch module from the Rust source of a fix.
+//!
+//! [`build`] runs the stages in order; each stage is one module with the same name.
+
+pub mod author_tools;
+pub mod bindings;
+pub mod build;
+pub mod compile;
+pub mod editor;
+pub mod error;
+pub mod expected;
+pub mod kbuild;
+pub mod manifest;
+pub mod objects;
+pub mod postlink;
+pub mod project;
+pub mod resolve;
+pub mod resolved;
+pub mod rust_name;
+pub mod scaffold;
+mod shims;
+pub mod sign;
+pub mod stage;
+
+pub use error::Error;

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Manifest of a module. Stage 3 writes it into section `.modinfo`, and the loader reads it.
+
+use klp_base::cache::Key;
+use klp_format::SymbolPosition;
+use klp_kernel::KernelTree;
+use klp_module::{Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestFix, State};
+
+use crate::error::Error;
+use crate::project::{Project, Target};
+use crate::resolved::Resolved;
+
+/// Manifest of a module.
+///
+/// # Errors
+/// A source file cannot be read.
+pub fn of(
+    tree: &KernelTree,
+    project: &Project,
+    target: &Target,
+    resolved: &Resolved,
+) -> Result<Manifest, Error> {
+    let fix = |fix: &crate::project::Fix| ManifestFix {
+        name: fix.name.clone(),
+        description: fix.description.clone(),
+        cves: fix.cves.clone(),
+    };
+    let function = |function: &crate::resolved::Function| {
+        let symbol = &function.symbol;
+        let position = match symbol.position {
+            SymbolPosition(0) => String::new(),
+            SymbolPosition(position) => format!(",{position}"),
+        };
+        format!("{}:{}{position}", symbol.object, symbol.symbol)
+    };
+    Ok(Manifest {
+        schema: MANIFEST_SCHEMA.to_owned(),
+        stream: target.name.clone(),
+        version: target.version,
+        fixes: target.fixes.iter().map(fix).collect(),
+        functions: resolved.functions.iter().map(function).collect(),
+        source: source_hash(project, target)?,
+        kernel: Kernel { release: tree.release.to_string(), build_id: resolved.kernel_build_id.clone() },
+        replace: resolved.replace,
+        states: resolved.states.iter().map(|state| State { id: state.id, version: state.version }).collect(),
+        predecessor: target.predecessor,
+    })
+}
+
+/// SHA-256 over the authors' sources: every file of every fix with its path, in order.
+fn source_hash(project: &Project, target: &Target) -> Result<String, Error> {
+    let mut key = Key::new("sources");
+    for fix in &target.fixes {
+        for file in klp_base::cache::walk(&fix.dir)? {
+            let relative = file.strip_prefix(project.root()).unwrap_or(&file);
+            key = key.with(relative.to_string_lossy().as_bytes()).with_file(&file)?;
+        }
+    }
+    Ok(key.hex())
+}
+
+/// Rust item that puts the manifest into the module.
+pub fn source(manifest: &Manifest) -> String {
+    let entry = format!("{MANIFEST_KEY}={}\0", manifest.to_modinfo());
+    let literal: String = entry.bytes().flat_map(std::ascii::escape_default).map(char::from).collect();
+    format!(
+        "\n#[used(compiler)]\n#[unsafe(link_section = \".modinfo\")]\nstatic MANIFEST: [u8; {}] = *b\"{literal}\";\n",
+        entry.len()
+    )
+}

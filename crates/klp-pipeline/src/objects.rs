@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Images of the objects that a module patches: the kernel, and kernel modules if any are patched.
+
+use std::path::PathBuf;
+
+use klp_base::cache::Cache;
+use klp_base::events::Sink;
+use klp_base::files::read;
+use klp_format::{KlpSymbol, ModuleName, ObjectName};
+use klp_image::{Area, BtfError, KernelImage, ModuleImage, Prototype, Symbols, Traceability, Types};
+use klp_kernel::KernelTree;
+use klp_kernel::c_module;
+
+use crate::error::Error;
+use crate::project::Project;
+
+/// The kernel and some of its modules.
+pub struct Objects {
+    /// The kernel.
+    pub kernel: KernelImage,
+    modules: Vec<ModuleImage>,
+    /// Modules with types, in the order of their numbers in [`Types`].
+    typed: Vec<ObjectName>,
+    /// Types of the kernel and the modules together, if any module has types.
+    types: Option<Types>,
+}
+
+impl Objects {
+    /// Reads the kernel and the other objects that `named` names.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn load<'a>(
+        project: &Project,
+        tree: &KernelTree,
+        named: impl IntoIterator<Item = &'a KlpSymbol>,
+        cache: &Cache,
+        sink: &dyn Sink,
+    ) -> Result<Self, Error> {
+        Self::of(project, tree, named.into_iter().map(|symbol| &symbol.object), cache, sink)
+    }
+
+    /// Reads the kernel and the modules with these names.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn of<'a>(
+        project: &Project,
+        tree: &KernelTree,
+        names: impl IntoIterator<Item = &'a ObjectName>,
+        cache: &Cache,
+        sink: &dyn Sink,
+    ) -> Result<Self, Error> {
+        let kernel = KernelImage::load(tree.image_file(), cache, sink)?;
+        let mut names: Vec<&ObjectName> = names.into_iter().filter(|object| !object.is_vmlinux()).collect();
+        names.sort();
+        names.dedup();
+        let mut modules = Vec::new();
+        let mut types: Option<Types> = None;
+        let mut typed = Vec::new();
+        for name in names {
+            let file = module_file(project, tree, name, cache, sink)?;
+            let damaged = |message: String| klp_image::Error::Image { path: file.clone(), message };
+            let mut module =
+                ModuleImage::parse(&read(&file)?, &kernel).map_err(|error| damaged(error.to_string()))?;
+            if module.types.is_some() {
+                typed.push(name.clone());
+            }
+            match (module.types.take(), &mut types) {
+                (Some(own), None) => types = Some(own),
+                (Some(own), Some(all)) => all.join(own).map_err(|error| damaged(error.to_string()))?,
+                (None, _) => {}
+            }
+            modules.push(module);
+        }
+        Ok(Self { kernel, modules, typed, types })
+    }
+
+    /// Types of all objects. The modules' types extend the kernel's.
+    pub fn types(&self) -> &Types {
+        self.types.as_ref().unwrap_or(&self.kernel.types)
+    }
+
+    /// Prototype of a function in the BTF of its object. A function with the same name in another object is a
+    /// different function.
+    ///
+    /// # Errors
+    /// The object has no BTF, or its BTF has no prototype or no unique prototype.
+    pub fn function(&self, object: &ObjectName, name: &str) -> Result<Prototype, BtfError> {
+        if object.is_vmlinux() {
+            return self.types().function_of(None, name);
+        }
+        let number = self.typed.iter().position(|typed| typed == object);
+        let number = number.and_then(|number| u32::try_from(number).ok()).ok_or(BtfError::NoFunction)?;
+        self.types().function_of(Some(number), name)
+    }
+
+    /// Address range of a symbol. `None` if the object was not read, or has no such symbol at that position.
+    pub fn area(&self, symbol: &KlpSymbol) -> Option<Area> {
+        if symbol.object.is_vmlinux() {
+            return self.kernel.area(&symbol.symbol, symbol.position);
+        }
+        self.module(&symbol.object)?.area(&symbol.symbol, symbol.position)
+    }
+
+    /// Modules that a module depends on, from its file. They are loaded whenever it is. `None` if the module
+    /// was not read.
+    pub fn needs(&self, object: &ObjectName) -> Option<&[ModuleName]> {
+        self.module(object).map(|module| module.needs.as_slice())
+    }
+
+    /// Symbols of an object; `None` if it was not read.
+    pub fn symbols(&self, object: &ObjectName) -> Option<&Symbols> {
+        if object.is_vmlinux() {
+            return Some(&self.kernel.symbols);
+        }
+        self.module(object).map(|module| &module.symbols)
+    }
+
+    /// Traceability of a function: tells if ftrace, and therefore a live patch, can reach it. `None` if its
+    /// object was not read.
+    pub fn traceability(&self, symbol: &KlpSymbol) -> Option<Traceability> {
+        if symbol.object.is_vmlinux() {
+            return Some(self.kernel.traceability(&symbol.symbol, symbol.position));
+        }
+        Some(self.module(&symbol.object)?.traceability(&symbol.symbol, symbol.position))
+    }
+
+    fn module(&self, object: &ObjectName) -> Option<&ModuleImage> {
+        self.modules.iter().find(|module| module.name.as_str() == object.as_str())
+    }
+}
+
+/// File of a module: one of the project's test modules, otherwise one of the kernel's modules.
+///
+/// # Errors
+/// There is no such module, or it is unavailable.
+pub fn module_file(
+    project: &Project,
+    tree: &KernelTree,
+    name: &ObjectName,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<PathBuf, Error> {
+    match project.target_module(name) {
+        Some(source) => Ok(c_module::build(tree, name, &source, cache, sink)?),
+        None => Ok(tree.module(name, cache, sink)?),
+    }
+}

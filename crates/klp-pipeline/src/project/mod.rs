@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The author's files: fixes, streams and kernels with their TOML files. All content is checked here, before
+//! work starts.
+
+mod entries;
+mod fix;
+mod headers;
+mod names;
+mod prototype;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use klp_base::files::io_error;
+use klp_format::{KernelRelease, KlpSymbol, ModuleName, ObjectName};
+use klp_kernel::{parse_toml, pinned_ids};
+use serde::Deserialize;
+
+pub(crate) use self::fix::is_fix_name;
+pub use self::fix::{
+    Called, Cfg, Fix, Language, Replaced, State, Variable, modules_used_by, objects_in_tables, objects_of,
+    read_fix,
+};
+pub use self::headers::Header;
+pub use self::prototype::CPrototype;
+use crate::error::Error;
+
+/// A checkout of the project.
+#[derive(Clone, Debug)]
+pub struct Project {
+    root: PathBuf,
+}
+
+/// A module to build: a stream, or a single fix.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Name of the stream or fix.
+    pub name: String,
+    /// One line of description.
+    pub description: String,
+    /// Fixes to link into the module.
+    pub fixes: Vec<Fix>,
+    /// Version and release; only for a stream.
+    pub version: Option<(u32, u32)>,
+    /// Version and release of the stream's predecessor.
+    pub predecessor: Option<(u32, u32)>,
+    /// True if the module replaces the loaded patches; false if it is stacked on them.
+    pub replace: bool,
+}
+
+impl Target {
+    /// A single fix as a target.
+    pub fn of_fix(fix: Fix) -> Self {
+        Self {
+            name: fix.name.clone(),
+            description: fix.description.clone(),
+            replace: !fix.stacked,
+            fixes: vec![fix],
+            version: None,
+            predecessor: None,
+        }
+    }
+
+    /// States that the fixes support, in the order of the fixes.
+    pub fn states(&self) -> impl Iterator<Item = &State> {
+        self.fixes.iter().flat_map(|fix| &fix.states)
+    }
+
+    /// All symbols that the fixes name.
+    pub fn symbols(&self) -> impl Iterator<Item = &KlpSymbol> {
+        self.fixes.iter().flat_map(|fix| {
+            let replaced = fix.replace.iter().map(|item| &item.symbol);
+            let called = fix.functions.iter().map(|item| &item.symbol);
+            replaced.chain(called).chain(fix.symbols.iter().map(|item| &item.symbol))
+        })
+    }
+
+    /// All objects that the fixes patch or use.
+    pub fn objects(&self) -> Vec<ObjectName> {
+        objects_in_tables(&self.fixes)
+    }
+
+    /// Runtime of the fixes; all fixes of a target have the same.
+    pub fn language(&self) -> Language {
+        self.fixes.first().map(|fix| fix.language).unwrap_or_default()
+    }
+
+    /// Name of the module: `kpatch_<kernel>_<version>_<release>` for a stream, `kpatch_<fix>` for a single
+    /// fix.
+    ///
+    /// # Errors
+    /// The name is longer than the kernel's limit.
+    pub fn module_name(&self, release: &KernelRelease) -> Result<ModuleName, Error> {
+        Ok(ModuleName::sanitized(&match self.version {
+            Some((version, patch_release)) => format!("kpatch_{release}_{version}_{patch_release}"),
+            None => format!("kpatch_{}", self.name),
+        })?)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StreamFile {
+    description: String,
+    version: u32,
+    release: u32,
+    fixes: Vec<String>,
+    /// True if the module is stacked on the loaded patches instead of replacing them.
+    #[serde(default)]
+    stacked: bool,
+    /// Name of the previous version of the stream.
+    predecessor: Option<String>,
+}
+
+impl Project {
+    /// Opens the project with the root directory `root`.
+    ///
+    /// # Errors
+    /// `root` contains no directory `kernel-configs`.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        let root = root.canonicalize().map_err(io_error("find", root))?;
+        if root.join("kernel-configs").is_dir() {
+            return Ok(Self { root });
+        }
+        Err(klp_kernel::Error::Config {
+            file: root,
+            message: "no project: it has no kernel-configs directory".to_owned(),
+        }
+        .into())
+    }
+
+    /// Root directory of the project.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Directory for builds of `target` for `kernel`.
+    pub fn build_dir(&self, kernel: &str, target: &str) -> PathBuf {
+        self.root.join("build").join(kernel).join(target)
+    }
+
+    /// Directory of the kernel-side crate `klp`.
+    pub fn kmod(&self) -> PathBuf {
+        self.root.join("kmod")
+    }
+
+    /// C source of a test module that live patches of the tests patch, if a module with this name exists.
+    pub fn target_module(&self, name: &ObjectName) -> Option<PathBuf> {
+        let source = self.root.join("tests/modules").join(format!("{name}.c"));
+        source.is_file().then_some(source)
+    }
+
+    /// Names of the fixes and streams for users, sorted. Those of the tests are not included.
+    pub fn target_names(&self) -> Vec<String> {
+        let mut names = self.fix_names();
+        names.extend(self.stream_names());
+        names.sort();
+        names
+    }
+
+    /// Directories of fixes: for users, and for tests only.
+    fn fix_dirs(&self) -> [PathBuf; 2] {
+        [self.root.join("patches"), self.root.join("tests/fixes")]
+    }
+
+    fn stream_dirs(&self) -> [PathBuf; 2] {
+        [self.root.join("patches/streams"), self.root.join("tests/streams")]
+    }
+
+    fn fix_names(&self) -> Vec<String> {
+        names_in(&self.fix_dirs(), |path| path.join("patch.toml").is_file())
+    }
+
+    fn stream_names(&self) -> Vec<String> {
+        names_in(&self.stream_dirs(), |path| path.extension().is_some_and(|extension| extension == "toml"))
+    }
+
+    /// Name of a fix or stream that would give the same module name.
+    pub(crate) fn like(&self, name: &str) -> Option<String> {
+        let plain = |name: &str| name.replace('-', "_");
+        self.target_names().into_iter().find(|other| plain(other) == plain(name))
+    }
+
+    /// Directory of the pinned kernels.
+    pub fn kernel_configs(&self) -> PathBuf {
+        self.root.join("kernel-configs")
+    }
+
+    /// Ids of the pinned kernels, sorted.
+    pub fn kernel_ids(&self) -> Vec<String> {
+        pinned_ids(&self.kernel_configs())
+    }
+
+    /// The fix or stream with this name.
+    ///
+    /// # Errors
+    /// It does not exist, or one of its files is invalid.
+    pub fn target(&self, name: &str) -> Result<Target, Error> {
+        let stream = self
+            .stream_dirs()
+            .map(|dir| dir.join(format!("{name}.toml")))
+            .into_iter()
+            .find(|file| file.is_file());
+        match stream {
+            Some(file) => self.stream(name, &file),
+            None => Ok(Target::of_fix(self.fix(name)?)),
+        }
+    }
+
+    fn stream(&self, name: &str, file: &Path) -> Result<Target, Error> {
+        let wrong =
+            |message: String| Error::from(klp_kernel::Error::Config { file: file.to_owned(), message });
+        let stream: StreamFile = parse_toml(file)?;
+        if stream.fixes.is_empty() {
+            return Err(wrong("`fixes` is empty: a stream links at least one fix".to_owned()));
+        }
+        if stream.version == 0 || stream.release == 0 {
+            return Err(wrong("`version` and `release` begin with 1 (0-0 is the empty package)".to_owned()));
+        }
+        let fixes: Vec<Fix> = stream.fixes.iter().map(|fix| self.fix(fix)).collect::<Result<_, _>>()?;
+        if let Some(other) = fixes.iter().find(|fix| fix.language != fixes[0].language) {
+            return Err(wrong(format!(
+                "`fixes`: `{}` and `{}` differ in `language`, and crates of the two cannot be linked into one module",
+                fixes[0].name, other.name
+            )));
+        }
+        let mut crates: BTreeMap<String, &str> = BTreeMap::new();
+        for fix in &fixes {
+            match crates.insert(fix.crate_name(), &fix.name) {
+                Some(other) if other == fix.name => {
+                    return Err(wrong(format!("`fixes`: `{other}` stands twice")));
+                }
+                Some(other) => {
+                    return Err(wrong(format!(
+                        "`fixes`: `{other}` and `{}` both become the crate `{}`; give one of them another name",
+                        fix.name,
+                        fix.crate_name()
+                    )));
+                }
+                None => {}
+            }
+        }
+        if let Some(message) = names::clash(&fixes) {
+            return Err(wrong(format!("`fixes`: {message}")));
+        }
+        let mut owners: BTreeMap<&KlpSymbol, &str> = BTreeMap::new();
+        for fix in &fixes {
+            for replaced in &fix.replace {
+                if let Some(other) = owners.insert(&replaced.symbol, &fix.name) {
+                    return Err(wrong(format!(
+                        "`fixes`: both `{other}` and `{}` replace {}; a module can hold only one replacement, merge the two fixes",
+                        fix.name, replaced.symbol
+                    )));
+                }
+            }
+        }
+        let mut target = Target {
+            name: name.to_owned(),
+            description: stream.description,
+            fixes,
+            version: Some((stream.version, stream.release)),
+            predecessor: None,
+            replace: !stream.stacked,
+        };
+        let mut owners: BTreeMap<u64, &str> = BTreeMap::new();
+        for (fix, state) in
+            target.fixes.iter().flat_map(|fix| fix.states.iter().map(move |state| (fix, state)))
+        {
+            if let Some(other) = owners.insert(state.id, &fix.name) {
+                return Err(wrong(format!(
+                    "`fixes`: both `{other}` and `{}` have a state with the id {}; give one of them another id",
+                    fix.name, state.id
+                )));
+            }
+        }
+        if let Some(name) = &stream.predecessor {
+            target.predecessor = self.check_predecessor(&target, name).map_err(wrong)?;
+        }
+        Ok(target)
+    }
+
+    /// Checks that a stream may replace its predecessor. Applies the kernel's rule for states
+    /// (`klp_is_patch_compatible()` in `kernel/livepatch/state.c`) at build time. Returns version and release
+    /// of the predecessor.
+    fn check_predecessor(&self, target: &Target, name: &str) -> Result<Option<(u32, u32)>, String> {
+        let before = self.predecessor(name)?;
+        if target.version <= before.version {
+            return Err(format!("`predecessor`: {name} has a version and release that are not lower"));
+        }
+        for old in before.states() {
+            let new = target.states().find(|state| state.id == old.id);
+            match new {
+                Some(new) if new.version >= old.version => {}
+                Some(new) => {
+                    return Err(format!(
+                        "`predecessor`: {name} has state `{}` (id {}) in version {}, and this stream supports only version {}: \
+                         the kernel would refuse it with EINVAL",
+                        old.name, old.id, old.version, new.version
+                    ));
+                }
+                None if target.replace => {
+                    return Err(format!(
+                        "`predecessor`: {name} has state `{}` (id {}), which no fix of this stream supports: the kernel \
+                         would refuse it with EINVAL; keep the state in a fix, and undo in its callbacks what it stands for",
+                        old.name, old.id
+                    ));
+                }
+                None => {}
+            }
+        }
+        Ok(before.version)
+    }
+
+    fn predecessor(&self, name: &str) -> Result<Target, String> {
+        let file = self
+            .stream_dirs()
+            .into_iter()
+            .map(|dir| dir.join(format!("{name}.toml")))
+            .find(|file| file.is_file());
+        let file = file.ok_or_else(|| format!("`predecessor`: there is no stream `{name}`"))?;
+        // The predecessor of the predecessor is not read: a chain of versions may have any length.
+        let stream: StreamFile = parse_toml(&file).map_err(|error| error.to_string())?;
+        let fixes = stream.fixes.iter().map(|fix| self.fix(fix)).collect::<Result<_, _>>();
+        Ok(Target {
+            name: name.to_owned(),
+            description: stream.description,
+            fixes: fixes.map_err(|error| error.to_string())?,
+            version: Some((stream.version, stream.release)),
+            predecessor: None,
+            replace: !stream.stacked,
+        })
+    }
+
+    /// All fixes: those that are shipped, and those that only the tests use.
+    ///
+    /// # Errors
+    /// The files of a fix are invalid.
+    pub fn fixes(&self) -> Result<Vec<Fix>, Error> {
+        let names = self.fix_names().into_iter().filter(|name| is_fix_name(name));
+        names.map(|name| self.fix(&name)).collect()
+    }
+
+    /// The fix with this name.
+    ///
+    /// # Errors
+    /// It does not exist, or its files are invalid.
+    pub fn fix(&self, name: &str) -> Result<Fix, Error> {
+        let dir = self
+            .fix_dirs()
+            .map(|dir| dir.join(name))
+            .into_iter()
+            .find(|dir| is_fix_name(name) && dir.join("patch.toml").is_file());
+        let Some(dir) = dir else {
+            let known = names_in(&self.fix_dirs(), |path| path.join("patch.toml").is_file())
+                .into_iter()
+                .chain(self.stream_names())
+                .filter(|name| !name.starts_with('_'))
+                .collect();
+            return Err(
+                klp_kernel::Error::Unknown { what: "fix or stream", name: name.to_owned(), known }.into()
+            );
+        };
+        read_fix(name, &dir)
+    }
+}
+
+fn names_in(dirs: &[PathBuf], is_one: impl Fn(&Path) -> bool) -> Vec<String> {
+    let mut names: Vec<String> = dirs
+        .iter()
+        .filter_map(|dir| std::fs::read_dir(dir).ok())
+        .flatten()
+        .filter_map(Result::ok)
+        .map(|item| item.path())
+        .filter(|path| is_one(path))
+        .filter_map(|path| {
+            path.file_name().map(|name| name.to_string_lossy().trim_end_matches(".toml").to_owned())
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads a stream with these fixes, given as name and patch.toml without its description.
+    fn stream(fixes: &[(&str, &str)]) -> Result<Target, String> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("kernel-configs")).unwrap();
+        std::fs::create_dir_all(dir.path().join("patches/streams")).unwrap();
+        for (name, text) in fixes {
+            let fix = dir.path().join("patches").join(name);
+            std::fs::create_dir_all(&fix).unwrap();
+            std::fs::write(fix.join("patch.toml"), format!("description = 'x'\n{text}\n")).unwrap();
+        }
+        let names: Vec<&str> = fixes.iter().map(|(name, _)| *name).collect();
+        let text = format!("description = 'x'\nversion = 1\nrelease = 1\nfixes = {names:?}\n");
+        std::fs::write(dir.path().join("patches/streams/s.toml"), text).unwrap();
+        let project = Project::open(dir.path()).unwrap();
+        project.target("s").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn fixes_of_a_stream_have_different_crate_names() {
+        let [first, second] = ["replace = ['vmlinux:a']", "replace = ['vmlinux:b']"];
+        assert!(stream(&[("x-y", first), ("x-z", second)]).is_ok());
+        let error = stream(&[("x-y", first), ("x_y", second)]).unwrap_err();
+        assert!(error.contains("s.toml: `fixes`: `x-y` and `x_y` both become the crate `x_y`"), "{error}");
+        let error = stream(&[("x-y", first), ("x-y", first)]).unwrap_err();
+        assert!(error.contains("`x-y` stands twice"), "{error}");
+    }
+
+    #[test]
+    fn each_import_name_is_unique_in_a_stream() {
+        let text = |object: &str, entry: &str| format!("replace = ['{object}:a']\n{entry}");
+        let first = text("m1", "symbols = [{ symbol = 'm1:debug', declaration = 'int debug' }]");
+        let second = text("m2", "symbols = [{ symbol = 'm2:debug', declaration = 'bool debug' }]");
+        let error = stream(&[("x", &first), ("y", &second)]).unwrap_err();
+        assert!(
+            error.contains("the name `debug` stands for m1:debug as `int debug` (`symbols` of `x`) and for m2:debug as `bool debug` (`symbols` of `y`)"),
+            "{error}"
+        );
+        let other =
+            text("m2", "symbols = [{ symbol = 'm2:debug', as = 'debug2', declaration = 'bool debug' }]");
+        assert!(stream(&[("x", &first), ("y", &other)]).is_ok());
+        let same = text("m3", "symbols = [{ symbol = 'm1:debug', declaration = 'int  debug' }]");
+        assert!(stream(&[("x", &first), ("y", &same)]).is_ok());
+        let [one, other] = ["int f(void)", "long f(void)"].map(|text| {
+            format!(
+                "replace = ['vmlinux:{}']\nfunctions = [{{ symbol = 'vmlinux:f', prototype = '{text}' }}]",
+                &text[..1]
+            )
+        });
+        assert!(stream(&[("x", &one), ("y", &other)]).unwrap_err().contains("as `long f(void)`"));
+    }
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Creates a new fix from `patches/_template` with the kernel's prototype. The new fix builds and passes its
+//! case without changes.
+
+use std::path::{Path, PathBuf};
+
+use klp_base::files::{io_error, make_dir, read_text, write};
+use klp_base::process::Cmd;
+use klp_format::KlpSymbol;
+use klp_image::TypeKind;
+use klp_kernel::KernelTree;
+
+use crate::bindings::render::Renderer;
+use crate::error::Error;
+use crate::objects::Objects;
+use crate::project::{Project, Target, is_fix_name, read_fix};
+use crate::resolve;
+use crate::rust_name::{is_rust_keyword, is_rust_name, object_in_rust, snake_case};
+
+/// Creates `patches/<name>` and `tests/cases/<name>`. Returns the written files.
+///
+/// # Errors
+/// The name is invalid or exists, or the kernel has no such function. No incomplete files remain.
+pub fn new_fix(
+    project: &Project,
+    tree: &KernelTree,
+    objects: &Objects,
+    name: &str,
+    symbol: &KlpSymbol,
+) -> Result<Vec<PathBuf>, Error> {
+    let patches = project.root().join("patches");
+    let fix = patches.join(name);
+    let case = project.root().join("tests/cases").join(name);
+    let wrong = |message: &str| {
+        Error::from(klp_kernel::Error::Config { file: fix.clone(), message: message.to_owned() })
+    };
+    if !is_fix_name(name) {
+        return Err(wrong(
+            "a fix's name begins with a small letter and has small letters, digits, `-` and `_` only",
+        ));
+    }
+    let longest = klp_format::MODULE_NAME_MAX - "kpatch_".len();
+    if name.len() > longest {
+        return Err(wrong(&format!(
+            "the name has {} characters, and the module kpatch_{name} would have more than the kernel's limit of {}; a \
+             fix's name has at most {longest}",
+            name.len(),
+            klp_format::MODULE_NAME_MAX
+        )));
+    }
+    if let Some(other) = project.like(name) {
+        return Err(wrong(&format!(
+            "`{other}` is there already, and a module of either would be called alike; choose another name"
+        )));
+    }
+    if fix.exists() || case.exists() {
+        return Err(wrong("is there already (or its case under tests/cases); choose another name"));
+    }
+    let aside = tempfile::Builder::new()
+        .prefix(".new-patch-")
+        .tempdir_in(&patches)
+        .map_err(io_error("make a directory in", &patches))?;
+    fill_in(project, tree, objects, name, symbol, aside.path())?;
+    // A function that stage 1 rejects must not leave a fix or a case.
+    let made = read_fix(name, &aside.path().join("fix"))?;
+    resolve::resolve(tree, objects, &Target::of_fix(made))?;
+    std::fs::rename(aside.path().join("case"), &case).map_err(io_error("make", &case))?;
+    std::fs::rename(aside.path().join("fix"), &fix).map_err(io_error("make", &fix))?;
+    Ok(vec![fix.join("patch.toml"), fix.join("src/lib.rs"), case.join("case.toml"), case.join("run.sh")])
+}
+
+/// Fills in the template: writes a fix to `to/fix` and its case to `to/case`.
+///
+/// # Errors
+/// The kernel has no such function, or a file cannot be written.
+pub fn fill_in(
+    project: &Project,
+    tree: &KernelTree,
+    objects: &Objects,
+    name: &str,
+    symbol: &KlpSymbol,
+    to: &Path,
+) -> Result<(), Error> {
+    let template = project.root().join("patches/_template");
+    let values = values(tree, objects, name, symbol)?;
+    if !is_rust_name(&method(&symbol.symbol)) {
+        return Err(Error::Symbol {
+            symbol: symbol.to_string(),
+            kernel: tree.id.clone(),
+            message: "its name is no Rust name; write the fix by hand, with `as = \"...\"` in patch.toml"
+                .to_owned(),
+        });
+    }
+    for (from, file) in [
+        ("patch.toml", "fix/patch.toml"),
+        ("src/lib.rs", "fix/src/lib.rs"),
+        ("case/case.toml", "case/case.toml"),
+        ("case/run.sh", "case/run.sh"),
+    ] {
+        let file = to.join(file);
+        make_dir(file.parent().unwrap_or(Path::new(".")))?;
+        let text = read_text(&template.join(from))?;
+        write(
+            &file,
+            values.iter().fold(text, |text, (key, value)| text.replace(&format!("{{{{{key}}}}}"), value)),
+        )?;
+    }
+    Cmd::new("rustfmt")
+        .args(["--edition", "2024", "--config-path"])
+        .arg(project.root())
+        .arg(to.join("fix/src/lib.rs"))
+        .hint("install rustfmt: `rustup toolchain install` in the project's directory")
+        .run()?;
+    Ok(())
+}
+
+fn values(
+    tree: &KernelTree,
+    objects: &Objects,
+    name: &str,
+    symbol: &KlpSymbol,
+) -> Result<Vec<(&'static str, String)>, Error> {
+    let prototype = resolve::prototype(tree, objects, symbol)?;
+    let failed = |error: klp_image::BtfError| klp_image::Error::Image {
+        path: tree.image.clone(),
+        message: error.to_string(),
+    };
+    let types = objects.types();
+    // rustc warns about unused parameters until the author has written the body.
+    let shows_command_line = symbol.symbol == "cmdline_proc_show";
+    let signature = Renderer::new(types)
+        .signature_with(&prototype, |parameter| match parameter {
+            "m" if shows_command_line => "m".to_owned(),
+            parameter => format!("_{}", snake_case(parameter)),
+        })
+        .map_err(failed)?;
+    let returns = types.bare(prototype.returns).and_then(|id| types.kind(id)).map_err(failed)?;
+    let body = match returns {
+        _ if shows_command_line => {
+            format!(
+                "// SAFETY: the seq_file core passes a valid `m`.\n        unsafe {{ SeqFile::from_ptr(m) }}.puts(c\"{name}\\n\")"
+            )
+        }
+        TypeKind::Void => String::new(),
+        TypeKind::Pointer(target) => {
+            let target = types.bare(target).and_then(|id| types.kind(id)).map_err(failed)?;
+            let function = matches!(target, TypeKind::Function(_));
+            if function { "None" } else { "core::ptr::null_mut()" }.to_owned()
+        }
+        TypeKind::Int { name, .. } if name == "_Bool" || name == "bool" => "false".to_owned(),
+        TypeKind::Int { .. } | TypeKind::Enum { .. } => "0".to_owned(),
+        // SAFETY of the generated text: all zeroes is a valid value of every C struct.
+        _ => "// SAFETY: all zeroes is a value of the C type.\n        unsafe { core::mem::zeroed() }"
+            .to_owned(),
+    };
+    let import = "use klp::prelude::*;";
+    let import = if shows_command_line || names_a_type(&signature) {
+        import.to_owned()
+    } else {
+        format!("#[allow(unused_imports, reason = \"for the body that is to come\")]\n{import}")
+    };
+    let method = method(&symbol.symbol);
+    let replace = if method == symbol.symbol {
+        format!("\"{symbol}\"")
+    } else {
+        format!("{{ symbol = \"{symbol}\", as = \"{method}\" }}")
+    };
+    Ok(vec![
+        ("name", name.to_owned()),
+        ("variable", name.replace(|c: char| !c.is_ascii_alphanumeric(), "_")),
+        ("description", format!("Replaces {symbol}")),
+        ("symbol", symbol.to_string()),
+        ("object", object_in_rust(&symbol.object)),
+        ("function", symbol.symbol.clone()),
+        ("replace", replace),
+        ("method", method),
+        ("import", import),
+        ("prototype", objects.types().c_prototype(&prototype)),
+        ("signature", signature),
+        ("body", body),
+        ("kernel", tree.id.clone()),
+    ])
+}
+
+/// Name of the function, or a similar name that is valid in Rust.
+fn method(function: &str) -> String {
+    if is_rust_keyword(function) { format!("{function}_") } else { function.to_owned() }
+}
+
+/// True if a signature contains a type that is not built into Rust and therefore comes from the prelude.
+fn names_a_type(signature: &str) -> bool {
+    const OF_THE_LANGUAGE: [&str; 22] = [
+        "bool", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize",
+        "f32", "f64", "mut", "const", "Option", "unsafe", "extern", "fn", "C",
+    ];
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    // The text before a colon is a parameter name.
+    let types = signature.split(',').map(|part| part.split_once(": ").map_or(part, |(_, rest)| rest));
+    types.flat_map(|part| part.split(|c| !word(c))).any(|part| {
+        !part.is_empty()
+            && !part.starts_with(|c: char| c.is_ascii_digit())
+            && !OF_THE_LANGUAGE.contains(&part)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prelude_is_used_where_a_type_is_named() {
+        for with in
+            ["(_m: *mut seq_file) -> bool", "() -> c_int", "(_f: Option<unsafe extern \"C\" fn(u8, c_int)>)"]
+        {
+            assert!(names_a_type(with), "{with}");
+        }
+        for without in
+            ["()", "(_a: u8, _b: [u64; 4]) -> bool", "(_f: Option<unsafe extern \"C\" fn(u8, bool) -> i32>)"]
+        {
+            assert!(!names_a_type(without), "{without}");
+        }
+    }
+
+    #[test]
+    fn a_keyword_gets_another_name() {
+        assert_eq!([method("yield"), method("schedule")], ["yield_", "schedule"]);
+    }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Fixes with unsupported input. The message refers to the author's input and contains the remedy.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use klp_base::events::Silent;
+use klp_pipeline::Error;
+use klp_pipeline::build::Build;
+use klp_pipeline::project::{Project, Target, read_fix};
+use klp_pipeline::stage::{Built, Range};
+
+/// Writes a fix that replaces `cmdline_proc_show` to `dir`. `UNSAFE` stands for the keyword, which this file
+/// must not contain.
+fn write_fix(dir: &Path, keys: &str, body: &str) {
+    fs::create_dir_all(dir.join("src")).unwrap();
+    let toml = format!("description = 'x'\nreplace = ['vmlinux:cmdline_proc_show']\n{keys}\n");
+    fs::write(dir.join("patch.toml"), toml).unwrap();
+    let source = format!(
+        "#![no_std]\nuse klp::prelude::*;\npub struct Patch;\nimpl replaced::vmlinux for Patch {{\n    \
+         unsafe extern \"C\" fn cmdline_proc_show(m: *mut seq_file, v: *mut c_void) -> c_int {{\n{body}\n    }}\n}}\n\
+         klp::livepatch!(Patch);\n"
+    );
+    fs::write(dir.join("src/lib.rs"), source.replace("UNSAFE", "unsafe")).unwrap();
+}
+
+fn build(project: &Project, name: &str, dir: &Path) -> Result<Built, Error> {
+    let (_, cache, tree) = common::default_kernel();
+    let target = Target { name: name.to_owned(), ..Target::of_fix(read_fix(name, dir)?) };
+    Build { project, tree: &tree, target: &target, cache: &cache, sign_key: None, sink: &Silent }
+        .run(Range::default())
+}
+
+/// Error message of the build of a fix with these keys and this body.
+fn error_of(name: &str, keys: &str, body: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    write_fix(dir.path(), keys, body);
+    let project = Project::open(&common::root()).unwrap();
+    match build(&project, name, dir.path()) {
+        Ok(_) => panic!("{keys}: it builds"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn user_copies_through_shims_are_refused() {
+    let error = error_of(
+        "refused-copies",
+        "headers = ['linux/uaccess.h', 'linux/uio.h', 'linux/sockptr.h']\n\
+         inlines = ['copy_to_user', 'copy_from_user', 'copy_to_iter', 'copy_from_sockptr', 'kmalloc_noprof']",
+        "UNSAFE {\n    let a = copy_to_user(v, m.cast(), 8) + copy_from_user(m.cast(), v, 8) + copy_to_iter(v, 8, v.cast());\n    \
+         let p = kmalloc_noprof(a, GFP_KERNEL as gfp_t);\n    copy_from_sockptr(p, core::mem::zeroed(), 8)\n}",
+    );
+    for expected in [
+        "copy_to_user: hardened usercopy",
+        "\"vmlinux:_copy_to_user\" into `functions`",
+        "copy_from_user: hardened usercopy",
+        "\"vmlinux:_copy_from_user\" into `functions`",
+        "\"vmlinux:_copy_to_iter\" into `functions`",
+        "copy_from_sockptr: hardened usercopy",
+    ] {
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+    assert!(!error.contains("kmalloc_noprof:"), "{error}");
+    let error = error_of(
+        "refused-copies",
+        "headers = ['linux/uaccess.h']\nmacros = ['unsigned long copy_to_user(void *to, const void *from, unsigned long n)']",
+        "UNSAFE { copy_to_user(v, m.cast(), 8) as c_int }",
+    );
+    assert!(error.contains("\"vmlinux:_copy_to_user\" into `functions`"), "{error}");
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn suggested_replacement_functions_build() {
+    let dir = tempfile::tempdir().unwrap();
+    write_fix(
+        dir.path(),
+        "functions = ['vmlinux:_copy_to_user', 'vmlinux:_copy_from_user', 'vmlinux:_copy_to_iter']\ninlines = ['kmalloc_noprof']",
+        "UNSAFE {\n    let p = kmalloc_noprof(8, GFP_KERNEL as gfp_t);\n    \
+         (_copy_to_user(v, p, 8) + _copy_from_user(p, v, 8) + _copy_to_iter(p, 8, m.cast())) as c_int\n}",
+    );
+    let project = Project::open(&common::root()).unwrap();
+    build(&project, "right-copies", dir.path()).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn names_that_are_not_constants_are_reported() {
+    for (header, name, expected) in [
+        ("linux/kernel.h", "NULL", "core::ptr::null_mut()"),
+        ("linux/minmax.h", "swap", "is a macro"),
+        ("linux/list.h", "LIST_POISON1", "is a pointer"),
+        ("linux/sched.h", "current", "is a pointer"),
+        (
+            "linux/sched.h",
+            "NO_SUCH_CONSTANT",
+            "no header that the fix names has a constant `NO_SUCH_CONSTANT`",
+        ),
+        ("linux/stat.h", "S_IRUGO_", "no header that the fix names has a constant"),
+    ] {
+        let keys = format!("headers = ['{header}']\nconstants = ['{name}']");
+        let error = error_of("refused-constants", &keys, "m.is_null() as c_int + v.is_null() as c_int");
+        assert!(error.contains(expected) && error.contains(name), "{name}: {error}");
+    }
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn floating_point_and_wide_divisions_are_shown_at_the_authors_line() {
+    // The body begins in line 6.
+    let error = error_of(
+        "refused-float",
+        "",
+        "let x = m.addr() as f64 * 1.5;\nlet y = m.addr() as u128 * v.addr() as u128;\n(y / (v.addr() as u128 + (1 << 70))) as c_int + (x as c_int)",
+    );
+    for (line, expected) in [(6, "floating point"), (8, "128-bit division"), (8, "floating point")] {
+        let found = error.lines().any(|said| said.contains(&format!("src/lib.rs:{line}: {expected}")));
+        assert!(found, "{line}: {expected}: {error}");
+    }
+    assert!(error.contains("(__muldf3)") && error.contains("(__udivti3)"), "{error}");
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn module_with_shims_contains_no_build_path() {
+    let made = |depth: &str| {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().join(depth);
+        fs::create_dir_all(root.join("tests")).unwrap();
+        for part in ["kernel-configs", "kmod", "patches", "tests/fixes", "tests/streams"] {
+            let from = common::root().join(part);
+            klp_base::process::Cmd::new("cp").arg("-a").args([from, root.join(part)]).run().unwrap();
+        }
+        let dir = root.join("patches/warns");
+        write_fix(
+            &dir,
+            "headers = ['linux/bug.h', 'linux/sched.h']\nmacros = ['int WARN_ON(int c)', 'int WARN_ON_ONCE(int c)']\ninlines = ['task_pid_nr']",
+            "UNSAFE { WARN_ON(m.is_null() as c_int) + WARN_ON_ONCE(v.is_null() as c_int) }",
+        );
+        let project = Project::open(&root).unwrap();
+        let built = build(&project, "warns", &dir).unwrap_or_else(|error| panic!("{error}"));
+        (fs::read(built.ko).unwrap(), scratch.path().to_str().unwrap().to_owned())
+    };
+    let (one, place) = made("a");
+    let (two, _) = made("much/deeper/b");
+    assert!(one == two, "the two modules differ");
+    let holds = |text: &str| one.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds("_shims.c") && !holds(&place), "a path of this machine is in the module");
+}

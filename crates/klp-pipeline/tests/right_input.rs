@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Valid fixes for which generated code once failed: each builds and passes the verifier.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use klp_base::events::Silent;
+use klp_format::KlpSymbol;
+use klp_pipeline::Error;
+use klp_pipeline::build::Build;
+use klp_pipeline::objects::Objects;
+use klp_pipeline::project::{Target, read_fix};
+use klp_pipeline::scaffold;
+use klp_pipeline::stage::{Built, Range};
+
+/// Builds the fix in `dir` on the default kernel.
+fn build(name: &str, dir: &Path) -> Result<Built, Error> {
+    let (project, cache, tree) = common::default_kernel();
+    let target = Target { name: format!("right-{name}"), ..Target::of_fix(read_fix(name, dir)?) };
+    Build { project: &project, tree: &tree, target: &target, cache: &cache, sign_key: None, sink: &Silent }
+        .run(Range::default())
+}
+
+/// Builds a fix that replaces `cmdline_proc_show`, with `keys` in its patch.toml and `body` in the
+/// replacement. `UNSAFE` stands for the keyword, which this file must not contain.
+fn with(name: &str, keys: &str, body: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("src")).unwrap();
+    let toml = format!("description = 'x'\nreplace = ['vmlinux:cmdline_proc_show']\n{keys}\n");
+    fs::write(dir.path().join("patch.toml"), toml).unwrap();
+    let source = format!(
+        "#![no_std]\nuse klp::prelude::*;\npub struct Patch;\nimpl replaced::vmlinux for Patch {{\n    \
+         unsafe extern \"C\" fn cmdline_proc_show(m: *mut seq_file, v: *mut c_void) -> c_int {{\n{body}\n    }}\n}}\n\
+         klp::livepatch!(Patch);\n"
+    );
+    fs::write(dir.path().join("src/lib.rs"), source.replace("UNSAFE", "unsafe")).unwrap();
+    build(name, dir.path()).unwrap_or_else(|error| panic!("{keys}: {error}"));
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_type_that_only_btf_has_is_defined_once() {
+    with(
+        "typedefs",
+        "types = ['tree_desc_s', 'deflate_state']",
+        "let tree = v.cast::<tree_desc_s>();\nlet _ = m;\nUNSAFE { (*tree).max_code + (*(*tree).stat_desc.cast::<u8>()) as c_int }",
+    );
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn typedefs_of_enumerations_are_there() {
+    with(
+        "enumerations",
+        "headers = ['linux/netdevice.h', 'linux/interrupt.h']\ntypes = ['net_device']\nfunctions = ['vmlinux:request_threaded_irq', 'vmlinux:dev_set_mtu']",
+        "let _ = m;\nunsafe extern \"C\" fn handler(_irq: c_int, _data: *mut c_void) -> irqreturn_t { irqreturn_IRQ_HANDLED }\n\
+         UNSAFE { request_threaded_irq(1, Some(handler), None, 0, core::ptr::null(), v) + dev_set_mtu(v.cast(), 1500) }",
+    );
+    // No header of the fix defines the enumeration: it comes from BTF, including its constants.
+    with(
+        "enumerations-of-btf",
+        "functions = ['vmlinux:request_threaded_irq', 'vmlinux:regsafe']",
+        "let _ = m;\nunsafe extern \"C\" fn handler(_irq: c_int, _data: *mut c_void) -> irqreturn_t { irqreturn_IRQ_HANDLED }\n\
+         UNSAFE { regsafe(v.cast(), v.cast(), v.cast(), v.cast(), exact_level_RANGE_WITHIN); request_threaded_irq(1, Some(handler), None, 0, core::ptr::null(), v) }",
+    );
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn fixes_may_call_functions_that_klp_calls() {
+    with(
+        "functions-of-klp",
+        "functions = ['vmlinux:kfree', 'vmlinux:seq_putc', 'vmlinux:seq_write', 'vmlinux:_printk', 'vmlinux:__kmalloc_noprof', 'vmlinux:klp_shadow_get', \
+         'vmlinux:klp_shadow_alloc', 'vmlinux:klp_shadow_get_or_alloc', 'vmlinux:klp_shadow_free', 'vmlinux:klp_shadow_free_all', 'vmlinux:klp_get_state', \
+         'vmlinux:klp_get_prev_state', 'vmlinux:klp_enable_patch', 'vmlinux:seq_printf']",
+        "UNSAFE {\n    seq_putc(m, b'x');\n    seq_write(m, v, 1);\n    _printk(c\"%d\".as_ptr().cast(), 1 as c_int);\n    seq_printf(m, c\"%d\".as_ptr().cast(), 1 as c_int);\n    \
+         kfree(klp_shadow_get(v, 1));\n    kfree(__kmalloc_noprof(8, GFP_KERNEL as gfp_t));\n}\nm.is_null() as c_int",
+    );
+}
+
+/// Output of `new-patch` for these functions.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn new_fixes_build_without_changes() {
+    let (project, cache, tree) = common::default_kernel();
+    for function in [
+        // Parameters named `type`, `in` and `self`, or with capitals; a name with two underscores; no types.
+        "common_branch_type",
+        "filemap_splice_read",
+        "__kthread_parkme",
+        "cpuacct_all_seq_show",
+        "e820__mapped_any",
+        "schedule",
+        "yield",
+        "regsafe",
+    ] {
+        let symbol: KlpSymbol = format!("vmlinux:{function}").parse().unwrap();
+        let objects = Objects::load(&project, &tree, [&symbol], &cache, &Silent).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        scaffold::fill_in(&project, &tree, &objects, "made", &symbol, dir.path()).unwrap();
+        build("made", &dir.path().join("fix")).unwrap_or_else(|error| panic!("{function}: {error}"));
+    }
+}
+
+/// Parameters may have their C names. Other names are still checked by rustc's lint.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn c_parameter_names_need_no_allow_attribute() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("src")).unwrap();
+    let made = |function: &str, prototype: &str| {
+        fs::write(
+            dir.path().join("patch.toml"),
+            format!("description = 'x'\nreplace = ['vmlinux:{function}']\n"),
+        )
+        .unwrap();
+        let source = format!(
+            "#![no_std]\nuse klp::prelude::*;\npub struct Patch;\nimpl replaced::vmlinux for Patch {{\n    \
+             unsafe extern \"C\" fn {function}{prototype} }}\n}}\nklp::livepatch!(Patch);\n"
+        );
+        fs::write(dir.path().join("src/lib.rs"), source).unwrap();
+        build("names", dir.path()).map_err(|error| error.to_string())
+    };
+    let mapped = |end: &str| format!("(start: u64, {end}: u64, _type: e820_type) -> bool {{ start < {end}");
+    made("e820__mapped_any", &mapped("end")).unwrap();
+    let error = made("e820__mapped_any", &mapped("anEnd")).unwrap_err();
+    assert!(error.contains("variable `anEnd` should have a snake case name"), "{error}");
+    let show = "(_m: *mut seq_file, V: *mut c_void) -> c_int { V.is_null() as c_int";
+    made("cpuacct_all_seq_show", show).unwrap();
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn strings_and_enumerators_are_constants() {
+    with(
+        "constants",
+        "headers = ['linux/init_task.h', 'linux/pid.h']\nconstants = ['INIT_TASK_COMM', 'PIDTYPE_TGID', 'PAGE_SIZE']",
+        "let _ = (m, v);\nassert!(INIT_TASK_COMM.len() == 8 && PAGE_SIZE == 4096);\nPIDTYPE_TGID as c_int",
+    );
+}

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Modules that violate each rule of `verify`: one valid module from the pipeline, changed as listed in
+//! `verify/cases.rs`, and modules that are compiled without a required flag.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+#![allow(unreachable_pub, reason = "the modules of this test program")]
+
+#[path = "verify/c_modules.rs"]
+mod c_modules;
+#[path = "verify/cases.rs"]
+mod cases;
+mod common;
+#[path = "verify/module.rs"]
+mod module;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::sync::OnceLock;
+
+use klp_base::events::{Event, Recorder, Severity, Silent};
+use klp_image::KernelImage;
+use klp_kernel::KernelTree;
+use klp_pipeline::Error;
+use klp_pipeline::build::Build;
+use klp_pipeline::expected;
+use klp_pipeline::postlink;
+use klp_pipeline::stage::{Built, Range, Stage};
+use klp_verify::rules::{self, rule_ids};
+use klp_verify::{GPL_COMPATIBLE, Outcome, Refused, Report, refuse_errors, verify};
+
+use self::cases::{CASES, HARMLESS, hide_tables};
+use self::module::Sample;
+
+/// Builds fix `peek` under another name for a kernel, up to stage postlink.
+fn build(name: &str, tree: &KernelTree) -> Result<Built, Error> {
+    build_fix("peek", name, tree)
+}
+
+fn build_fix(fix: &str, name: &str, tree: &KernelTree) -> Result<Built, Error> {
+    let (project, cache, _) = common::default_kernel();
+    let mut target = project.target(fix).unwrap();
+    target.name = name.to_owned();
+    let build =
+        Build { project: &project, tree, target: &target, cache: &cache, sign_key: None, sink: &Silent };
+    build.run(Range { from: None, to: Stage::Postlink })
+}
+
+/// The valid module.
+fn good() -> Sample {
+    static GOOD: OnceLock<Sample> = OnceLock::new();
+    GOOD.get_or_init(|| {
+        let (_, _, tree) = common::default_kernel();
+        let built = build("verify-good", &tree).unwrap();
+        Sample {
+            bytes: fs::read(&built.ko).unwrap(),
+            unconverted: fs::read(&built.unconverted).unwrap(),
+            expected: expected::of_build(&tree, &built).unwrap(),
+        }
+    })
+    .clone()
+}
+
+/// The kernel without one option of its configuration, for the pipeline. kbuild still uses the real
+/// configuration.
+fn without(tree: &KernelTree, option: &str) -> KernelTree {
+    assert!(tree.config.is_on(option), "the kernel is built without {option}");
+    KernelTree { config: tree.config.clone().without(option), ..tree.clone() }
+}
+
+fn broken(report: &Report) -> BTreeSet<&'static str> {
+    report.findings.iter().map(|finding| finding.rule).collect()
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_good_module_passes_every_rule() {
+    let sample = good();
+    let report = verify(&sample.bytes, &sample.expected);
+    assert_eq!(report.findings, []);
+    for rule in report.rules.iter().filter(|rule| rule.rule != rules::BTI_LANDING_PAD) {
+        assert_eq!((rule.outcome, &rule.left_out), (Outcome::Passed, &None), "{}", rule.rule);
+    }
+    assert!(report.rules.iter().map(|rule| rule.rule).eq(rule_ids()));
+    // An edit without a change must not break the module, because the next test edits it in the same way.
+    let mut edited = sample;
+    edited.edit(|_| ());
+    assert_eq!(verify(&edited.bytes, &edited.expected).findings, []);
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn each_broken_module_is_found_by_its_rule() {
+    let good = good();
+    let mut wrong = Vec::new();
+    for case in CASES {
+        let mut sample = good.clone();
+        (case.make)(&mut sample);
+        let report = verify(&sample.bytes, &sample.expected);
+        let found = broken(&report);
+        let unasked = found.iter().any(|rule| *rule != case.rule && !case.also.contains(rule));
+        let gravest = report.findings.iter().filter(|f| f.rule == case.rule).map(|f| f.severity).max();
+        let refused = refuse_errors("x.ko".as_ref(), &report, &Silent).is_err();
+        if unasked || gravest != Some(case.severity) || refused != (case.severity > Severity::Warning) {
+            let findings: Vec<String> = report.findings.iter().map(|f| format!("    {f:?}")).collect();
+            wrong.push(format!("{}, {}: refused {refused}\n{}", case.rule, case.what, findings.join("\n")));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} modules:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn harmless_changes_cause_no_finding() {
+    for (what, make) in HARMLESS {
+        let mut sample = good();
+        let before = sample.bytes.clone();
+        make(&mut sample);
+        assert_ne!(sample.bytes, before, "{what}");
+        assert_eq!(verify(&sample.bytes, &sample.expected).findings, [], "{what}");
+    }
+}
+
+#[test]
+fn every_rule_has_a_module_that_breaks_it() {
+    let covered: BTreeSet<&str> = CASES.iter().map(|case| case.rule).collect();
+    let rules: BTreeSet<&str> = rule_ids().collect();
+    assert_eq!(covered, rules);
+}
+
+/// No kernel tool reports this fault: the build succeeds.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_module_compiled_without_call_padding_is_found() {
+    let (_, _, tree) = common::default_kernel();
+    let built = build("verify-unpadded", &without(&tree, "CALL_PADDING")).unwrap();
+    let report = verify(&fs::read(&built.ko).unwrap(), &expected::of_build(&tree, &built).unwrap());
+    assert_eq!(broken(&report), BTreeSet::from([rules::CALL_PADDING]));
+    let functions = report.findings.iter().map(|finding| finding.subject.as_str()).collect::<BTreeSet<_>>();
+    assert!(functions.len() > 5 && functions.contains("init_module"), "{functions:?}");
+}
+
+/// A fix that uses an index from user input without a check, and the same fix with `get`.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn possible_panic_is_reported_with_its_line() {
+    let (_, _, tree) = common::default_kernel();
+    let told = |fix: &str| {
+        let built = build_fix(fix, &format!("verify-{fix}"), &tree).unwrap();
+        let report = verify(&fs::read(&built.ko).unwrap(), &expected::of_build(&tree, &built).unwrap());
+        assert_eq!(report.refusals(), 0);
+        report.findings.into_iter().map(|finding| (finding.rule, finding.subject)).collect::<Vec<_>>()
+    };
+    let source = fs::read_to_string(common::root().join("tests/fixes/panics/src/lib.rs")).unwrap();
+    let (line, text) = (1..).zip(source.lines()).find(|(_, text)| text.contains("table[")).unwrap();
+    let place = format!("tests/fixes/panics/src/lib.rs:{line}:{}", text.find("table[").unwrap() + 1);
+    assert_eq!(told("panics"), [(rules::PANIC_REACHABLE, place)]);
+    assert_eq!(told("locks"), []);
+}
+
+/// objtool reports the fault but exits with 0: the build stops because of objtool's message, and `verify`
+/// rejects the module.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_module_compiled_without_branch_targets_is_found_twice() {
+    let (project, _, tree) = common::default_kernel();
+    let Err(Error::Kernel(klp_kernel::Error::UnknownOutput { text, .. })) =
+        build("verify-no-endbr", &without(&tree, "X86_KERNEL_IBT"))
+    else {
+        panic!("the build should stop at objtool's words")
+    };
+    assert!(text.contains("!ENDBR"), "{text}");
+    let dir = project.build_dir(&tree.id, "verify-no-endbr");
+    let resolved = fs::read(dir.join(Stage::Resolve.dir_name()).join("resolved.json")).unwrap();
+    let resolved = serde_json::from_slice(&resolved).unwrap();
+    let ko = dir.join(Stage::Kbuild.dir_name()).join("kpatch_verify_no_endbr.ko");
+    let sites = klp_kernel::sites_of(tree.arch, &tree.config);
+    let module = postlink::convert(&fs::read(ko).unwrap(), &resolved, sites).unwrap();
+    let report = verify(&module, &expected::of_resolved(&tree, &resolved));
+    assert_eq!(broken(&report), BTreeSet::from([rules::IBT_ENDBR]));
+    assert_eq!(report.findings.len(), 3, "the replacement, init and exit: {:?}", report.findings);
+}
+
+/// The kernel reads only one list, and the C objects of a module use it too.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn replacements_and_shims_are_in_one_list_of_traceable_functions() {
+    let (_, _, tree) = common::default_kernel();
+    let built = build_fix("inlines", "verify-shims", &tree).unwrap();
+    let bytes = fs::read(&built.ko).unwrap();
+    let report = verify(&bytes, &expected::of_build(&tree, &built).unwrap());
+    assert_eq!(report.findings, []);
+    let module = klp_module::Module::parse(&bytes).unwrap();
+    let lists: Vec<_> = module.sections().iter().filter(|section| section.name == "__mcount_loc").collect();
+    let [list] = lists.as_slice() else { panic!("{} lists", lists.len()) };
+    let listed: BTreeSet<&str> = module
+        .relocations_of(list.index)
+        .filter_map(|entry| {
+            let symbol = &module.symbols()[entry.symbol];
+            let klp_module::SymbolSection::Section(section) = symbol.section else { return None };
+            module.function_at(section, symbol.value.wrapping_add_signed(entry.addend))
+        })
+        .map(|function| function.name)
+        .collect();
+    let shims = listed.iter().filter(|name| name.ends_with("__extern")).count();
+    assert!(shims > 0 && listed.iter().any(|name| name.starts_with("livepatch_")), "{listed:?}");
+    assert_eq!(list.size as usize, 8 * module.relocations_of(list.index).count());
+}
+
+/// Local labels would appear in /proc/kallsyms. The name of a stream or kernel may contain capitals.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_module_has_no_local_labels_and_may_have_capitals_in_its_name() {
+    let (_, _, tree) = common::default_kernel();
+    let built = build("verify-Capitals-RT", &tree).unwrap();
+    assert_eq!(built.module, "kpatch_verify_Capitals_RT");
+    let bytes = fs::read(&built.ko).unwrap();
+    assert_eq!(verify(&bytes, &expected::of_build(&tree, &built).unwrap()).findings, []);
+    let labels = |bytes: &[u8]| {
+        let module = klp_module::Module::parse(bytes).unwrap();
+        module.symbols().iter().filter(|symbol| symbol.name.starts_with(".L")).count()
+    };
+    assert_eq!(labels(&bytes), 0);
+    assert_ne!(labels(&fs::read(&built.unconverted).unwrap()), 0, "rustc makes none any more");
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn rules_without_facts_are_not_passed_for_a_single_file() {
+    let (_, cache, tree) = common::default_kernel();
+    let image = KernelImage::load(tree.image_file(), &cache, &Silent).unwrap();
+    let mut sample = good();
+    sample.expected = expected::of_any(&tree, &image).unwrap();
+    let left_out = |sample: &Sample| -> BTreeMap<&'static str, Outcome> {
+        let report = verify(&sample.bytes, &sample.expected);
+        assert_eq!(report.findings, []);
+        let partly = report.rules.into_iter().filter(|rule| rule.left_out.is_some());
+        partly.map(|rule| (rule.rule, rule.outcome)).collect()
+    };
+    let expected = BTreeMap::from([
+        // The rule is for another architecture than this kernel's.
+        (rules::BTI_LANDING_PAD, Outcome::NotApplied),
+        (rules::MODULE_NAME, Outcome::Passed),
+        (rules::PATCH_TABLE, Outcome::Passed),
+    ]);
+    assert_eq!(left_out(&sample), expected);
+    // Tables with another name are found through the argument of klp_enable_patch().
+    sample.symbol("__klp_patch", |symbol| symbol.name = b"patch"[..].into());
+    assert_eq!(left_out(&sample), expected);
+}
+
+/// Without a reference to the tables, the result of rules that read the tables is not "passed".
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn rules_that_need_the_tables_are_not_passed_without_them() {
+    let mut sample = good();
+    hide_tables(&mut sample);
+    let report = verify(&sample.bytes, &sample.expected);
+    let unchecked: Vec<&str> =
+        report.rules.iter().filter(|r| r.outcome == Outcome::Unchecked).map(|r| r.rule).collect();
+    let by_table = [
+        rules::IBT_ENDBR,
+        rules::PATCH_TABLE,
+        rules::REPLACEMENT_SYMBOL,
+        rules::REPLACEMENT_FRAME,
+        rules::SELF_CALL,
+        rules::TRACEABLE_REPLACEMENT,
+    ];
+    assert_eq!(unchecked, by_table);
+    assert!(refuse_errors("x.ko".as_ref(), &report, &Silent).is_err());
+}
+
+/// The verifier accepts any damaged input without a panic.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn damaged_modules_cause_no_panic() {
+    let good = good();
+    // xorshift: the same damage in every run.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |limit: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % limit as u64).unwrap()
+    };
+    for round in 0..1000 {
+        let mut bytes = good.bytes.clone();
+        // Every second change is in the code, which is at the beginning of the file.
+        let limit = if round % 2 == 0 { bytes.len() } else { bytes.len().min(4096) };
+        for _ in 0..=random(16) {
+            bytes[random(limit)] = u8::try_from(random(256)).unwrap();
+        }
+        assert!(verify(&bytes, &good.expected).rules.len() > 2);
+    }
+}
+
+/// A rule does not apply to a kernel without the rule's feature, and the report says so.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn rules_of_features_that_the_kernel_does_not_have_are_not_applied() {
+    let mut sample = good();
+    sample.expected.call_padding = Ok(None);
+    sample.expected.ibt = false;
+    sample.expected.modversions = false;
+    let report = verify(&sample.bytes, &sample.expected);
+    assert_eq!(report.findings, []);
+    let without: Vec<&str> =
+        report.rules.iter().filter(|r| r.outcome == Outcome::NotApplied).map(|r| r.rule).collect();
+    let expected = [rules::CALL_PADDING, rules::IBT_ENDBR, rules::BTI_LANDING_PAD, rules::SYMBOL_VERSION];
+    assert_eq!(without, expected);
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn findings_are_reported_and_counted_by_rule() {
+    let mut sample = good();
+    sample.text(".modinfo", "livepatch=Y", "livepatch=N");
+    sample.text(".modinfo", "license=GPL", "license=MIT");
+    let report = verify(&sample.bytes, &sample.expected);
+    let recorder = Recorder::default();
+    let refused = refuse_errors("x.ko".as_ref(), &report, &recorder);
+    assert!(matches!(refused, Err(Refused { rules: 2, .. })), "{refused:?}");
+    let told: Vec<&str> = recorder
+        .events()
+        .iter()
+        .filter_map(|event| if let Event::Finding(finding) = event { Some(finding.rule) } else { None })
+        .collect();
+    assert_eq!(told, [rules::LIVEPATCH_TAG, rules::LICENSE_TAG]);
+}
+
+/// Compares the list of licences with the kernel's own list.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn the_licences_are_those_of_the_kernel() {
+    let (_, _, tree) = common::default_kernel();
+    let headers = tree.headers.canonicalize().unwrap();
+    let common = headers.to_string_lossy().replace("-amd64", "-common");
+    let text = fs::read_to_string(format!("{common}/include/linux/license.h")).unwrap();
+    let listed: Vec<&str> =
+        text.split("strcmp(license, \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(listed, GPL_COMPATIBLE);
+}
+
+#[test]
+fn document_lists_all_rules() {
+    let text = fs::read_to_string(common::root().join("docs/verify-rules.md")).unwrap();
+    let rows: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+        .map(|(rule, _)| rule)
+        .collect();
+    assert_eq!(rows, rule_ids().collect::<Vec<_>>());
+}

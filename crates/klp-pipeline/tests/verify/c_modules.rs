@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Live patches in C, compiled by kbuild without this pipeline.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use klp_base::events::{Severity, Silent};
+use klp_base::process::Cmd;
+use klp_image::KernelImage;
+use klp_pipeline::expected;
+use klp_verify::rules::*;
+use klp_verify::{Report, verify};
+
+use crate::common;
+
+/// Modules of `verify/c` with the violated rule and the severity.
+const MODULES: &[(&str, Option<(&str, Severity)>)] = &[
+    ("right", None),
+    ("right_only_bug", None),
+    ("frame_of_3000_bytes", Some((STACK_FRAME, Severity::Warning))),
+    ("frame_of_6000_bytes", Some((STACK_FRAME, Severity::Error))),
+    ("frame_of_any_size", Some((STACK_FRAME, Severity::Unchecked))),
+    ("frames_of_6000_bytes_together", Some((STACK_FRAME, Severity::Error))),
+    ("part_put_aside", None),
+    ("part_put_aside_that_leaves", Some((REPLACEMENT_FRAME, Severity::Error))),
+    ("recursion_by_data", Some((STACK_FRAME, Severity::Warning))),
+    ("recursion_without_end", Some((STACK_FRAME, Severity::Error))),
+    ("self_call_always", Some((SELF_CALL, Severity::Error))),
+    ("self_call_behind_a_guard", Some((SELF_CALL, Severity::Error))),
+    ("self_call_by_pointer", Some((SELF_CALL, Severity::Error))),
+    // Two findings, one for each function.
+    ("self_call_of_two", Some((SELF_CALL, Severity::Error))),
+    ("self_call_that_ends", Some((SELF_CALL, Severity::Warning))),
+    ("tables_in_init_data", Some((PATCH_TABLE, Severity::Error))),
+    ("tail_call", Some((REPLACEMENT_FRAME, Severity::Error))),
+    ("tail_call_of_a_pointer", Some((REPLACEMENT_FRAME, Severity::Error))),
+    ("tail_call_on_one_way", Some((REPLACEMENT_FRAME, Severity::Error))),
+];
+
+/// Compiles all modules in one kbuild run. Returns the directory.
+fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let (_, _, tree) = common::default_kernel();
+        let sources = common::root().join("crates/klp-pipeline/tests/verify/c");
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("verify-c");
+        fs::create_dir_all(&dir).unwrap();
+        // gcc's warnings for these faults are off, because the rules must find them.
+        let mut makefile = "ccflags-y := -Wno-frame-larger-than -Wno-infinite-recursion\n".to_owned();
+        for entry in fs::read_dir(sources).unwrap() {
+            let path = entry.unwrap().path();
+            let to = dir.join(path.file_name().unwrap());
+            let text = fs::read(&path).unwrap();
+            if fs::read(&to).ok().as_ref() != Some(&text) {
+                fs::write(&to, text).unwrap();
+            }
+            if path.extension().is_some_and(|extension| extension == "c") {
+                writeln!(makefile, "obj-m += {}.o", path.file_stem().unwrap().display()).unwrap();
+            }
+        }
+        fs::write(dir.join("Makefile"), makefile).unwrap();
+        let make = Cmd::new("make").arg("-C").arg(&tree.headers).args(&tree.make);
+        let make = make.arg(format!("M={}", dir.display())).arg("CONFIG_DEBUG_INFO_BTF_MODULES=");
+        make.arg("CONFIG_DEBUG_INFO=").arg("modules").clean_env().run().unwrap();
+        dir
+    })
+}
+
+fn judged(image: &KernelImage, name: &str) -> Report {
+    let (_, _, tree) = common::default_kernel();
+    let bytes = fs::read(built().join(format!("{name}.ko"))).unwrap();
+    verify(&bytes, &expected::of_file(&tree, image, &bytes).unwrap())
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn modules_in_c_are_verified_by_their_code() {
+    let (_, cache, tree) = common::default_kernel();
+    let image = KernelImage::load(tree.image_file(), &cache, &Silent).unwrap();
+    let mut wrong = Vec::new();
+    for (name, breaks) in MODULES {
+        let report = judged(&image, name);
+        // Replacements in assembly have no ftrace site, which is a separate warning.
+        let others = report.findings.iter().filter(|found| found.rule != TRACEABLE_REPLACEMENT);
+        let found: BTreeSet<_> = others.map(|found| (found.rule, found.severity)).collect();
+        if found != breaks.iter().copied().collect() {
+            wrong.push(format!("{name}: {:#?}", report.findings));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let sources = fs::read_dir(common::root().join("crates/klp-pipeline/tests/verify/c")).unwrap();
+    assert_eq!(sources.count(), MODULES.len() + 1, "each source and live_patch.h");
+}
+
+/// A finding names the places in the source, for a human reader.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn findings_on_code_name_function_and_target() {
+    let (_, cache, tree) = common::default_kernel();
+    let image = KernelImage::load(tree.image_file(), &cache, &Silent).unwrap();
+    let message = |name: &str| judged(&image, name).findings.remove(0).message;
+    assert!(message("tail_call").contains("its replacement show ends in a jump to helper (at .text+"));
+    assert!(message("frames_of_6000_bytes_together").contains("show -> first -> second -> third"));
+    assert!(message("self_call_behind_a_guard").contains("(the_original))"));
+    assert!(message("tail_call_of_a_pointer").contains("an address that is computed"));
+}

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Common code of tests, benchmarks and their verbs. The product does not depend on it.
+
+pub mod artifact;
+pub mod draw;
+pub mod image_bench;
+mod predictions;
+
+pub use self::predictions::predictions;

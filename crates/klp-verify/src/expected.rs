@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! What is expected of a module: facts of the kernel, and what stage 1 resolved.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use klp_base::arch::Arch;
+use klp_format::KlpSymbol;
+use klp_format::ftrace::Sites;
+use klp_module::KlpLayout;
+
+/// What is expected of a module. Plain facts; those that could not be had carry the reason, which becomes a finding.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// Id of the kernel, for messages.
+    pub kernel: String,
+    /// What the kernel runs on.
+    pub arch: Arch,
+    /// The version magic in the kernel's image.
+    pub vermagic: String,
+    /// Symbols that the kernel and its modules export, with their checksums (`Module.symvers`).
+    pub exports: Result<BTreeMap<String, u32>, String>,
+    /// Whether modules carry the checksums of what they import (`CONFIG_MODVERSIONS`).
+    pub modversions: bool,
+    /// Bytes of padding before each function; none where the kernel does not use any.
+    pub call_padding: Result<Option<u64>, String>,
+    /// Whether `__pfx_` symbols name the padding (`CONFIG_PREFIX_SYMBOLS`).
+    pub prefix_symbols: bool,
+    /// Whether the kernel runs with indirect branch tracking (`CONFIG_X86_KERNEL_IBT`).
+    pub ibt: bool,
+    /// Whether it runs with branch target identification (`CONFIG_ARM64_BTI_KERNEL`).
+    pub bti: bool,
+    /// Bytes of a task's stack (`THREAD_SIZE`).
+    pub thread_size: u64,
+    /// The most bytes that a stack frame takes without a warning (`CONFIG_FRAME_WARN`).
+    pub frame_warn: u64,
+    /// Number of arguments of functions, by name, as far as they are known.
+    pub arguments: BTreeMap<String, usize>,
+    /// The sites by which ftrace hooks into functions.
+    pub sites: Sites,
+    /// Layout of the livepatch tables' structs.
+    pub layout: KlpLayout,
+    /// What the module should be; unknown where only its file is at hand.
+    pub patch: Option<ExpectedPatch>,
+}
+
+/// What a module should be, as stage 1 resolved it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpectedPatch {
+    /// Its name.
+    pub module: String,
+    /// The functions that it replaces.
+    pub functions: Vec<KlpSymbol>,
+    /// The objects for which it has callbacks.
+    pub callbacks: Vec<String>,
+    /// The states that it supports: id and version.
+    pub states: Vec<(u64, u32)>,
+    /// Whether it takes the place of the patches that are loaded.
+    pub replace: bool,
+    /// For each module that it changes, the modules that are loaded whenever that one is.
+    pub needs: BTreeMap<String, BTreeSet<String>>,
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Which function of a module calls which, and on which ways.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use klp_module::{Module, Place};
+
+use crate::code::place_of;
+use crate::machine::Flow;
+use crate::program::{Onward, Program, Step, Target};
+use crate::values::{Call, Followed, follow};
+
+/// Beginnings of the names of sections whose addresses of functions the kernel calls.
+const CALLED_FROM: [&str; 6] =
+    [".data", ".rodata", ".gnu.linkonce.this_module", ".init.data", "__ksymtab", "___ksymtab"];
+
+/// The functions of a module and their calls.
+pub(crate) struct Graph<'m, 'a> {
+    pub(crate) program: Program<'m, 'a>,
+    /// Of each function of the program.
+    pub(crate) followed: Vec<Followed>,
+    /// Of each function, whether no way through it leads back to its caller.
+    never_returns: Vec<bool>,
+}
+
+impl<'m, 'a> Graph<'m, 'a> {
+    pub(crate) fn read(module: &'m Module<'a>) -> Self {
+        let program = Program::read(module);
+        let never_returns = never_returns(&program);
+        let followed = (0..program.functions.len()).map(|at| follow(&program, at, &never_returns)).collect();
+        Self { program, followed, never_returns }
+    }
+
+    /// The function of the module that a call leads to.
+    pub(crate) fn callee(&self, call: &Call) -> Option<usize> {
+        match call.target? {
+            Target::Place(place) => self.program.function_from(place),
+            Target::Symbol(..) => None,
+        }
+    }
+
+    /// Whether each way through a function that leads back to its caller passes one of the calls.
+    pub(crate) fn always(&self, function: usize, calls: &dyn Fn(&Call) -> bool) -> bool {
+        let by_place: BTreeMap<Place, &Call> =
+            self.followed[function].calls.iter().map(|call| (call.place, call)).collect();
+        let mut passed = false;
+        let returns = reaches_return(&self.program, function, &self.never_returns, &mut |step| {
+            let found = by_place.get(&step.place).is_some_and(|call| calls(call));
+            passed |= found;
+            found
+        });
+        passed && !returns
+    }
+
+    /// The functions that can run: those that the kernel, or a pointer, leads to, and all that these call.
+    pub(crate) fn reachable(&self) -> BTreeSet<usize> {
+        let module = self.program.module;
+        let in_data = module.relocations().filter_map(|relocation| {
+            let section = module.sections()[relocation.target].name;
+            let called = CALLED_FROM.iter().any(|name| section.starts_with(name));
+            called.then(|| place_of(module, relocation.symbol, relocation.addend)).flatten()
+        });
+        let in_code = (0..self.program.functions.len())
+            .flat_map(|function| self.program.steps_of(function))
+            .filter_map(
+                |step| if let Some(Target::Place(place)) = step.address { Some(place) } else { None },
+            );
+        let mut waiting: Vec<usize> =
+            in_data.chain(in_code).filter_map(|place| self.program.function_from(place)).collect();
+        let mut found = BTreeSet::new();
+        while let Some(function) = waiting.pop() {
+            if found.insert(function) {
+                waiting.extend(self.followed[function].calls.iter().filter_map(|call| self.callee(call)));
+            }
+        }
+        found
+    }
+
+    /// The groups of these functions that call each other in a circle, each in the order of the program.
+    pub(crate) fn circles(&self, among: &BTreeSet<usize>) -> Vec<BTreeSet<usize>> {
+        let next = |function: usize| {
+            let calls = self.followed[function].calls.iter().filter(|call| !call.tail);
+            calls.filter_map(|call| self.callee(call)).collect::<Vec<_>>()
+        };
+        // Some hundred functions at most can run, so that the closure of each is cheap.
+        let closure = |function: usize| {
+            let (mut waiting, mut found) = (next(function), BTreeSet::new());
+            while let Some(callee) = waiting.pop() {
+                if found.insert(callee) {
+                    waiting.extend(next(callee));
+                }
+            }
+            found
+        };
+        let closures: BTreeMap<usize, BTreeSet<usize>> = among.iter().map(|&at| (at, closure(at))).collect();
+        let reaches = |from: usize, to: usize| closures.get(&from).is_some_and(|found| found.contains(&to));
+        let mut circles = BTreeSet::new();
+        for (&function, reached) in closures.iter().filter(|(at, reached)| reached.contains(at)) {
+            circles.insert(reached.iter().copied().filter(|&at| reaches(at, function)).collect());
+        }
+        circles.into_iter().collect()
+    }
+}
+
+fn never_returns(program: &Program<'_, '_>) -> Vec<bool> {
+    let mut known = vec![false; program.functions.len()];
+    loop {
+        let found: Vec<usize> = (0..known.len())
+            .filter(|&at| !known[at] && !reaches_return(program, at, &known, &mut |_| false))
+            .collect();
+        if found.is_empty() {
+            return known;
+        }
+        for at in found {
+            known[at] = true;
+        }
+    }
+}
+
+/// Whether a way through a function leads back to its caller, or nobody knows where, and passes none of those instructions.
+fn reaches_return(
+    program: &Program<'_, '_>,
+    function: usize,
+    never_returns: &[bool],
+    ends: &mut dyn FnMut(&Step) -> bool,
+) -> bool {
+    let stays = |target: Option<Target>| match target {
+        Some(Target::Place(place)) => program.function_from(place).is_some_and(|at| never_returns[at]),
+        target => program.never_returns(target),
+    };
+    let (mut waiting, mut seen) = (vec![program.functions[function].start], BTreeSet::new());
+    while let Some(place) = waiting.pop() {
+        if !seen.insert(place) {
+            continue;
+        }
+        let Some(step) = program.step(place) else { return true };
+        if ends(step) || (step.flow == Flow::Call && stays(step.target)) {
+            continue;
+        }
+        if program.leaves(function, step).is_some_and(|target| !stays(target)) {
+            return true;
+        }
+        match program.onward(function, step) {
+            Onward::Inside(places) => waiting.extend(places),
+            Onward::Return | Onward::Table => return true,
+            Onward::Leave(_) | Onward::End => {}
+        }
+    }
+    false
+}

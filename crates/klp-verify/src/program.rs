@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The code of a module as functions and instructions, with the places that jumps and calls lead to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use klp_module::{Machine, Module, Place, Relocation, SymbolKind, SymbolSection};
+
+use crate::machine::{self, Convention, Effect, Flow, thunk_register};
+
+/// What the name of a function's padding begins with.
+const PREFIX: &str = "__pfx_";
+/// Ends the name of the part of a function that a compiler puts aside: `f.cold`, `f.cold.3`.
+const COLD: &str = ".cold";
+/// A jump here is a return (`CONFIG_MITIGATION_RETHUNK`).
+const RETURN_THUNK: &str = "__x86_return_thunk";
+/// What compilers call at the start of functions; all registers are preserved.
+const TRACE_ENTRIES: [&str; 3] = ["__fentry__", "mcount", "_mcount"];
+/// Functions of the kernel that do not return, of those that modules call (`tools/objtool/noreturns.h`).
+const NEVER_RETURN: [&str; 11] = [
+    "__fortify_panic",
+    "__module_put_and_kthread_exit",
+    "__reiserfs_panic",
+    "__stack_chk_fail",
+    "do_exit",
+    "do_group_exit",
+    "fortify_panic",
+    "kthread_complete_and_exit",
+    "kthread_exit",
+    "panic",
+    "rust_helper_BUG",
+];
+
+/// Where a jump, a call or an address leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Target {
+    /// Into the module.
+    Place(Place),
+    /// To a symbol elsewhere, by its index, and so many bytes behind it.
+    Symbol(usize, i64),
+}
+
+/// One instruction in its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// Where it stands.
+    pub(crate) place: Place,
+    /// Where the next one begins.
+    pub(crate) next: Place,
+    pub(crate) flow: Flow,
+    /// Where its jump or call leads, as far as the file says it.
+    pub(crate) target: Option<Target>,
+    /// An address in it, of anything but the target of a jump or call.
+    pub(crate) address: Option<Target>,
+    pub(crate) effects: Vec<Effect>,
+}
+
+/// One function.
+#[derive(Clone, Debug)]
+pub(crate) struct Function<'a> {
+    /// Its symbol's name.
+    pub(crate) name: &'a str,
+    /// Where it begins.
+    pub(crate) start: Place,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// The first place that holds no instruction.
+    pub(crate) undecoded: Option<Place>,
+}
+
+impl Function<'_> {
+    fn covers(&self, place: Place) -> bool {
+        let inside = place.offset.checked_sub(self.start.offset);
+        place.section == self.start.section && inside.is_some_and(|inside| inside < self.size)
+    }
+}
+
+/// How control goes on after an instruction.
+pub(crate) enum Onward {
+    /// To these places of the same function.
+    Inside(Vec<Place>),
+    /// To the caller.
+    Return,
+    /// To a function, and not back here: what a tail call is.
+    Leave(Option<Target>),
+    /// By a table of places inside the function, which are not known one by one.
+    Table,
+    /// Nowhere.
+    End,
+}
+
+/// The code of a module.
+pub(crate) struct Program<'m, 'a> {
+    pub(crate) module: &'m Module<'a>,
+    pub(crate) convention: &'static Convention,
+    /// In the order in which they stand; each start once.
+    pub(crate) functions: Vec<Function<'a>>,
+    steps: BTreeMap<Place, Step>,
+}
+
+impl<'m, 'a> Program<'m, 'a> {
+    pub(crate) fn read(module: &'m Module<'a>) -> Self {
+        let machine = module.machine();
+        let functions = functions(module);
+        let convention = machine::convention(machine);
+        let mut program = Self { module, convention, functions, steps: BTreeMap::new() };
+        let sections: BTreeSet<usize> = program.functions.iter().map(|f| f.start.section).collect();
+        let relocations: BTreeMap<usize, BTreeMap<u64, Relocation>> = sections
+            .into_iter()
+            .map(|section| (section, module.relocations_of(section).map(|r| (r.offset, r)).collect()))
+            .collect();
+        for at in 0..program.functions.len() {
+            let function = &program.functions[at];
+            let (start, end) = (function.start, function.start.offset.saturating_add(function.size));
+            let mut offset = start.offset;
+            while offset < end {
+                let place = Place { offset, ..start };
+                let code = module.sections()[place.section].data;
+                let found = machine::decode(machine, code, offset)
+                    .filter(|found| offset.checked_add(found.length).is_some_and(|next| next <= end));
+                let Some(found) = found else {
+                    program.functions[at].undecoded = Some(place);
+                    break;
+                };
+                offset += found.length;
+                let step = step(module, place, found, &relocations[&place.section]);
+                program.steps.insert(place, step);
+            }
+        }
+        program
+    }
+
+    pub(crate) fn step(&self, place: Place) -> Option<&Step> {
+        self.steps.get(&place)
+    }
+
+    /// The instructions of a function in their order; those behind a place that holds none are missing.
+    pub(crate) fn steps_of(&self, function: usize) -> impl Iterator<Item = &Step> {
+        let Function { start, size, .. } = self.functions[function];
+        self.steps
+            .range(start..Place { offset: start.offset.saturating_add(size), ..start })
+            .map(|(_, step)| step)
+    }
+
+    /// The function that covers a place.
+    pub(crate) fn function_at(&self, place: Place) -> Option<usize> {
+        let after = self.functions.partition_point(|function| function.start <= place);
+        (0..after).rev().take(4).find(|&at| self.functions[at].covers(place))
+    }
+
+    /// The function that begins at a place.
+    pub(crate) fn function_from(&self, place: Place) -> Option<usize> {
+        self.functions.binary_search_by_key(&place, |function| function.start).ok()
+    }
+
+    /// Whether a place belongs to a function: lies in it or in a part of it that was put aside.
+    pub(crate) fn belongs(&self, function: usize, place: Place) -> bool {
+        let function = &self.functions[function];
+        let aside = |part: &Function<'_>| {
+            part.name.strip_prefix(function.name).is_some_and(|rest| rest.starts_with(COLD))
+        };
+        function.covers(place) || self.function_at(place).is_some_and(|part| aside(&self.functions[part]))
+    }
+
+    /// The parts of a function: itself, and those that were put aside and that it jumps to.
+    pub(crate) fn parts(&self, function: usize) -> Vec<usize> {
+        let mut parts = vec![function];
+        let mut at = 0;
+        while let Some(&part) = parts.get(at) {
+            let jumps = self.steps_of(part).filter(|step| matches!(step.flow, Flow::Jump | Flow::Branch));
+            let aside: BTreeSet<usize> = jumps
+                .filter_map(
+                    |step| if let Some(Target::Place(place)) = step.target { Some(place) } else { None },
+                )
+                .filter(|&place| self.belongs(function, place))
+                .filter_map(|place| self.function_at(place))
+                .collect();
+            parts.extend(aside.into_iter().filter(|part| !parts.contains(part)).collect::<Vec<_>>());
+            at += 1;
+        }
+        parts
+    }
+
+    /// How control goes on after an instruction of a function, calls being over.
+    pub(crate) fn onward(&self, function: usize, step: &Step) -> Onward {
+        let jump = |target: Option<Target>| match target {
+            Some(Target::Place(place)) if self.belongs(function, place) => Ok(place),
+            other => Err(other),
+        };
+        match step.flow {
+            Flow::Next | Flow::Call | Flow::CallIndirect(_) if self.belongs(function, step.next) => {
+                Onward::Inside(vec![step.next])
+            }
+            // The end of the function, behind a call that does not return.
+            Flow::Next | Flow::Call | Flow::CallIndirect(_) | Flow::Stop => Onward::End,
+            Flow::Return => Onward::Return,
+            Flow::Jump if self.symbol_name(step.target) == Some(RETURN_THUNK) => Onward::Return,
+            Flow::Jump => match jump(step.target) {
+                Ok(place) => Onward::Inside(vec![place]),
+                Err(target) => Onward::Leave(target),
+            },
+            // One that leaves the function is judged by `leaves`.
+            Flow::Branch => {
+                Onward::Inside([jump(step.target).ok(), Some(step.next)].into_iter().flatten().collect())
+            }
+            Flow::JumpIndirect(_) if self.is_table_jump(function, step) => Onward::Table,
+            Flow::JumpIndirect(_) => Onward::Leave(None),
+        }
+    }
+
+    /// Whether an instruction may lead out of its function and not back, and how.
+    pub(crate) fn leaves(&self, function: usize, step: &Step) -> Option<Option<Target>> {
+        match (step.flow, self.onward(function, step)) {
+            (_, Onward::Leave(target)) => Some(target),
+            (Flow::Branch, _) => match step.target {
+                Some(Target::Place(place)) if self.belongs(function, place) => None,
+                other => Some(other),
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether an indirect jump goes by a table of places of its own function (a `switch`).
+    ///
+    /// As objtool does it (`find_jump_table()` in `tools/objtool/check.c`): the nearest address of data before the jump is
+    /// that of a table whose first entry leads into the function. On arm64 the distances in such a table have no relocations:
+    /// there the place that they count from is in the function, and is computed shortly before the jump.
+    fn is_table_jump(&self, function: usize, step: &Step) -> bool {
+        const NEAR: usize = 16;
+        let from = self.functions[self.function_at(step.place).unwrap_or(function)].start;
+        let before = self.steps.range(from..=step.place).rev().take(NEAR).map(|(_, step)| step);
+        let table = |address: Target| {
+            let Target::Place(table) = address else { return false };
+            if self.module.sections()[table.section].is_executable() {
+                return self.module.machine() == Machine::Arm64 && self.belongs(function, table);
+            }
+            let entry = self.module.relocations_of(table.section).find(|entry| entry.offset == table.offset);
+            let leads = entry.and_then(|entry| {
+                // Relative entries count from their own place.
+                place_of(self.module, entry.symbol, entry.addend)
+            });
+            leads.is_some_and(|leads| self.belongs(function, leads))
+        };
+        before.filter_map(|step| step.address).next().is_some_and(table)
+    }
+
+    /// The name of a symbol that is not in the module, where a target is the start of one.
+    pub(crate) fn symbol_name(&self, target: Option<Target>) -> Option<&'a str> {
+        match target? {
+            Target::Symbol(symbol, 0) => Some(self.module.symbols()[symbol].name),
+            _ => None,
+        }
+    }
+
+    /// Whether a target is what compilers call at the start of a function for tracers.
+    pub(crate) fn is_trace_entry(&self, target: Option<Target>) -> bool {
+        self.symbol_name(target).is_some_and(|name| TRACE_ENTRIES.contains(&name))
+    }
+
+    /// Whether a target is a function of the kernel that does not return.
+    pub(crate) fn never_returns(&self, target: Option<Target>) -> bool {
+        self.symbol_name(target).is_some_and(|name| NEVER_RETURN.contains(&name))
+    }
+
+    /// Where a target is, for messages.
+    pub(crate) fn describe(&self, target: Option<Target>) -> String {
+        match target {
+            None => "an address that is computed".to_owned(),
+            Some(Target::Symbol(symbol, _)) => self.module.symbols()[symbol].name.to_owned(),
+            Some(Target::Place(place)) => match self.function_at(place) {
+                Some(function) => self.functions[function].name.to_owned(),
+                None => format!("{}+{:#x}", self.module.sections()[place.section].name, place.offset),
+            },
+        }
+    }
+}
+
+/// The functions with a size, in the order in which they stand; of several names of one start the longest function.
+fn functions<'a>(module: &Module<'a>) -> Vec<Function<'a>> {
+    let mut found: BTreeMap<Place, Function<'a>> = BTreeMap::new();
+    for symbol in module.symbols() {
+        let SymbolSection::Section(section) = symbol.section else { continue };
+        let code = module.sections()[section].is_executable() && !symbol.name.starts_with(PREFIX);
+        if symbol.kind != SymbolKind::Function || symbol.size == 0 || !code {
+            continue;
+        }
+        let start = Place { section, offset: symbol.value };
+        let function = Function { name: symbol.name, start, size: symbol.size, undecoded: None };
+        let known = found.entry(start).or_insert_with(|| function.clone());
+        if known.size < function.size {
+            *known = function;
+        }
+    }
+    found.into_values().collect()
+}
+
+fn step(
+    module: &Module<'_>,
+    place: Place,
+    found: machine::Instruction,
+    relocations: &BTreeMap<u64, Relocation>,
+) -> Step {
+    let next = Place { offset: place.offset + found.length, ..place };
+    let relocation = relocations.range(place.offset..next.offset).next().map(|(_, relocation)| relocation);
+    let related = relocation.map(|relocation| target(module, relocation, next.offset));
+    let own = found.target.map(|offset| Target::Place(Place { offset, ..place }));
+    let by_thunk = match related {
+        Some(Target::Symbol(symbol, 0)) => thunk_register(module.symbols()[symbol].name),
+        _ => None,
+    };
+    let direct = matches!(found.flow, Flow::Call | Flow::Jump | Flow::Branch);
+    let flow = match (found.flow, by_thunk) {
+        (Flow::Call, Some(register)) => Flow::CallIndirect(Some(register)),
+        (Flow::Jump, Some(register)) => Flow::JumpIndirect(Some(register)),
+        (flow, _) => flow,
+    };
+    let thunk = by_thunk.is_some();
+    Step {
+        place,
+        next,
+        flow,
+        target: if direct && !thunk { related.or(own) } else { None },
+        address: if direct { None } else { related.or(own) },
+        effects: found.effects,
+    }
+}
+
+/// Where a relocation in an instruction leads. x86 counts from the end of the instruction, which compilers put into the
+/// addend of relative relocations.
+fn target(module: &Module<'_>, relocation: &Relocation, next: u64) -> Target {
+    const RELATIVE: [u32; 2] = [2, 4]; // R_X86_64_PC32, R_X86_64_PLT32
+    let relative = module.machine() == Machine::X86_64 && RELATIVE.contains(&relocation.kind);
+    let behind = if relative { next.wrapping_sub(relocation.offset).cast_signed() } else { 0 };
+    let addend = relocation.addend.wrapping_add(behind);
+    place_of(module, relocation.symbol, addend)
+        .map_or(Target::Symbol(relocation.symbol, addend), Target::Place)
+}
+
+fn place_of(module: &Module<'_>, symbol: usize, addend: i64) -> Option<Place> {
+    super::code::place_of(module, symbol, addend)
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Rules on the tables of the live patch.
+
+use std::collections::BTreeMap;
+
+use klp_format::VMLINUX;
+use klp_module::PatchTable;
+
+use crate::{ExpectedPatch, Findings, PATCH_SYMBOL, Scope, Subject};
+
+/// Object, function, position.
+type Entry = (String, String, u32);
+
+/// [`crate::rules::PATCH_TABLE`]
+pub(crate) fn patch_table(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+    let table = match &subject.table {
+        Ok(table) => table,
+        Err(error) => {
+            let message = format!("the live patch's tables cannot be read: {error}");
+            findings.unchecked("the live patch's tables", message);
+            return Scope::All;
+        }
+    };
+    freed_early(subject, table, findings);
+    match &subject.expected.patch {
+        Some(patch) => {
+            compare(table, patch, findings);
+            Scope::All
+        }
+        None => {
+            Scope::But("whether it replaces what was meant: of a file alone that is not known".to_owned())
+        }
+    }
+}
+
+/// Tables in sections that the kernel frees when the module's init function has returned.
+fn freed_early(subject: &Subject<'_>, table: &PatchTable, findings: &mut Findings) {
+    let names = table.sections.iter().map(|&section| subject.module.sections()[section].name);
+    for name in names.filter(|name| name.starts_with(".init")) {
+        findings.error(
+            name,
+            "a part of the live patch's tables lies there, and the kernel frees it when the module's init function has returned: \
+             the livepatch core goes on reading it; take `__initdata` and `__initconst` off the tables and names",
+        );
+    }
+}
+
+fn compare(table: &PatchTable, patch: &ExpectedPatch, findings: &mut Findings) {
+    match (table.replace, patch.replace) {
+        (false, true) => findings.error(
+            PATCH_SYMBOL,
+            "`replace` is off: patches that were loaded before would stay active beneath it",
+        ),
+        (true, false) => findings.error(
+            PATCH_SYMBOL,
+            "`replace` is on, but the patch is to be stacked: it would take the place of the patches that are loaded",
+        ),
+        _ => {}
+    }
+    if table.states != patch.states {
+        findings.error(
+            PATCH_SYMBOL,
+            format!(
+                "it supports the states {:?} (id, version), patch.toml names {:?}: the kernel judges by them which patch may \
+                 replace which",
+                table.states, patch.states
+            ),
+        );
+    }
+    let mut objects: BTreeMap<&str, usize> = BTreeMap::new();
+    // How often an entry is wanted, less how often it is there.
+    let mut balance: BTreeMap<Entry, i64> = BTreeMap::new();
+    for symbol in &patch.functions {
+        let entry = (symbol.object.to_string(), symbol.symbol.clone(), symbol.position.0);
+        *balance.entry(entry).or_default() += 1;
+    }
+    for object in &table.objects {
+        let name = object.name.as_deref().unwrap_or(VMLINUX);
+        match (object.callbacks, patch.callbacks.iter().any(|wanted| wanted == name)) {
+            (true, false) => findings.error(name, "it has callbacks, but patch.toml names none for it"),
+            (false, true) => {
+                findings.error(name, "patch.toml names callbacks for it, but the tables have none");
+            }
+            _ => {}
+        }
+        *objects.entry(name).or_default() += 1;
+        for function in &object.functions {
+            let entry = (name.to_owned(), function.old_name.clone(), function.position.0);
+            *balance.entry(entry).or_default() -= 1;
+        }
+    }
+    for (object, _) in objects.iter().filter(|(_, times)| **times > 1) {
+        findings.error(
+            *object,
+            "the object stands in the tables more than once: the kernel would patch it in two parts",
+        );
+    }
+    for ((object, function, position), balance) in balance {
+        let subject = format!("{object}:{function},{position}");
+        match balance {
+            0 => {}
+            1.. => findings
+                .error(subject, "patch.toml replaces it, but the tables do not: it would stay as it is"),
+            _ => findings
+                .error(subject, "the tables replace it, but patch.toml does not name it (or not twice)"),
+        }
+    }
+}
+
+/// [`crate::rules::REPLACEMENT_SYMBOL`]
+pub(crate) fn replacement_symbol(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+    const SIZE: &str = "the kernel takes the replacement's size from the nearest symbol, to see whether a task sleeps in it: a \
+                        wrong one lets tasks change over in the middle of the function, and without any symbol the answer is \
+                        ENOENT; do not strip symbols of a finished module";
+    let Ok(table) = &subject.table else {
+        return Subject::without_table("the replacements");
+    };
+    let module = subject.module;
+    for function in table.objects.iter().flat_map(|object| &object.functions) {
+        let place = function.new_function;
+        let section = &module.sections()[place.section];
+        let at = format!("the replacement, {}+{:#x},", section.name, place.offset);
+        if !section.is_executable() {
+            findings.error(&function.old_name, format!("{at} is not in a section of code"));
+            continue;
+        }
+        match module.function_at(place.section, place.offset) {
+            None => findings.error(&function.old_name, format!("{at} has no function symbol: {SIZE}")),
+            Some(symbol) if symbol.value != place.offset => findings.error(
+                &function.old_name,
+                format!(
+                    "{at} is {:#x} bytes inside of {}, not at a start",
+                    place.offset - symbol.value,
+                    symbol.name
+                ),
+            ),
+            Some(symbol) if symbol.size == 0 => {
+                findings
+                    .error(&function.old_name, format!("{at} has symbol {} of size 0: {SIZE}", symbol.name));
+            }
+            Some(_) => {}
+        }
+    }
+    Scope::All
+}
