@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What the rules must know of an architecture: one table each.
+//! Facts of an architecture that the rules need: one table each.
 
 use klp_module::Machine;
 
 use klp_base::arch::Arch;
 
-/// What the rules must know of an architecture.
+/// Facts of an architecture that the rules need.
 pub(crate) struct ArchTable {
     /// The machine of its ELF files.
     pub(crate) machine: Machine,

@@ -9,7 +9,7 @@ use crate::{Findings, Scope, Subject};
 
 /// Section with the module's `struct module`, whose relocations lead to init and exit.
 const THIS_MODULE: &str = ".gnu.linkonce.this_module";
-/// What the name of a function's padding begins with.
+/// Prefix of the name of a function's padding.
 const PREFIX: &str = "__pfx_";
 
 /// [`crate::rules::CALL_PADDING`]
@@ -163,7 +163,7 @@ pub(crate) fn bti_landing_pad(subject: &Subject<'_>, findings: &mut Findings) ->
     entries_scope(subject)
 }
 
-/// Where the kernel itself branches to: the module's init and exit, and the replacements. Those that are no code are for
+/// Branch targets of the kernel itself: the module's init and exit, and the replacements. Those that are no code are for
 /// rule replacement-symbol to refuse.
 fn entries<'s>(subject: &'s Subject<'_>) -> impl Iterator<Item = (&'static str, Place)> + 's {
     let module = subject.module;
@@ -200,7 +200,7 @@ fn place_is(symbol: &Symbol<'_>, place: Place) -> bool {
     section_of(symbol) == Some(place.section) && symbol.value == place.offset
 }
 
-/// Where the relocations of a section lead to, as far as that is in the module.
+/// Targets of the relocations of a section that lie in the module.
 fn relocated_places(module: &Module<'_>, section: usize) -> Vec<Place> {
     module
         .relocations_of(section)

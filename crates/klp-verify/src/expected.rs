@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What is expected of a module: facts of the kernel, and what stage 1 resolved.
+//! Facts that the rules compare a module with: of the kernel, and of stage resolve.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,26 +8,26 @@ use klp_format::KlpSymbol;
 use klp_format::ftrace::Sites;
 use klp_module::KlpLayout;
 
-/// What is expected of a module. Plain facts; those that could not be had carry the reason, which becomes a finding.
+/// Facts that a module is compared with. A fact that is not known carries the reason, which becomes a finding.
 #[derive(Clone, Debug)]
 pub struct Expected {
     /// Id of the kernel, for messages.
     pub kernel: String,
-    /// What the kernel runs on.
+    /// Architecture of the kernel.
     pub arch: Arch,
     /// The version magic in the kernel's image.
     pub vermagic: String,
     /// Symbols that the kernel and its modules export, with their checksums (`Module.symvers`).
     pub exports: Result<BTreeMap<String, u32>, String>,
-    /// Whether modules carry the checksums of what they import (`CONFIG_MODVERSIONS`).
+    /// True if modules carry the checksums of imported symbols (`CONFIG_MODVERSIONS`).
     pub modversions: bool,
     /// Bytes of padding before each function; none where the kernel does not use any.
     pub call_padding: Result<Option<u64>, String>,
-    /// Whether `__pfx_` symbols name the padding (`CONFIG_PREFIX_SYMBOLS`).
+    /// True if `__pfx_` symbols name the padding (`CONFIG_PREFIX_SYMBOLS`).
     pub prefix_symbols: bool,
-    /// Whether the kernel runs with indirect branch tracking (`CONFIG_X86_KERNEL_IBT`).
+    /// True if the kernel uses indirect branch tracking (`CONFIG_X86_KERNEL_IBT`).
     pub ibt: bool,
-    /// Whether it runs with branch target identification (`CONFIG_ARM64_BTI_KERNEL`).
+    /// True if the kernel uses branch target identification (`CONFIG_ARM64_BTI_KERNEL`).
     pub bti: bool,
     /// Bytes of a task's stack (`THREAD_SIZE`).
     pub thread_size: u64,
@@ -39,11 +39,11 @@ pub struct Expected {
     pub sites: Sites,
     /// Layout of the livepatch tables' structs.
     pub layout: KlpLayout,
-    /// What the module should be; unknown where only its file is at hand.
+    /// Contents that the module must have. None: only the file of the module is known.
     pub patch: Option<ExpectedPatch>,
 }
 
-/// What a module should be, as stage 1 resolved it.
+/// Contents that a module must have, out of stage resolve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedPatch {
     /// Its name.
@@ -54,7 +54,7 @@ pub struct ExpectedPatch {
     pub callbacks: Vec<String>,
     /// The states that it supports: id and version.
     pub states: Vec<(u64, u32)>,
-    /// Whether it takes the place of the patches that are loaded.
+    /// True if the module replaces the patches that are loaded.
     pub replace: bool,
     /// For each module that it changes, the modules that are loaded whenever that one is.
     pub needs: BTreeMap<String, BTreeSet<String>>,

@@ -9,7 +9,7 @@ use crate::graph::Graph;
 use crate::values::Call;
 use crate::{Findings, Scope, Subject};
 
-/// How many functions of a path are named.
+/// Number of functions of a path that a finding names.
 const NAMED: usize = 6;
 
 /// [`crate::rules::REPLACEMENT_FRAME`]

@@ -66,7 +66,7 @@ pub(crate) fn traceable(subject: &Subject<'_>, findings: &mut Findings) -> Scope
     Scope::All
 }
 
-/// Where the functions of a module begin, and where it calls `__fentry__`.
+/// Starts of the functions of a module, and its calls of `__fentry__`.
 struct Known {
     functions: BTreeSet<Place>,
     calls: BTreeSet<Place>,

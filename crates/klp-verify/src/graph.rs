@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Which function of a module calls which, and on which ways.
+//! Calls between the functions of a module, and the paths to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,7 @@ impl<'m, 'a> Graph<'m, 'a> {
         }
     }
 
-    /// Whether each way through a function that leads back to its caller passes one of the calls.
+    /// True if each path through a function that returns to its caller passes one of the calls.
     pub(crate) fn always(&self, function: usize, calls: &dyn Fn(&Call) -> bool) -> bool {
         let by_place: BTreeMap<Place, &Call> =
             self.followed[function].calls.iter().map(|call| (call.place, call)).collect();
@@ -117,7 +117,7 @@ fn never_returns(program: &Program<'_, '_>) -> Vec<bool> {
     }
 }
 
-/// Whether a way through a function leads back to its caller, or nobody knows where, and passes none of those instructions.
+/// True if a path through a function returns to its caller, or ends at an unknown target, and passes none of these instructions.
 fn reaches_return(
     program: &Program<'_, '_>,
     function: usize,

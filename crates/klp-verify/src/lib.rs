@@ -35,7 +35,7 @@ use self::graph::Graph;
 pub use self::info::GPL_COMPATIBLE;
 pub use self::symbols::VERSION_ENTRY_SIZE;
 
-/// What came of applying one rule. The order is the order of gravity: from [`Outcome::Unchecked`] on the module is refused.
+/// Outcome of one rule. The order is the order of gravity: from [`Outcome::Unchecked`] on the module is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -56,24 +56,24 @@ pub enum Outcome {
 pub struct RuleOutcome {
     /// Id of the rule.
     pub rule: &'static str,
-    /// What came of it.
+    /// Outcome of the rule.
     pub outcome: Outcome,
-    /// What was not looked at, and why: all of it where the outcome is [`Outcome::NotApplied`], else a part or, where the
+    /// Part that was not checked, and the reason: all of it if the outcome is [`Outcome::NotApplied`], else a part or, where the
     /// outcome is [`Outcome::Unchecked`], why it could not be looked at.
     pub left_out: Option<String>,
 }
 
-/// What `verify` has to say of a module: every rule, and every finding.
+/// Result of `verify` for a module: every rule, and every finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// All rules, in the order in which they were applied.
     pub rules: Vec<RuleOutcome>,
-    /// What breaks them.
+    /// Faults that break the rules.
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// How many rules refuse the module: those that it breaks, and those that could not be checked.
+    /// Number of rules that refuse the module: broken ones, and those that could not be checked.
     pub fn refusals(&self) -> usize {
         self.rules.iter().filter(|rule| rule.outcome >= Outcome::Unchecked).count()
     }
@@ -96,7 +96,7 @@ impl Report {
     }
 }
 
-/// How much of a module a rule was applied to.
+/// Part of a module that a rule was applied to.
 enum Scope {
     /// All that it is about.
     All,
@@ -137,7 +137,7 @@ impl Findings {
     }
 }
 
-/// What the rules judge: a module, read, and what is expected of it.
+/// Subject of the rules: a module, and the facts that it is compared with.
 struct Subject<'a> {
     module: &'a Module<'a>,
     expected: &'a Expected,
@@ -149,7 +149,7 @@ struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// What is said where the live patch's tables cannot be read; rule patch-table has the finding.
+    /// Scope of a rule if the live patch's tables cannot be read; rule patch-table has the finding.
     fn without_table(what: &str) -> Scope {
         Scope::Unchecked(format!("{what}: the live patch's tables cannot be read"))
     }

@@ -7,13 +7,13 @@ use klp_module::{Machine, Module, Place, Relocation, SymbolKind, SymbolSection};
 
 use crate::machine::{self, Convention, Effect, Flow, thunk_register};
 
-/// What the name of a function's padding begins with.
+/// Prefix of the name of a function's padding.
 const PREFIX: &str = "__pfx_";
 /// Ends the name of the part of a function that a compiler puts aside: `f.cold`, `f.cold.3`.
 const COLD: &str = ".cold";
 /// A jump here is a return (`CONFIG_MITIGATION_RETHUNK`).
 const RETURN_THUNK: &str = "__x86_return_thunk";
-/// What compilers call at the start of functions; all registers are preserved.
+/// Functions that compilers call at the start of functions; all registers are preserved.
 const TRACE_ENTRIES: [&str; 3] = ["__fentry__", "mcount", "_mcount"];
 /// Functions of the kernel that do not return, of those that modules call (`tools/objtool/noreturns.h`).
 const NEVER_RETURN: [&str; 11] = [
@@ -30,7 +30,7 @@ const NEVER_RETURN: [&str; 11] = [
     "rust_helper_BUG",
 ];
 
-/// Where a jump, a call or an address leads.
+/// Target of a jump, a call or an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
     /// Into the module.
@@ -42,12 +42,12 @@ pub(crate) enum Target {
 /// One instruction in its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
-    /// Where it stands.
+    /// Place of the instruction.
     pub(crate) place: Place,
-    /// Where the next one begins.
+    /// Place of the next instruction.
     pub(crate) next: Place,
     pub(crate) flow: Flow,
-    /// Where its jump or call leads, as far as the file says it.
+    /// Target of its jump or call, as far as the file shows it.
     pub(crate) target: Option<Target>,
     /// An address in it, of anything but the target of a jump or call.
     pub(crate) address: Option<Target>,
@@ -59,7 +59,7 @@ pub(crate) struct Step {
 pub(crate) struct Function<'a> {
     /// Its symbol's name.
     pub(crate) name: &'a str,
-    /// Where it begins.
+    /// Start of the function.
     pub(crate) start: Place,
     /// Bytes.
     pub(crate) size: u64,
@@ -74,7 +74,7 @@ impl Function<'_> {
     }
 }
 
-/// How control goes on after an instruction.
+/// Successors of an instruction.
 pub(crate) enum Onward {
     /// To these places of the same function.
     Inside(Vec<Place>),
@@ -152,7 +152,7 @@ impl<'m, 'a> Program<'m, 'a> {
         self.functions.binary_search_by_key(&place, |function| function.start).ok()
     }
 
-    /// Whether a place belongs to a function: lies in it or in a part of it that was put aside.
+    /// True if a place belongs to a function: it lies in the function or in a cold part of it.
     pub(crate) fn belongs(&self, function: usize, place: Place) -> bool {
         let function = &self.functions[function];
         let aside = |part: &Function<'_>| {
@@ -180,7 +180,7 @@ impl<'m, 'a> Program<'m, 'a> {
         parts
     }
 
-    /// How control goes on after an instruction of a function, calls being over.
+    /// Successors of an instruction of a function, after the return of its call.
     pub(crate) fn onward(&self, function: usize, step: &Step) -> Onward {
         let jump = |target: Option<Target>| match target {
             Some(Target::Place(place)) if self.belongs(function, place) => Ok(place),
@@ -207,7 +207,7 @@ impl<'m, 'a> Program<'m, 'a> {
         }
     }
 
-    /// Whether an instruction may lead out of its function and not back, and how.
+    /// Exit that an instruction takes out of its function without return, if any.
     pub(crate) fn leaves(&self, function: usize, step: &Step) -> Option<Option<Target>> {
         match (step.flow, self.onward(function, step)) {
             (_, Onward::Leave(target)) => Some(target),
@@ -219,9 +219,9 @@ impl<'m, 'a> Program<'m, 'a> {
         }
     }
 
-    /// Whether an indirect jump goes by a table of places of its own function (a `switch`).
+    /// True if an indirect jump uses a table of places of its own function (a `switch`).
     ///
-    /// As objtool does it (`find_jump_table()` in `tools/objtool/check.c`): the nearest address of data before the jump is
+    /// Method of objtool (`find_jump_table()` in `tools/objtool/check.c`): the nearest address of data before the jump is
     /// that of a table whose first entry leads into the function. On arm64 the distances in such a table have no relocations:
     /// there the place that they count from is in the function, and is computed shortly before the jump.
     fn is_table_jump(&self, function: usize, step: &Step) -> bool {
@@ -251,17 +251,17 @@ impl<'m, 'a> Program<'m, 'a> {
         }
     }
 
-    /// Whether a target is what compilers call at the start of a function for tracers.
+    /// True if compilers call this target at the start of a function for tracers.
     pub(crate) fn is_trace_entry(&self, target: Option<Target>) -> bool {
         self.symbol_name(target).is_some_and(|name| TRACE_ENTRIES.contains(&name))
     }
 
-    /// Whether a target is a function of the kernel that does not return.
+    /// True if a target is a function of the kernel that does not return.
     pub(crate) fn never_returns(&self, target: Option<Target>) -> bool {
         self.symbol_name(target).is_some_and(|name| NEVER_RETURN.contains(&name))
     }
 
-    /// Where a target is, for messages.
+    /// Text of a target, for messages.
     pub(crate) fn describe(&self, target: Option<Target>) -> String {
         match target {
             None => "an address that is computed".to_owned(),
@@ -324,7 +324,7 @@ fn step(
     }
 }
 
-/// Where a relocation in an instruction leads. x86 counts from the end of the instruction, which compilers put into the
+/// Target of a relocation in an instruction. x86 counts from the end of the instruction, which compilers put into the
 /// addend of relative relocations.
 fn target(module: &Module<'_>, relocation: &Relocation, next: u64) -> Target {
     const RELATIVE: [u32; 2] = [2, 4]; // R_X86_64_PC32, R_X86_64_PLT32

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Which code of a module can run for which object, and whether what it uses of other objects is there then.
+//! Code of a module by the objects that it can run for, and presence of the other objects whose symbols it uses.
 //!
 //! The livepatch core fills in the symbols of an object when the object comes (`klp_init_object_loaded()` in
 //! `kernel/livepatch/core.c`), and only of objects in the patch's tables. Until then an instruction that uses one leads to
@@ -12,7 +12,7 @@ use klp_module::{Machine, Module, PatchTable, Place, Relocation, SymbolKind, Sym
 
 use crate::{Findings, Subject};
 
-/// Whether the symbols of modules are used only while their modules are there. What was not looked at, if anything.
+/// Test that symbols of modules are used only while their modules are loaded. Returns the part that was not checked.
 pub(crate) fn check(subject: &Subject<'_>, findings: &mut Findings) -> Option<String> {
     let module = &subject.module;
     let used: BTreeSet<ObjectName> = module
@@ -79,9 +79,9 @@ fn message(module: &Module<'_>, root: &Root, node: Place, symbol: &KlpSymbol) ->
     )
 }
 
-/// Where the kernel enters the module.
+/// Entry of the kernel into the module.
 struct Root {
-    /// What it is, for messages.
+    /// Name of the entry, for messages.
     what: String,
     /// The object that is there when it runs.
     object: String,
@@ -89,7 +89,7 @@ struct Root {
 }
 
 impl Root {
-    /// Whether a module is loaded when this runs; none where that is not known.
+    /// True if a module is loaded when this code runs. None: not known.
     fn is_there(&self, module: &ObjectName, subject: &Subject<'_>) -> Option<bool> {
         if self.object == module.as_str() {
             return Some(true);
@@ -124,7 +124,7 @@ fn roots(module: &Module<'_>, table: &PatchTable) -> Vec<Root> {
     roots
 }
 
-/// What refers to what: functions, and the pieces of data between the places that something refers to.
+/// References between functions and pieces of data. A piece ends at the next place that something refers to.
 struct Graph<'m, 'a> {
     module: &'m Module<'a>,
     /// Of each section where its functions, or pieces of data, begin; and where functions end.
@@ -237,7 +237,7 @@ impl<'m, 'a> Graph<'m, 'a> {
     }
 }
 
-/// Where a relocation leads to. What is named is taken by its name, since a distance to the end of the instruction, or to a
+/// Target of a relocation. A named target is taken by its name, since a distance to the end of the instruction, or to a
 /// member, may be added; of what is not, the usual distance is taken off.
 fn place(module: &Module<'_>, relocation: &Relocation) -> Option<Place> {
     let symbol = &module.symbols()[relocation.symbol];
@@ -252,7 +252,7 @@ fn place(module: &Module<'_>, relocation: &Relocation) -> Option<Place> {
     Some(Place { section, offset: symbol.value.wrapping_add_signed(addend) })
 }
 
-/// Where direct calls and jumps lead to, as far as 32-bit distances say. On x86 instructions are not told from their operands:
+/// Targets of direct calls and jumps with 32-bit distances. On x86 instructions are not told from their operands:
 /// what no function begins at is dropped by the caller.
 fn branches(machine: Machine, code: &[u8], start: u64) -> Box<dyn Iterator<Item = u64> + '_> {
     match machine {

@@ -20,7 +20,7 @@ struct Replaced<'t> {
     by: usize,
 }
 
-/// What was found of one replaced function, the gravest last.
+/// Results for one replaced function, the gravest last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     /// Its address is taken.
@@ -202,7 +202,7 @@ impl Calls<'_, '_, '_> {
     }
 }
 
-/// Where the address of a replaced function stands in data.
+/// Places in data with the address of a replaced function.
 fn in_data(subject: &Subject<'_>, symbols: &BTreeMap<usize, usize>, at: usize) -> Vec<Place> {
     let module = subject.module;
     let data = |section: usize| {

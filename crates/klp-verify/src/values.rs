@@ -10,14 +10,14 @@ use klp_module::Place;
 use crate::machine::{Effect, Flow, Register};
 use crate::program::{Onward, Program, Step, Target};
 
-/// How often another stack depth at one instruction is followed before it is taken for a loop that compilers do not make.
+/// Number of stack depths at one instruction that are followed before it is taken for a loop that compilers do not make.
 const DEPTHS_PER_PLACE: u32 = 4;
 
-/// What a register or a slot of the stack holds.
+/// Value of a register or of a slot of the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Value {
     Unknown,
-    /// What a call left there: no compiler uses it.
+    /// Remainder of a call: no compiler uses it.
     Clobbered,
     /// The argument of this number, as the function got it.
     Argument(usize),
@@ -42,20 +42,20 @@ struct State {
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) place: Place,
-    /// What is called; `None` where that is not known.
+    /// Target of the call. None: not known.
     pub(crate) target: Option<Target>,
     /// Bytes of stack in use.
     pub(crate) depth: u64,
-    /// Whether it is a jump, so that the function itself is over.
+    /// True if the call is a jump, so that the function itself has ended.
     pub(crate) tail: bool,
     /// Of each register that passes arguments: whether it has the argument that the function was given, or nothing.
     arguments: Vec<Passed>,
 }
 
-/// What a call passes in a register.
+/// Argument that a call passes in a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Passed {
-    /// What the function got in this register.
+    /// Argument of the function itself in this register.
     Same,
     /// Nothing that the function put there.
     Nothing,
@@ -63,7 +63,7 @@ enum Passed {
 }
 
 impl Call {
-    /// Whether the callee gets the arguments that the function was given. Where the number of arguments is not known,
+    /// True if the callee gets the arguments of the function itself. Where the number of arguments is not known,
     /// the first one and all that the function put into registers must be those.
     pub(crate) fn passes_on(&self, arguments: Option<usize>) -> bool {
         match arguments {
@@ -73,7 +73,7 @@ impl Call {
     }
 }
 
-/// What came of following a function.
+/// Result of following a function.
 #[derive(Clone, Debug)]
 pub(crate) struct Followed {
     /// The most bytes of stack in use, the return address included, calls left out; `Err` is the place where the size of
@@ -124,7 +124,7 @@ struct Walk<'p, 'm, 'a> {
     function: usize,
     never_returns: &'p [bool],
     states: BTreeMap<Place, State>,
-    /// How many depths of the stack were seen at a place.
+    /// Number of stack depths that were seen at a place.
     depths: BTreeMap<Place, u32>,
     waiting: Vec<Place>,
     /// The lowest distance of the stack pointer from where it was at the entry.
@@ -226,7 +226,7 @@ impl Walk<'_, '_, '_> {
         }
     }
 
-    /// What a call or an indirect jump leads to.
+    /// Target of a call or of an indirect jump.
     fn called(&self, step: &Step, state: &State) -> Option<Target> {
         let (Flow::CallIndirect(register) | Flow::JumpIndirect(register)) = step.flow else {
             return step.target;
@@ -332,7 +332,7 @@ fn merge(a: Value, b: Value) -> Value {
     }
 }
 
-/// What a call leaves.
+/// Registers and stack after a call.
 fn clobber(program: &Program<'_, '_>, state: &mut State) {
     let convention = program.convention;
     for (register, value) in state.registers.iter_mut().enumerate() {

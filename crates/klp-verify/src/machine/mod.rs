@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What one machine instruction does, as far as the rules on control flow and stack ask: for x86_64 decoded by crate
+//! Effects of one machine instruction, as far as the rules on control flow and stack ask: for x86_64 decoded by crate
 //! `iced-x86`, for arm64 from the fixed 32-bit words.
 
 mod arm64;
@@ -10,7 +10,7 @@ use klp_module::Machine;
 /// A general register, numbered as the processor does.
 pub(super) type Register = u8;
 
-/// How control leaves an instruction.
+/// Control flow of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
     /// To the next one.
@@ -31,7 +31,7 @@ pub(super) enum Flow {
     Stop,
 }
 
-/// What an instruction does with registers and stack.
+/// Effects of an instruction on registers and stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     /// `to = from + by`
@@ -58,10 +58,10 @@ pub(super) struct Instruction {
     /// Bytes.
     pub(super) length: u64,
     pub(super) flow: Flow,
-    /// Where a direct jump or call leads if no relocation changes it, or the place whose address it computes; in bytes from
+    /// Target of a direct jump or call if no relocation changes it, or the place whose address it computes; in bytes from
     /// the start of the section.
     pub(super) target: Option<u64>,
-    /// What it does, in this order.
+    /// Effects, in this order.
     pub(super) effects: Vec<Effect>,
 }
 
