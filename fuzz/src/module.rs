@@ -6,7 +6,7 @@
 use klp_module::{KlpLayout, Module};
 
 /// Layout of Debian's kernel 6.12.117.
-const LAYOUT: KlpLayout = KlpLayout {
+pub const LAYOUT: KlpLayout = KlpLayout {
     func_size: 152,
     func_old_name: 0,
     func_new_func: 8,

@@ -8,26 +8,12 @@ use klp_module::{
     Binding, Error, KlpLayout, Machine, Module, PatchTable, Place, SymbolKind, SymbolSection, TableError,
 };
 
+#[path = "../../../fuzz/src/module.rs"]
+mod fuzzed;
+
+use fuzzed::LAYOUT;
+
 const CMDLINE: &[u8] = include_bytes!("data/cmdline_c.ko");
-/// Layout of Debian's 6.12.117, from `offsetof` and `sizeof`.
-const LAYOUT: KlpLayout = KlpLayout {
-    func_size: 152,
-    func_old_name: 0,
-    func_new_func: 8,
-    func_old_sympos: 16,
-    object_size: 168,
-    object_name: 0,
-    object_funcs: 8,
-    object_callbacks: 16,
-    patch_size: 200,
-    patch_mod: 0,
-    patch_objs: 8,
-    patch_replace: 24,
-    patch_states: 16,
-    state_size: 24,
-    state_id: 0,
-    state_version: 8,
-};
 /// File offsets of section `.data` (21) and of its relocations.
 const DATA: usize = 0x400;
 const DATA_RELOCATIONS: usize = 0x1520;
