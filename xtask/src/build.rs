@@ -54,8 +54,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     setup::ensure(&context, &[Need::Build])?;
     let to = if args.sign || args.sign_key.is_some() { Stage::Sign } else { args.to };
     anyhow::ensure!(
-        to < Stage::Package,
-        "no packages are made yet: `--to sign` is the last stage that `build` runs"
+        to < Stage::Package && args.from != Some(Stage::Package),
+        "no packages are made yet: `sign` is the last stage that `build` runs"
     );
     for kernel in &kernels {
         let tree = context.kernel(kernel)?;

@@ -13,12 +13,9 @@ use klp_kernel::host::rustc::Rustc;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::project::{Fix, Project};
+use crate::project::{EDITOR_FILE, Fix, Project};
 use crate::resolved::Resolved;
 use crate::stage::{Built, Stage};
-
-/// File name.
-pub const FILE: &str = "rust-project.json";
 
 /// A fix with generated bindings, for the editor.
 pub struct Edited<'a> {
@@ -77,7 +74,7 @@ pub fn write_project(
         sysroot_src: rustc.library().to_owned(),
         crates,
     });
-    let file = dir.join(FILE);
+    let file = dir.join(EDITOR_FILE);
     let text =
         text.map_err(|error| Error::Intermediate { file: file.clone(), message: error.to_string() })?;
     cache::write_durable(&file, &text)?;

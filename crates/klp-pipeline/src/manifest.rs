@@ -51,7 +51,7 @@ pub fn of(
 fn source_hash(project: &Project, target: &Target) -> Result<String, Error> {
     let mut key = Key::new("sources");
     for fix in &target.fixes {
-        for file in klp_base::cache::walk(&fix.dir)? {
+        for file in fix.files()? {
             let relative = file.strip_prefix(project.root()).unwrap_or(&file);
             key = key.with(relative.to_string_lossy().as_bytes()).with_file(&file)?;
         }

@@ -24,7 +24,6 @@ use klp_kernel::host::rustc::Rustc;
 pub(crate) use self::flags::rustc as rustc_flags;
 pub(crate) use self::own_core::build as build_core;
 pub use self::root::imports;
-pub(crate) use self::rustc::{Job, judge};
 use crate::error::Error;
 use crate::project::{Language, Project, Target};
 use crate::resolved::Resolved;
@@ -82,12 +81,13 @@ fn sources_key(tree: &KernelTree, project: &Project, target: &Target, rustc: &Ru
         // The kernel defines flags and crates.
         key = key.with(&tree.fingerprint);
     }
-    let dirs = target.fixes.iter().map(|fix| fix.dir.clone()).chain([project.kmod().join("src")]);
-    for dir in dirs {
-        for file in klp_base::cache::walk(&dir)? {
-            let relative = file.strip_prefix(project.root()).unwrap_or(&file);
-            key = key.with(relative.to_string_lossy().as_bytes()).with_file(&file)?;
-        }
+    let mut files = klp_base::cache::walk(&project.kmod().join("src"))?;
+    for fix in &target.fixes {
+        files.extend(fix.files()?);
+    }
+    for file in files {
+        let relative = file.strip_prefix(project.root()).unwrap_or(&file);
+        key = key.with(relative.to_string_lossy().as_bytes()).with_file(&file)?;
     }
     Ok(key)
 }
@@ -157,7 +157,7 @@ fn refuse_routines(inputs: &Inputs<'_>, object: &Path) -> Result<(), Error> {
 }
 
 /// rustc flags for the `cfg` questions of a fix. A question that is not in patch.toml is a compile error.
-pub(crate) fn cfg_flags(resolved: &Resolved, fix: &str) -> Vec<String> {
+fn cfg_flags(resolved: &Resolved, fix: &str) -> Vec<String> {
     let mut flags = Vec::new();
     // Parameters may have their C names.
     if resolved.functions.iter().any(|function| function.fix == fix && !function.has_snake_case_parameters())

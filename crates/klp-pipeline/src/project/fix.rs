@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use klp_base::arch::Arch;
+use klp_base::cache;
 use klp_format::{KlpSymbol, ObjectName};
 use serde::Deserialize;
 
@@ -14,6 +15,9 @@ use super::{CPrototype, names, parse_toml};
 use crate::error::Error;
 use crate::rust_name::is_rust_name;
 use klp_format::parse_version;
+
+/// Name of rust-analyzer's project file in the directory of a fix. It is generated, and git ignores it.
+pub const EDITOR_FILE: &str = "rust-project.json";
 
 /// One fix with the content of its `patch.toml`.
 #[derive(Clone, Debug)]
@@ -119,6 +123,16 @@ impl Fix {
     /// Root file of the crate.
     pub fn source(&self) -> PathBuf {
         self.dir.join("src/lib.rs")
+    }
+
+    /// All files that the author wrote, sorted. [`EDITOR_FILE`] is generated, and holds paths of this machine.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn files(&self) -> Result<Vec<PathBuf>, cache::Error> {
+        let mut files = cache::walk(&self.dir)?;
+        files.retain(|file| *file != self.dir.join(EDITOR_FILE));
+        Ok(files)
     }
 }
 
@@ -427,6 +441,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("patch.toml"), text).unwrap();
         read_fix("test", dir.path())
+    }
+
+    /// The file changes with the machine and the kernel of the editor; the manifest's hash and stage compile's key must not.
+    #[test]
+    fn the_editors_file_is_no_source() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("patch.toml"), "description = 'x'\nreplace = ['vmlinux:a']").unwrap();
+        let fix = read_fix("test", dir.path()).unwrap();
+        let files = fix.files().unwrap();
+        std::fs::write(dir.path().join(EDITOR_FILE), "{}").unwrap();
+        assert_eq!((files.len(), fix.files().unwrap()), (1, files));
+        std::fs::write(dir.path().join("answer.h"), "").unwrap();
+        assert_eq!(fix.files().unwrap().len(), 2);
     }
 
     #[test]

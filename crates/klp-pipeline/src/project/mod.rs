@@ -18,8 +18,8 @@ use serde::Deserialize;
 
 pub(crate) use self::fix::is_fix_name;
 pub use self::fix::{
-    Called, Cfg, Fix, Language, Replaced, State, Variable, modules_used_by, objects_in_tables, objects_of,
-    read_fix,
+    Called, Cfg, EDITOR_FILE, Fix, Language, Replaced, State, Variable, modules_used_by, objects_in_tables,
+    objects_of, read_fix,
 };
 pub use self::headers::Header;
 pub use self::prototype::CPrototype;
@@ -329,15 +329,6 @@ impl Project {
             predecessor: None,
             replace: !stream.stacked,
         })
-    }
-
-    /// All fixes: those that are shipped, and those that only the tests use.
-    ///
-    /// # Errors
-    /// The files of a fix are invalid.
-    pub fn fixes(&self) -> Result<Vec<Fix>, Error> {
-        let names = self.fix_names().into_iter().filter(|name| is_fix_name(name));
-        names.map(|name| self.fix(&name)).collect()
     }
 
     /// The fix with this name.
