@@ -8,10 +8,11 @@ use klp_base::events::Sink;
 use crate::accel;
 use crate::console;
 use crate::error::Error;
+use crate::guest::Guest;
 use crate::initramfs::Initramfs;
-use crate::machine::{Machine, NoVm, run_bare};
-use crate::suite::Options;
-use crate::target::Target;
+use crate::machine::Machine;
+use crate::options::Options;
+use crate::vm::{BootError, run_bare};
 
 /// What one run cost.
 #[derive(Clone, Debug)]
@@ -32,10 +33,10 @@ const INIT: &str = "#!/bin/busybox sh\nexec /bin/busybox reboot -f\n";
 ///
 /// # Errors
 /// It could not be booted, or did not end well.
-pub fn bare_boot(target: &Target, options: &Options, sink: &dyn Sink) -> Result<Cost, Error> {
-    let accel = accel::decide(options.accel, target, options.deadlines, &options.state, sink)?;
+pub fn bare_boot(guest: &Guest, options: &Options, sink: &dyn Sink) -> Result<Cost, Error> {
+    let accel = accel::decide(options.accel, guest, options.deadlines, &options.state, sink)?;
     let machine = Machine {
-        kernel: &target.kernel,
+        kernel: &guest.kernel,
         backend: accel.backend,
         cpus: 1,
         memory_mib: options.memory_mib,
@@ -44,14 +45,14 @@ pub fn bare_boot(target: &Target, options: &Options, sink: &dyn Sink) -> Result<
         gdb: false,
         disk: None,
     };
-    let root = Initramfs::bare(&target.files.busybox, INIT)?;
+    let root = Initramfs::bare(&guest.files.busybox, INIT)?;
     match run_bare(&machine, &root, options.deadlines.boot) {
         Ok(end) => Ok(Cost { cpu: end.cpu, wall: end.wall, accel: accel.text.to_owned() }),
-        Err(NoVm::Host(error)) => Err(error),
-        Err(NoVm::Died(death)) => Err(Error::Guest {
-            kernel: target.kernel.id.clone(),
-            reason: death.reason,
-            console: console::tail(&death.end.console.text),
+        Err(BootError::Host(error)) => Err(error),
+        Err(BootError::Exited(exit)) => Err(Error::Guest {
+            kernel: guest.kernel.id.clone(),
+            reason: exit.reason,
+            console: console::tail(&exit.end.console.text),
         }),
     }
 }

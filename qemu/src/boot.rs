@@ -12,18 +12,21 @@ use klp_base::events::{CaseEnd, Check, Event, Sink, StageEnd, Verdict};
 use crate::accel::Accel;
 use crate::console;
 use crate::error::Error;
+use crate::exit::{End, GuestExit};
+use crate::guest::Guest;
 use crate::judge;
-use crate::machine::{Death, End, Machine, NoVm, Vm};
+use crate::machine::Machine;
+use crate::options::Options;
 use crate::plan::{Group, Planned, initramfs};
-use crate::session::{self, Broken, Ended, NoEnd};
-use crate::suite::{BootRun, CaseRun, Options, Summary, locked};
-use crate::target::Target;
+use crate::report::{BootRun, CaseRun, Summary, locked};
+use crate::session::{self, CaseError, Finished, GuestLost};
 use crate::transcript::Phase;
+use crate::vm::{BootError, Vm};
 
 /// Boots one kernel for groups of cases.
-pub(crate) struct Booter<'a> {
+pub(crate) struct BootRunner<'a> {
     pub(crate) options: &'a Options,
-    pub(crate) target: &'a Target,
+    pub(crate) guest: &'a Guest,
     pub(crate) accel: &'a Accel,
     pub(crate) sink: &'a dyn Sink,
     pub(crate) results: &'a Mutex<Summary>,
@@ -39,7 +42,7 @@ struct Facts {
     cpu: Duration,
 }
 
-impl Booter<'_> {
+impl BootRunner<'_> {
     /// Runs every case of the group.
     pub(crate) fn run(&self, group: &Group) {
         let ready = |planned: &&Planned| match fresh(&self.evidence(group, planned)) {
@@ -61,16 +64,16 @@ impl Booter<'_> {
     fn run_boot(&self, group: &Group, cases: &[Planned]) -> usize {
         let mut vm = match self.boot(group, cases) {
             Ok(vm) => vm,
-            Err(NoVm::Host(error)) => {
+            Err(BootError::Host(error)) => {
                 for planned in cases {
                     self.not_able(group, planned, &error);
                 }
                 return cases.len();
             }
-            Err(NoVm::Died(death)) => {
-                self.record_boot(None, &[], &death.end);
+            Err(BootError::Exited(exit)) => {
+                self.record_boot(None, &[], &exit.end);
                 for planned in cases {
-                    self.died(group, planned, Facts::default(), &death);
+                    self.died(group, planned, Facts::default(), &exit);
                 }
                 return cases.len();
             }
@@ -79,10 +82,10 @@ impl Booter<'_> {
         let mut before = match session::state(&mut vm) {
             Ok((state, _)) => state,
             Err(error) => {
-                let death = vm.autopsy(&error);
-                self.record_boot(hello, &[], &death.end);
+                let exit = vm.diagnose(&error);
+                self.record_boot(hello, &[], &exit.end);
                 for planned in cases {
-                    self.died(group, planned, Facts::default(), &death);
+                    self.died(group, planned, Facts::default(), &exit);
                 }
                 return cases.len();
             }
@@ -100,13 +103,13 @@ impl Booter<'_> {
                         return index + 1;
                     }
                 }
-                Err(NoEnd::Broken(Broken { error, checks, phases, wall })) => {
-                    let death = vm.autopsy(&error);
-                    self.record_boot(hello, through, &death.end);
-                    self.died(group, planned, Facts { checks, phases, wall, ..Facts::default() }, &death);
+                Err(CaseError::GuestLost(GuestLost { error, checks, phases, wall })) => {
+                    let exit = vm.diagnose(&error);
+                    self.record_boot(hello, through, &exit.end);
+                    self.died(group, planned, Facts { checks, phases, wall, ..Facts::default() }, &exit);
                     return index + 1;
                 }
-                Err(NoEnd::Host(error)) => {
+                Err(CaseError::Host(error)) => {
                     self.record_boot(hello, through, &vm.kill());
                     self.not_able(group, planned, &error);
                     return index + 1;
@@ -117,14 +120,13 @@ impl Booter<'_> {
         cases.len()
     }
 
-    fn boot(&self, group: &Group, cases: &[Planned]) -> Result<Vm, NoVm> {
+    fn boot(&self, group: &Group, cases: &[Planned]) -> Result<Vm, BootError> {
         let names: Vec<&str> = cases.iter().map(|planned| planned.case.name.as_str()).collect();
-        let (stage, subject) =
-            ("boot".to_owned(), format!("{}: {}", self.target.kernel.id, names.join(", ")));
+        let (stage, subject) = ("boot".to_owned(), format!("{}: {}", self.guest.kernel.id, names.join(", ")));
         self.sink.event(&Event::StageStarted { stage: stage.clone(), subject: subject.clone() });
         let started = Instant::now();
         let machine = Machine {
-            kernel: &self.target.kernel,
+            kernel: &self.guest.kernel,
             backend: self.accel.backend,
             cpus: group.cpus,
             memory_mib: self.options.memory_mib,
@@ -134,8 +136,8 @@ impl Booter<'_> {
             disk: None,
         };
         let deadlines = self.options.deadlines();
-        let booted = initramfs(self.target, cases)
-            .map_err(NoVm::Host)
+        let booted = initramfs(self.guest, cases)
+            .map_err(BootError::Host)
             .and_then(|root| Vm::boot(&machine, &root, deadlines, deadlines.boot));
         let end = if booted.is_ok() { StageEnd::Done } else { StageEnd::Failed };
         self.sink.event(&Event::StageEnded { stage, subject, end, wall: started.elapsed() });
@@ -151,14 +153,14 @@ impl Booter<'_> {
         let hello = Some(vm.boot);
         match vm.power_off() {
             Ok(end) => self.record_boot(hello, cases, &end),
-            Err(death) => {
-                self.record_boot(hello, cases, &death.end);
+            Err(exit) => {
+                self.record_boot(hello, cases, &exit.end);
                 // Every case passed judgement, yet the machine did not end well: that belongs to the last of them.
                 if let Some(last) = cases.last() {
                     let names: Vec<&str> = cases.iter().map(|planned| planned.case.name.as_str()).collect();
                     let reason =
-                        format!("{}, when it was switched off after {}", death.reason, names.join(", "));
-                    self.died(group, last, Facts::default(), &Death { reason, ..*death });
+                        format!("{}, when it was switched off after {}", exit.reason, names.join(", "));
+                    self.died(group, last, Facts::default(), &GuestExit { reason, ..*exit });
                 }
             }
         }
@@ -167,39 +169,39 @@ impl Booter<'_> {
     fn evidence(&self, group: &Group, planned: &Planned) -> PathBuf {
         let name = &planned.case.name;
         let name = if group.iteration == 1 { name.clone() } else { format!("{name}.{}", group.iteration) };
-        self.options.evidence.join(&self.target.kernel.id).join(name)
+        self.options.evidence.join(&self.guest.kernel.id).join(name)
     }
 
-    fn ended(&self, group: &Group, planned: &Planned, ended: Ended, taint: u64, console: &str) {
+    fn ended(&self, group: &Group, planned: &Planned, ended: Finished, taint: u64, console: &str) {
         let evidence = self.evidence(group, planned);
         if let Err(error) = session::write(&evidence, "console.log", console.as_bytes()) {
             self.sink.warn(error.to_string());
         }
-        let Ended { verdict, reason, checks, phases, after, wall, cpu, .. } = ended;
+        let Finished { verdict, reason, checks, phases, after, wall, cpu, .. } = ended;
         let facts = Facts { checks, phases, taint: after.taint & !taint, wall, cpu };
         let tail = if verdict == Verdict::Passed { String::new() } else { console::tail(console) };
         self.finish(group, planned, verdict, reason, facts, tail);
     }
 
-    fn died(&self, group: &Group, planned: &Planned, facts: Facts, death: &Death) {
+    fn died(&self, group: &Group, planned: &Planned, facts: Facts, exit: &GuestExit) {
         let evidence = self.evidence(group, planned);
-        let mut kept = session::write(&evidence, "console.log", death.end.console.text.as_bytes());
-        if !death.end.stderr.is_empty() {
-            kept = kept.and(session::write(&evidence, "qemu.log", death.end.stderr.as_bytes()));
+        let mut kept = session::write(&evidence, "console.log", exit.end.console.text.as_bytes());
+        if !exit.end.stderr.is_empty() {
+            kept = kept.and(session::write(&evidence, "qemu.log", exit.end.stderr.as_bytes()));
         }
         if let Err(error) = kept {
             self.sink.warn(error.to_string());
         }
         if let Some(text) = &planned.case.panics {
-            let (verdict, reason, check) = judge::panicked(text, death, &facts.checks);
+            let (verdict, reason, check) = judge::panicked(text, exit, &facts.checks);
             let mut facts = facts;
             facts.checks.push(check);
             let passed = verdict == Verdict::Passed;
-            let tail = if passed { String::new() } else { console::tail(&death.end.console.text) };
+            let tail = if passed { String::new() } else { console::tail(&exit.end.console.text) };
             return self.finish(group, planned, verdict, reason, facts, tail);
         }
-        let tail = console::tail(&death.end.console.text);
-        self.finish(group, planned, death.verdict, Some(death.reason.clone()), facts, tail);
+        let tail = console::tail(&exit.end.console.text);
+        self.finish(group, planned, exit.verdict, Some(exit.reason.clone()), facts, tail);
     }
 
     fn not_able(&self, group: &Group, planned: &Planned, error: &Error) {
@@ -216,7 +218,7 @@ impl Booter<'_> {
         facts: Facts,
         console: String,
     ) {
-        let (case, kernel) = (planned.case.name.clone(), self.target.kernel.id.clone());
+        let (case, kernel) = (planned.case.name.clone(), self.guest.kernel.id.clone());
         let end = CaseEnd {
             repeat: self.options.repeat_line(&case, &kernel),
             evidence: Some(self.evidence(group, planned)).filter(|dir| dir.is_dir()),
@@ -241,7 +243,7 @@ impl Booter<'_> {
 
     fn record_boot(&self, hello: Option<Duration>, cases: &[Planned], end: &End) {
         locked(self.results).boots.push(BootRun {
-            kernel: self.target.kernel.id.clone(),
+            kernel: self.guest.kernel.id.clone(),
             cases: cases.iter().map(|planned| planned.case.name.clone()).collect(),
             accel: self.accel.text.to_owned(),
             hello,

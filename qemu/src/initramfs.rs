@@ -9,7 +9,7 @@ use std::path::Path;
 use cpio::newc::{Builder, trailer};
 
 use crate::error::Error;
-use crate::target::GuestFiles;
+use crate::guest::GuestFiles;
 
 const FILE: u32 = 0o100_000;
 const DIR: u32 = 0o040_000;

@@ -8,7 +8,7 @@ use klp_base::events::Verdict;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::error::Error;
-use crate::suite::{CaseRun, Summary};
+use crate::report::{CaseRun, Summary};
 
 /// Writes the report so that a reader finds either the old or the new one, whole.
 ///
@@ -90,7 +90,7 @@ fn output(run: &CaseRun) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suite::tests::run;
+    use crate::report::tests::run;
 
     #[test]
     fn counts_and_texts() {

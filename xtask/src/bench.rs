@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use klp_base::cache::Cache;
 use klp_base::events::{Silent, Verdict};
 use klp_base::process::Cmd;
-use klp_vm::{Options, Suite, Unprovided, case};
+use klp_vm::{ArtifactError, Options, Suite, case};
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::setup::Need;
@@ -96,18 +96,18 @@ fn image(context: &Context, runs: usize) -> Result<()> {
 fn boot(context: &Context, runs: usize) -> Result<()> {
     let tree = context.kernel(DEFAULT_KERNEL)?;
     let module = context.build(&tree, "cmdline", klp_pipeline::build::Range::default())?.ko;
-    let target = qemu_test::guest(context, &tree)?;
+    let guest = qemu_test::guest(context, &tree)?;
     let cases = case::load_all(&context.project.root().join("tests/cases")).map_err(klp_vm::Error::from)?;
     let cases: Vec<_> = cases.into_iter().filter(|case| case.name == "cmdline").collect();
     let options =
         || Options::new(context.project.root().join("build/bench"), context.cache.root().join("state"));
-    let provide = |_: &klp_vm::Kernel, _: &str| Ok::<_, Unprovided>(module.clone());
+    let provide = |_: &klp_vm::Kernel, _: &str| Ok::<_, ArtifactError>(module.clone());
     let (mut bare, mut whole, mut inside, mut waits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     // One more than is counted: the first pair warms the page cache.
     for run in 0..=runs {
-        let cost = klp_vm::bench::bare_boot(&target, &options()?, &context.terminal)?;
+        let cost = klp_vm::bench::bare_boot(&guest, &options()?, &context.terminal)?;
         let suite = Suite {
-            targets: vec![target.clone()],
+            guests: vec![guest.clone()],
             cases: cases.clone(),
             provider: &provide,
             options: options()?,

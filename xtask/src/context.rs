@@ -29,8 +29,8 @@ pub(crate) struct Context {
 pub(crate) struct StaticPrograms {
     pub(crate) guest: PathBuf,
     pub(crate) kpatch: PathBuf,
-    /// Load for cases.
-    pub(crate) load: PathBuf,
+    /// The workload generator of the cases.
+    pub(crate) workload: PathBuf,
 }
 
 /// The project's directory: what `FERROGRAFT_PROJECT` names, else the checkout that cargo runs this program from, else
@@ -130,7 +130,7 @@ impl Context {
         Ok(StaticPrograms {
             guest: dir.join("klp-guest"),
             kpatch: dir.join("kpatch"),
-            load: dir.join("klp-load"),
+            workload: dir.join("workload"),
         })
     }
 }

@@ -12,7 +12,7 @@ use klp_base::process;
 use klp_pipeline::build::{Range, Stage};
 use klp_pipeline::kernel::{KernelTree, Pin};
 use klp_vm::{
-    AccelChoice, GuestFiles, Kernel, Options, Suite, Summary, Target, Unprovided, case, junit, ktap,
+    AccelChoice, ArtifactError, Guest, GuestFiles, Kernel, Options, Suite, Summary, case, junit, ktap,
 };
 
 use crate::context::{Context, DEFAULT_KERNEL, NotAble, exit_code};
@@ -154,7 +154,7 @@ fn listing(kernels: &[String], cases: &[case::Case], format: Format) -> Result<S
 pub(crate) fn run_cases(context: &Context, args: &Args, cases: Vec<case::Case>) -> Result<Option<Summary>> {
     let ids = context.kernels(&args.kernel)?;
     let trees: Vec<KernelTree> = ids.iter().map(|id| context.kernel(id)).collect::<Result<_>>()?;
-    let targets = trees.iter().map(|tree| guest(context, tree)).collect::<Result<_>>()?;
+    let guests = trees.iter().map(|tree| guest(context, tree)).collect::<Result<_>>()?;
     let provide = |kernel: &Kernel, artifact: &str| artifact_of(context, &trees, kernel, artifact);
     let mut options =
         Options::new(context.project.root().join("build/evidence"), context.cache.root().join("state"))?;
@@ -162,7 +162,7 @@ pub(crate) fn run_cases(context: &Context, args: &Args, cases: Vec<case::Case>) 
     options.jobs = args.jobs;
     options.repeat = args.repeat;
     options.gdb = args.gdb;
-    let suite = Suite { targets, cases, provider: &provide, options };
+    let suite = Suite { guests, cases, provider: &provide, options };
     if args.shell {
         suite.shell(&context.terminal)?;
         return Ok(None);
@@ -171,7 +171,7 @@ pub(crate) fn run_cases(context: &Context, args: &Args, cases: Vec<case::Case>) 
 }
 
 /// A kernel and what its guest needs.
-pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
+pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Guest> {
     setup::ensure_guest_of(tree.arch, &context.terminal)?;
     let programs = context.static_programs(tree.arch)?;
     let pinned = Pin::load(&context.project, &tree.id)?.busybox(&context.cache, &context.terminal)?;
@@ -183,7 +183,7 @@ pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         (format!("/modules/{position:02}-{name}"), file.clone())
     });
-    Ok(Target {
+    Ok(Guest {
         kernel: Kernel {
             id: tree.id.clone(),
             arch: setup::vm_arch(tree.arch),
@@ -197,7 +197,7 @@ pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
             extra: modules
                 .chain([
                     ("/sbin/kpatch".to_owned(), programs.kpatch),
-                    ("/bin/klp-load".to_owned(), programs.load),
+                    ("/bin/workload".to_owned(), programs.workload),
                 ])
                 .collect(),
         },
@@ -213,9 +213,9 @@ fn artifact_of(
     trees: &[KernelTree],
     kernel: &Kernel,
     artifact: &str,
-) -> Result<PathBuf, Unprovided> {
+) -> Result<PathBuf, ArtifactError> {
     let tree = trees.iter().find(|tree| tree.id == kernel.id);
-    let tree = tree.ok_or_else(|| Unprovided::Failed(format!("kernel {} was not fetched", kernel.id)))?;
+    let tree = tree.ok_or_else(|| ArtifactError::Failed(format!("kernel {} was not fetched", kernel.id)))?;
     make_artifact(context, tree, artifact).map_err(|error| unprovided(artifact, &error))
 }
 
@@ -248,12 +248,12 @@ fn make_artifact(context: &Context, tree: &KernelTree, artifact: &str) -> Result
 
 /// What a case comes to whose artifact there is not: where this machine lacks a tool, a package or the network, nothing is
 /// known of what the case claims.
-pub(crate) fn unprovided(artifact: &str, error: &anyhow::Error) -> Unprovided {
+pub(crate) fn unprovided(artifact: &str, error: &anyhow::Error) -> ArtifactError {
     let why = format!("artifact {artifact}: {error:#}");
     if exit_code(error) == Verdict::NotAble.exit_code() || lacks_program(error) {
-        Unprovided::NotAble(why)
+        ArtifactError::NotAble(why)
     } else {
-        Unprovided::Failed(why)
+        ArtifactError::Failed(why)
     }
 }
 
@@ -375,13 +375,13 @@ mod tests {
                 ["module:a", "signed:a", "without:B:a", "version:2:a", "traceability", "a", "a@kbuild"]
             {
                 let unprovided = unprovided(artifact, &error);
-                let Unprovided::NotAble(why) = unprovided else { panic!("{unprovided:?}") };
+                let ArtifactError::NotAble(why) = unprovided else { panic!("{unprovided:?}") };
                 assert!(why.contains(artifact) && why.contains(&format!("{error:#}")), "{why}");
             }
         }
         let failed = Cmd::new("false").run().unwrap_err();
         for error in [anyhow::anyhow!("verify should have refused it"), Error::from(failed).into()] {
-            assert!(matches!(unprovided("without:B:a", &error), Unprovided::Failed(_)));
+            assert!(matches!(unprovided("without:B:a", &error), ArtifactError::Failed(_)));
         }
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use klp_base::events::Verdict;
 use klp_pipeline::build::Range;
 use klp_pipeline::kernel::{KernelTree, Package, debian_mirror, unpacked_package};
-use klp_vm::{DiskImage, Options, System, SystemCase, Target};
+use klp_vm::{DiskImage, Guest, Options, System, SystemCase};
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::setup::Need;
@@ -73,7 +73,7 @@ pub(crate) fn run_all(context: &Context) -> Result<Verdict> {
 
 fn run_cases(context: &Context, cases: &[SystemCase], kernel: &str) -> Result<Verdict> {
     let tree = context.kernel(kernel)?;
-    let target = qemu_test::guest(context, &tree)?;
+    let guest = qemu_test::guest(context, &tree)?;
     let image = DiskImage {
         mirror: debian_mirror()?,
         suite: SUITE.to_owned(),
@@ -84,10 +84,10 @@ fn run_cases(context: &Context, cases: &[SystemCase], kernel: &str) -> Result<Ve
         Options::new(context.project.root().join("build/evidence"), context.cache.root().join("state"))?;
     options.repeat_command = "cargo xtask system-test {case} --kernel {kernel}".to_owned();
     let system = System {
-        target: &target,
+        guest: &guest,
         image: &image,
         modules: disk_modules(context, &tree)?,
-        files: files(context, &target)?,
+        files: files(context, &guest)?,
         options,
     };
     let mut verdicts = Vec::new();
@@ -111,11 +111,11 @@ fn disk_modules(context: &Context, tree: &KernelTree) -> Result<Vec<(String, Vec
 }
 
 /// kpatch and its units as packages install them, and beside them the original.
-fn files(context: &Context, target: &Target) -> Result<Vec<(String, u32, Vec<u8>)>> {
+fn files(context: &Context, guest: &Guest) -> Result<Vec<(String, u32, Vec<u8>)>> {
     let (name, version, suite, sha256) = PEER;
     let peer =
         unpacked_package(&Package::new(name, version, sha256), suite, &context.cache, &context.terminal)?;
-    let kpatch = target.files.extra.get("/sbin/kpatch").context("the guest has no kpatch")?;
+    let kpatch = guest.files.extra.get("/sbin/kpatch").context("the guest has no kpatch")?;
     let mut files = vec![
         ("/usr/sbin/kpatch".to_owned(), 0o755, read(kpatch)?),
         ("/usr/local/lib/original/kpatch".to_owned(), 0o755, read(&peer.join("usr/sbin/kpatch"))?),

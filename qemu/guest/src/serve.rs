@@ -6,8 +6,9 @@ use std::io;
 
 use klp_guest::{Hello, PROTOCOL, Reply, Request};
 
+use crate::error::Error;
 use crate::port::Port;
-use crate::setup::{Error, reset};
+use crate::setup::reset;
 use crate::state::KernelLog;
 use crate::{files, process};
 

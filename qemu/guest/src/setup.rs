@@ -9,21 +9,8 @@ use std::time::Duration;
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, init_module, reboot};
 
+use crate::error::Error;
 use crate::process;
-
-/// What failed, on what.
-#[derive(Debug, thiserror::Error)]
-#[error("could not {what}: {source}")]
-pub(crate) struct Error {
-    what: String,
-    source: io::Error,
-}
-
-impl Error {
-    pub(crate) fn new(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
-        Self { what: what.into(), source: source.into() }
-    }
-}
 
 const MOUNTS: [(&str, &str); 5] =
     [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/tmp"), ("tmpfs", "/run")];

@@ -11,7 +11,8 @@ use std::time::Duration;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, unmount};
 use rustix::process::{chdir, chroot};
 
-use crate::setup::{Error, load_modules};
+use crate::error::Error;
+use crate::setup::load_modules;
 
 const DISK: &str = "/dev/vda";
 const ROOT: &str = "/disk";

@@ -20,7 +20,7 @@ static FILE: AtomicPtr<proc_dir_entry> = AtomicPtr::new(null_mut());
 /// How many tasks came through.
 static TASKS: AtomicU32 = AtomicU32::new(0);
 /// Name of the load's tasks.
-const LOAD: &[u8] = b"klp-load\0";
+const LOAD: &[u8] = b"workload\0";
 
 // A task that came through has one.
 klp::shadow!(COUNTED: u32, id = 0x6b70_6964);

@@ -125,7 +125,7 @@ pub struct GuestFiles {
 
 /// A kernel and what its guest needs.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct Guest {
     /// The kernel.
     pub kernel: Kernel,
     /// What its guest needs.

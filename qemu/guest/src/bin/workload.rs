@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Load for cases: threads that do one thing until a file appears, and what they saw.
 //!
-//! `klp-load [--nice <0 to 19>] [--rest <microseconds>] <threads> <stop file> <work>`, where the work is
+//! `workload [--nice <0 to 19>] [--rest <microseconds>] <threads> <stop file> <work>`, where the work is
 //! - `getpid`: calls getpid();
 //! - `read <file>`: opens a file and reads it;
 //! - `count <file> <text>`: reads a file that stays open from its start again and again; where it holds the text, a number
@@ -15,7 +15,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "it runs in the guest, and starting programs is its load")]
 
-#[path = "klp-load/sys.rs"]
+#[path = "workload/sys.rs"]
 mod sys;
 
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(message) => {
-            eprintln!("klp-load: {message}");
+            eprintln!("workload: {message}");
             ExitCode::FAILURE
         }
     }
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 
 fn run(words: &[&str]) -> Result<Seen, String> {
     let usage = || {
-        "usage: klp-load [--nice <0 to 19>] [--rest <microseconds>] <threads> <stop file> \
+        "usage: workload [--nice <0 to 19>] [--rest <microseconds>] <threads> <stop file> \
          getpid | read <file> | count <file> <text> | run <program> | fentry <function> | fmod_ret <function>"
             .to_owned()
     };
