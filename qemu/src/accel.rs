@@ -17,11 +17,11 @@ use crate::error::Error;
 use crate::exit::GuestExit;
 use crate::guest::Guest;
 use crate::initramfs::Initramfs;
-use crate::machine::Machine;
+use crate::machine::{Machine, Memory};
 use crate::report::locked;
 use crate::vm::{BootError, Vm};
 
-/// What the caller asks for.
+/// Requested acceleration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AccelChoice {
     /// KVM where it has proven itself, else TCG.
@@ -99,7 +99,7 @@ pub(crate) fn decide(
     }
 }
 
-/// Why KVM need not even be tried.
+/// Reason not to try KVM at all.
 fn obstacle(guest: &Guest) -> Option<String> {
     let arch = guest.kernel.arch;
     if arch.table().host != std::env::consts::ARCH {
@@ -109,9 +109,9 @@ fn obstacle(guest: &Guest) -> Option<String> {
     opened.err().map(|error| format!("/dev/kvm: {error}"))
 }
 
-/// What is known of KVM on this boot of the host: per kernel image `null` when it works, else why not.
+/// Results of KVM trials on this boot of the host: per kernel image `null` where it works, else the reason.
 #[derive(Default, Serialize, Deserialize)]
-struct Memory {
+struct Known {
     boot_id: String,
     failures: BTreeMap<String, Option<String>>,
 }
@@ -125,10 +125,10 @@ fn remembered(
     let file = state.join("kvm.json");
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
     // A file that is missing or damaged only costs another proof.
-    let mut memory: Memory =
+    let mut memory: Known =
         fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     if memory.boot_id != boot_id {
-        memory = Memory { boot_id, ..Memory::default() };
+        memory = Known { boot_id, ..Known::default() };
     }
     let image = sha256_file(&guest.kernel.image)?;
     if let Some(known) = memory.failures.get(&image) {
@@ -148,7 +148,7 @@ fn remembered(
     Ok(found)
 }
 
-/// What a try showed.
+/// Result of a KVM trial.
 enum Proof {
     Works,
     Fails(String),
@@ -167,6 +167,7 @@ fn prove(guest: &Guest, deadlines: Deadlines) -> Result<Proof, Error> {
         cpu_model: None,
         gdb: false,
         disk: None,
+        memory: Memory::Anonymous,
     };
     match Vm::boot(&machine, &Initramfs::guest(&guest.files)?, deadlines, deadlines.proof) {
         Ok(vm) => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a boot costs without us: the measure that the cost of a case is held against.
+//! Cost of a bare boot, to which the cost of a case is compared.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use crate::console;
 use crate::error::Error;
 use crate::guest::Guest;
 use crate::initramfs::Initramfs;
-use crate::machine::Machine;
+use crate::machine::{Machine, Memory};
 use crate::options::Options;
 use crate::vm::{BootError, run_bare};
 
-/// What one run cost.
+/// Cost of one run.
 #[derive(Clone, Debug)]
 pub struct Cost {
     /// CPU time of QEMU.
     pub cpu: Duration,
     /// From QEMU's start to its end.
     pub wall: Duration,
-    /// What ran it.
+    /// Acceleration.
     pub accel: String,
 }
 
@@ -44,6 +44,7 @@ pub fn bare_boot(guest: &Guest, options: &Options, sink: &dyn Sink) -> Result<Co
         cpu_model: None,
         gdb: false,
         disk: None,
+        memory: Memory::Anonymous,
     };
     let root = Initramfs::bare(&guest.files.busybox, INIT)?;
     match run_bare(&machine, &root, options.deadlines.boot) {

@@ -10,7 +10,7 @@ use crate::console::Console;
 use crate::klog;
 use crate::link::LinkError;
 
-/// How a machine ended.
+/// State of a machine at its end.
 #[derive(Debug)]
 pub(crate) struct End {
     /// QEMU's exit status; `None` when we killed it.
@@ -21,11 +21,11 @@ pub(crate) struct End {
     pub(crate) wall: Duration,
     /// The console.
     pub(crate) console: Console,
-    /// What QEMU itself said.
+    /// Standard output and error of QEMU.
     pub(crate) stderr: String,
 }
 
-/// A machine that ended before it was asked to.
+/// Unrequested end of a machine, with its diagnosis.
 #[derive(Debug)]
 pub(crate) struct GuestExit {
     pub(crate) verdict: Verdict,
@@ -35,7 +35,7 @@ pub(crate) struct GuestExit {
     pub(crate) end: End,
 }
 
-/// What the end of a machine means. Before the greeting a reset without a panic is the guest program's refusal or the
+/// Diagnosis of a machine's end. Before the greeting a reset without a panic is the guest program's refusal or the
 /// host's fault; after it, the case's or the kernel's.
 pub(crate) fn diagnose(end: End, error: &LinkError, greeted: bool) -> GuestExit {
     let when = if greeted { "" } else { " while booting" };

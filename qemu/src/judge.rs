@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! From what was seen of a case to its verdict. No I/O.
+//! The verdict of a case, from its observations. No I/O.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub(crate) fn dmesg_check(case: &Case, log: &str) -> Option<Check> {
     })
 }
 
-/// What the kernel was to say of a task that it kills.
+/// Check for the message that the kernel was to log when it kills a task.
 pub(crate) fn oops_check(case: &Case, log: &str) -> Option<Check> {
     let expected = case.oops.as_ref()?;
     let texts = log_texts(log);
@@ -68,7 +68,7 @@ fn wildcard(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// What a case left behind in the kernel, in words; empty when it is clean.
+/// Traces of a case in the kernel, as text; empty where there are none.
 pub(crate) fn uncleanness(before: &State, after: &State, log: &str) -> Vec<String> {
     let mut found = Vec::new();
     let list = |title: &str, names: Vec<&String>| {

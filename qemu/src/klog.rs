@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The kernel's log as the guest program sends it: lines `<priority> <microseconds> <text>`.
 
-/// What the kernel begins with when it kills a task: x86, x86 before 6.10, arm64.
+/// First words of the kernel when it kills a task: x86, x86 before 6.10, arm64.
 const OOPS: [&str; 3] = ["Oops: ", "invalid opcode: ", "Internal error: "];
-/// What stands in the first line of every oops: `die()` of both architectures counts them, as in `[#1]`.
+/// Part of the first line of every oops: `die()` of both architectures counts them, as in `[#1]`.
 const COUNT: &str = "[#";
 
 /// The kernel's own texts of lines `<priority> <microseconds> <text>`. Programs write to the log too, with another
@@ -13,7 +13,7 @@ pub(crate) fn log_texts(log: &str) -> Vec<&str> {
     log.lines().filter(|line| own(line).is_some()).filter_map(|line| line.splitn(3, ' ').nth(2)).collect()
 }
 
-/// What the kernel said when it killed a task; the texts are its own.
+/// The kernel's message when it killed a task. `texts` holds the kernel's own lines.
 pub(crate) fn oops(texts: &[&str]) -> Option<String> {
     texts.iter().find(|text| is_oops(text)).map(|text| (*text).to_owned())
 }
@@ -26,12 +26,12 @@ fn is_oops(text: &str) -> bool {
     counted || OOPS.iter().any(|words| text.contains(words))
 }
 
-/// The same for a log of the guest program.
+/// [`oops`] of a log as the guest program sends it.
 pub(crate) fn oops_in(log: &str) -> Option<String> {
     oops(&log_texts(log))
 }
 
-/// The same as people know it from dmesg.
+/// The log in the format of dmesg.
 pub(crate) fn log_for_people(log: &str) -> String {
     let line = |line: &str| {
         let mut fields = line.splitn(3, ' ').skip(1);
@@ -41,7 +41,7 @@ pub(crate) fn log_for_people(log: &str) -> String {
     log.lines().filter_map(line).collect()
 }
 
-/// The lines that `dmesg.expected` is about.
+/// The kernel's lines with one of these prefixes.
 pub(crate) fn filtered<'a>(log: &'a str, prefixes: &[String]) -> Vec<&'a str> {
     let wanted = |text: &&str| prefixes.iter().any(|prefix| text.starts_with(prefix.as_str()));
     log_texts(log).into_iter().filter(wanted).collect()

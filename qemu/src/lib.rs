@@ -18,9 +18,10 @@
 //! ```
 //!
 //! How a run goes: [`Suite::run`] asks the provider for every artifact and groups the cases by kernel, number of CPUs
-//! and command line. Each group gets a boot: our initramfs with the guest program (`klp-guest`) as PID 1, which greets
-//! over a virtio-serial port and then serves requests. After each case the kernel must be as clean as before; after one
-//! that is not, and after a panic or a hang, the remaining cases get a fresh boot.
+//! and command line. With [`Options::snapshots`], each case of the usual machine gets a guest of its own, restored from a
+//! snapshot, and its files over the guest program's port. Otherwise each group gets a boot: our initramfs with the guest
+//! program (`klp-guest`) as PID 1, which greets over a virtio-serial port and then serves requests. After each case the
+//! kernel must be as clean as before; after one that is not, and after a panic or a hang, the remaining cases get a fresh boot.
 
 mod accel;
 mod backend;
@@ -44,8 +45,11 @@ mod machine;
 mod options;
 mod plan;
 mod qemu;
+mod qmp;
 mod report;
 mod session;
+mod snapshot;
+mod start;
 mod suite;
 mod system;
 mod transcript;
@@ -58,7 +62,7 @@ pub use error::Error;
 pub use guest::{Arch, Guest, GuestFiles, Kernel, UnknownArch};
 pub use options::Options;
 pub use plan::{ArtifactError, Provider};
-pub use report::{BootRun, CaseRun, Summary};
+pub use report::{BootRun, CaseRun, Start, Summary};
 pub use suite::Suite;
 pub use system::{System, SystemCase};
 pub use transcript::Phase;

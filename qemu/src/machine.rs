@@ -19,7 +19,18 @@ pub(crate) const GDB_PORT: u16 = 1234;
 const LOAD_PROOF: &str = "nowatchdog rcupdate.rcu_cpu_stall_timeout=300 workqueue.watchdog_thresh=0 \
     sysctl.kernel.hung_task_timeout_secs=1200";
 
-/// What to boot, and how.
+/// Backing of the guest's memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Memory<'a> {
+    /// Memory of the QEMU process.
+    Anonymous,
+    /// A file that receives every write of the guest, from which a snapshot is made. QEMU has a monitor.
+    Saved(&'a Path),
+    /// Copy-on-write mapping of such a file: QEMU does not boot but waits for the rest of the state, and has a monitor.
+    Restored(&'a Path),
+}
+
+/// Parameters of a virtual machine.
 #[derive(Clone, Copy)]
 pub(crate) struct Machine<'a> {
     pub(crate) kernel: &'a Kernel,
@@ -34,14 +45,15 @@ pub(crate) struct Machine<'a> {
     pub(crate) gdb: bool,
     /// A disk image (qcow2) with a full system.
     pub(crate) disk: Option<&'a Path>,
+    pub(crate) memory: Memory<'a>,
 }
 
-/// Where the serial console goes, and whether there is a port for the guest program.
+/// Destination of the serial console, and sockets of the host that QEMU connects to.
 pub(crate) enum ConsoleMode<'a> {
     /// Console to a file.
     Console(&'a Path),
-    /// Console to a file, the guest's port to a socket on which the host listens.
-    Guest { console: &'a Path, socket: &'a Path },
+    /// Console to a file, the guest program's port and the monitor to sockets.
+    Guest { console: &'a Path, socket: &'a Path, monitor: Option<&'a Path> },
     /// Console to this process's terminal.
     Terminal,
 }
@@ -52,37 +64,30 @@ impl Machine<'_> {
     /// `setpriv` asks the kernel to kill QEMU when the thread that started it ends, however this process dies.
     /// `panic=-1` with `-no-reboot` makes a panic end QEMU at once. An oops does not panic: the case sees its effects,
     /// and is judged by the kernel's log. CPUs are separate sockets, which kernels without ACPI understand too.
-    pub(crate) fn cmd(&self, initrd: &Path, mode: &ConsoleMode<'_>) -> Result<Cmd, Error> {
+    pub(crate) fn cmd(&self, initrd: Option<&Path>, mode: &ConsoleMode<'_>) -> Result<Cmd, Error> {
         let arch = self.kernel.arch.table();
         let hint = format!("{} is not installed (Debian: apt-get install {})", arch.qemu, arch.package);
         if find_program(arch.qemu).is_none() {
             let source = std::io::Error::new(ErrorKind::NotFound, hint);
             return Err(Error::io("start", Path::new(arch.qemu))(source));
         }
-        let cpu = match self.backend {
-            Backend::Tcg | Backend::Counted => self.cpu_model.unwrap_or(arch.tcg_cpu),
-            Backend::Kvm => "host",
-        };
-        let append = format!(
-            "console={} rdinit=/init panic=-1 {LOAD_PROOF} loglevel=7 printk.time=1 {} {}",
-            arch.console, arch.append, self.append
-        );
-        let cpus = self.cpus;
         let mut cmd = Cmd::new("setpriv")
             .hint("setpriv is part of util-linux (Debian: apt-get install util-linux)")
             .args(["--pdeathsig", "KILL", "--", arch.qemu])
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
-            .args(["-machine", arch.machine, "-accel", self.backend.argument(), "-cpu", cpu])
-            .args(self.backend.more())
-            .args(["-m", &self.memory_mib.to_string(), "-smp", &format!("{cpus},sockets={cpus},cores=1")])
+            .args(self.arguments())
             .arg("-kernel")
             .arg(&self.kernel.image)
-            .arg("-initrd")
-            .arg(initrd)
-            .args(["-append", append.trim_end()]);
+            .args(self.memory_arguments());
+        if let Some(initrd) = initrd {
+            cmd = cmd.arg("-initrd").arg(initrd);
+        }
         cmd = match mode {
             ConsoleMode::Console(path) => cmd.args(serial(path)),
-            ConsoleMode::Guest { console, socket } => cmd.args(serial(console)).args(port(socket)),
+            ConsoleMode::Guest { console, socket, monitor } => cmd
+                .args(serial(console))
+                .args(port(socket))
+                .args(monitor.iter().flat_map(|socket| monitor_arguments(socket))),
             ConsoleMode::Terminal => {
                 cmd.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
             }
@@ -97,6 +102,44 @@ impl Machine<'_> {
         }
         Ok(cmd)
     }
+
+    /// The arguments that hold no path: with the kernel, the initramfs and the devices they decide the guest's state.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let arch = self.kernel.arch.table();
+        let cpu = match self.backend {
+            Backend::Tcg | Backend::Counted => self.cpu_model.unwrap_or(arch.tcg_cpu),
+            Backend::Kvm => "host",
+        };
+        let append = format!(
+            "console={} rdinit=/init panic=-1 {LOAD_PROOF} loglevel=7 printk.time=1 {} {}",
+            arch.console, arch.append, self.append
+        );
+        let (cpus, memory) = (self.cpus, self.memory_mib.to_string());
+        let smp = format!("{cpus},sockets={cpus},cores=1");
+        let usual = ["-machine", arch.machine, "-accel", self.backend.argument(), "-cpu", cpu];
+        let more = ["-m", &memory, "-smp", &smp, "-append", append.trim_end()];
+        usual.iter().chain(self.backend.more()).chain(&more).map(|&argument| argument.to_owned()).collect()
+    }
+
+    /// With a snapshot, the guest's clocks stand still while it is saved: the clock of the hardware too goes by the
+    /// virtual machine's time (`-rtc clock=vm`).
+    fn memory_arguments(&self) -> Vec<String> {
+        let (file, share, incoming) = match self.memory {
+            Memory::Anonymous => return Vec::new(),
+            Memory::Saved(file) => (file, "on", None),
+            Memory::Restored(file) => (file, "off", Some(["-incoming", "defer"])),
+        };
+        let object = format!(
+            "memory-backend-file,id=ram,size={}M,share={share},mem-path={}",
+            self.memory_mib,
+            escaped(file)
+        );
+        ["-object", &object, "-machine", "memory-backend=ram", "-rtc", "clock=vm"]
+            .into_iter()
+            .chain(incoming.into_iter().flatten())
+            .map(ToOwned::to_owned)
+            .collect()
+    }
 }
 
 /// QEMU reads commas in these options as separators; doubled they are part of the value.
@@ -105,8 +148,13 @@ fn escaped(path: &Path) -> String {
 }
 
 fn serial(console: &Path) -> [String; 4] {
-    let chardev = format!("file,id=console,path={}", escaped(console));
+    let chardev = format!("file,id=console,append=on,path={}", escaped(console));
     ["-chardev".to_owned(), chardev, "-serial".to_owned(), "chardev:console".to_owned()]
+}
+
+fn monitor_arguments(socket: &Path) -> [String; 4] {
+    let chardev = format!("socket,id=monitor,path={},server=off", escaped(socket));
+    ["-chardev".to_owned(), chardev, "-mon".to_owned(), "chardev=monitor,mode=control".to_owned()]
 }
 
 fn port(socket: &Path) -> [String; 6] {

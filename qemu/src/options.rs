@@ -4,6 +4,8 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use klp_base::cache::Cache;
+
 use crate::accel::AccelChoice;
 use crate::deadline::Deadlines;
 use crate::error::Error;
@@ -11,7 +13,7 @@ use crate::error::Error;
 /// Parameters of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What runs the guests.
+    /// Acceleration of the guests.
     pub accel: AccelChoice,
     /// Boots at a time. Cases that share a boot run one after the other in it.
     pub jobs: NonZeroU32,
@@ -29,6 +31,9 @@ pub struct Options {
     pub repeat_command: String,
     /// How long each phase may take.
     pub deadlines: Deadlines,
+    /// Cache for snapshots of booted guests; `None` boots each. Guests that KVM runs, that a debugger watches, or whose
+    /// instructions are counted boot in any case.
+    pub snapshots: Option<Cache>,
 }
 
 impl Options {
@@ -47,6 +52,7 @@ impl Options {
             state: state.into(),
             repeat_command: "cargo xtask qemu-test {case} --kernel {kernel}".to_owned(),
             deadlines: Deadlines::from_env()?,
+            snapshots: None,
         })
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Which cases share a boot, and what stands in that boot's initramfs.
+//! Groups of cases that share a boot, and the files of their initramfs.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::guest::{Guest, Kernel};
 use crate::initramfs::Initramfs;
 
-/// Why an artifact is not there.
+/// Reasons why an artifact is missing.
 #[derive(Clone, Debug)]
 pub enum ArtifactError {
     /// It could not be made: the case fails.
@@ -27,7 +27,7 @@ pub trait Provider: Sync {
     /// The host's file for `artifact` on `kernel`.
     ///
     /// # Errors
-    /// Why there is none; the case gets the verdict that fits.
+    /// [`ArtifactError`], which decides the verdict of the case.
     fn artifact(&self, kernel: &Kernel, artifact: &str) -> Result<PathBuf, ArtifactError>;
 }
 
@@ -61,6 +61,18 @@ impl Group {
     /// The fewest cases for which a boot of their own is worth its time.
     const WORTH_A_BOOT: usize = 4;
 
+    /// True where two groups use the same machine.
+    pub(crate) fn same_machine(&self, other: &Self) -> bool {
+        let machine = |group: &Self| (group.guest, group.cpus, group.append.clone(), group.cpu_model.clone());
+        machine(self) == machine(other)
+    }
+
+    /// Each case in a group of its own.
+    pub(crate) fn alone(self) -> Vec<Self> {
+        let cases = self.cases.iter();
+        cases.map(|planned| Self { cases: vec![planned.clone()], ..self.clone() }).collect()
+    }
+
     /// The same cases in several boots, for workers that would be idle beside one long boot: two boots per worker, so that
     /// their ends lie close together.
     pub(crate) fn split(self, workers: u32) -> Vec<Self> {
@@ -86,7 +98,7 @@ pub(crate) struct NotRun {
     pub(crate) reason: String,
 }
 
-/// What will be done.
+/// Work of a run.
 #[derive(Default)]
 pub(crate) struct Plan {
     pub(crate) groups: Vec<Group>,
@@ -181,8 +193,8 @@ fn variable(artifact: &str) -> String {
 }
 
 impl Planned {
-    /// Adds the case's files to an initramfs: its directory, its artifacts, and its variables in `env`.
-    fn add_to(&self, root: &mut Initramfs, kernel: &Kernel) -> Result<(), Error> {
+    /// Adds the case's files: its directory, its artifacts, and its variables in `env`.
+    pub(crate) fn add_to(&self, root: &mut Initramfs, kernel: &Kernel) -> Result<(), Error> {
         let dir = format!("/cases/{}", self.case.name);
         root.add_dir(&dir, &self.case.dir)?;
         for (_, file, path) in &self.artifacts {

@@ -20,7 +20,7 @@ use crate::initramfs::Initramfs;
 use crate::link::LinkError;
 use crate::machine::{ConsoleMode, Machine};
 
-pub(crate) const INITRAMFS: &str = "initramfs";
+const INITRAMFS: &str = "initramfs";
 pub(crate) const CONSOLE: &str = "console";
 
 /// Files that QEMU opens when it starts.
@@ -31,19 +31,27 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    pub(crate) fn new(root: &Initramfs) -> Result<Self, Error> {
+    /// Files for a boot of `root`, or for a guest that is restored and has said `console` before.
+    pub(crate) fn new(root: Option<&Initramfs>, console: &[u8]) -> Result<Self, Error> {
         let temp = std::env::temp_dir();
         let dir = tempfile::Builder::new()
             .prefix("ferrograft-vm-")
             .tempdir()
             .map_err(Error::io("make a directory in", &temp))?;
-        let initramfs = dir.path().join(INITRAMFS);
-        let archive = root.archive().map_err(Error::io("make", &initramfs))?;
-        fs::write(&initramfs, archive).map_err(Error::io("write", &initramfs))?;
-        let console = dir.path().join(CONSOLE);
-        let options = || File::options().create(true).truncate(true).read(true).write(true).open(&console);
-        let file = options().map_err(Error::io("make", &console))?;
-        Ok(Self { dir: Some(dir), console: file })
+        if let Some(root) = root {
+            let initramfs = dir.path().join(INITRAMFS);
+            let archive = root.archive().map_err(Error::io("make", &initramfs))?;
+            fs::write(&initramfs, archive).map_err(Error::io("write", &initramfs))?;
+        }
+        let path = dir.path().join(CONSOLE);
+        fs::write(&path, console).map_err(Error::io("write", &path))?;
+        let console = File::open(&path).map_err(Error::io("open", &path))?;
+        Ok(Self { dir: Some(dir), console })
+    }
+
+    /// The initramfs, where there is one.
+    pub(crate) fn initramfs(&self) -> Option<PathBuf> {
+        Some(self.path(INITRAMFS)).filter(|path| path.exists())
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -81,7 +89,7 @@ impl Qemu {
         scratch: Scratch,
         mode: &ConsoleMode<'_>,
     ) -> Result<Self, Error> {
-        let mut running = machine.cmd(&scratch.path(INITRAMFS), mode)?.spawn()?;
+        let mut running = machine.cmd(scratch.initramfs().as_deref(), mode)?.spawn()?;
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let mut drains = Vec::new();
         drains.extend(running.stdout.take().map(|pipe| drain(pipe, Arc::clone(&stderr))));

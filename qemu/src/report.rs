@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Results of a run: cases, machines, verdicts.
 
+use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -8,11 +9,37 @@ use klp_base::events::{CaseEnd, Verdict};
 
 use crate::transcript::Phase;
 
+/// How a machine came to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// It booted.
+    Boot,
+    /// It continued from a snapshot.
+    Snapshot,
+    /// It booted, since there was no usable snapshot.
+    BootInstead {
+        /// Why there was none.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Boot => out.write_str("booted"),
+            Self::Snapshot => out.write_str("from a snapshot"),
+            Self::BootInstead { .. } => out.write_str("booted for want of a snapshot"),
+        }
+    }
+}
+
 /// Result and cost of one case on one kernel.
 #[derive(Clone, Debug)]
 pub struct CaseRun {
     /// Result; the same value as in the event.
     pub end: CaseEnd,
+    /// How its machine came to run; `None` where there was none.
+    pub start: Option<Start>,
     /// Which repetition: from 1.
     pub iteration: u32,
     /// CPU time of QEMU between the case's start and end.
@@ -28,10 +55,12 @@ pub struct CaseRun {
 pub struct BootRun {
     /// Id of the kernel.
     pub kernel: String,
-    /// The cases that ran in it.
+    /// The cases that ran in it; none where a snapshot was made of it.
     pub cases: Vec<String>,
-    /// What the guest was emulated or accelerated by.
+    /// Acceleration.
     pub accel: String,
+    /// How the machine came to run.
+    pub start: Start,
     /// From QEMU's start to the guest's greeting; `None` when it never came.
     pub hello: Option<Duration>,
     /// From QEMU's start to its end.
@@ -54,6 +83,16 @@ impl Summary {
     /// was shown.
     pub fn verdict(&self) -> Verdict {
         Verdict::of_all(self.cases.iter().map(|run| run.end.verdict))
+    }
+
+    /// How many machines came to run from a snapshot.
+    pub fn restored(&self) -> usize {
+        self.boots.iter().filter(|boot| boot.start == Start::Snapshot).count()
+    }
+
+    /// CPU time of all machines.
+    pub fn cpu(&self) -> Duration {
+        self.boots.iter().map(|boot| boot.cpu).sum()
     }
 
     /// How many cases came to this verdict.
@@ -93,6 +132,7 @@ pub(crate) mod tests {
                 accel: "tcg".to_owned(),
                 wall: Duration::from_secs(1),
             },
+            start: Some(Start::Boot),
             iteration: 1,
             cpu: Duration::ZERO,
             phases: Vec::new(),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! One case in a machine that runs: the questions asked, the evidence kept, the verdict.
+//! One case in a running machine: requests, evidence, verdict.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,13 +18,13 @@ use crate::plan::{Planned, guest_evidence};
 use crate::transcript::{Phase, Transcript};
 use crate::vm::Vm;
 
-/// A case that came to its end in a machine that lived on.
+/// A case that ended while its machine continued to run.
 pub(crate) struct Finished {
     pub(crate) verdict: Verdict,
     pub(crate) reason: Option<String>,
     pub(crate) checks: Vec<Check>,
     pub(crate) phases: Vec<Phase>,
-    /// Whether the next case may use the same machine.
+    /// True where the next case may use the same machine.
     pub(crate) clean: bool,
     /// The state that it left.
     pub(crate) after: State,
@@ -32,7 +32,7 @@ pub(crate) struct Finished {
     pub(crate) cpu: Duration,
 }
 
-/// A case that its machine did not outlive, or during which the guest program fell silent.
+/// A case whose machine ended, or whose guest program stopped answering, before the case ended.
 pub(crate) struct GuestLost {
     pub(crate) error: LinkError,
     pub(crate) checks: Vec<Check>,
@@ -40,7 +40,7 @@ pub(crate) struct GuestLost {
     pub(crate) wall: Duration,
 }
 
-/// Why a case has no verdict of its own.
+/// Reasons why a case has no verdict of its own.
 pub(crate) enum CaseError {
     GuestLost(GuestLost),
     Host(Error),
@@ -114,7 +114,7 @@ pub(crate) fn run_case(
     })
 }
 
-/// What the guest program reported of one run.
+/// Report of the guest program on one run.
 struct RunOutput {
     exit: Exit,
     after: State,

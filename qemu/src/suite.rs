@@ -14,10 +14,11 @@ use crate::boot::BootRunner;
 use crate::case::Case;
 use crate::error::Error;
 use crate::guest::Guest;
-use crate::machine::{GDB_PORT, Machine};
+use crate::machine::GDB_PORT;
 use crate::options::Options;
 use crate::plan::{self, Group, NotRun, Plan, Provider};
 use crate::report::{CaseRun, Summary, locked};
+use crate::start::{self, Origin};
 use crate::vm::run_terminal;
 
 /// Cases × kernels.
@@ -26,7 +27,7 @@ pub struct Suite<'a> {
     pub guests: Vec<Guest>,
     /// The cases, as [`crate::case::select`] gives them.
     pub cases: Vec<Case>,
-    /// What resolves artifacts.
+    /// Resolver of artifacts.
     pub provider: &'a dyn Provider,
     /// How to run.
     pub options: Options,
@@ -52,27 +53,54 @@ impl Suite<'_> {
             ));
         }
         let workers = if self.options.gdb { 1 } else { self.options.jobs.get() };
-        let groups = plan.groups.into_iter().flat_map(|group| group.split(workers));
-        let queue = Mutex::new(groups.collect::<VecDeque<_>>());
-        std::thread::scope(|scope| {
-            for _ in 0..workers {
-                scope.spawn(|| {
-                    while let Some(group) = next(&queue) {
-                        if let (Some(guest), Some(Some(accel))) =
-                            (self.guests.get(group.guest), accels.get(group.guest))
-                        {
-                            let runner =
-                                BootRunner { options: &self.options, guest, accel, sink, results: &results };
-                            runner.run(&group);
-                        }
-                    }
-                });
+        let origins = self.origins(&plan, &accels, &results, sink);
+        let mut units = Vec::new();
+        for group in plan.groups {
+            let origin = origins.iter().find(|(known, _)| known.same_machine(&group));
+            let Some((_, origin)) = origin else { continue };
+            let parts = match origin {
+                Origin::Boot(_) => group.split(workers),
+                Origin::Snapshot(..) => group.alone(),
+            };
+            units.extend(parts.into_iter().map(|part| (part, origin)));
+        }
+        for_each(workers, units, |(group, origin)| {
+            if let (Some(guest), Some(Some(accel))) = (self.guests.get(group.guest), accels.get(group.guest))
+            {
+                let options = &self.options;
+                BootRunner { options, guest, accel, origin, sink, results: &results }.run(&group);
             }
         });
         Ok(results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// What runs each guest; `None` for those that nothing is run on.
+    /// The origin of the machines of each configuration, with a group that has it.
+    fn origins<'a>(
+        &self,
+        plan: &'a Plan,
+        accels: &[Option<Accel>],
+        results: &Mutex<Summary>,
+        sink: &dyn Sink,
+    ) -> Vec<(Group, Origin)> {
+        let mut configurations: Vec<(&'a Group, usize)> = Vec::new();
+        for group in &plan.groups {
+            match configurations.iter_mut().find(|(known, _)| known.same_machine(group)) {
+                Some((_, cases)) => *cases += group.cases.len(),
+                None => configurations.push((group, group.cases.len())),
+            }
+        }
+        let found = Mutex::new(Vec::new());
+        for_each(self.options.jobs.get(), configurations, |(group, cases)| {
+            if let (Some(guest), Some(Some(accel))) = (self.guests.get(group.guest), accels.get(group.guest))
+            {
+                let origin = start::origin(&self.options, guest, accel, group, cases, results, sink);
+                locked(&found).push((group.clone(), origin));
+            }
+        });
+        found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Acceleration of each guest; `None` for guests without cases.
     fn decide_accels(&self, plan: &Plan, sink: &dyn Sink) -> Result<Vec<Option<Accel>>, Error> {
         let options = &self.options;
         let decide = |(index, guest)| {
@@ -98,6 +126,7 @@ impl Suite<'_> {
                 accel: "not booted".to_owned(),
                 wall: Duration::ZERO,
             },
+            start: None,
             iteration: 1,
             cpu: Duration::ZERO,
             phases: Vec::new(),
@@ -128,16 +157,7 @@ impl Suite<'_> {
             names.join(", ")
         ));
         let append = format!("{} {SHELL_WORD}", group.append);
-        let machine = Machine {
-            kernel: &guest.kernel,
-            backend: accel.backend,
-            cpus: group.cpus,
-            memory_mib: self.options.memory_mib,
-            append: append.trim(),
-            cpu_model: group.cpu_model.as_deref(),
-            gdb: self.options.gdb,
-            disk: None,
-        };
+        let machine = start::machine(&self.options, guest, &accel, group, append.trim());
         let ended = run_terminal(&machine, &plan::initramfs(guest, &group.cases)?);
         // QEMU's stdio leaves the cursor where the guest left it.
         let _ = writeln!(std::io::stderr());
@@ -145,6 +165,17 @@ impl Suite<'_> {
     }
 }
 
-fn next(queue: &Mutex<VecDeque<Group>>) -> Option<Group> {
-    locked(queue).pop_front()
+/// Does work on every item, by so many threads.
+fn for_each<T: Send>(workers: u32, items: Vec<T>, work: impl Fn(T) + Sync) {
+    let queue = Mutex::new(VecDeque::from(items));
+    let next = || locked(&queue).pop_front();
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(item) = next() {
+                    work(item);
+                }
+            });
+        }
+    });
 }

@@ -18,7 +18,7 @@ use crate::disk;
 use crate::error::Error;
 use crate::guest::Guest;
 use crate::initramfs::Initramfs;
-use crate::machine::Machine;
+use crate::machine::{Machine, Memory};
 use crate::options::Options;
 use crate::session;
 use crate::transcript::Transcript;
@@ -36,7 +36,7 @@ pub struct SystemCase {
     pub dir: PathBuf,
     /// One line: what is shown.
     pub description: String,
-    /// What it wants of the provider.
+    /// Names that the provider resolves to files.
     pub artifacts: Vec<String>,
     /// The boots, by number from 1, that end in a panic.
     pub crashes: Vec<usize>,
@@ -120,7 +120,7 @@ impl SystemCase {
     }
 }
 
-/// What such cases run on.
+/// A full system for such cases.
 pub struct System<'a> {
     /// The kernel, and the guest program for both its lives.
     pub guest: &'a Guest,
@@ -134,7 +134,7 @@ pub struct System<'a> {
     pub options: Options,
 }
 
-/// What is known of a case when it ended.
+/// Observations of one case.
 #[derive(Default)]
 struct Seen {
     checks: Vec<Check>,
@@ -178,6 +178,7 @@ impl System<'_> {
                 gdb: false,
                 cpu_model: None,
                 disk: Some(&disk),
+                memory: Memory::Anonymous,
             };
             sink.note(format!("  boot {number}       {} on {}", case.name, self.guest.kernel.id));
             self.boot(&machine, &root, case, number, &evidence, &mut seen)?;

@@ -50,6 +50,9 @@ pub(crate) struct Args {
     /// Run everything this often, each time in a fresh boot
     #[arg(long, default_value = "1")]
     repeat: NonZeroU32,
+    /// Boot each guest, instead of continuing from the snapshot of a booted one
+    #[arg(long)]
+    pub(crate) no_snapshot: bool,
     /// Boot, and give the terminal a shell in the guest instead of running the cases
     #[arg(long)]
     shell: bool,
@@ -76,6 +79,7 @@ impl Args {
             accel: AccelChoice::Auto,
             jobs: NonZeroU32::MIN,
             repeat: NonZeroU32::MIN,
+            no_snapshot: false,
             shell: false,
             gdb: false,
             record: false,
@@ -110,6 +114,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(commit) = commit {
         support::record(&context, &commit, &summary)?;
     }
+    println!("{}", machines_line(&summary));
     println!("{}", closing_line(&summary));
     Ok(ExitCode::from(summary.verdict().exit_code()))
 }
@@ -162,6 +167,7 @@ pub(crate) fn run_cases(context: &Context, args: &Args, cases: Vec<case::Case>) 
     options.jobs = args.jobs;
     options.repeat = args.repeat;
     options.gdb = args.gdb;
+    options.snapshots = (!args.no_snapshot).then(|| context.cache.clone());
     let suite = Suite { guests, cases, provider: &provide, options };
     if args.shell {
         suite.shell(&context.terminal)?;
@@ -338,6 +344,13 @@ fn for_guest(context: &Context, tree: &KernelTree, name: &str, bytes: &[u8]) -> 
         .with_context(|| format!("could not make the directory {}", dir.display()))?;
     klp_base::cache::write_durable(&file, bytes)?;
     Ok(file)
+}
+
+fn machines_line(summary: &Summary) -> String {
+    let restored = summary.restored();
+    let booted = summary.boots.len() - restored;
+    let cpu = summary.cpu().as_secs_f64();
+    format!("{booted} machines booted, {restored} from a snapshot: {cpu:.1} s of CPU time")
 }
 
 fn closing_line(summary: &Summary) -> String {

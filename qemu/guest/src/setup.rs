@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What PID 1 of an initramfs owes the programs it starts: file systems, applets, a reset at the end.
+//! Duties of PID 1 of an initramfs: file systems, applets, a reset at the end.
 
 use std::fs;
 use std::io;
@@ -59,7 +59,7 @@ fn mount_one(kind: &str, target: &str) -> io::Result<()> {
     mount(kind, target, kind, MountFlags::NOSUID, None).map_err(Into::into)
 }
 
-/// Whether a word stands on the kernel's command line.
+/// True where the kernel's command line has this parameter.
 pub(crate) fn wants(wanted: &str) -> bool {
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     line.split_whitespace().any(|word| word == wanted)

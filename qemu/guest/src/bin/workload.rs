@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Load for cases: threads that do one thing until a file appears, and what they saw.
+//! Workload generator for cases: threads that repeat one operation until a file appears, and count its results.
 //!
 //! `workload [--nice <0 to 19>] [--rest <microseconds>] <threads> <stop file> <work>`, where the work is
 //! - `getpid`: calls getpid();
@@ -25,7 +25,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-/// What was seen, with how often.
+/// Results, with their number of occurrences.
 type Seen = BTreeMap<String, u64>;
 
 /// One step of a thread's work: what it saw.
@@ -188,7 +188,7 @@ fn number_behind(file: &File, text: &str) -> Result<Option<u64>, String> {
     digits.parse().map(Some).map_err(|_| format!("no number behind `{text}` in:\n{content}"))
 }
 
-/// Whether getpid() gives what the process was given when it began.
+/// Compares getpid() with its first result.
 fn getpid() -> String {
     static FIRST: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
     let now = std::process::id();

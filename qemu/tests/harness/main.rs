@@ -7,6 +7,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
+mod snapshot;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -258,9 +260,9 @@ fn acceleration_is_proved_named_and_remembered() {
     let (first, events, scratch) = run(&["passes", "passes"], |options| options.accel = AccelChoice::Auto);
     assert_eq!(first.verdict(), Verdict::Passed);
     match end(&first, "passes").accel.as_str() {
-        "kvm (proved)" => assert!(notes(&events).is_empty(), "{events:?}"),
+        "kvm (proved), booted" => assert!(notes(&events).is_empty(), "{events:?}"),
         // The reason is said once, and not with each case.
-        "tcg" => assert_eq!(notes(&events).len(), 1, "{events:?}"),
+        "tcg, booted" => assert_eq!(notes(&events).len(), 1, "{events:?}"),
         other => panic!("{other}"),
     }
     if Path::new("/dev/kvm").exists() {
@@ -277,7 +279,7 @@ fn acceleration_is_proved_named_and_remembered() {
             fs::write(options.state.join("kvm.json"), forged).unwrap();
             options.accel = AccelChoice::Auto;
         });
-        assert_eq!(end(&second, "passes").accel, "tcg");
+        assert_eq!(end(&second, "passes").accel, "tcg, booted");
         assert_eq!(notes(&events), ["KVM does not run guests here (made up), using TCG"]);
     }
 }
