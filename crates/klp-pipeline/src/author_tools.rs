@@ -4,8 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
+use klp_base::cache;
 use klp_base::events::{StageEnd, stage};
-use klp_base::files::make_dir;
+use klp_base::files::{make_dir, read_text};
 use klp_base::process::Cmd;
 use klp_kernel::host::rustc::Rustc;
 
@@ -124,11 +125,17 @@ pub fn lint(build: &Build<'_>, with_klp: bool) -> Result<(), Error> {
     });
     let klp = with_klp.then(|| crates.klp(build));
     let out = crates.built.dir.join("lint");
+    let stamp = out.join("stamp");
+    let compiled = read_text(&crates.built.dir.join(Stage::Compile.dir_name()).join("stamp"))?;
+    let wanted = format!("{compiled} {with_klp} {}", LINTS.join(" "));
+    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
     for item in klp.into_iter().chain(fixes) {
         let relative = item.source.strip_prefix(build.project.root()).unwrap_or(&item.source);
         lint_one(&crates, build, &item, relative, &out)?;
     }
-    Ok(())
+    Ok(cache::write_durable(&stamp, wanted.as_bytes())?)
 }
 
 fn lint_one(
