@@ -52,7 +52,6 @@ pub(crate) fn test(args: &TestArgs) -> Result<ExitCode> {
     let context = Context::new()?;
     setup::ensure(&context, &[Need::Build, Need::Tests])?;
     check_sources(&context, false)?;
-    lint_kernel_side(&context)?;
     test_on_host(&context, false)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -70,7 +69,6 @@ fn run(junit: &Option<PathBuf>, full: bool, record: bool) -> Result<ExitCode> {
     let context = Context::new()?;
     setup::ensure(&context, &[Need::Build, Need::Guest, Need::Tests])?;
     check_sources(&context, full)?;
-    lint_kernel_side(&context)?;
     test_on_host(&context, true)?;
 
     say(&context, "VM cases");
