@@ -105,7 +105,7 @@ fn boot(context: &Context, runs: usize) -> Result<()> {
     let run_case = |snapshots: Option<Cache>| {
         let options = Options { snapshots, ..options()? };
         let suite = Suite { guests: vec![guest.clone()], cases: cases.clone(), provider: &provide, options };
-        passed(suite.run(&Silent)?)
+        passed(&suite.run(&Silent)?)
     };
     let (mut bare, mut whole, mut restored, mut inside, mut waits) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -146,7 +146,7 @@ fn boot(context: &Context, runs: usize) -> Result<()> {
 }
 
 /// The one case of a run and its machine.
-fn passed(summary: Summary) -> Result<(BootRun, CaseRun)> {
+fn passed(summary: &Summary) -> Result<(BootRun, CaseRun)> {
     let machine = summary.boots.iter().find(|boot| !boot.cases.is_empty()).cloned();
     let (Some(machine), Some(case)) = (machine, summary.cases.first().cloned()) else {
         bail!("the case was not run: {:?}", summary.verdict());

@@ -211,7 +211,9 @@ fn lint_kernel_side(context: &Context) -> Result<()> {
     let mut with_klp = true;
     for fix in context.project.fixes()? {
         if fix.language == Language::Kernel {
-            context.terminal.note(format!("  clippy       {}: not linted, the kernel's build compiles it", fix.name));
+            context
+                .terminal
+                .note(format!("  clippy       {}: not linted, the kernel's build compiles it", fix.name));
             continue;
         }
         let target = Target::of_fix(fix);

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use klp_base::events::Verdict;
 use klp_kernel::{KernelTree, Pin};
 use klp_testkit::artifact::{self, Artifact, Maker};
@@ -227,6 +227,13 @@ fn artifact_of(
 fn unprovided(artifact: &str, error: &artifact::Error) -> ArtifactError {
     let why = format!("artifact {artifact}: {error}");
     if error.is_not_able() { ArtifactError::NotAble(why) } else { ArtifactError::Failed(why) }
+}
+
+fn machines_line(summary: &Summary) -> String {
+    let restored = summary.restored();
+    let booted = summary.boots.len() - restored;
+    let cpu = summary.cpu().as_secs_f64();
+    format!("{booted} machines booted, {restored} from a snapshot: {cpu:.1} s of CPU time")
 }
 
 fn closing_line(summary: &Summary) -> String {

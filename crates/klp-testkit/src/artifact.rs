@@ -129,9 +129,7 @@ impl FromStr for Artifact {
                 "{text:?}: there is no kind `{kind}:`; there are module:, signed:, without:, version:"
             ))),
             None => match text.split_once('@') {
-                None | Some((_, "verify")) => {
-                    Ok(Self::Module(text.trim_end_matches("@verify").to_owned()))
-                }
+                None | Some((_, "verify")) => Ok(Self::Module(text.trim_end_matches("@verify").to_owned())),
                 Some((name, "kbuild")) => Ok(Self::Unconverted(name.to_owned())),
                 Some((_, stage)) => Err(Error::Grammar(format!(
                     "{text:?}: stage {stage} gives no module; write the name alone, or @kbuild"
@@ -202,7 +200,8 @@ impl Maker<'_> {
     fn own_module(&self, tree: &KernelTree, name: &ObjectName) -> Result<PathBuf, Error> {
         let file = module_file(self.project, tree, name, self.cache, self.sink)?;
         let bytes = read(&file)?;
-        let unpacked = unpack_module(&bytes).map_err(|source| Error::Module { path: file.clone(), source })?;
+        let unpacked =
+            unpack_module(&bytes).map_err(|source| Error::Module { path: file.clone(), source })?;
         self.keep(tree, Path::new(&format!("{name}.ko")), &unpacked)
     }
 
@@ -239,9 +238,9 @@ impl Maker<'_> {
     fn predictions(&self, tree: &KernelTree) -> Result<PathBuf, Error> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let seed = match std::env::var("FERROGRAFT_SEED") {
-            Ok(text) => text
-                .parse()
-                .map_err(|_| Error::Grammar(format!("FERROGRAFT_SEED={text} is no number")))?,
+            Ok(text) => {
+                text.parse().map_err(|_| Error::Grammar(format!("FERROGRAFT_SEED={text} is no number")))?
+            }
             Err(_) => now.map_or(0, |time| time.as_secs()),
         };
         let image = KernelImage::load(tree.image_file(), self.cache, self.sink)?;
@@ -293,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_missing_tool_and_a_failure_differ() {
-        let missing = || klp_base::process::Cmd::new("/nonexistent/tool").run().unwrap_err();
+        let missing = || process::Cmd::new("/nonexistent/tool").run().unwrap_err();
         let not_able = || klp_kernel::Error::NotAble { what: "no network".to_owned(), help: String::new() };
         for error in [
             klp_pipeline::Error::from(missing()),
@@ -302,7 +301,7 @@ mod tests {
         ] {
             assert!(Error::from(error).is_not_able());
         }
-        let failed = klp_base::process::Cmd::new("false").run().unwrap_err();
+        let failed = process::Cmd::new("false").run().unwrap_err();
         assert!(!Error::from(klp_pipeline::Error::from(failed)).is_not_able());
         assert!(!Error::Grammar("x".to_owned()).is_not_able());
     }

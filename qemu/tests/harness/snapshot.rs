@@ -13,10 +13,12 @@ fn starts(summary: &Summary) -> Vec<Option<Start>> {
 }
 
 fn warnings(events: &[Event]) -> Vec<&str> {
-    let text = |event| match event {
-        &Event::Warning { ref text } => Some(text.as_str()),
-        _ => None,
-    };
+    fn text(event: &Event) -> Option<&str> {
+        match event {
+            Event::Warning { text } => Some(text),
+            _ => None,
+        }
+    }
     events.iter().filter_map(text).collect()
 }
 
