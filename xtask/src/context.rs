@@ -32,7 +32,7 @@ pub(crate) struct StaticPrograms {
     pub(crate) guest: PathBuf,
     pub(crate) kpatch: PathBuf,
     /// Workload generator for cases.
-    pub(crate) load: PathBuf,
+    pub(crate) workload: PathBuf,
 }
 
 /// Directory of the project: value of `FERROGRAFT_PROJECT`, otherwise the checkout from which cargo runs this
@@ -155,7 +155,7 @@ impl Context {
         Ok(StaticPrograms {
             guest: dir.join("klp-guest"),
             kpatch: dir.join("kpatch"),
-            load: dir.join("klp-load"),
+            workload: dir.join("workload"),
         })
     }
 }
