@@ -10,9 +10,12 @@ use klp_base::events::{Silent, Verdict};
 use klp_base::process::Cmd;
 use klp_vm::{ArtifactError, BootRun, CaseRun, Options, Start, Suite, Summary, case};
 
+use xshell::cmd;
+
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::machine::shell;
+use crate::qemu_test;
 use crate::setup::Need;
-use crate::{qemu_test, setup};
 
 /// Measure: boot (a case, booted and from a snapshot, against a bare boot), build (cold, warm, unchanged), image (index and look-up, beside peers), call (a
 /// replaced function, in instructions).
@@ -35,7 +38,7 @@ pub(crate) fn run_all() -> Result<ExitCode> {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
-    setup::ensure(&context, &[Need::Build, Need::Guest])?;
+    context.ensure(&[Need::Build, Need::Guest])?;
     let wanted = |name: &str| args.name.as_deref().is_none_or(|only| only == name);
     if wanted("boot") {
         boot(&context, args.runs)?;
@@ -82,12 +85,11 @@ fn call(context: &Context) -> Result<()> {
 /// The index of a kernel from its image and a look-up in it, each as a process of its own, optimised as a release is.
 fn image(context: &Context, runs: usize) -> Result<()> {
     let tree = context.kernel(DEFAULT_KERNEL)?;
-    Cmd::new("cargo")
-        .args(["build", "--quiet", "--release", "-p", "klp-image", "--example", "image", "--target-dir"])
-        .arg(context.target_dir())
-        .cwd(context.project.root())
+    let (shell, target_dir) = (shell()?, context.target_dir());
+    cmd!(shell, "cargo build --quiet --release -p klp-image --example image --target-dir {target_dir}")
+        .quiet()
         .run()?;
-    let program = context.target_dir().join("release/examples/image");
+    let program = target_dir.join("release/examples/image");
     println!("{}", klp_testkit::image_bench::measure(&tree, &program, runs)?);
     Ok(())
 }

@@ -8,13 +8,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use klp_base::events::{Sink, StageEnd, stage};
-use klp_base::process::Cmd;
 use klp_pipeline::author_tools::lint;
 use klp_pipeline::project::{Language, Target};
+use xshell::cmd;
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::machine::{captured, shell};
 use crate::setup::Need;
-use crate::{bench, draw, qemu_test, setup, system_test};
+use crate::{bench, draw, qemu_test, system_test};
 
 /// Run the host tests, then the VM cases on the default kernel.
 ///
@@ -50,7 +51,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<ExitCode> {
         return run(&args.junit, false, false);
     }
     let context = Context::new()?;
-    setup::ensure(&context, &[Need::Build, Need::Tests])?;
+    context.ensure(&[Need::Build, Need::Tests])?;
     check_sources(&context, false)?;
     test_on_host(&context, false)?;
     Ok(ExitCode::SUCCESS)
@@ -67,7 +68,7 @@ pub(crate) fn ci(args: &CiArgs) -> Result<ExitCode> {
 
 fn run(junit: &Option<PathBuf>, full: bool, record: bool) -> Result<ExitCode> {
     let context = Context::new()?;
-    setup::ensure(&context, &[Need::Build, Need::Guest, Need::Tests])?;
+    context.ensure(&[Need::Build, Need::Guest, Need::Tests])?;
     check_sources(&context, full)?;
     test_on_host(&context, true)?;
 
@@ -92,48 +93,29 @@ fn say(context: &Context, what: &str) {
 
 /// Format and lints; with the full tier also licences.
 fn check_sources(context: &Context, full: bool) -> Result<()> {
-    let root = context.project.root();
+    let (shell, quiet) = (shell()?, quiet_off_terminal());
     say(context, "format");
-    Cmd::new("cargo").args(["fmt", "--all", "--check"]).cwd(root).run_inherited()?;
-    Cmd::new("rustfmt")
-        .args(["--check", "--edition", "2024"])
-        .args(kernel_side(root)?)
-        .cwd(root)
-        .run_inherited()?;
+    let kernel_side = kernel_side(context.project.root())?;
+    cmd!(shell, "cargo fmt --all --check").quiet().run()?;
+    cmd!(shell, "cargo fmt --manifest-path fuzz/Cargo.toml --check").quiet().run()?;
+    cmd!(shell, "rustfmt --check --edition 2024 {kernel_side...}").quiet().run()?;
     say(context, "lints");
-    Cmd::new("cargo")
-        .arg("clippy")
-        .args(quiet_off_terminal())
-        .args(["--workspace", "--all-targets", "--", "-D", "warnings"])
-        .cwd(root)
-        .run_inherited()?;
-    Cmd::new("cargo")
-        .arg("clippy")
-        .args(quiet_off_terminal())
-        .args(["--manifest-path", "fuzz/Cargo.toml", "--all-targets", "--", "-D", "warnings"])
+    cmd!(shell, "cargo clippy {quiet...} --workspace --all-targets -- -D warnings").quiet().run()?;
+    cmd!(shell, "cargo clippy {quiet...} --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings")
         .env("CARGO_TARGET_DIR", context.target_dir().join("fuzz"))
-        .cwd(root)
-        .run_inherited()?;
-    Cmd::new("cargo")
-        .args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])
-        .cwd(root)
-        .run_inherited()?;
-    Cmd::new("cargo")
-        .arg("doc")
-        .args(quiet_off_terminal())
-        .args(["--workspace", "--no-deps", "--document-private-items"])
+        .quiet()
+        .run()?;
+    cmd!(shell, "cargo doc {quiet...} --workspace --no-deps --document-private-items")
         .env("RUSTDOCFLAGS", "-D warnings")
-        .cwd(root)
-        .run_inherited()?;
+        .quiet()
+        .run()?;
     if full {
         say(context, "licences and sources of dependencies");
         ensure_cargo_tool(context, "cargo-deny")?;
         for workspace in ["Cargo.toml", "fuzz/Cargo.toml"] {
-            Cmd::new("cargo")
-                .args(["deny", "--log-level", "error", "--config", "deny.toml", "--manifest-path", workspace])
-                .args(["check", "licenses", "bans", "sources"])
-                .cwd(root)
-                .run_inherited()?;
+            let deny =
+                cmd!(shell, "cargo deny --log-level error --config deny.toml --manifest-path {workspace}");
+            deny.args(["check", "licenses", "bans", "sources"]).quiet().run()?;
         }
     }
     Ok(())
@@ -149,15 +131,13 @@ fn test_on_host(context: &Context, guests: bool) -> Result<()> {
     say(context, "host tests");
     let tree = context.kernel(DEFAULT_KERNEL)?;
     let programs = context.static_programs(tree.arch)?;
+    let (shell, quiet) = (shell()?, quiet_off_terminal());
     let cargo_test = |args: &[&str]| {
-        Cmd::new("cargo")
-            .arg("test")
-            .args(quiet_off_terminal())
-            .args(args)
+        cmd!(shell, "cargo test {quiet...} {args...}")
             .env("FERROGRAFT_TEST_KERNEL", &tree.image)
             .env("FERROGRAFT_TEST_GUEST", &programs.guest)
-            .cwd(context.project.root())
-            .run_inherited()
+            .quiet()
+            .run()
     };
     if guests {
         cargo_test(&["--workspace", "--", "--include-ignored"])?;
@@ -230,10 +210,11 @@ fn quiet_off_terminal() -> Option<&'static str> {
 
 /// Installs one of cargo's sub-commands where cargo has none of that name.
 fn ensure_cargo_tool(context: &Context, name: &str) -> Result<()> {
-    let verb = name.trim_start_matches("cargo-");
-    if !Cmd::new("cargo").args([verb, "--version"]).output()?.status.success() {
+    let (shell, verb) = (shell()?, name.trim_start_matches("cargo-"));
+    let asked = cmd!(shell, "cargo {verb} --version").quiet().ignore_status().ignore_stdout().ignore_stderr();
+    if !asked.output()?.status.success() {
         context.terminal.note(format!("  set-up       installing {name}"));
-        Cmd::new("cargo").args(["install", "--quiet", "--locked", name]).run_inherited()?;
+        cmd!(shell, "cargo install --quiet --locked {name}").quiet().run()?;
     }
     Ok(())
 }
@@ -251,15 +232,11 @@ fn fuzz(context: &Context) -> Result<()> {
         stage(&context.terminal, "fuzz", &name, || {
             let found = root.join("build/fuzz").join(&name);
             std::fs::create_dir_all(&found).with_context(|| format!("could not make {}", found.display()))?;
-            Cmd::new("cargo")
-                .args(["fuzz", "run", "--fuzz-dir", "fuzz", &name])
-                .arg(&found)
-                .arg(root.join("fuzz/corpus").join(&name))
+            let (shell, corpus) = (shell()?, root.join("fuzz/corpus").join(&name));
+            let fuzz = cmd!(shell, "cargo fuzz run --fuzz-dir fuzz {name} {found} {corpus}")
                 .args(["--", &format!("-max_total_time={FUZZ_SECONDS}")])
-                .env("RUSTC_BOOTSTRAP", "1")
-                .cwd(root)
-                .hint("libFuzzer needs a C++ compiler (Debian: apt-get install g++)")
-                .run()?;
+                .env("RUSTC_BOOTSTRAP", "1");
+            captured(fuzz).context("libFuzzer needs a C++ compiler (Debian: apt-get install g++)")?;
             Ok::<_, anyhow::Error>((StageEnd::Done, ()))
         })?;
     }

@@ -13,7 +13,8 @@ use klp_vm::{
     AccelChoice, ArtifactError, Guest, GuestFiles, Kernel, Options, Suite, Summary, case, junit, ktap,
 };
 
-use crate::context::{Context, DEFAULT_KERNEL, NotAble};
+use crate::context::{Context, DEFAULT_KERNEL};
+use crate::machine::NotAble;
 use crate::setup::Need;
 use crate::{setup, support};
 
@@ -99,8 +100,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         println!("{}", listing(&kernels, &cases, args.format)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let commit = args.record.then(|| support::commit_to_record(&context)).transpose()?;
-    setup::ensure(&context, &[Need::Build, Need::Guest])?;
+    let commit = args.record.then(support::commit_to_record).transpose()?;
+    context.ensure(&[Need::Build, Need::Guest])?;
     let summary = match run_cases(&context, args, cases)? {
         Some(summary) => summary,
         None => return Ok(ExitCode::SUCCESS),

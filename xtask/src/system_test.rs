@@ -14,8 +14,8 @@ use klp_pipeline::stage::Range;
 use klp_vm::{DiskImage, Guest, Options, System, SystemCase};
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::qemu_test;
 use crate::setup::Need;
-use crate::{qemu_test, setup};
 
 /// Run cases in a full system with systemd, through reboots and crashes.
 ///
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         cases.iter().for_each(|case| println!("{}: {}", case.name, case.description));
         return Ok(ExitCode::SUCCESS);
     }
-    setup::ensure(&context, &[Need::Build, Need::Guest, Need::System])?;
+    context.ensure(&[Need::Build, Need::Guest, Need::System])?;
     let worst = run_cases(&context, &cases, &args.kernel)?;
     Ok(ExitCode::from(worst.exit_code()))
 }
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// Runs every case on one kernel. Returns the most severe verdict.
 pub(crate) fn run_all(context: &Context) -> Result<Verdict> {
     let cases = SystemCase::load_all(&context.project.root().join("tests/systems"))?;
-    setup::ensure(context, &[Need::System])?;
+    context.ensure(&[Need::System])?;
     run_cases(context, &cases, DEFAULT_KERNEL)
 }
 
