@@ -58,6 +58,7 @@ pub const fn same<A: Is<B>, B>() {}
 /// klp::shadow!(pub COUNT: AtomicU32, id = 0x4b4c_5001);
 /// ```
 #[macro_export]
+#[allow(clippy::crate_in_macro_def, reason = "`__Patch` is a type of the fix")]
 macro_rules! shadow {
     ($(#[$attribute:meta])* $visible:vis $name:ident: $type:ty, id = $id:literal) => {
         impl $crate::core::shadow::HasShadow<$id> for crate::__Patch {
