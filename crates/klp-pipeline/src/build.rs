@@ -13,6 +13,7 @@ use klp_kernel::{KernelTree, Pin, kbuild::check_path, sites_of};
 
 use crate::error::Error;
 use crate::objects::Objects;
+use crate::part::{self, ModulePart};
 use crate::project::{Language, Project, Target};
 use crate::resolved::Resolved;
 use crate::stage::{Built, Range, Stage, VERIFY_SOURCES, WORK_SOURCES};
@@ -182,6 +183,11 @@ impl Work<'_> {
         self.dir(Stage::Compile).join("module.o")
     }
 
+    /// Parts of the module.
+    fn parts(&self) -> Result<Vec<ModulePart>, Error> {
+        compile::parts(self.build.target, self.resolved()?, &self.dir(Stage::Bindings))
+    }
+
     /// C source of the shims, from stage bindings.
     fn shims(&self) -> PathBuf {
         self.dir(Stage::Bindings).join("shims.c")
@@ -258,7 +264,7 @@ fn kbuild_key(work: &Work<'_>) -> Result<Key, Error> {
 }
 
 fn run_kbuild(work: &Work<'_>, out: &Path) -> Result<(), Error> {
-    kbuild::link(work.build.tree, work.resolved()?, &work.object(), &work.shims(), out)?;
+    kbuild::link(work.build.tree, &work.resolved()?.module, &work.parts()?, &work.object(), out)?;
     Ok(())
 }
 
@@ -271,7 +277,8 @@ fn postlink_key(work: &Work<'_>) -> Result<Key, Error> {
 fn run_postlink(work: &Work<'_>, _: &Path) -> Result<(), Error> {
     let (tree, built) = (work.build.tree, work.built()?);
     let bytes = read(&built.unconverted)?;
-    let finished = postlink::convert(&bytes, work.resolved()?, sites_of(tree.arch, &tree.config));
+    let parts = work.parts()?;
+    let finished = postlink::convert(&bytes, part::symbols(&parts), sites_of(tree.arch, &tree.config));
     let finished = finished
         .map_err(|error| Error::Postlink { module: built.unconverted.clone(), message: error.to_string() })?;
     write(&built.ko, finished)?;

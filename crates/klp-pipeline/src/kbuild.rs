@@ -5,27 +5,26 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use klp_base::files::{read, write};
+use klp_base::files::{read, read_text, write};
 use klp_kernel::KernelTree;
 use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
 
 use crate::error::Error;
-use crate::resolved::{Extern, Resolved};
+use crate::part::{self, ModulePart};
+use crate::resolved::Extern;
 use crate::shims;
 
-/// Links `object` (stage 3's result) and stage 2's shims, if any, into `<module>.ko` in `dir`. Returns its
-/// path.
+/// Links `object` (stage 3's result) and the shims of the parts, if any, into `<module>.ko` in `dir`. Returns its path.
 ///
 /// # Errors
 /// kbuild failed, or one of its tools printed a message that is not known to be harmless.
 pub fn link(
     tree: &KernelTree,
-    resolved: &Resolved,
+    module: &str,
+    parts: &[ModulePart],
     object: &Path,
-    shims: &Path,
     dir: &Path,
 ) -> Result<PathBuf, Error> {
-    let module = &resolved.module;
     std::fs::copy(object, dir.join(format!("{module}_rs.bin")))
         .map_err(klp_base::files::io_error("copy", object))?;
     // The module is a composite of one object, because not every kernel's rules find a `.o_shipped` file, and
@@ -34,7 +33,7 @@ pub fn link(
         "# Generated.\nobj-m := {module}.o\n{module}-y := {module}_rs.o\ntargets += {module}_rs.o\n\
          $(obj)/{module}_rs.o: $(src)/{module}_rs.bin FORCE\n\t$(call if_changed,copy)\n",
     );
-    let shims = klp_base::files::read_text(shims)?;
+    let shims: String = parts.iter().map(|part| read_text(&part.shims)).collect::<Result<_, _>>()?;
     let makefile = if shims.is_empty() {
         makefile
     } else {
@@ -46,7 +45,7 @@ pub fn link(
         )
     };
     write(&dir.join("Makefile"), makefile)?;
-    write(&dir.join("klp.symvers"), symvers(resolved))?;
+    write(&dir.join("klp.symvers"), symvers(parts))?;
     // In a kernel that compiles only C, kbuild runs objtool after each compilation and never on a copied
     // object. With IBT, kbuild delays objtool until the link of the module and passes the flags for IBT. This
     // build always delays it.
@@ -176,10 +175,10 @@ fn check_orc(tree: &KernelTree, ko: &Path) -> Result<(), Error> {
 
 /// Symbol list for modpost of the symbols that the livepatch core resolves. Any other undefined symbol
 /// remains an error.
-fn symvers(resolved: &Resolved) -> String {
+fn symvers(parts: &[ModulePart]) -> String {
     // Two fixes may have different names for one symbol.
     let names: BTreeSet<String> =
-        resolved.externs.iter().filter(|item| !item.exported).map(Extern::link_name).collect();
+        part::symbols(parts).filter(|item| !item.exported).map(Extern::link_name).collect();
     names.iter().fold(String::new(), |mut text, name| {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "0x00000000\t{name}\tvmlinux\tEXPORT_SYMBOL\t");

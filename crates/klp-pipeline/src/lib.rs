@@ -13,6 +13,7 @@ pub mod expected;
 pub mod kbuild;
 pub mod manifest;
 pub mod objects;
+pub mod part;
 pub mod postlink;
 pub mod project;
 pub mod resolve;

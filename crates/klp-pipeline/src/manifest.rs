@@ -7,6 +7,7 @@ use klp_kernel::KernelTree;
 use klp_module::{Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestFix, State};
 
 use crate::error::Error;
+use crate::part::{self, ModulePart, Replaced};
 use crate::project::{Project, Target};
 use crate::resolved::Resolved;
 
@@ -19,14 +20,14 @@ pub fn of(
     project: &Project,
     target: &Target,
     resolved: &Resolved,
+    parts: &[ModulePart],
 ) -> Result<Manifest, Error> {
     let fix = |fix: &crate::project::Fix| ManifestFix {
         name: fix.name.clone(),
         description: fix.description.clone(),
         cves: fix.cves.clone(),
     };
-    let function = |function: &crate::resolved::Function| {
-        let symbol = &function.symbol;
+    let function = |Replaced { symbol, .. }: &Replaced| {
         let position = match symbol.position {
             SymbolPosition(0) => String::new(),
             SymbolPosition(position) => format!(",{position}"),
@@ -38,7 +39,7 @@ pub fn of(
         stream: target.name.clone(),
         version: target.version,
         fixes: target.fixes.iter().map(fix).collect(),
-        functions: resolved.functions.iter().map(function).collect(),
+        functions: part::replaced(parts).map(function).collect(),
         source: source_hash(project, target)?,
         kernel: Kernel { release: tree.release.to_string(), build_id: resolved.kernel_build_id.clone() },
         replace: resolved.replace,

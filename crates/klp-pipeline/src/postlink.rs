@@ -15,7 +15,7 @@ use object::build::Id;
 use object::build::elf::{Builder, Relocation, SectionData, SectionId, SymbolId};
 use object::elf;
 
-use crate::resolved::Resolved;
+use crate::resolved::Extern;
 
 /// Reason why a module cannot be converted.
 #[derive(Debug, thiserror::Error)]
@@ -36,16 +36,21 @@ pub enum PostlinkError {
     Sites(String),
 }
 
-/// Converts a module from kbuild into a livepatch module without debug information.
+/// Converts a module from kbuild into a livepatch module without debug information. `symbols` are the symbols that its
+/// parts use.
 ///
 /// # Errors
 /// The bytes are not such a module.
-pub fn convert(module: &[u8], resolved: &Resolved, sites: Sites) -> Result<Vec<u8>, PostlinkError> {
+pub fn convert<'a>(
+    module: &[u8],
+    symbols: impl IntoIterator<Item = &'a Extern>,
+    sites: Sites,
+) -> Result<Vec<u8>, PostlinkError> {
     let mut builder = Builder::read(module)?;
     drop_debug(&mut builder);
     drop_labels(&mut builder);
     sites::list(&mut builder, sites)?;
-    let livepatch = name_symbols(&mut builder, resolved)?;
+    let livepatch = name_symbols(&mut builder, symbols)?;
     move_relocations(&mut builder, &livepatch);
     let mut bytes = Vec::new();
     builder.write(&mut bytes)?;
@@ -99,13 +104,12 @@ fn drop_labels(builder: &mut Builder<'_>) {
 }
 
 /// Converts undefined aliases into livepatch symbols. Returns the object of each.
-fn name_symbols(
+fn name_symbols<'a>(
     builder: &mut Builder<'_>,
-    resolved: &Resolved,
+    symbols: impl IntoIterator<Item = &'a Extern>,
 ) -> Result<BTreeMap<usize, (SymbolId, ObjectName)>, PostlinkError> {
-    let aliases: BTreeMap<String, &KlpSymbol> = resolved
-        .externs
-        .iter()
+    let aliases: BTreeMap<String, &KlpSymbol> = symbols
+        .into_iter()
         .filter(|item| !item.exported)
         .map(|item| (item.link_name(), &item.symbol))
         .collect();

@@ -236,7 +236,7 @@ fn exports_are_imported_with_their_namespace_or_resolved_by_the_livepatch_core()
     let seen: Vec<_> = found.externs.iter().map(|item| (item.exported, item.namespace.as_deref())).collect();
     // The last symbol is exported only to module kvm.
     assert_eq!(seen, [(true, Some("DMA_BUF")), (true, None), (false, None)]);
-    let imports = klp_pipeline::compile::imports(&found);
+    let imports = klp_pipeline::compile::imports(&found.externs);
     assert!(imports.contains("[u8; 18] = *b\"import_ns=DMA_BUF\\0\""), "{imports}");
     // A dependency of a loaded module is also loaded.
     let found = resolved("replace = ['ext4:ext4_fill_super']\nfunctions = ['jbd2:jbd2_journal_clear_err']");

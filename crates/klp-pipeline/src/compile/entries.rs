@@ -10,14 +10,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use klp_base::files::read_text;
 use quote::ToTokens;
 use syn::{FnArg, Item, ReturnType, Signature, TraitItem, ext::IdentExt};
 
 use crate::error::Error;
-use crate::project::Fix;
+use crate::part::{ModulePart, Replaced};
+use crate::project::{Fix, Target};
 use crate::resolved::{Function, Resolved};
 use crate::rust_name::object_in_rust;
 
@@ -27,7 +28,7 @@ const PREFIX: &str = "livepatch_";
 /// Symbol names of the entry functions, in the order of `functions`: `livepatch_<function>`, or
 /// `livepatch_<object>_<function>_<position>` if the module replaces several functions with one name. The
 /// names are unique in a module.
-pub(super) fn names(functions: &[Function]) -> Vec<String> {
+fn names(functions: &[Function]) -> Vec<String> {
     let word = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "_");
     let short = |function: &Function| format!("{PREFIX}{}", word(&function.symbol.symbol));
     let repeated = |name: &str| functions.iter().filter(|other| short(other) == name).count() > 1;
@@ -48,8 +49,33 @@ pub(super) fn names(functions: &[Function]) -> Vec<String> {
     functions.iter().map(&mut name).collect()
 }
 
+/// Part of a module that its fixes in Rust form. `sources` is the directory of stage 2.
+///
+/// # Errors
+/// The traits of stage 2 cannot be read.
+pub(super) fn part(
+    target: &Target,
+    resolved: &Resolved,
+    sources: &Path,
+    objects: Vec<PathBuf>,
+) -> Result<ModulePart, Error> {
+    let names = names(&resolved.functions);
+    let replaced = resolved.functions.iter().zip(&names).map(|(function, name)| Replaced {
+        symbol: function.symbol.clone(),
+        entry: format!("{}::{name}", module_of(&function.fix)),
+    });
+    let items = target.fixes.iter().map(|fix| source(fix, resolved, &names, sources));
+    Ok(ModulePart {
+        objects,
+        shims: sources.join("shims.c"),
+        symbols: resolved.externs.clone(),
+        replaced: replaced.collect(),
+        items: items.collect::<Result<_, _>>()?,
+    })
+}
+
 /// Name of the module in the root crate with the entry functions of a fix.
-pub(super) fn module_of(fix: &str) -> String {
+fn module_of(fix: &str) -> String {
     format!("entries_{}", fix.replace('-', "_"))
 }
 
@@ -58,12 +84,7 @@ pub(super) fn module_of(fix: &str) -> String {
 ///
 /// # Errors
 /// The traits cannot be read.
-pub(super) fn source(
-    fix: &Fix,
-    resolved: &Resolved,
-    names: &[String],
-    sources: &Path,
-) -> Result<String, Error> {
+fn source(fix: &Fix, resolved: &Resolved, names: &[String], sources: &Path) -> Result<String, Error> {
     let file = sources.join(format!("replaced/{}.rs", fix.name));
     let damaged = |message: String| Error::Intermediate { file: file.clone(), message };
     let traits = syn::parse_file(&read_text(&file)?).map_err(|error| damaged(error.to_string()))?;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use klp_base::files::{io_error, make_dir, write};
 
 use super::rustc::{Job, judge};
-use super::{EDITION, Inputs, ROOT, cfg_flags, root, sites};
+use super::{EDITION, Inputs, ROOT, cfg_flags, entries, root, sites};
 use crate::error::Error;
 
 /// Crate with the module's tables. (The composite object already has the module's name.)
@@ -126,7 +126,9 @@ fn lay_out(inputs: &Inputs<'_>, work: &Path) -> Result<Vec<Crate>, Error> {
         of_tables.extend([(name.as_str(), name.as_str()), (replaced, replaced)]);
     }
     let tables = work.join("tables.rs");
-    write(&tables, root::source(tree, project, target, resolved, sources)?)?;
+    // kbuild builds the objects of the part together with the root crate.
+    let part = entries::part(target, resolved, sources, Vec::new())?;
+    write(&tables, root::source(tree, project, target, resolved, &[part])?)?;
     add(TABLES, ROOT, &tables, &of_tables, vec![super::flags::room_for(sites(tree))])?;
     // The modules of a crate are next to its root file.
     let with_modules =

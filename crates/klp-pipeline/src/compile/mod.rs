@@ -26,6 +26,7 @@ pub(crate) use self::own_core::build as build_core;
 pub use self::root::imports;
 pub(crate) use self::rustc::{Job, judge};
 use crate::error::Error;
+use crate::part::ModulePart;
 use crate::project::{Language, Project, Target};
 use crate::resolved::Resolved;
 use crate::stage::WORK_SOURCES;
@@ -139,6 +140,15 @@ pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) 
     let object = link(inputs.tree, dir, &objects, collect, &log)?;
     refuse_routines(inputs, &object)?;
     Ok(object)
+}
+
+/// Parts of a module that stages kbuild and postlink process. `sources` is the directory of stage 2. The objects are
+/// not listed, because stage compile links them into one.
+///
+/// # Errors
+/// The traits of stage 2 cannot be read.
+pub fn parts(target: &Target, resolved: &Resolved, sources: &Path) -> Result<Vec<ModulePart>, Error> {
+    Ok(vec![entries::part(target, resolved, sources, Vec::new())?])
 }
 
 /// Rejects floating point and other unsupported operations, with the author's line.

@@ -9,8 +9,10 @@ use klp_base::events::Sink;
 use klp_base::files::{io_error, make_dir, write};
 
 use super::rustc::{self, Crate, Job};
-use super::{EDITION, EXTRA, Inputs, ROOT, cfg_flags, crates_key, flags, own_core, root, sites};
+use super::{EDITION, EXTRA, Inputs, ROOT, cfg_flags, crates_key, entries, flags, own_core, root, sites};
 use crate::error::Error;
+use crate::part::ModulePart;
+use crate::project::Fix;
 
 /// One crate to compile.
 struct Source<'a> {
@@ -44,8 +46,9 @@ pub(super) fn compile(
     let core = own_core::build(inputs.tree, inputs.rustc, cache, sink)?;
     let crates = Crates { inputs, core, log };
     crates.compile_or_reuse()?;
-    crates.compile_root(dir)?;
-    Ok(crates.objects(dir))
+    let part = entries::part(inputs.target, inputs.resolved, inputs.sources, crates.objects())?;
+    let root = crates.compile_root(std::slice::from_ref(&part), dir)?;
+    Ok([vec![root], part.objects].concat())
 }
 
 /// A crate without suffix and without additional flags.
@@ -93,11 +96,11 @@ impl Crates<'_> {
         Ok(())
     }
 
-    /// Writes and compiles the root crate with the tables.
-    fn compile_root(&self, dir: &Path) -> Result<(), Error> {
-        let Inputs { tree, project, target, resolved, sources, .. } = *self.inputs;
+    /// Writes and compiles the root crate with the tables. Returns its object.
+    fn compile_root(&self, parts: &[ModulePart], dir: &Path) -> Result<PathBuf, Error> {
+        let Inputs { tree, project, target, resolved, .. } = *self.inputs;
         let source = dir.join("module.rs");
-        write(&source, root::source(tree, project, target, resolved, sources)?)?;
+        write(&source, root::source(tree, project, target, resolved, parts)?)?;
         let mut externs = self.of_every_fix();
         for fix in &target.fixes {
             let name = fix.crate_name();
@@ -106,7 +109,8 @@ impl Crates<'_> {
         }
         let flags = vec![flags::room_for(sites(tree))];
         let root = Source { subject: ROOT, name: &resolved.module, suffix: "", root: source, externs, flags };
-        self.one(dir, root)
+        self.one(dir, root)?;
+        Ok(dir.join(format!("{}.o", resolved.module)))
     }
 
     /// Compiles one crate into `out`.
@@ -147,10 +151,11 @@ impl Crates<'_> {
         (alias.to_owned(), self.inputs.crates.join(format!("lib{name}{suffix}.rmeta")))
     }
 
-    fn objects(&self, dir: &Path) -> Vec<PathBuf> {
-        let Inputs { target, resolved, crates, .. } = *self.inputs;
-        let mut objects = vec![dir.join(format!("{}.o", resolved.module))];
-        objects.extend(target.fixes.iter().map(|fix| crates.join(format!("fix_{}.o", fix.crate_name()))));
+    /// Objects of all crates except for the root crate.
+    fn objects(&self) -> Vec<PathBuf> {
+        let Inputs { target, crates, .. } = *self.inputs;
+        let fix = |fix: &Fix| crates.join(format!("fix_{}.o", fix.crate_name()));
+        let mut objects: Vec<PathBuf> = target.fixes.iter().map(fix).collect();
         objects.extend(["klp.o", "bindings.o"].map(|name| crates.join(name)));
         objects.extend(["core.o", "compiler_builtins.o"].map(|name| self.core.join(name)));
         objects

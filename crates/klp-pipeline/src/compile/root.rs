@@ -4,42 +4,37 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::path::Path;
 
 use klp_kernel::KernelTree;
 
-use super::entries;
 use crate::error::Error;
 use crate::manifest;
+use crate::part::{self, ModulePart, Replaced};
 use crate::project::{Project, Target, objects_in_tables};
-use crate::resolved::Resolved;
+use crate::resolved::{Extern, Resolved};
 use crate::rust_name::object_in_rust;
 
-/// Source of the root crate of a module.
+/// Source of the root crate of a module with these parts.
 ///
 /// # Errors
-/// The traits of stage 2, or the sources of a fix, cannot be read.
+/// The sources of a fix cannot be read.
 pub(super) fn source(
     tree: &KernelTree,
     project: &Project,
     target: &Target,
     resolved: &Resolved,
-    sources: &Path,
+    parts: &[ModulePart],
 ) -> Result<String, Error> {
-    let names = entries::names(&resolved.functions);
-    let mut text = tables(target, resolved, &names);
+    let mut text = tables(target, resolved, parts);
     text.push_str(&shared_shadows(target));
-    text.push_str(&imports(resolved));
-    for fix in &target.fixes {
-        text.push_str(&entries::source(fix, resolved, &names, sources)?);
-    }
-    text.push_str(&manifest::source(&manifest::of(tree, project, target, resolved)?));
+    text.push_str(&imports(part::symbols(parts)));
+    text.extend(parts.iter().map(|part| part.items.as_str()));
+    text.push_str(&manifest::source(&manifest::of(tree, project, target, resolved, parts)?));
     Ok(text)
 }
 
-/// Source of the tables: replacements of the fixes by object. `names` are the entry functions in the order of
-/// `resolved.functions`.
-fn tables(target: &Target, resolved: &Resolved, names: &[String]) -> String {
+/// Source of the tables: replaced functions by object.
+fn tables(target: &Target, resolved: &Resolved, parts: &[ModulePart]) -> String {
     // The module name may contain capitals from a kernel or stream name.
     let mut text = format!(
         "//! Generated: the tables of module {}.\n#![no_std]\n#![allow(non_snake_case)]\n\nklp::patch! {{\n",
@@ -74,15 +69,8 @@ fn tables(target: &Target, resolved: &Resolved, names: &[String]) -> String {
             text,
             "        {{\n            name: {name},\n            callbacks: {callbacks},\n            functions: ["
         );
-        let functions = resolved.functions.iter().zip(names);
-        for (function, name) in functions.filter(|(function, _)| function.symbol.object == object) {
-            let _ = writeln!(
-                text,
-                "                (c\"{}\", {}, {}::{name}),",
-                function.symbol.symbol,
-                function.symbol.position,
-                entries::module_of(&function.fix),
-            );
+        for Replaced { symbol, entry } in part::replaced(parts).filter(|item| item.symbol.object == object) {
+            let _ = writeln!(text, "                (c\"{}\", {}, {entry}),", symbol.symbol, symbol.position);
         }
         text.push_str("            ],\n        },\n");
     }
@@ -116,8 +104,8 @@ fn shared_shadows(target: &Target) -> String {
 
 /// Rust items for the root crate that add the namespace imports of a module to its module information
 /// (`MODULE_IMPORT_NS` in `include/linux/module.h`).
-pub fn imports(resolved: &Resolved) -> String {
-    let used: BTreeSet<&str> = resolved.externs.iter().filter_map(|item| item.namespace.as_deref()).collect();
+pub fn imports<'a>(symbols: impl IntoIterator<Item = &'a Extern>) -> String {
+    let used: BTreeSet<&str> = symbols.into_iter().filter_map(|item| item.namespace.as_deref()).collect();
     let mut text = String::new();
     for (number, namespace) in used.iter().enumerate() {
         let entry = format!("import_ns={namespace}\0");
@@ -139,7 +127,10 @@ mod tests {
 
     use klp_module::KlpLayout;
 
+    use std::path::Path;
+
     use super::*;
+    use crate::compile::entries;
     use crate::project::{Language, read_fix};
     use crate::resolved::Function;
     use klp_base::arch::Arch;
@@ -207,7 +198,8 @@ mod tests {
         };
         let project = Project::open(root).unwrap();
         let target = Target { fixes, ..Target::of_fix(read_fix("one", &root.join("patches/one")).unwrap()) };
-        source(&tree(root), &project, &target, &resolved, root).unwrap()
+        let part = entries::part(&target, &resolved, root, Vec::new()).unwrap();
+        source(&tree(root), &project, &target, &resolved, &[part]).unwrap()
     }
 
     fn layout() -> KlpLayout {

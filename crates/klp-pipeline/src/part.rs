@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Parts of a module. A front end turns an author's input into a part; the fixes in Rust are one part. The composer
+//! (`compile::root`), stage kbuild and stage postlink process the parts of a module without knowledge of the front
+//! end.
+
+use std::path::PathBuf;
+
+use klp_format::KlpSymbol;
+
+use crate::resolved::Extern;
+
+/// Contribution of one front end to a module.
+pub struct ModulePart {
+    /// Relocatable objects with the code and data of the part.
+    pub objects: Vec<PathBuf>,
+    /// File with C text that kbuild compiles into the module; may be empty.
+    pub shims: PathBuf,
+    /// Symbols of the kernel that the objects use.
+    pub symbols: Vec<Extern>,
+    /// Functions that the part replaces.
+    pub replaced: Vec<Replaced>,
+    /// Rust items for the root crate: definitions or declarations of the entry functions.
+    pub items: String,
+}
+
+/// A replaced function.
+pub struct Replaced {
+    /// The function.
+    pub symbol: KlpSymbol,
+    /// Path of its entry function in the root crate. The livepatch tables contain this function.
+    pub entry: String,
+}
+
+/// Symbols that the parts use.
+pub fn symbols(parts: &[ModulePart]) -> impl Iterator<Item = &Extern> {
+    parts.iter().flat_map(|part| &part.symbols)
+}
+
+/// Functions that the parts replace.
+pub fn replaced(parts: &[ModulePart]) -> impl Iterator<Item = &Replaced> {
+    parts.iter().flat_map(|part| &part.replaced)
+}
