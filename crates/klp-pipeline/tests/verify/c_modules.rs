@@ -17,27 +17,27 @@ use klp_verify::{Report, verify};
 use crate::common;
 
 /// The modules of `verify/c`, the rule that each breaks, and how gravely.
-const MODULES: &[(&str, Option<(&str, Severity)>)] = &[
+const MODULES: &[(&str, Option<(&Rule, Severity)>)] = &[
     ("right", None),
     ("right_only_bug", None),
-    ("frame_of_3000_bytes", Some((STACK_FRAME, Severity::Warning))),
-    ("frame_of_6000_bytes", Some((STACK_FRAME, Severity::Error))),
-    ("frame_of_any_size", Some((STACK_FRAME, Severity::Unchecked))),
-    ("frames_of_6000_bytes_together", Some((STACK_FRAME, Severity::Error))),
+    ("frame_of_3000_bytes", Some((&STACK_FRAME, Severity::Warning))),
+    ("frame_of_6000_bytes", Some((&STACK_FRAME, Severity::Error))),
+    ("frame_of_any_size", Some((&STACK_FRAME, Severity::Unchecked))),
+    ("frames_of_6000_bytes_together", Some((&STACK_FRAME, Severity::Error))),
     ("part_put_aside", None),
-    ("part_put_aside_that_leaves", Some((REPLACEMENT_FRAME, Severity::Error))),
-    ("recursion_by_data", Some((STACK_FRAME, Severity::Warning))),
-    ("recursion_without_end", Some((STACK_FRAME, Severity::Error))),
-    ("self_call_always", Some((SELF_CALL, Severity::Error))),
-    ("self_call_behind_a_guard", Some((SELF_CALL, Severity::Error))),
-    ("self_call_by_pointer", Some((SELF_CALL, Severity::Error))),
+    ("part_put_aside_that_leaves", Some((&REPLACEMENT_FRAME, Severity::Error))),
+    ("recursion_by_data", Some((&STACK_FRAME, Severity::Warning))),
+    ("recursion_without_end", Some((&STACK_FRAME, Severity::Error))),
+    ("self_call_always", Some((&SELF_CALL, Severity::Error))),
+    ("self_call_behind_a_guard", Some((&SELF_CALL, Severity::Error))),
+    ("self_call_by_pointer", Some((&SELF_CALL, Severity::Error))),
     // Two findings, one for each.
-    ("self_call_of_two", Some((SELF_CALL, Severity::Error))),
-    ("self_call_that_ends", Some((SELF_CALL, Severity::Warning))),
-    ("tables_in_init_data", Some((PATCH_TABLE, Severity::Error))),
-    ("tail_call", Some((REPLACEMENT_FRAME, Severity::Error))),
-    ("tail_call_of_a_pointer", Some((REPLACEMENT_FRAME, Severity::Error))),
-    ("tail_call_on_one_way", Some((REPLACEMENT_FRAME, Severity::Error))),
+    ("self_call_of_two", Some((&SELF_CALL, Severity::Error))),
+    ("self_call_that_ends", Some((&SELF_CALL, Severity::Warning))),
+    ("tables_in_init_data", Some((&PATCH_TABLE, Severity::Error))),
+    ("tail_call", Some((&REPLACEMENT_FRAME, Severity::Error))),
+    ("tail_call_of_a_pointer", Some((&REPLACEMENT_FRAME, Severity::Error))),
+    ("tail_call_on_one_way", Some((&REPLACEMENT_FRAME, Severity::Error))),
 ];
 
 /// All of them, compiled in one run of kbuild: the directory.
@@ -84,9 +84,9 @@ fn modules_in_c_are_judged_by_their_code() {
     for (name, breaks) in MODULES {
         let report = judged(&image, name);
         // The replacements in assembly have no site of ftrace, which is a warning of its own.
-        let others = report.findings.iter().filter(|found| found.rule != TRACEABLE_REPLACEMENT);
+        let others = report.findings.iter().filter(|found| found.rule != TRACEABLE_REPLACEMENT.id);
         let found: BTreeSet<_> = others.map(|found| (found.rule, found.severity)).collect();
-        if found != breaks.iter().copied().collect() {
+        if found != breaks.iter().map(|(rule, severity)| (rule.id, *severity)).collect() {
             wrong.push(format!("{name}: {:#?}", report.findings));
         }
     }

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The code of a module as functions and instructions, with the places that jumps and calls lead to.
+//! Functions and instructions of a module, with the targets of jumps and calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use klp_module::{Machine, Module, Place, Relocation, SymbolKind, SymbolSection};
 
-use crate::machine::{self, Convention, Effect, Flow, thunk_register};
+use super::machine::{self, Convention, Effect, Flow, thunk_register};
+use super::places::place_of;
 
-/// What the name of a function's padding begins with.
+/// Prefix of the symbol that names a function's padding.
 const PREFIX: &str = "__pfx_";
-/// Ends the name of the part of a function that a compiler puts aside: `f.cold`, `f.cold.3`.
+/// Suffix of the part of a function that a compiler splits off: `f.cold`, `f.cold.3`.
 const COLD: &str = ".cold";
-/// A jump here is a return (`CONFIG_MITIGATION_RETHUNK`).
+/// Return thunk: a jump to it is a return (`CONFIG_MITIGATION_RETHUNK`).
 const RETURN_THUNK: &str = "__x86_return_thunk";
-/// What compilers call at the start of functions; all registers are preserved.
+/// Functions that compilers call at the start of functions for tracers; they preserve all registers.
 const TRACE_ENTRIES: [&str; 3] = ["__fentry__", "mcount", "_mcount"];
-/// Functions of the kernel that do not return, of those that modules call (`tools/objtool/noreturns.h`).
+/// Functions of the kernel that modules call and that do not return (`tools/objtool/noreturns.h`).
 const NEVER_RETURN: [&str; 11] = [
     "__fortify_panic",
     "__module_put_and_kthread_exit",
@@ -30,40 +31,40 @@ const NEVER_RETURN: [&str; 11] = [
     "rust_helper_BUG",
 ];
 
-/// Where a jump, a call or an address leads.
+/// Target of a jump, a call or an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
-    /// Into the module.
+    /// Place in the module.
     Place(Place),
-    /// To a symbol elsewhere, by its index, and so many bytes behind it.
+    /// Symbol outside of the module, by its index, plus bytes.
     Symbol(usize, i64),
 }
 
-/// One instruction in its place.
+/// Instruction in its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
-    /// Where it stands.
+    /// Its first byte.
     pub(crate) place: Place,
-    /// Where the next one begins.
+    /// First byte of the next instruction.
     pub(crate) next: Place,
-    pub(crate) flow: Flow,
-    /// Where its jump or call leads, as far as the file says it.
+    pub(super) flow: Flow,
+    /// Target of its jump or call; `None` for an indirect one.
     pub(crate) target: Option<Target>,
-    /// An address in it, of anything but the target of a jump or call.
+    /// Address in it, other than the target of a jump or call.
     pub(crate) address: Option<Target>,
-    pub(crate) effects: Vec<Effect>,
+    pub(super) effects: Vec<Effect>,
 }
 
-/// One function.
+/// Function with a size.
 #[derive(Clone, Debug)]
 pub(crate) struct Function<'a> {
     /// Its symbol's name.
     pub(crate) name: &'a str,
-    /// Where it begins.
+    /// First byte.
     pub(crate) start: Place,
-    /// Bytes.
+    /// Size in bytes.
     pub(crate) size: u64,
-    /// The first place that holds no instruction.
+    /// First place that holds no instruction.
     pub(crate) undecoded: Option<Place>,
 }
 
@@ -74,25 +75,25 @@ impl Function<'_> {
     }
 }
 
-/// How control goes on after an instruction.
+/// Successors of an instruction.
 pub(crate) enum Onward {
-    /// To these places of the same function.
+    /// These places of the same function.
     Inside(Vec<Place>),
-    /// To the caller.
+    /// The caller.
     Return,
-    /// To a function, and not back here: what a tail call is.
+    /// Another function, without return: a tail call.
     Leave(Option<Target>),
-    /// By a table of places inside the function, which are not known one by one.
+    /// Places of the function in a jump table, not known one by one.
     Table,
-    /// Nowhere.
+    /// None.
     End,
 }
 
-/// The code of a module.
+/// Code of a module.
 pub(crate) struct Program<'m, 'a> {
     pub(crate) module: &'m Module<'a>,
-    pub(crate) convention: &'static Convention,
-    /// In the order in which they stand; each start once.
+    pub(super) convention: &'static Convention,
+    /// In ascending order of places; each start once.
     pub(crate) functions: Vec<Function<'a>>,
     steps: BTreeMap<Place, Step>,
 }
@@ -129,11 +130,16 @@ impl<'m, 'a> Program<'m, 'a> {
         program
     }
 
+    /// Bytes that a call pushes.
+    pub(crate) fn pushed_by_call(&self) -> u64 {
+        self.convention.pushed_by_call
+    }
+
     pub(crate) fn step(&self, place: Place) -> Option<&Step> {
         self.steps.get(&place)
     }
 
-    /// The instructions of a function in their order; those behind a place that holds none are missing.
+    /// Instructions of a function in order; those behind a place that holds none are missing.
     pub(crate) fn steps_of(&self, function: usize) -> impl Iterator<Item = &Step> {
         let Function { start, size, .. } = self.functions[function];
         self.steps
@@ -141,18 +147,18 @@ impl<'m, 'a> Program<'m, 'a> {
             .map(|(_, step)| step)
     }
 
-    /// The function that covers a place.
+    /// Function that covers a place.
     pub(crate) fn function_at(&self, place: Place) -> Option<usize> {
         let after = self.functions.partition_point(|function| function.start <= place);
         (0..after).rev().take(4).find(|&at| self.functions[at].covers(place))
     }
 
-    /// The function that begins at a place.
+    /// Function that begins at a place.
     pub(crate) fn function_from(&self, place: Place) -> Option<usize> {
         self.functions.binary_search_by_key(&place, |function| function.start).ok()
     }
 
-    /// Whether a place belongs to a function: lies in it or in a part of it that was put aside.
+    /// True if a place is in a function or in a part that the compiler split off from it.
     pub(crate) fn belongs(&self, function: usize, place: Place) -> bool {
         let function = &self.functions[function];
         let aside = |part: &Function<'_>| {
@@ -161,7 +167,7 @@ impl<'m, 'a> Program<'m, 'a> {
         function.covers(place) || self.function_at(place).is_some_and(|part| aside(&self.functions[part]))
     }
 
-    /// The parts of a function: itself, and those that were put aside and that it jumps to.
+    /// Parts of a function: itself, and the split-off parts that it jumps to.
     pub(crate) fn parts(&self, function: usize) -> Vec<usize> {
         let mut parts = vec![function];
         let mut at = 0;
@@ -180,7 +186,7 @@ impl<'m, 'a> Program<'m, 'a> {
         parts
     }
 
-    /// How control goes on after an instruction of a function, calls being over.
+    /// Successors of an instruction of a function; those of a call are behind it.
     pub(crate) fn onward(&self, function: usize, step: &Step) -> Onward {
         let jump = |target: Option<Target>| match target {
             Some(Target::Place(place)) if self.belongs(function, place) => Ok(place),
@@ -190,7 +196,7 @@ impl<'m, 'a> Program<'m, 'a> {
             Flow::Next | Flow::Call | Flow::CallIndirect(_) if self.belongs(function, step.next) => {
                 Onward::Inside(vec![step.next])
             }
-            // The end of the function, behind a call that does not return.
+            // End of the function behind a call that does not return.
             Flow::Next | Flow::Call | Flow::CallIndirect(_) | Flow::Stop => Onward::End,
             Flow::Return => Onward::Return,
             Flow::Jump if self.symbol_name(step.target) == Some(RETURN_THUNK) => Onward::Return,
@@ -198,7 +204,7 @@ impl<'m, 'a> Program<'m, 'a> {
                 Ok(place) => Onward::Inside(vec![place]),
                 Err(target) => Onward::Leave(target),
             },
-            // One that leaves the function is judged by `leaves`.
+            // `leaves` covers a branch out of the function.
             Flow::Branch => {
                 Onward::Inside([jump(step.target).ok(), Some(step.next)].into_iter().flatten().collect())
             }
@@ -207,7 +213,7 @@ impl<'m, 'a> Program<'m, 'a> {
         }
     }
 
-    /// Whether an instruction may lead out of its function and not back, and how.
+    /// Target if an instruction may leave its function without return.
     pub(crate) fn leaves(&self, function: usize, step: &Step) -> Option<Option<Target>> {
         match (step.flow, self.onward(function, step)) {
             (_, Onward::Leave(target)) => Some(target),
@@ -219,7 +225,7 @@ impl<'m, 'a> Program<'m, 'a> {
         }
     }
 
-    /// Whether an indirect jump goes by a table of places of its own function (a `switch`).
+    /// True if an indirect jump uses a jump table of its own function (a `switch`).
     ///
     /// As objtool does it (`find_jump_table()` in `tools/objtool/check.c`): the nearest address of data before the jump is
     /// that of a table whose first entry leads into the function. On arm64 the distances in such a table have no relocations:
@@ -235,7 +241,7 @@ impl<'m, 'a> Program<'m, 'a> {
             }
             let entry = self.module.relocations_of(table.section).find(|entry| entry.offset == table.offset);
             let leads = entry.and_then(|entry| {
-                // Relative entries count from their own place.
+                // The addend of a relative first entry counts from the start of the table.
                 place_of(self.module, entry.symbol, entry.addend)
             });
             leads.is_some_and(|leads| self.belongs(function, leads))
@@ -243,7 +249,7 @@ impl<'m, 'a> Program<'m, 'a> {
         before.filter_map(|step| step.address).next().is_some_and(table)
     }
 
-    /// The name of a symbol that is not in the module, where a target is the start of one.
+    /// Name of the symbol outside of the module that a target is the start of.
     pub(crate) fn symbol_name(&self, target: Option<Target>) -> Option<&'a str> {
         match target? {
             Target::Symbol(symbol, 0) => Some(self.module.symbols()[symbol].name),
@@ -251,17 +257,17 @@ impl<'m, 'a> Program<'m, 'a> {
         }
     }
 
-    /// Whether a target is what compilers call at the start of a function for tracers.
+    /// True if a target is one of [`TRACE_ENTRIES`].
     pub(crate) fn is_trace_entry(&self, target: Option<Target>) -> bool {
         self.symbol_name(target).is_some_and(|name| TRACE_ENTRIES.contains(&name))
     }
 
-    /// Whether a target is a function of the kernel that does not return.
+    /// True if a target is a function of the kernel that does not return.
     pub(crate) fn never_returns(&self, target: Option<Target>) -> bool {
         self.symbol_name(target).is_some_and(|name| NEVER_RETURN.contains(&name))
     }
 
-    /// Where a target is, for messages.
+    /// A target as text for messages.
     pub(crate) fn describe(&self, target: Option<Target>) -> String {
         match target {
             None => "an address that is computed".to_owned(),
@@ -274,7 +280,7 @@ impl<'m, 'a> Program<'m, 'a> {
     }
 }
 
-/// The functions with a size, in the order in which they stand; of several names of one start the longest function.
+/// Functions with a size in ascending order; of several at one place the longest.
 fn functions<'a>(module: &Module<'a>) -> Vec<Function<'a>> {
     let mut found: BTreeMap<Place, Function<'a>> = BTreeMap::new();
     for symbol in module.symbols() {
@@ -324,8 +330,8 @@ fn step(
     }
 }
 
-/// Where a relocation in an instruction leads. x86 counts from the end of the instruction, which compilers put into the
-/// addend of relative relocations.
+/// Target of a relocation in an instruction. x86 counts from the end of the instruction: compilers put the distance to it into
+/// the addend of relative relocations.
 fn target(module: &Module<'_>, relocation: &Relocation, next: u64) -> Target {
     const RELATIVE: [u32; 2] = [2, 4]; // R_X86_64_PC32, R_X86_64_PLT32
     let relative = module.machine() == Machine::X86_64 && RELATIVE.contains(&relocation.kind);
@@ -333,8 +339,4 @@ fn target(module: &Module<'_>, relocation: &Relocation, next: u64) -> Target {
     let addend = relocation.addend.wrapping_add(behind);
     place_of(module, relocation.symbol, addend)
         .map_or(Target::Symbol(relocation.symbol, addend), Target::Place)
-}
-
-fn place_of(module: &Module<'_>, symbol: usize, addend: i64) -> Option<Place> {
-    super::code::place_of(module, symbol, addend)
 }

@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Follows a function from its entry: how deep its stack gets, and which calls pass on the arguments that it was given.
+//! Abstract interpretation of a function: stack depth, calls, and arguments that are passed on.
 //!
-//! Registers and stack slots hold one of a few [`Value`]s; where two ways into an instruction differ, the value is unknown.
+//! Registers and stack slots hold one of a few [`Value`]s; if two paths to an instruction differ, the value is unknown.
 
 use std::collections::BTreeMap;
 
 use klp_module::Place;
 
-use crate::machine::{Effect, Flow, Register};
-use crate::program::{Onward, Program, Step, Target};
+use super::machine::{Effect, Flow, Register};
+use super::program::{Onward, Program, Step, Target};
 
-/// How often another stack depth at one instruction is followed before it is taken for a loop that compilers do not make.
+/// Most stack depths that are followed at one instruction; compilers emit no loop that needs more.
 const DEPTHS_PER_PLACE: u32 = 4;
 
-/// What a register or a slot of the stack holds.
+/// Value of a register or stack slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Value {
     Unknown,
-    /// What a call left there: no compiler uses it.
+    /// Left by a call: no compiler uses it.
     Clobbered,
-    /// The argument of this number, as the function got it.
+    /// Argument of this number, unchanged.
     Argument(usize),
-    /// The stack pointer at the function's entry, and so many bytes.
+    /// Stack pointer at the function's entry plus bytes.
     Stack(i64),
     Constant(i64),
     Address(Target),
@@ -32,39 +32,39 @@ struct State {
     registers: Vec<Value>,
     /// By distance from the stack pointer at the entry.
     slots: BTreeMap<i64, Value>,
-    /// A comparison of the stack pointer with another register came last: a loop that touches each page of a frame.
+    /// True after a comparison of the stack pointer with another register: a loop that touches each page of a frame.
     probing: bool,
-    /// Nobody was seen to jump here: the stack's depth is assumed, and registers are unknown.
+    /// True if no path to the place was found: the stack's depth is assumed, and registers are unknown.
     assumed: bool,
 }
 
-/// A call, or a jump that leaves the function.
+/// Call, or jump that leaves the function.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) place: Place,
-    /// What is called; `None` where that is not known.
+    /// Callee; `None` if unknown.
     pub(crate) target: Option<Target>,
     /// Bytes of stack in use.
     pub(crate) depth: u64,
-    /// Whether it is a jump, so that the function itself is over.
+    /// True for a jump (tail call).
     pub(crate) tail: bool,
-    /// Of each register that passes arguments: whether it has the argument that the function was given, or nothing.
+    /// Content of each register that passes arguments.
     arguments: Vec<Passed>,
 }
 
-/// What a call passes in a register.
+/// Content of an argument register at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Passed {
-    /// What the function got in this register.
+    /// The function's own argument.
     Same,
-    /// Nothing that the function put there.
+    /// No value that the function put there.
     Nothing,
     Other,
 }
 
 impl Call {
-    /// Whether the callee gets the arguments that the function was given. Where the number of arguments is not known,
-    /// the first one and all that the function put into registers must be those.
+    /// True if the callee gets the function's own arguments. If their number is unknown, the first one and all that the function
+    /// put into registers must be its own.
     pub(crate) fn passes_on(&self, arguments: Option<usize>) -> bool {
         match arguments {
             Some(count) => self.arguments.iter().take(count).all(|passed| *passed == Passed::Same),
@@ -73,11 +73,11 @@ impl Call {
     }
 }
 
-/// What came of following a function.
+/// Result of following a function.
 #[derive(Clone, Debug)]
 pub(crate) struct Followed {
-    /// The most bytes of stack in use, the return address included, calls left out; `Err` is the place where the size of
-    /// the frame is decided at run time.
+    /// Largest stack use in bytes, with the return address and without callees; `Err` is the place where the size of the frame
+    /// is decided at run time.
     pub(crate) depth: Result<u64, Place>,
     pub(crate) calls: Vec<Call>,
 }
@@ -124,10 +124,10 @@ struct Walk<'p, 'm, 'a> {
     function: usize,
     never_returns: &'p [bool],
     states: BTreeMap<Place, State>,
-    /// How many depths of the stack were seen at a place.
+    /// Number of stack depths seen at a place.
     depths: BTreeMap<Place, u32>,
     waiting: Vec<Place>,
-    /// The lowest distance of the stack pointer from where it was at the entry.
+    /// Lowest stack pointer, relative to the entry.
     lowest: i64,
     lost: Option<Place>,
     calls: BTreeMap<Place, Call>,
@@ -144,7 +144,7 @@ impl Walk<'_, '_, '_> {
         State { registers, slots: BTreeMap::new(), probing: false, assumed: false }
     }
 
-    /// The state at a place that nobody was seen to jump to: the deepest stack.
+    /// State at a place that no path leads to: the deepest stack.
     fn nowhere(&self) -> State {
         let convention = self.program.convention;
         let mut registers = vec![Value::Unknown; convention.registers];
@@ -160,7 +160,7 @@ impl Walk<'_, '_, '_> {
         }
     }
 
-    /// Merges a state into that at a place, and has the place looked at again where that changed it.
+    /// Merges a state into that of a place, and schedules the place again if it changed.
     fn enter(&mut self, place: Place, state: State) {
         let stack = usize::from(self.program.convention.stack);
         let Some(known) = self.states.get_mut(&place) else {
@@ -218,7 +218,7 @@ impl Walk<'_, '_, '_> {
             _ => {}
         }
         if let Onward::Inside(places) = self.program.onward(self.function, step) {
-            // A loop that touches the pages of a frame ends where the comparison says.
+            // A loop that touches the pages of a frame ends at the compared value.
             let probing = std::mem::take(&mut state.probing) && step.flow == Flow::Branch;
             for place in places.into_iter().filter(|place| !(probing && *place <= step.place)) {
                 self.enter(place, state.clone());
@@ -226,7 +226,7 @@ impl Walk<'_, '_, '_> {
         }
     }
 
-    /// What a call or an indirect jump leads to.
+    /// Target of a call or an indirect jump.
     fn called(&self, step: &Step, state: &State) -> Option<Target> {
         let (Flow::CallIndirect(register) | Flow::JumpIndirect(register)) = step.flow else {
             return step.target;
@@ -269,7 +269,7 @@ impl Walk<'_, '_, '_> {
                     _ => (to, Value::Unknown),
                 },
                 Effect::Align { to, unit } => match of(to) {
-                    // Where the stack was at the entry is known to 16 bytes only.
+                    // The stack at the entry is known to be aligned to 16 bytes only.
                     Value::Stack(_) if unit > 1 << 20 => (to, Value::Unknown),
                     value => (to, plus(value, -(unit.saturating_sub(1) & !15).cast_signed())),
                 },
@@ -302,13 +302,19 @@ impl Walk<'_, '_, '_> {
             };
             state.registers[usize::from(to)] = value;
         }
+        self.note_stack(step, state);
+    }
+
+    /// Records the stack depth after an instruction.
+    fn note_stack(&mut self, step: &Step, state: &mut State) {
+        let stack = self.program.convention.stack;
         match state.registers[usize::from(stack)] {
             Value::Stack(by) => self.lowest = self.lowest.min(by),
             _ => {
                 if !state.assumed {
                     self.lost.get_or_insert(step.place);
                 }
-                // Go on from what is known, for the calls.
+                // The lowest known depth, to follow the calls behind.
                 state.registers[usize::from(stack)] = Value::Stack(self.lowest);
             }
         }
@@ -332,7 +338,7 @@ fn merge(a: Value, b: Value) -> Value {
     }
 }
 
-/// What a call leaves.
+/// Marks the registers that a call does not preserve.
 fn clobber(program: &Program<'_, '_>, state: &mut State) {
     let convention = program.convention;
     for (register, value) in state.registers.iter_mut().enumerate() {
