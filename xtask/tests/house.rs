@@ -83,11 +83,44 @@ fn the_readme_lists_the_pinned_kernels() {
     }
 }
 
+/// Man pages, completions, the README's support matrix, docs/verify-rules.md.
 #[test]
-fn the_readmes_matrix_is_what_was_recorded() {
+fn generated_files_are_up_to_date() {
     let checked =
         Cmd::new(env!("CARGO_BIN_EXE_xtask")).args(["update-generated", "--check"]).output().unwrap();
     assert!(checked.status.success(), "{}", checked.stdout_text());
+}
+
+#[test]
+fn the_document_of_rules_has_a_section_for_each_rule_in_order() {
+    let text = read(&root().join("docs/verify-rules.md"));
+    let headings = text.lines().filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`'));
+    assert_eq!(headings.collect::<Vec<_>>(), klp_verify::rules::rule_ids().collect::<Vec<_>>());
+}
+
+/// Modules of klp-verify, each using only those before it.
+#[test]
+fn layers_of_klp_verify_are_kept() {
+    const LAYERS: [&str; 4] = ["facts", "report", "analysis", "rules"];
+    let dir = root().join("crates/klp-verify/src");
+    let mut seen = 0;
+    for file in files(".rs").iter().filter(|file| file.starts_with(&dir)) {
+        let relative = file.strip_prefix(&dir).unwrap().to_str().unwrap();
+        let module = relative.split(['/', '.']).next().unwrap();
+        if module == "lib" {
+            continue;
+        }
+        let own = LAYERS.iter().position(|layer| *layer == module);
+        let own = own.unwrap_or_else(|| panic!("{relative} is in no layer"));
+        let text = read(file);
+        let uses = text.split("crate::").skip(1);
+        for used in uses.filter_map(|rest| rest.split(|c: char| !c.is_ascii_lowercase()).next()) {
+            let lower = LAYERS[..=own].contains(&used);
+            assert!(lower, "{relative} uses crate::{used}; the layers are {LAYERS:?}");
+        }
+        seen += 1;
+    }
+    assert!(seen > LAYERS.len(), "{}", dir.display());
 }
 
 #[test]
