@@ -90,14 +90,14 @@ complete -c kpatch -n "__fish_kpatch_using_subcommand history" -l root -d 'Work 
 complete -c kpatch -n "__fish_kpatch_using_subcommand history" -l json -d 'Answer in JSON, for programs; docs/schemas describes it'
 complete -c kpatch -n "__fish_kpatch_using_subcommand history" -s h -l help -d 'Print help'
 complete -c kpatch -n "__fish_kpatch_using_subcommand export" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
-complete -c kpatch -n "__fish_kpatch_using_subcommand export" -l format -d 'In which form' -r -f -a "openvex\t'OpenVEX 0.2.0, a JSON document'
+complete -c kpatch -n "__fish_kpatch_using_subcommand export" -l format -d 'Format of the document' -r -f -a "openvex\t'OpenVEX 0.2.0, a JSON document'
 openmetrics\t'OpenMetrics 1.0, as the text-file collector of node_exporter reads it'"
 complete -c kpatch -n "__fish_kpatch_using_subcommand export" -l output -d 'Replace this file instead of printing' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand export" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kpatch -n "__fish_kpatch_using_subcommand signal" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand signal" -s h -l help -d 'Print help'
 complete -c kpatch -n "__fish_kpatch_using_subcommand force" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
-complete -c kpatch -n "__fish_kpatch_using_subcommand force" -l it-can-never-be-unloaded -d 'What it costs, as the word without which nothing is done'
+complete -c kpatch -n "__fish_kpatch_using_subcommand force" -l it-can-never-be-unloaded -d 'Required acknowledgement; without it force refuses to run'
 complete -c kpatch -n "__fish_kpatch_using_subcommand force" -s h -l help -d 'Print help'
 complete -c kpatch -n "__fish_kpatch_using_subcommand confirm" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand confirm" -l settle -d 'Wait until each has been loaded for so many seconds; a signal to end confirms at once' -r

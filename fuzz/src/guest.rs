@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What is done with the bytes that host and guest send to each other.
+//! Fuzz target: messages between host and guest.
 
 #![allow(unreachable_pub, dead_code, reason = "shared by several programs, none of which uses all of it")]
 
 use klp_guest::wire::{Decoder, encode};
 use klp_guest::{Reply, Request};
 
-/// A stream of frames, in pieces whose length the first byte tells; whole frames come back as they are written again.
+/// Decodes a stream of frames in pieces, whose length is the first byte. Each complete frame must encode to the same
+/// bytes.
 pub fn wire(data: &[u8]) {
     let Some((first, stream)) = data.split_first() else { return };
     let piece = usize::from(*first).max(1);
@@ -36,7 +37,7 @@ fn again<M>(message: &M, body: &[u8])
 where
     M: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
 {
-    // JSON may be longer than what it was read from.
+    // Serialised JSON may be longer than its source.
     let Ok(frame) = encode(message, body) else { return };
     let mut decoder = Decoder::default();
     decoder.push(&frame);
@@ -46,7 +47,7 @@ where
     }
 }
 
-/// Seeds: name and bytes.
+/// Seeds: corpus, name and bytes.
 pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let put = Request::Put { path: "/a".into(), mode: 0o644, append: false };
     let get = Request::Get { patterns: vec!["/a/*".into()] };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What is done with bytes that the pipeline reads: nothing of it may panic, hang or take much memory.
+//! Fuzz targets: input files of the pipeline. No target may panic, hang or use much memory.
 
 #![allow(unreachable_pub, dead_code, reason = "shared by several programs, none of which uses all of it")]
 
@@ -16,13 +16,13 @@ pub mod synthetic;
 
 use synthetic::{Layout, RELEASE, VERMAGIC};
 
-/// What an image may unpack to here: the less, the more images in a second.
+/// Maximum unpacked size of an image, in bytes. A small limit gives more executions per second.
 const LIMIT: usize = 1 << 20;
 
-/// A target's body.
+/// Function of a fuzz target.
 pub type Target = fn(&[u8]);
 
-/// The targets: name of the corpus, and what is done with each of its files.
+/// Fuzz targets: name of the corpus, and function for each file.
 pub const TARGETS: [(&str, Target); 7] = [
     ("image", image),
     ("vmlinux", vmlinux),
@@ -33,7 +33,7 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("running", running),
 ];
 
-/// A bootable image where the first byte is even, else the payload of one.
+/// Bootable image if the first byte is even, else the payload of one.
 pub fn image(data: &[u8]) {
     let Some((first, rest)) = data.split_first() else { return };
     let wrapped = synthetic::image(rest);
@@ -43,7 +43,7 @@ pub fn image(data: &[u8]) {
     }
 }
 
-/// A decompressed kernel.
+/// Decompressed kernel.
 pub fn vmlinux(data: &[u8]) {
     if let Ok(parsed) = Parsed::parse(data, RELEASE) {
         ask(&parsed.symbols, &parsed.trace);
@@ -52,12 +52,12 @@ pub fn vmlinux(data: &[u8]) {
     }
 }
 
-/// The constants of a kernel, which hold its table of symbols.
+/// `.rodata` of a kernel, which contains the table of symbols.
 pub fn kallsyms(data: &[u8]) {
     vmlinux(&synthetic::with_rodata(data));
 }
 
-/// An index of symbols, and one of traceable functions, as they are read from the cache.
+/// Index of symbols, or index of traceable functions, in the format of the cache.
 pub fn tables(data: &[u8]) {
     let Some((first, rest)) = data.split_first() else { return };
     let (cut, _) = rest.split_at(rest.len() / 256 * usize::from(*first));
@@ -69,7 +69,7 @@ pub fn tables(data: &[u8]) {
     }
 }
 
-/// Types of a kernel, and of a module of the made-up kernel.
+/// BTF of a kernel, or of a module of the synthetic kernel.
 pub fn btf(data: &[u8]) {
     static BASE: OnceLock<Types> = OnceLock::new();
     if let Ok(types) = Types::parse(data) {
@@ -81,11 +81,11 @@ pub fn btf(data: &[u8]) {
     }
 }
 
-/// A module of the made-up kernel.
+/// Module of the synthetic kernel.
 pub fn module_image(data: &[u8]) {
     static KERNEL: OnceLock<KernelImage> = OnceLock::new();
     let kernel = KERNEL.get_or_init(kernel);
-    // Other formats are the business of the target `image`; a small file may unpack to much here.
+    // Compressed formats belong to the target `image`; here a small file could unpack to a large one.
     if data.starts_with(b"\x7fELF")
         && let Ok(module) = ModuleImage::parse(data, kernel)
     {
@@ -103,7 +103,7 @@ pub fn module_image(data: &[u8]) {
     }
 }
 
-/// The made-up kernel.
+/// The synthetic kernel.
 pub fn kernel() -> KernelImage {
     let vmlinux = synthetic::vmlinux(Layout::OffsetsLast);
     let parsed = Parsed::parse(&vmlinux, RELEASE).expect("it is a kernel");
@@ -115,7 +115,7 @@ pub fn kernel() -> KernelImage {
     }
 }
 
-/// The text of `/proc/kallsyms`.
+/// Text of `/proc/kallsyms`.
 pub fn running(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     if let Ok(running) = RunningSymbols::parse(&text) {
@@ -128,7 +128,7 @@ pub fn running(data: &[u8]) {
     }
 }
 
-/// Everything that can be asked of symbols and of what can be traced.
+/// Calls every query of symbols and traceability.
 fn ask(symbols: &Symbols, trace: &Trace) {
     assert!(listed(symbols, trace).values().sum::<usize>() <= trace.len());
     for symbol in symbols.iter().take(64) {
@@ -142,7 +142,7 @@ fn ask(symbols: &Symbols, trace: &Trace) {
     }
 }
 
-/// Everything that can be asked of types.
+/// Calls every query of types.
 fn walk(types: &Types) {
     for id in 0..64 {
         let _ = types.bare(id);
@@ -152,7 +152,7 @@ fn walk(types: &Types) {
                 let found = types.composites(&name);
                 assert!(found.is_ok_and(|found| found.contains(&id)));
             }
-            // One without a name is damage that nobody asks for.
+            // A typedef without a name is damaged; no caller asks for it.
             Ok(TypeKind::Typedef(name, _)) if !name.is_empty() => {
                 let found = types.typedef(&name);
                 assert!(found.is_ok_and(|found| found.is_some()));
@@ -167,7 +167,7 @@ fn walk(types: &Types) {
     }
 }
 
-/// Seeds of each target: name and bytes.
+/// Seeds: corpus, name and bytes.
 pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let kernel = synthetic::vmlinux(Layout::OffsetsLast);
     let parsed = Parsed::parse(&kernel, RELEASE).expect("it is a kernel");

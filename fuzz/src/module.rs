@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What is done with a module's file that the loader and the preflight read.
+//! Fuzz target: module files that the loader and the preflight read.
 
 #![allow(unreachable_pub, dead_code, reason = "shared by several programs, none of which uses all of it")]
 
 use klp_module::{KlpLayout, Module};
 
-/// Of Debian's 6.12.117.
-const LAYOUT: KlpLayout = KlpLayout {
+/// Layout of Debian's kernel 6.12.117.
+pub const LAYOUT: KlpLayout = KlpLayout {
     func_size: 152,
     func_old_name: 0,
     func_new_func: 8,
@@ -25,7 +25,7 @@ const LAYOUT: KlpLayout = KlpLayout {
     state_version: 8,
 };
 
-/// Everything that can be asked of a module.
+/// Calls every query of a module.
 pub fn module(data: &[u8]) {
     const LIMIT: usize = 1 << 20;
     if let Ok(std::borrow::Cow::Owned(unpacked)) = klp_module::unpack(data, LIMIT) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The corpora as ordinary tests.
+//! Replay of the corpora as ordinary tests.
 
 #![allow(unreachable_pub, dead_code, reason = "shared by several programs, none of which uses all of it")]
 
 use std::fs;
 use std::path::Path;
 
-/// Runs a target on every file of its corpus, seeds and what once broke it.
+/// Runs a target on every file of its corpus: seeds and former crashes.
 ///
 /// # Panics
 /// The corpus is empty or cannot be read, or the target panics.

@@ -1,37 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Small kernels, made up: everything that the image library asks of a kernel, in a few kilobytes. Seeds of the fuzz
-//! targets, and what the tests break.
+//! Synthetic kernels of a few kilobytes, with all data that the image library reads. Seeds of the fuzz targets, and input
+//! of tests that damage them.
 
 #![allow(unreachable_pub, dead_code, reason = "shared by several programs, none of which uses all of it")]
 
 use std::collections::BTreeMap;
 
-/// In which order and form a kernel writes its table of symbols.
+/// Order and format of the symbol table in a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// Offsets, their base, number, names, markers, sequence, tokens (6.1).
+    /// Offsets, base, number, names, markers, sequence, tokens (6.1).
     OffsetsFirst,
-    /// Number, names, markers, tokens, offsets, their base (6.12).
+    /// Number, names, markers, tokens, offsets, base (6.12).
     OffsetsLast,
-    /// The same with offsets from their own place, and everything aligned to 4 (7.3).
+    /// Like `OffsetsLast`, but offsets are relative to their own address, and all parts are aligned to 4 bytes (7.3).
     Places,
 }
 
-/// All of them.
+/// All layouts.
 pub const LAYOUTS: [Layout; 3] = [Layout::OffsetsFirst, Layout::OffsetsLast, Layout::Places];
-/// What `uname -r` prints on the made-up kernel.
+/// Release of the synthetic kernel (`uname -r`).
 pub const RELEASE: &str = "6.0.0-made-up";
-/// Its version magic.
+/// Version magic of the synthetic kernel.
 pub const VERMAGIC: &str = "6.0.0-made-up SMP preempt mod_unload ";
-/// Where its code begins.
+/// Start address of the code.
 pub const TEXT: u64 = 0xffff_ffff_8100_0000;
-/// Where its constant data begins.
+/// Start address of the constant data.
 pub const RODATA: u64 = 0xffff_ffff_8200_0000;
-/// Where its start code begins.
+/// Start address of the init code.
 pub const INIT_TEXT: u64 = 0xffff_ffff_8300_0000;
-/// Where the table of traceable functions lies.
+/// Address of the table of traceable functions.
 pub const INIT_DATA: u64 = 0xffff_ffff_8310_0000;
-/// Functions `function_0` and so on; every function takes 16 bytes.
+/// Number of functions `function_0`, `function_1`, ...; each function takes 16 bytes.
 pub const FUNCTIONS: u64 = 1100;
 
 /// Address, kind and name of each symbol, in the order of kallsyms.
@@ -68,8 +68,9 @@ pub fn symbols() -> Vec<(u64, char, String)> {
     symbols
 }
 
-/// The table of traceable functions: `function_0` to `function_99` without and `function_100` to `function_199` with four
-/// bytes of `endbr64` before the call, one dropped entry, one of start code, and one behind a symbol that is not its own.
+/// Table of traceable functions: `function_0` to `function_99` without `endbr64`, `function_100` to `function_199` with
+/// four bytes of `endbr64` before the call, one dropped entry, one entry of init code, and one entry behind a symbol of
+/// another function.
 pub fn entries() -> Vec<u64> {
     let mut entries: Vec<u64> = (0..100).map(|index| TEXT + 16 * (index + 1)).collect();
     entries.extend((100..200).map(|index| TEXT + 16 * (index + 1) + 4));
@@ -77,12 +78,12 @@ pub fn entries() -> Vec<u64> {
     entries
 }
 
-/// The kernel's ELF file.
+/// ELF file of the kernel.
 pub fn vmlinux(layout: Layout) -> Vec<u8> {
     with_rodata(&rodata(layout))
 }
 
-/// The kernel's constants: its version magic and its table of symbols.
+/// Constant data of the kernel: version magic and symbol table.
 pub fn rodata(layout: Layout) -> Vec<u8> {
     let mut rodata = vec![0; 64];
     rodata.extend(format!("\0{VERMAGIC}\0").as_bytes());
@@ -91,7 +92,7 @@ pub fn rodata(layout: Layout) -> Vec<u8> {
     rodata
 }
 
-/// An ELF file that has a kernel's sections and nothing in them.
+/// ELF file with the sections of a kernel and without content.
 pub fn small() -> Vec<u8> {
     elf(&[
         (".text", TEXT, &[0xcc; 16], true),
@@ -101,7 +102,7 @@ pub fn small() -> Vec<u8> {
     ])
 }
 
-/// A kernel's ELF file with these constants, and so perhaps without a table of symbols.
+/// ELF file of a kernel with the given constant data, possibly without a symbol table.
 pub fn with_rodata(rodata: &[u8]) -> Vec<u8> {
     let table: Vec<u8> = entries().iter().flat_map(|entry| entry.to_le_bytes()).collect();
     elf(&[
@@ -113,7 +114,7 @@ pub fn with_rodata(rodata: &[u8]) -> Vec<u8> {
     ])
 }
 
-/// A bootable image around a payload, which the kernel's build has ended with its size.
+/// Bootable image with the given payload, which ends with its unpacked size, as in the kernel's build.
 pub fn image(payload: &[u8]) -> Vec<u8> {
     let mut image = vec![0; 1024];
     put(&mut image, 0x1f1, &[1]);
@@ -123,7 +124,7 @@ pub fn image(payload: &[u8]) -> Vec<u8> {
     image
 }
 
-/// The payload in the old lz4 format, of literals alone.
+/// Payload in the legacy LZ4 format, with literals only.
 pub fn lz4(kernel: &[u8]) -> Vec<u8> {
     let mut block = vec![0xf0];
     let mut rest = kernel.len() - 15;
@@ -145,7 +146,7 @@ fn align(bytes: &mut Vec<u8>, alignment: usize) {
     bytes.resize(bytes.len().next_multiple_of(alignment), 0);
 }
 
-/// Appends the table of symbols.
+/// Appends the symbol table.
 fn kallsyms(layout: Layout, out: &mut Vec<u8>) {
     let alignment = if layout == Layout::Places { 4 } else { 8 };
     let symbols = symbols();
@@ -161,7 +162,7 @@ fn kallsyms(layout: Layout, out: &mut Vec<u8>) {
         if index % 256 == 0 {
             markers.push((out.len() - start) as u32);
         }
-        // Token 1 is `function_`, every other its own character.
+        // Token 1 is `function_`; each other token is its own character.
         let text = format!("{kind}{name}").replace("function_", "\u{1}");
         out.push(text.len() as u8);
         out.extend(text.as_bytes());
@@ -192,7 +193,7 @@ fn kallsyms(layout: Layout, out: &mut Vec<u8>) {
         Layout::OffsetsLast => offsets(&addresses, out),
         Layout::Places => {
             for address in addresses {
-                // Absolute symbols cannot be written from a place, and such kernels have none.
+                // An offset relative to its own address cannot express an absolute symbol; such kernels have none.
                 let place = RODATA + out.len() as u64;
                 out.extend((address.max(TEXT).wrapping_sub(place) as u32).to_le_bytes());
             }
@@ -200,7 +201,7 @@ fn kallsyms(layout: Layout, out: &mut Vec<u8>) {
     }
 }
 
-/// Offsets from the first address of code, and that base; what is below 2 GiB is absolute.
+/// Appends offsets from the first code address, and that base. A value below 2 GiB is absolute.
 fn offsets(addresses: &[u64], out: &mut Vec<u8>) {
     for address in addresses {
         let offset = if *address < TEXT { *address } else { (TEXT - 1).wrapping_sub(*address) };
@@ -210,8 +211,8 @@ fn offsets(addresses: &[u64], out: &mut Vec<u8>) {
     out.extend(TEXT.to_le_bytes());
 }
 
-/// Types: `int`, `struct pair { int first; int second : 3; }`, `enum colour { red = -1 }` and
-/// `int function_0(struct pair *p, ...)`; `starter` takes nothing.
+/// BTF with `int`, `struct pair { int first; int second : 3; }`, `enum colour { red = -1 }` and `int function_0(struct
+/// pair *p, ...)`; `starter` has no parameters.
 pub fn btf() -> Vec<u8> {
     let mut strings = vec![0];
     let mut known = BTreeMap::new();
@@ -243,8 +244,8 @@ pub fn btf() -> Vec<u8> {
     [&[0x9f, 0xeb, 1, 0][..], &header, &types, &strings].concat()
 }
 
-/// A module of the made-up kernel: `function_0` and `inner` can be traced, `asm` cannot, `init_module` is start code, and
-/// the last has types of its own.
+/// Module of the synthetic kernel: `function_0` and `inner` are traceable, `asm` is not, `init_module` is init code. The
+/// last section contains types of the module.
 pub fn module() -> Vec<u8> {
     let mut this_module = vec![0; 128];
     put(&mut this_module, 24, b"made_up");
@@ -252,7 +253,7 @@ pub fn module() -> Vec<u8> {
     let strings = b"\0function_0\0inner\0asm\0init_module\0__this_module\0";
     let function = 2;
     let (local, global) = (0, 1 << 4);
-    // Name, binding and kind, section, value: the null symbol, then those of sections 1 to 3.
+    // Name, binding and kind, section, value: first the null symbol, then the symbols of sections 1 to 3.
     let symbols: [(u32, u8, u16, u64); 6] = [
         (0, 0, 0, 0),
         (12, local | function, 1, 16),
@@ -294,12 +295,12 @@ pub fn module() -> Vec<u8> {
     )
 }
 
-/// Types of the module, on top of [`btf`]: `void inner(struct pair *)`.
+/// Split BTF of the module, based on [`btf`]: `void inner(struct pair *)`.
 pub fn split_btf() -> Vec<u8> {
     let base = btf();
     let below = u32::from_le_bytes([base[20], base[21], base[22], base[23]]);
     let strings = b"inner\0";
-    // A prototype with one parameter of type 3, a pointer to `struct pair`; and the function, after it.
+    // Prototype with one parameter of type 3, a pointer to `struct pair`; then the function.
     let words = [0, 13 << 24 | 1, 0, 0, 3, below, 12 << 24, BTF_TYPES + 1];
     let types: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     let header = [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32];
@@ -307,10 +308,10 @@ pub fn split_btf() -> Vec<u8> {
     [&[0x9f, 0xeb, 1, 0][..], &header, &types, strings].concat()
 }
 
-/// Types in [`btf`].
+/// Number of types in [`btf`].
 pub const BTF_TYPES: u32 = 11;
 
-/// An ELF file of loaded sections: name, address, bytes, whether they are instructions.
+/// ELF file with loaded sections: name, address, bytes, and true for code.
 fn elf(sections: &[(&str, u64, &[u8], bool)]) -> Vec<u8> {
     let sections: Vec<Section<'_>> = sections
         .iter()
@@ -339,7 +340,7 @@ impl Default for Section<'_> {
     }
 }
 
-/// An ELF file for x86_64 of this kind (1 relocatable, 2 executable).
+/// ELF file for x86_64 of this kind (1 relocatable, 2 executable).
 fn elf_of(kind: u8, sections: &[Section<'_>]) -> Vec<u8> {
     let mut file = vec![0; 64];
     let mut names = vec![0];

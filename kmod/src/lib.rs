@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The kernel side of a live patch in Rust.
+//! Kernel side of a live patch in Rust.
 //!
-//! * [`core`]: the livepatch interface (every form of a fix);
-//! * [`sys`]: printing and the panic handler, for kernels whose own `kernel` crate is not used. Where it is,
-//!   the crate is compiled with `--cfg kernel_crate`, and there is no such module.
+//! * [`core`]: the livepatch interface, for every form of a fix;
+//! * [`sys`]: allocation, printing and the panic handler, for kernels whose own `kernel` crate is not used. With
+//!   `--cfg kernel_crate` the module is absent.
 //!
-//! An author writes `use klp::prelude::*;`, implements the generated traits of crate `replaced`, and ends with
-//! [`livepatch!`].
+//! An author writes `use klp::prelude::*;`, implements the generated traits of crate `replaced`, and ends the fix
+//! with [`livepatch!`].
 //!
-//! C header: `include/linux/livepatch.h`
+//! C header: [`include/linux/livepatch.h`]
+//!
+//! Kernel document: [`Documentation/livepatch/livepatch.rst`]
+//!
+//! [`include/linux/livepatch.h`]: srctree/include/linux/livepatch.h
+//! [`Documentation/livepatch/livepatch.rst`]: srctree/Documentation/livepatch/livepatch.rst
 #![no_std]
 
 pub mod core;
@@ -18,9 +23,10 @@ pub mod sys;
 #[doc(hidden)]
 pub use bindings;
 
-/// What a fix usually needs: the kernel's types, declared symbols and C integer types, and our wrappers; where the kernel's
-/// `kernel` crate is used, its own prelude, and of the C declarations those that patch.toml names (all of them are in
-/// [`bindings`]).
+/// Common imports of a fix: kernel types, declared symbols, C integer types, and the wrappers of this crate.
+///
+/// With the kernel's `kernel` crate: the prelude of that crate, and only those C declarations that `patch.toml`
+/// names. All C declarations are in [`bindings`].
 pub mod prelude {
     pub use bindings::ffi::*;
     #[cfg(not(kernel_crate))]
@@ -35,9 +41,9 @@ pub mod prelude {
     pub use crate::{pr_err, pr_info, pr_warn};
 }
 
-/// Ends a fix: names the type that implements the traits of `replaced`, and refuses to compile where it lacks one of
-/// them.
+/// Ends a fix: registers the type that implements the traits of `replaced`. A missing trait is a compile error.
 ///
+/// # Examples
 /// ```ignore
 /// pub struct Patch;
 /// impl replaced::vmlinux for Patch { /* ... */ }
@@ -53,7 +59,7 @@ macro_rules! livepatch {
     };
 }
 
-/// What the `kernel` crate's `pr_*!` put before each message: the module's name, which the build knows.
+/// Message prefix of the `kernel` crate's `pr_*!` macros: the module name, from the build.
 #[cfg(kernel_crate)]
 #[doc(hidden)]
 #[macro_export]

@@ -8,11 +8,11 @@ use std::time::Duration;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::export::Format;
-use crate::load::Request;
-use crate::transition::{OnStall, Patience};
+use crate::act::load::Request;
+use crate::model::policy::{StallPolicy, WaitOptions};
+use crate::show::export::Format;
 
-/// What `kpatch help` prints.
+/// Output of `kpatch help`.
 pub(crate) const USAGE: &str = "\
 usage: kpatch <command> [<args>]
 
@@ -62,7 +62,7 @@ Exit codes: 0 done, 1 other failure, 2 usage, 3 no such module, 4 not for this k
 5 refused by the kernel, 6 transition stalled, 7 still in use, 8 check: not all could be checked,
 128 + signal interrupted";
 
-/// What the arguments ask for.
+/// Result of parsing the arguments.
 pub(crate) enum Parsed {
     Verb {
         verb: Verb,
@@ -70,9 +70,9 @@ pub(crate) enum Parsed {
     },
     /// Help for one verb, or for all.
     Help(String),
-    /// A verb that there is not.
+    /// Unknown verb.
     Unknown(String),
-    /// Something else is wrong; `None`: there are no arguments at all, and the usage says it all.
+    /// Other usage error with its message; `None` without any arguments.
     Wrong(Option<String>),
 }
 
@@ -87,7 +87,7 @@ struct Line {
     verb: Verb,
 }
 
-/// What to do. (`defer`: only the verb that is asked for is described to clap, since that takes time.)
+/// Verb with its arguments. (`defer` builds the clap command of the requested verb only, to save time.)
 #[derive(Subcommand)]
 #[cfg_attr(test, derive(Debug, PartialEq))]
 #[command(defer = true)]
@@ -102,17 +102,17 @@ pub(crate) enum Verb {
         #[arg(long)]
         allow_older: bool,
         #[command(flatten)]
-        patience: PatienceWords,
+        wait: WaitArgs,
         #[command(flatten)]
-        target: Target,
+        target: ModuleArg,
     },
     /// Revert a patch and take its module out of the running kernel.
     #[command(after_help = "Example: kpatch unload kpatch_6_12_117_1_1")]
     Unload {
         #[command(flatten)]
-        patience: PatienceWords,
+        wait: WaitArgs,
         #[command(flatten)]
-        target: Target,
+        target: ModuleArg,
     },
     /// Install a patch module, to be loaded at boot. The running kernel stays as it is.
     #[command(after_help = "Example: kpatch install ./kpatch-6_12_117-1-1.ko")]
@@ -145,7 +145,7 @@ pub(crate) enum Verb {
     #[command(after_help = "Example: kpatch rollback")]
     Rollback {
         #[command(flatten)]
-        patience: PatienceWords,
+        wait: WaitArgs,
         /// Name of the line, or of a module of it; may be left out where there is only one.
         line: Option<String>,
     },
@@ -193,7 +193,7 @@ pub(crate) enum Verb {
     /// Say what is fixed, for scanners and monitors.
     #[command(after_help = "Example: kpatch export --format openvex --output /var/lib/vex/kernel.json")]
     Export {
-        /// In which form.
+        /// Format of the document.
         #[arg(long)]
         format: Format,
         /// Replace this file instead of printing.
@@ -206,7 +206,7 @@ pub(crate) enum Verb {
     /// End a transition for all tasks at once. They may crash, and the patch can never be removed.
     #[command(after_help = "Example: kpatch force --it-can-never-be-unloaded")]
     Force {
-        /// What it costs, as the word without which nothing is done.
+        /// Required acknowledgement; without it force refuses to run.
         #[arg(long)]
         it_can_never_be_unloaded: bool,
     },
@@ -225,7 +225,7 @@ pub(crate) enum Verb {
     Help,
 }
 
-// How a read verb answers. (No documentation comment here and below: clap would take it for that of the verb.)
+// Output options. (Plain comments here and below: clap would use a documentation comment as that of the verb.)
 #[derive(Args)]
 #[cfg_attr(test, derive(Debug, PartialEq))]
 pub(crate) struct Json {
@@ -234,11 +234,11 @@ pub(crate) struct Json {
     pub(crate) json: bool,
 }
 
-// To what.
+// Modules to work on.
 #[derive(Args)]
 #[cfg_attr(test, derive(Debug, PartialEq))]
 #[group(required = true, multiple = false)]
-pub(crate) struct Target {
+pub(crate) struct ModuleArg {
     /// All of them.
     #[arg(long)]
     all: bool,
@@ -248,40 +248,40 @@ pub(crate) struct Target {
 
 #[derive(Args)]
 #[cfg_attr(test, derive(Debug, PartialEq))]
-pub(crate) struct PatienceWords {
+pub(crate) struct WaitArgs {
     /// What to do when the transition stalls: load reverses, unload fails where nothing is given.
     #[arg(long, value_name = "POLICY")]
-    on_stall: Option<OnStall>,
+    on_stall: Option<StallPolicy>,
     /// Seconds until it has stalled (75); with --on-stall wait seconds until waiting ends (never).
     #[arg(long, value_name = "SECONDS")]
     deadline: Option<u64>,
 }
 
-impl PatienceWords {
-    fn or(&self, usual: OnStall) -> Patience {
-        Patience {
-            on_stall: self.on_stall.unwrap_or(usual),
+impl WaitArgs {
+    fn or(&self, default: StallPolicy) -> WaitOptions {
+        WaitOptions {
+            on_stall: self.on_stall.unwrap_or(default),
             deadline: self.deadline.map(Duration::from_secs),
         }
     }
 
-    /// As an unload takes it.
-    pub(crate) fn for_unload(&self) -> Patience {
-        self.or(OnStall::Fail)
+    /// Options for an unload.
+    pub(crate) fn for_unload(&self) -> WaitOptions {
+        self.or(StallPolicy::Fail)
     }
 
-    /// As a load takes it.
+    /// Options for a load.
     pub(crate) fn for_load(&self, check: bool, allow_older: bool) -> Request {
-        Request { check, allow_older, patience: self.or(OnStall::Reverse) }
+        Request { check, allow_older, wait: self.or(StallPolicy::Reverse) }
     }
 }
 
-/// The command line as clap describes it, for man page and completions.
+/// Clap's description of the command line, for man page and completions.
 pub fn command() -> clap::Command {
     Line::command()
 }
 
-/// Reads the arguments, the program's name first.
+/// Parses the arguments, with the program name first.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Parsed {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     if let Some(verb) = arguments.get(1..).and_then(without_options) {
@@ -304,23 +304,23 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Parsed {
     }
 }
 
-/// The usual command lines, which have no options: for these clap would take longer than much of the work.
-fn without_options(words: &[OsString]) -> Option<Verb> {
-    let word = |at: usize| words.get(at).and_then(|word| word.to_str());
-    match (words.len(), word(0)?, word(1)) {
+/// Fast path for common command lines without options, for which clap takes a large part of the run time.
+fn without_options(arguments: &[OsString]) -> Option<Verb> {
+    let word = |at: usize| arguments.get(at).and_then(|word| word.to_str());
+    match (arguments.len(), word(0)?, word(1)) {
         (1, "list", _) => Some(Verb::List { json: Json { json: false } }),
         (1, "status", _) => Some(Verb::Status { json: Json { json: false }, check: false }),
         (2, "load", Some(module)) if !module.is_empty() && !module.starts_with('-') => Some(Verb::Load {
             no_check: false,
             allow_older: false,
-            patience: PatienceWords { on_stall: None, deadline: None },
-            target: Target { all: false, module: Some(module.into()) },
+            wait: WaitArgs { on_stall: None, deadline: None },
+            target: ModuleArg { all: false, module: Some(module.into()) },
         }),
         _ => None,
     }
 }
 
-/// Clap's message without its label and its usage, which is ours.
+/// First paragraph of clap's message, without the label `error:`.
 fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let message = text.split("\n\n").next().unwrap_or_default();
@@ -333,7 +333,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_clap_does_not_see_is_what_it_would_have_said() {
+    fn without_options_agrees_with_clap() {
         for line in [&["list"][..], &["status"], &["load", "a.ko"], &["load", "./a-b"]] {
             let words: Vec<OsString> = line.iter().map(Into::into).collect();
             let by_clap = match Line::try_parse_from(std::iter::once("kpatch").chain(line.iter().copied())) {

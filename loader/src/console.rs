@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What the operator reads: progress and listings on the standard output, messages with the command's name on the
-//! standard error.
+//! Output: progress and listings on standard output, messages with the command's name on standard error.
 
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use crate::Error;
+use crate::model::error::Error;
 
-/// The two streams. An output that fails (a closed pipe) never interrupts the work on the kernel: it is reported at the
-/// end.
+/// Output streams. A write error on standard output, such as a closed pipe, does not interrupt a command; [`Console::finish`]
+/// reports it.
 pub(crate) struct Console<'w> {
     out: &'w mut dyn Write,
     err: &'w mut dyn Write,
     failed: Option<io::Error>,
-    /// Whether a line of progress stands on the terminal.
+    /// Whether the terminal shows a progress line.
     progress: bool,
 }
 
@@ -22,38 +21,38 @@ impl<'w> Console<'w> {
         Self { out, err, failed: None, progress: false }
     }
 
-    /// Progress or a row of a listing.
+    /// Prints a line of progress or of a listing.
     pub(crate) fn say(&mut self, line: impl Display) {
         if let Err(error) = writeln!(self.out, "{line}") {
             self.failed.get_or_insert(error);
         }
     }
 
-    /// A message with the command's name before it.
+    /// Prints a message with the command's name.
     pub(crate) fn warn(&mut self, message: impl Display) {
         self.note(format_args!("kpatch: {message}"));
     }
 
-    /// Text for people, as it is.
+    /// Prints a text on standard error.
     pub(crate) fn note(&mut self, text: impl Display) {
-        // Nobody is left to tell when the standard error fails; the exit code still says what happened.
+        // A write error cannot be reported; the exit code still tells the result.
         let _ = writeln!(self.err, "{text}");
     }
 
-    /// A line on the terminal that the next one replaces.
+    /// Shows a progress line, which the next one replaces.
     pub(crate) fn progress(&mut self, text: impl Display) {
         self.progress = true;
         let _ = write!(self.err, "\r\x1b[K{text}").and_then(|()| self.err.flush());
     }
 
-    /// Takes the line of progress away.
+    /// Removes the progress line.
     pub(crate) fn end_progress(&mut self) {
         if std::mem::take(&mut self.progress) {
             let _ = write!(self.err, "\r\x1b[K").and_then(|()| self.err.flush());
         }
     }
 
-    /// A JSON document, on lines of its own.
+    /// Prints a JSON document.
     pub(crate) fn json(&mut self, value: &impl serde::Serialize) {
         match serde_json::to_string_pretty(value) {
             Ok(text) => self.say(text),
@@ -63,19 +62,20 @@ impl<'w> Console<'w> {
         }
     }
 
-    /// An error: its lines, each with the command's name, those that explain indented below.
+    /// Prints an error: each line with the command's name, except for indented explanations.
     pub(crate) fn error(&mut self, error: &Error) {
-        if !matches!(error, Error::Usage { message: None } | Error::Verdict { .. }) {
-            for line in error.to_string().lines() {
-                if line.starts_with(' ') { self.note(line) } else { self.warn(line) }
-            }
+        if matches!(error, Error::Usage { message: None } | Error::Reported { .. }) {
+            return;
         }
-        if matches!(error, Error::Usage { .. }) {
-            self.note(crate::cli::USAGE);
+        for line in error.to_string().lines() {
+            if line.starts_with(' ') { self.note(line) } else { self.warn(line) }
         }
     }
 
-    /// Whether all of the output got out.
+    /// Flushes the output.
+    ///
+    /// # Errors
+    /// First write error on standard output.
     pub(crate) fn finish(&mut self) -> Result<(), Error> {
         let flushed = self.out.flush();
         match self.failed.take().map_or(flushed, Err) {

@@ -1,78 +1,68 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The loader of live patches: what runs on the machines.
+//! Loader of live patches for production machines.
 //!
-//! It has the verbs, texts and streams of Red Hat's `kpatch`, and adds what that leaves out: a store that survives a kill, checks
-//! before insertion, explained errors and stalls, what is fixed, what a crash leaves. It compiles nothing, reads no kernel
-//! source, and needs no file besides itself. Where it differs from the original stands in `docs/kpatch.md`.
+//! The verbs, messages and output streams are those of Red Hat's `kpatch`. Additions: a store that survives kills and power cuts,
+//! checks before insertion, explanations of errors and stalls, lists of repaired CVEs, protection from a patch that crashes the
+//! machine at boot. The loader compiles nothing, reads no kernel source and is a single file. `docs/kpatch.md` lists the
+//! differences from the original.
 //!
-//! # How it is built
-//! [`main`] parses and runs one verb. Everything it knows of the machine comes through [`System`]: files below a root, and the
-//! few calls of [`Kernel`] that are no files, so that tests put another machine in its place. `livepatch`, `tasks`, `store`, `trial`
-//! and `known` read; `durable` is the only one that writes into the store, and only under `lock`.
+//! # Structure
+//! [`main`] parses the command line and runs one verb. All access to the machine goes through [`System`]: files below a root
+//! directory, and the operations of [`Kernel`] that have no file interface. Tests replace both.
+//!
+//! | layer | content |
+//! |---|---|
+//! | `cli`, this file | command line, dispatch of the verbs |
+//! | `show` | reports of the read-only verbs, as text and as JSON |
+//! | `act` | changes to the running kernel and to the store |
+//! | `console` | output streams |
+//! | `judge` | assessment of the machine and of modules |
+//! | `model` | data and input: machine, loaded patches, store, errors |
+//!
+//! A layer uses only those below it; `xtask/tests/house.rs` checks this. Only `model::durable` writes into the store, and its callers
+//! hold the lock of `act::lock`.
 //!
 //! # Exit codes
 //! | code | meaning |
 //! |---|---|
-//! | 0 | done, or already so |
-//! | 1 | another failure; some modules of `--all` failed |
+//! | 0 | done, or nothing to do |
+//! | 1 | other failure, or failure of some modules of `--all` |
 //! | 2 | wrong usage |
-//! | 3 | no such module: no file, or not loaded |
-//! | 4 | refused before anything was done: the module cannot be loaded into this kernel |
-//! | 5 | the kernel refused |
-//! | 6 | a transition stalled |
-//! | 7 | the module stays in use, or another kpatch is at work |
-//! | 8 | `check`: nothing speaks against the module, but something could not be checked |
+//! | 3 | no such module: no such file, or not loaded |
+//! | 4 | refused by our own checks: the module cannot be loaded into this kernel |
+//! | 5 | refused by the kernel |
+//! | 6 | transition stalled |
+//! | 7 | module still in use, or another kpatch holds the lock |
+//! | 8 | `check`: no refusal, but some checks could not be made |
 //! | 128 + n | interrupted by signal n |
 
-mod check;
+mod act;
 mod cli;
-mod conflicts;
 mod console;
-mod content;
-mod durable;
-mod error;
-mod explain;
-mod export;
-mod history;
-mod info;
-mod install;
-mod kmsg;
-mod known;
-mod layout;
-mod list;
-mod livepatch;
-mod load;
-mod lock;
-mod module_file;
-mod overrides;
-mod poke;
-mod product;
-mod record;
-mod rollback;
-mod status;
-mod store;
-mod sys;
-mod system;
-mod tasks;
-mod transition;
-mod trial;
-mod unload;
+mod judge;
+mod model;
+mod show;
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use act::{confirm, install, load, lock, rollback, signal, unload};
 use cli::{Parsed, Verb};
 use console::Console;
+use model::policy::WaitOptions;
+use model::{layout, store};
+use show::{check, export, history, info, list, status};
 
-pub use check::Refusal;
 pub use cli::command;
-pub use error::Error;
-pub use system::{BpfLink, Image, Kernel, Linux, System};
+pub use model::error::Error;
+pub use model::refusal::Refusal;
+pub use model::sys::BpfLink;
+pub use model::system::{Image, Kernel, Linux, System};
 
-/// Runs the command line `arguments` (the program's name first) and returns the exit code. Progress and listings go to
-/// `out`, everything else to `err`.
+/// Runs the command line `arguments`, with the program name first, and returns the exit code. Progress and listings go to `out`,
+/// messages to `err`.
 pub fn main(
     arguments: impl IntoIterator<Item = OsString>,
     system: &System,
@@ -100,35 +90,27 @@ pub fn main(
         Ok(()) => 0,
         Err(error) => {
             console.error(&error);
+            if matches!(error, Error::Usage { .. }) {
+                console.note(cli::USAGE);
+            }
             error.exit_code()
         }
     }
 }
 
 fn run(verb: Verb, system: &System, console: &mut Console<'_>) -> Result<(), Error> {
-    if let Some(name) = changes(&verb) {
-        let touches_kernel = matches!(verb, Verb::Load { .. } | Verb::Unload { .. });
-        if touches_kernel && !system.is_running() {
-            return Err(Error::Offline { verb: name, root: system.root().to_owned() });
-        }
-        system.kernel().heed_signals();
-        lock::take(system, console, name)?;
-        layout::migrate(system, console);
-    }
+    prepare(&verb, system, console)?;
     match verb {
-        Verb::Load { no_check, allow_older, patience, target } => {
-            let request = patience.for_load(!no_check, allow_older);
+        Verb::Load { no_check, allow_older, wait, target } => {
+            let request = wait.for_load(!no_check, allow_older);
             match target.module {
-                Some(module) => load::recorded_one(system, console, &store::find(system, &module)?, &request),
-                None => load::all(system, console, &request),
+                Some(module) => load::run(system, console, &store::find(system, &module)?, &request),
+                None => load::run_all(system, console, &request),
             }
         }
-        Verb::Unload { patience, target } => match target.module {
-            Some(module) => {
-                let name = store::loaded_name(system, console, &module)?;
-                unload::recorded_one(system, console, &name, patience.for_unload())
-            }
-            None => unload::all(system, console, patience.for_unload()),
+        Verb::Unload { wait, target } => match target.module {
+            Some(module) => unload_one(system, console, &module, wait.for_unload()),
+            None => unload::run_all(system, console, wait.for_unload()),
         },
         Verb::Install { kernel_version, file } => {
             let file = file.ok_or_else(no_module)?;
@@ -139,20 +121,20 @@ fn run(verb: Verb, system: &System, console: &mut Console<'_>) -> Result<(), Err
             let module = module.ok_or_else(no_module)?;
             install::uninstall(system, console, &module, kernel_version.as_deref(), keep)
         }
-        Verb::Rollback { patience, line } => {
-            rollback::run(system, console, line.as_deref(), &patience.for_load(true, true))
+        Verb::Rollback { wait, line } => {
+            rollback::run(system, console, line.as_deref(), &wait.for_load(true, true))
         }
         Verb::List { json } => list::run(system, console, json.json),
         Verb::Status { json, check } => status::run(system, console, json.json, check),
         Verb::Info { json, module } => info::run(system, console, &module, json.json),
-        Verb::Check { json, module } => info::judge(system, console, &module, json.json),
+        Verb::Check { json, module } => check::run(system, console, &module, json.json),
         Verb::History { json } => history::run(system, console, json.json),
         Verb::Export { format, output } => export::run(system, console, format, output.as_deref()),
-        Verb::Signal => poke::signal(system, console),
-        Verb::Force { it_can_never_be_unloaded } => poke::force(system, console, it_can_never_be_unloaded),
+        Verb::Signal => signal::run(system, console),
+        Verb::Force { it_can_never_be_unloaded } => signal::force(system, console, it_can_never_be_unloaded),
         Verb::Confirm { settle } => {
             system.kernel().heed_signals();
-            trial::confirm(system, console, Duration::from_secs(settle))
+            confirm::run(system, console, Duration::from_secs(settle))
         }
         Verb::Version => {
             console.say(env!("CARGO_PKG_VERSION"));
@@ -165,7 +147,40 @@ fn run(verb: Verb, system: &System, console: &mut Console<'_>) -> Result<(), Err
     }
 }
 
-/// The machine that `--root` names. A directory that is not there is no empty machine.
+/// Takes the lock for a verb that needs it.
+fn prepare(verb: &Verb, system: &System, console: &mut Console<'_>) -> Result<(), Error> {
+    let Some(name) = locking_verb(verb) else {
+        return Ok(());
+    };
+    let touches_kernel = matches!(verb, Verb::Load { .. } | Verb::Unload { .. });
+    if touches_kernel && !system.is_running() {
+        return Err(Error::Offline { verb: name, root: system.root().to_owned() });
+    }
+    system.kernel().heed_signals();
+    lock::take(system, console, name)?;
+    for warning in layout::migrate(system) {
+        console.warn(warning);
+    }
+    Ok(())
+}
+
+fn unload_one(
+    system: &System,
+    console: &mut Console<'_>,
+    argument: &Path,
+    options: WaitOptions,
+) -> Result<(), Error> {
+    let (name, warning) = store::loaded_name(system, argument)?;
+    if let Some(warning) = warning {
+        console.warn(warning);
+    }
+    unload::run(system, console, &name, options)
+}
+
+/// Machine below the directory of `--root`.
+///
+/// # Errors
+/// The directory does not exist; it is not taken for an empty machine.
 fn offline(root: &Path) -> Result<System, Error> {
     match std::fs::metadata(root) {
         Ok(found) if found.is_dir() => Ok(System::offline(root.to_owned())),
@@ -185,9 +200,9 @@ fn no_module() -> Error {
     Error::Argument { message: "no module file specified".to_owned(), code: 2 }
 }
 
-/// The name of a verb that changes something and may therefore not work beside another one. `signal` and `force` may:
-/// they are for what another one waits for. `confirm` takes the lock itself, when it has waited.
-fn changes(verb: &Verb) -> Option<&'static str> {
+/// Name of a verb that takes the lock before it starts. `signal` and `force` do not: they end a transition that the holder of the
+/// lock waits for. `confirm` takes the lock after its wait.
+fn locking_verb(verb: &Verb) -> Option<&'static str> {
     match verb {
         Verb::Load { .. } => Some("load"),
         Verb::Unload { .. } => Some("unload"),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a boot loads: patches are on trial until they are confirmed, and one whose boot ended unclean is left out.
+//! Loading at boot: a patch is unconfirmed until `confirm`, and is left out after an unclean boot.
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
 
 mod support;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use support::{Machine, RELEASE, module_named};
 
-const TRIAL: &str = "/var/lib/kpatch/.trial-cmdline_c";
+const NOTE: &str = "/var/lib/kpatch/.trial-cmdline_c";
 
 fn installed() -> Machine {
     let machine = Machine::new();
@@ -18,10 +18,10 @@ fn installed() -> Machine {
 }
 
 #[test]
-fn a_patch_whose_boot_ended_unclean_is_left_out_until_somebody_loads_it() {
+fn load_all_leaves_out_a_patch_after_an_unclean_boot() {
     let machine = installed();
     machine.on_insert(|files| {
-        assert!(files.exists(TRIAL), "the note is there before the kernel can crash");
+        assert!(files.exists(NOTE), "the note is there before the kernel can crash");
         files.patch("cmdline_c", true, false);
         Ok(())
     });
@@ -58,7 +58,7 @@ fn a_patch_whose_boot_ended_unclean_is_left_out_until_somebody_loads_it() {
 }
 
 #[test]
-fn another_build_is_not_to_blame() {
+fn load_all_loads_another_build_after_an_unclean_boot() {
     let machine = installed();
     machine.run(&["load", "--all"]);
     machine.reboot("boot-2");
@@ -75,7 +75,7 @@ fn another_build_is_not_to_blame() {
 }
 
 #[test]
-fn a_shutdown_in_good_order_confirms_however_quick() {
+fn confirm_confirms_at_once_on_sigterm() {
     let machine = installed();
     machine.run(&["load", "--all"]);
     machine.signal_after(Duration::from_secs(2), 15);
@@ -88,7 +88,7 @@ fn a_shutdown_in_good_order_confirms_however_quick() {
 }
 
 #[test]
-fn confirm_waits_until_a_patch_has_settled() {
+fn confirm_waits_for_the_settle_time() {
     let machine = installed();
     machine.run(&["load", "--all"]);
     for second in 1..=400 {
@@ -96,29 +96,29 @@ fn confirm_waits_until_a_patch_has_settled() {
             files.write("/proc/uptime", format!("{}.00 1\n", 1000 + second));
         });
     }
-    machine.after(Duration::from_secs(299), |files| assert!(files.exists(TRIAL)));
+    machine.after(Duration::from_secs(299), |files| assert!(files.exists(NOTE)));
     let ran = machine.run(&["confirm", "--settle", "300"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "cmdline_c is confirmed: it has settled\n"));
     assert!(machine.waited() >= Duration::from_secs(300));
-    assert!(!machine.files.exists(TRIAL));
+    assert!(!machine.files.exists(NOTE));
 }
 
 #[test]
-fn what_is_not_in_the_kernel_is_not_on_trial() {
+fn failed_load_and_unload_remove_the_boot_note() {
     let machine = installed();
     machine.on_insert(|_| Err(rustix::io::Errno::INVAL));
     assert_eq!(machine.run(&["load", "cmdline_c"]).code, 5);
-    assert!(!machine.files.exists(TRIAL));
+    assert!(!machine.files.exists(NOTE));
 
     let machine = installed();
     machine.run(&["load", "cmdline_c"]);
     machine.after(Duration::from_millis(1), |files| files.disabled("cmdline_c"));
     assert_eq!(machine.run(&["unload", "cmdline_c"]).code, 0);
-    assert!(!machine.files.exists(TRIAL));
+    assert!(!machine.files.exists(NOTE));
 }
 
 #[test]
-fn a_patch_that_fails_keeps_no_other_from_being_loaded() {
+fn load_all_continues_after_a_left_out_patch() {
     let machine = installed();
     machine.run(&["load", "--all"]);
     machine.reboot("boot-2");
@@ -134,7 +134,7 @@ fn a_patch_that_fails_keeps_no_other_from_being_loaded() {
 }
 
 #[test]
-fn the_journal_gets_a_structured_record_of_each_change() {
+fn load_sends_a_structured_record_to_the_journal() {
     let machine = installed();
     machine.files.write("/run/systemd/journal/.keep", "");
     let journal = UnixDatagram::bind(machine.files.path("/run/systemd/journal/socket")).unwrap();

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What answers in the place of a replacement, so that the fix is off, is told from what only looks; and so is what could not be
-//! told.
+//! Overrides of replaced functions, which disable a fix: certain ones, possible ones, and tracers that only observe.
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
 
 mod support;
@@ -17,7 +16,7 @@ const KPROBES: &str = "/sys/kernel/debug/kprobes/list";
 const INJECTABLE: &str = "/sys/kernel/debug/error_injection/list";
 const FAILING: &str = "/sys/kernel/debug/fail_function/inject";
 
-/// As Linux 6.12 shows it; 6442468360 is BTF object 1, type 0x4408.
+/// List of Linux 6.12; 6442468360 means BTF object 1 and BTF type 0x4408.
 const DIRECT: &str = "cmdline_proc_show (1) R   D   M \ttramp: 0xffffffffc0 (call_direct_funcs+0x0/0x60)
 \tdirect-->bpf_trampoline_6442468360+0x0/0xb1
 cmdline_proc_open (1)
@@ -42,7 +41,7 @@ fn machine() -> (Machine, String) {
     (machine, path)
 }
 
-/// What check, load, and then status say.
+/// Output of check, load, status and status --check.
 fn said(machine: &Machine, path: &str) -> [String; 4] {
     let check = machine.run(&["check", path]);
     let load = machine.run(&["load", path]);
@@ -54,7 +53,7 @@ fn said(machine: &Machine, path: &str) -> [String; 4] {
 }
 
 #[test]
-fn a_program_that_only_looks_goes_on() {
+fn bpf_program_that_only_observes_is_no_override() {
     let (machine, path) = machine();
     machine.files.write(TRACED, DIRECT);
     machine.bpf(Ok(vec![link(FENTRY, TARGET), link(MODIFY_RETURN, (1, 7))]));
@@ -68,7 +67,7 @@ fn a_program_that_only_looks_goes_on() {
 }
 
 #[test]
-fn a_program_that_answers_in_the_function_s_place_is_named_with_what_to_do() {
+fn fmod_ret_program_is_reported_as_an_override() {
     for (kind, others) in [(MODIFY_RETURN, vec![]), (27, vec![]), (MODIFY_RETURN, vec![link(FENTRY, TARGET)])]
     {
         let (machine, path) = machine();
@@ -91,7 +90,7 @@ fn a_program_that_answers_in_the_function_s_place_is_named_with_what_to_do() {
 }
 
 #[test]
-fn what_could_not_be_told_is_said() {
+fn unknown_direct_caller_is_reported_as_a_possible_override() {
     for (links, list, why) in [
         (Err(Errno::PERM), DIRECT, "bpf(2): EPERM (Operation not permitted)"),
         (Ok(vec![link(FENTRY, (2, 7))]), DIRECT, "no BPF link leads to it"),
@@ -118,7 +117,7 @@ fn what_could_not_be_told_is_said() {
 }
 
 #[test]
-fn a_kprobe_may_answer_where_the_kernel_allows_it() {
+fn kprobe_on_an_injectable_function_is_a_possible_override() {
     let probe = "ffffffff8149e1b0  k  cmdline_proc_show+0x0    [FTRACE]\n";
     let tracer = "cmdline_proc_show (1) R    \ttramp: 0xffc0 (fprobe_handler+0x0/0x10)\n";
     for (file, line) in [(KPROBES, probe), (TRACED, tracer)] {
@@ -129,7 +128,7 @@ fn a_kprobe_may_answer_where_the_kernel_allows_it() {
         for text in [check, load] {
             assert!(text.contains("cmdline_proc_show allows error injection: a BPF program on it may answer in its place (bpf_override_return)"), "{text}");
         }
-        // No other function can be answered for.
+        // The probed function does not allow error injection.
         let (machine, path) = self::machine();
         machine.files.write(file, line);
         machine.files.write(INJECTABLE, "other\tERRNO\n");
@@ -151,7 +150,7 @@ fn a_kprobe_may_answer_where_the_kernel_allows_it() {
 }
 
 #[test]
-fn status_says_what_it_could_not_look_at() {
+fn status_names_checks_that_could_not_be_made() {
     let (machine, path) = machine();
     assert_eq!(machine.run(&["load", &path]).code, 0);
     std::fs::remove_file(machine.files.path(TRACED)).unwrap();
@@ -164,7 +163,7 @@ fn status_says_what_it_could_not_look_at() {
 }
 
 #[test]
-fn load_names_what_it_could_not_check() {
+fn load_names_checks_that_could_not_be_made() {
     let (machine, path) = machine();
     std::fs::remove_file(machine.files.path(TRACED)).unwrap();
     std::fs::remove_file(machine.files.path(KPROBES)).unwrap();
@@ -177,9 +176,9 @@ fn load_names_what_it_could_not_check() {
     }
 }
 
-/// The kernel gives a list in pieces of any length.
+/// The kernel returns a list in pieces of any length.
 #[test]
-fn a_list_of_tracers_is_read_to_its_end() {
+fn check_reads_a_tracer_list_in_several_pieces() {
     let (machine, path) = machine();
     std::fs::remove_file(machine.files.path(TRACED)).unwrap();
     let pipe = machine.files.path(TRACED);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `check` and `load`: what the running kernel, its patches and its tracers have against a module. `status`, `export`: what
-//! is fixed. `--json`: as the schemas say.
+//! `check` and `load`: conflicts with the running kernel, loaded patches and tracers. `status` and `export`: repaired CVEs.
+//! `--json`: conformance to the schemas.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, unreachable_pub, dead_code, reason = "a test")]
 
 mod support;
@@ -11,7 +11,7 @@ use support::{MODULE, Machine, RELEASE, manifest, module_named};
 const TRACED: &str = "/sys/kernel/tracing/enabled_functions";
 const KPROBES: &str = "/sys/kernel/debug/kprobes/list";
 
-/// A machine where everything can be looked at and nothing speaks against the module, and that module.
+/// Machine on which every check passes, and a module.
 fn quiet() -> (Machine, String) {
     let machine = Machine::quiet();
     let bytes =
@@ -21,16 +21,16 @@ fn quiet() -> (Machine, String) {
 }
 
 #[test]
-fn a_quiet_machine_has_nothing_against_it() {
+fn check_accepts_a_module_on_a_quiet_machine() {
     let (machine, path) = quiet();
     let ran = machine.run(&["check", &path]);
     assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, "/tmp/fix.ko can be loaded\n", ""));
     assert!(machine.calls().is_empty());
 }
 
-/// A module in C: no manifest, so that functions and states come from its tables.
+/// A C module has no manifest; functions and states come from its tables.
 #[test]
-fn what_could_not_be_looked_at_is_said_and_is_no_success() {
+fn check_names_checks_that_could_not_be_made_and_exits_8() {
     let machine = Machine::new();
     let path = machine.file("fix.ko", MODULE);
     let ran = machine.run(&["check", &path]);
@@ -48,7 +48,7 @@ not checked: kprobes: debugfs is not mounted or not to be read
 }
 
 #[test]
-fn functions_and_states_of_a_module_in_c_are_checked() {
+fn check_reads_functions_and_states_from_the_tables_of_a_c_module() {
     let (machine, _) = quiet();
     let path = machine.file("c.ko", MODULE);
     machine.files.write(
@@ -78,7 +78,7 @@ fn functions_and_states_of_a_module_in_c_are_checked() {
 }
 
 #[test]
-fn a_module_whose_tables_cannot_be_read_is_not_passed() {
+fn check_does_not_pass_a_module_with_unreadable_tables() {
     let (machine, _) = quiet();
     let mut bytes = MODULE.to_vec();
     for name in [&b"klp_enable_patch\0"[..], b"__this_module\0"] {
@@ -97,7 +97,7 @@ fn a_module_whose_tables_cannot_be_read_is_not_passed() {
 }
 
 #[test]
-fn each_thing_that_the_kernel_would_refuse_is_refused_with_the_reason() {
+fn check_refuses_each_condition_that_the_kernel_refuses() {
     type Break = fn(&Machine);
     let cases: &[(&str, Break, &str)] = &[
         (
@@ -169,7 +169,7 @@ fn each_thing_that_the_kernel_would_refuse_is_refused_with_the_reason() {
 }
 
 #[test]
-fn what_the_kernel_allows_is_a_warning() {
+fn check_warns_about_tracers_and_kprobes() {
     let cases = [
         (TRACED, "cmdline_proc_show (1) R   D M 	tramp: x\n", "has a BPF program or another direct caller"),
         (
@@ -198,7 +198,7 @@ fn what_the_kernel_allows_is_a_warning() {
         assert_eq!(ran.code, 0);
         assert!(ran.err.starts_with("kpatch: kpatch_k_1_1: ") && ran.err.contains(text), "{}", ran.err);
     }
-    // Our own patches on the function, alone or with others, are none of these.
+    // No warning: patches on the function, functions of other modules, and longer names.
     for line in [
         "cmdline_proc_show (1) R I     \ttramp: 0xffc0 (klp_ftrace_handler+0x0/0x1d0)\n",
         "cmdline_proc_show [ext4] (1) R I     \ttramp: 0xffc0 (x+0x0/0x1d0)\n",
@@ -210,7 +210,7 @@ fn what_the_kernel_allows_is_a_warning() {
     }
 }
 
-/// A machine with the manifest's patch installed and loaded.
+/// Machine with an installed and loaded patch that has a manifest.
 fn loaded() -> Machine {
     let (machine, path) = quiet();
     machine.on_insert(|files| {
@@ -224,7 +224,7 @@ fn loaded() -> Machine {
 }
 
 #[test]
-fn status_is_one_screen() {
+fn status_prints_one_screen() {
     let machine = loaded();
     machine.run(&["confirm"]);
     let ran = machine.run(&["status"]);
@@ -243,7 +243,7 @@ Verdict:     OK - in effect: kpatch_k_1_1
 }
 
 #[test]
-fn monitors_get_one_line_and_a_code() {
+fn status_check_prints_one_line_and_sets_the_exit_code() {
     let machine = Machine::new();
     let check = |machine: &Machine| {
         let ran = machine.run(&["status", "--check"]);
@@ -272,7 +272,7 @@ fn monitors_get_one_line_and_a_code() {
 }
 
 #[test]
-fn scanners_and_monitors_get_what_is_fixed() {
+fn export_lists_repaired_cves() {
     let machine = loaded();
     machine.files.write("/etc/os-release", "ID=debian\nVERSION_ID=\"12\"\n");
     let vex: Value = serde_json::from_str(&machine.run(&["export", "--format", "openvex"]).out).unwrap();
@@ -294,7 +294,7 @@ fn scanners_and_monitors_get_what_is_fixed() {
     assert!(text.contains(&format!("kpatch_enabled{{module=\"kpatch_k_1_1\",kernel=\"{RELEASE}\"}} 1\n")));
     assert!(text.contains("kpatch_fixed{cve=\"CVE-2026-2\"} 1\n") && text.ends_with("# EOF\n"));
 
-    // What is not in effect for every task has fixed nothing.
+    // A patch in transition repairs nothing.
     machine.files.patch("kpatch_k_1_1", true, true);
     let vex = machine.run(&["export", "--format", "openvex"]).out;
     assert!(vex.contains("\"affected\"") && !vex.contains("\"fixed\""), "{vex}");
@@ -324,7 +324,7 @@ fn info_shows_the_manifest() {
     assert!(ran.err.contains("use a newer kpatch"), "{}", ran.err);
 }
 
-/// What of JSON Schema our schemas use.
+/// Validator for the subset of JSON Schema that our schemas use.
 fn conforms(value: &Value, schema: &Value, root: &Value, at: &str) {
     if let Some(reference) = schema["$ref"].as_str() {
         let target = root.pointer(reference.trim_start_matches('#')).unwrap_or_else(|| panic!("{reference}"));
@@ -371,7 +371,7 @@ fn conforms(value: &Value, schema: &Value, root: &Value, at: &str) {
 }
 
 #[test]
-fn json_is_as_the_schemas_say() {
+fn json_conforms_to_the_schemas() {
     let machine = loaded();
     let path = machine.file("second.ko", &module_named("second", &[]));
     let mut documents = Vec::new();
@@ -382,7 +382,7 @@ fn json_is_as_the_schemas_say() {
             machine.files.write("/sys/kernel/livepatch/kpatch_k_1_1/stack_order", "1\n");
             machine.files.write("/sys/kernel/livepatch/kpatch_k_1_1/vmlinux/patched", "1\n");
             machine.files.write("/sys/kernel/livepatch/kpatch_k_1_1/vmlinux/f,1/.keep", "");
-            // What may answer in a function's place, and what could not be looked at.
+            // A possible override, and a check that could not be made.
             machine.files.write(TRACED, "f (1) R   D   M \ttramp: x\n");
             std::fs::remove_file(machine.files.path(KPROBES)).unwrap();
         }

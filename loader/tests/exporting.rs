@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `export`: OpenVEX documents as their schema wants them, about packages that scanners know.
+//! `export`: OpenVEX documents that conform to the schema and name packages that scanners know.
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
 
 mod support;
@@ -30,13 +30,13 @@ fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-fn no_twice(values: &[Value]) {
+fn assert_unique(values: &[Value]) {
     for (at, value) in values.iter().enumerate() {
         assert!(!values[at + 1..].contains(value), "uniqueItems: {value}");
     }
 }
 
-/// The rules of openvex_json_schema.json (OpenVEX 0.2.0).
+/// Validator with the rules of openvex_json_schema.json (OpenVEX 0.2.0).
 fn conforms(document: &Value) {
     const DOCUMENT: [&str; 9] = [
         "@context",
@@ -78,7 +78,7 @@ fn conforms(document: &Value) {
     assert!(document["version"].as_u64() >= Some(1));
     let statements = document["statements"].as_array().unwrap();
     assert!(!statements.is_empty(), "minItems: 1");
-    no_twice(statements);
+    assert_unique(statements);
     for statement in statements {
         for key in keys(statement) {
             assert!(STATEMENT.contains(&key), "{key} is not in the schema");
@@ -89,7 +89,7 @@ fn conforms(document: &Value) {
         assert!(status != "affected" || statement["action_statement"].is_string());
         let products = statement["products"].as_array().unwrap();
         assert!(!products.is_empty());
-        no_twice(products);
+        assert_unique(products);
         for product in products {
             assert_eq!(keys(product), ["@id", "identifiers"]);
             assert_eq!(keys(&product["identifiers"]), ["purl"]);
@@ -105,7 +105,7 @@ fn products(machine: &Machine) -> Vec<String> {
 }
 
 #[test]
-fn with_nothing_to_state_there_is_no_document() {
+fn openvex_without_statements_is_an_error() {
     let bare = Machine::new();
     let without_a_manifest = Machine::new();
     without_a_manifest.install(RELEASE, "fix.ko");
@@ -121,7 +121,7 @@ fn with_nothing_to_state_there_is_no_document() {
             ran.err
         );
 
-        // What an earlier export said is no longer true.
+        // The document of an earlier export is removed.
         let file = machine.file("kernel.json", b"{}");
         let ran = machine.run(&["export", "--format", "openvex", "--output", &file]);
         assert_eq!(ran.code, 1);
@@ -140,7 +140,7 @@ fn with_nothing_to_state_there_is_no_document() {
 }
 
 #[test]
-fn each_cve_has_one_statement() {
+fn openvex_has_one_statement_per_cve() {
     let machine = loaded(r#""CVE-2026-2","CVE-2026-1","CVE-2026-2""#);
     let document = vex(&machine);
     let names: Vec<&str> = document["statements"]
@@ -151,7 +151,7 @@ fn each_cve_has_one_statement() {
         .collect();
     assert_eq!(names, ["CVE-2026-1", "CVE-2026-2"]);
 
-    // While a newer version takes its place the older one goes on to repair.
+    // The older version repairs the CVE while the newer one is in transition.
     machine.files.patch("kpatch_k_1_2", true, true);
     let entry = manifest("demo", (1, 2), r#""CVE-2026-1","CVE-2026-3""#, "");
     machine.files.write("/run/kpatch/loaded/kpatch_k_1_2", format!("\n{}\n", &entry["ferrograft=".len()..]));
@@ -188,7 +188,7 @@ Version: 6.12.107-1~deb12u1
 ";
 
 #[test]
-fn the_product_is_the_distribution_s_kernel_package() {
+fn openvex_product_is_the_kernel_package_of_the_distribution() {
     let machine = loaded(r#""CVE-2026-1""#);
     machine.files.write("/etc/os-release", "NAME=Debian\nID=debian\nVERSION_ID=\"12\"\n");
     machine.files.write("/var/lib/dpkg/status", STATUS);
@@ -196,7 +196,7 @@ fn the_product_is_the_distribution_s_kernel_package() {
         products(&machine),
         ["pkg:deb/debian/linux-image-6.12.117%2Bdeb12-amd64@6.12.117-1~deb12u1?arch=amd64&distro=debian-12"]
     );
-    // Whatever it is called: the package that has the image. (Ubuntu's, Proxmox's.)
+    // The package that owns the image, with any name (Ubuntu, Proxmox).
     let status = STATUS.replace(
         "Package: linux-image-6.12.117+deb12-amd64\n",
         "Package: proxmox-kernel-6.12.117+deb12-amd64-signed\n",
@@ -212,13 +212,13 @@ fn the_product_is_the_distribution_s_kernel_package() {
             "pkg:deb/debian/proxmox-kernel-6.12.117%2Bdeb12-amd64-signed@6.12.117-1~deb12u1?arch=amd64&distro=debian-12"
         ]
     );
-    // A kernel of no package.
+    // A kernel without a package.
     machine.files.write("/var/lib/dpkg/status", "");
     assert_eq!(products(&machine), ["pkg:generic/linux@6.12.117%2Bdeb12-amd64?distro=debian-12"]);
 }
 
 #[test]
-fn kernels_of_rpm_distributions_are_their_rpms() {
+fn openvex_products_of_rpm_distributions_are_rpms() {
     for (os, release, expected) in [
         (
             "ID=\"rhel\"\nID_LIKE=\"fedora\"\nVERSION_ID=\"9.3\"\n",
@@ -245,7 +245,7 @@ fn kernels_of_rpm_distributions_are_their_rpms() {
         let machine = loaded(r#""CVE-2026-1""#);
         machine.files.write("/proc/sys/kernel/osrelease", format!("{release}\n"));
         machine.files.write("/etc/os-release", os);
-        // A machine of files: another kernel needs another program.
+        // A new machine: the program reads the kernel release once.
         let ran = machine.again().run(&["export", "--format", "openvex"]);
         let document: Value = serde_json::from_str(&ran.out).unwrap();
         conforms(&document);
@@ -254,7 +254,7 @@ fn kernels_of_rpm_distributions_are_their_rpms() {
 }
 
 #[test]
-fn a_patch_without_a_manifest_is_named() {
+fn openvex_error_names_a_patch_without_manifest() {
     let machine = Machine::new();
     let path = machine.file("fix.ko", MODULE);
     assert_eq!(machine.run(&["load", &path]).code, 0);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `install`, `uninstall`, `rollback`: the store, and what is said of it.
+//! `install`, `uninstall` and `rollback`: effects on the store, and messages.
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
 
 mod support;
@@ -11,7 +11,7 @@ use support::{MODULE, Machine, RELEASE, manifest, module_named, module_with};
 const STORE: &str = "/var/lib/kpatch";
 
 #[test]
-fn a_module_is_copied_and_the_service_enabled_once() {
+fn install_copies_the_module_and_enables_the_service_once() {
     let machine = Machine::new();
     let first = machine.file("some-name.ko", MODULE);
     let ran = machine.run(&["install", &first]);
@@ -30,7 +30,7 @@ fn a_module_is_copied_and_the_service_enabled_once() {
 }
 
 #[test]
-fn the_same_file_again_is_a_success_and_another_build_is_not() {
+fn install_accepts_the_same_file_and_refuses_another_build() {
     let machine = Machine::new();
     let path = machine.file("fix.ko", MODULE);
     machine.run(&["install", &path]);
@@ -41,14 +41,14 @@ fn the_same_file_again_is_a_success_and_another_build_is_not() {
     assert_eq!((ran.code, ran.out.as_str()), (4, ""));
     assert!(ran.err.starts_with("kpatch: /tmp/fix.ko is already installed\n  "), "{}", ran.err);
     assert_eq!(fs::read(machine.files.path(&format!("{STORE}/{RELEASE}/fix.ko"))).unwrap(), MODULE);
-    // One name, however it is written or packed.
+    // Spelling and compression do not change the module name.
     let packed =
         machine.file("fix.ko.xz", include_bytes!("../../crates/klp-module/tests/data/cmdline_c.ko.xz"));
     assert_eq!(machine.run(&["install", &packed]).out, "/tmp/fix.ko.xz is already installed\n");
 }
 
 #[test]
-fn what_cannot_be_installed_is_said_in_the_original_s_order() {
+fn install_reports_errors_in_the_order_of_the_original() {
     let machine = Machine::new();
     let text = machine.file("text.ko", b"hello");
     let name = machine.file("module.o", MODULE);
@@ -74,7 +74,7 @@ fn what_cannot_be_installed_is_said_in_the_original_s_order() {
 }
 
 #[test]
-fn another_kernel_s_module_is_installed_for_it() {
+fn install_accepts_a_module_for_another_kernel() {
     let machine = Machine::new();
     machine.files.write("/proc/sys/kernel/osrelease", "6.1.0-56-amd64\n");
     let path = machine.file("fix.ko", MODULE);
@@ -88,7 +88,7 @@ fn another_kernel_s_module_is_installed_for_it() {
 }
 
 #[test]
-fn compressed_modules_are_installed_loaded_and_shown() {
+fn compressed_modules_can_be_installed_loaded_and_shown() {
     for (suffix, bytes) in [
         ("gz", &include_bytes!("../../crates/klp-module/tests/data/cmdline_c.ko.gz")[..]),
         ("xz", include_bytes!("../../crates/klp-module/tests/data/cmdline_c.ko.xz")),
@@ -111,7 +111,7 @@ fn compressed_modules_are_installed_loaded_and_shown() {
 }
 
 #[test]
-fn uninstall_takes_a_name_and_leaves_the_kernel_alone() {
+fn uninstall_keeps_the_loaded_patch() {
     let machine = Machine::new();
     machine.install(RELEASE, "cmdline-c.ko");
     machine.files.patch("cmdline_c", true, false);
@@ -133,7 +133,7 @@ fn uninstall_takes_a_name_and_leaves_the_kernel_alone() {
 }
 
 #[test]
-fn a_missing_systemctl_is_no_failure() {
+fn install_without_systemctl_warns() {
     let machine = Machine::new();
     machine.systemctl(Err("systemctl could not be run: no such file".to_owned()));
     let path = machine.file("fix.ko", MODULE);
@@ -147,7 +147,7 @@ fn a_missing_systemctl_is_no_failure() {
     assert!(machine.files.exists(&format!("{STORE}/{RELEASE}/fix.ko")));
 }
 
-/// A machine with version 1 and 2 of a stream installed, and the newer one loaded.
+/// Machine with versions 1 and 2 of a stream installed and the newer one loaded.
 fn two_versions(states: [&str; 2]) -> Machine {
     let machine = Machine::new();
     for (release, states) in [1, 2].into_iter().zip(states) {
@@ -166,7 +166,7 @@ fn two_versions(states: [&str; 2]) -> Machine {
 }
 
 #[test]
-fn the_replaced_module_is_kept_and_rollback_goes_back_to_it() {
+fn rollback_returns_to_the_replaced_module() {
     let machine = two_versions(["", ""]);
     assert_eq!(machine.run(&["uninstall", "kpatch-k-1-1.ko"]).code, 0);
     assert!(machine.files.exists(&format!("{STORE}/.previous-{RELEASE}:kpatch-k-1-1.ko")));
@@ -194,7 +194,7 @@ loading patch module: {STORE}/{RELEASE}/kpatch-k-1-1.ko
 }
 
 #[test]
-fn where_a_state_went_up_only_a_reboot_helps() {
+fn rollback_keeps_the_loaded_patch_after_a_state_upgrade() {
     let machine = two_versions(["", r#","states":[{"id":7,"version":2}]"#]);
     let ran = machine.run(&["rollback", "k"]);
     assert_eq!(ran.out, "rolling back kpatch_k_1_2 to kpatch_k_1_1\n");
@@ -210,7 +210,7 @@ fn where_a_state_went_up_only_a_reboot_helps() {
 }
 
 #[test]
-fn an_older_version_is_not_loaded_over_a_newer_one_unless_asked() {
+fn load_refuses_an_older_version_without_allow_older() {
     let machine = two_versions(["", ""]);
     let ran = machine.run(&["load", "kpatch_k_1_1"]);
     assert_eq!(ran.code, 4);
@@ -219,7 +219,7 @@ fn an_older_version_is_not_loaded_over_a_newer_one_unless_asked() {
 }
 
 #[test]
-fn modules_of_kernels_that_are_gone_are_pruned() {
+fn prune_removes_modules_of_missing_kernels() {
     let machine = Machine::new();
     machine.install(RELEASE, "running.ko");
     machine.install("6.1.0-1", "gone.ko");
@@ -248,7 +248,7 @@ fn modules_of_kernels_that_are_gone_are_pruned() {
 }
 
 #[test]
-fn every_change_is_in_the_history() {
+fn history_lists_every_change() {
     let machine = Machine::new();
     let path = machine.file("fix.ko", MODULE);
     machine.run(&["install", &path]);
@@ -256,7 +256,7 @@ fn every_change_is_in_the_history() {
     machine.on_remove(|_| Err(rustix::io::Errno::PERM));
     machine.after(std::time::Duration::from_millis(1), |files| files.disabled("cmdline_c"));
     machine.run(&["unload", "cmdline_c"]);
-    // A line that a power cut left.
+    // Incomplete line, as after a power cut.
     use std::io::Write;
     let mut file =
         fs::File::options().append(true).open(machine.files.path(&format!("{STORE}/.history"))).unwrap();
@@ -279,7 +279,7 @@ fn every_change_is_in_the_history() {
 }
 
 #[test]
-fn garbage_in_the_store_hinders_nothing_else() {
+fn garbage_in_the_store_does_not_affect_other_modules() {
     let machine = Machine::new();
     machine.install(RELEASE, "cmdline-c.ko");
     machine.files.write(&format!("{STORE}/{RELEASE}/garbage.ko"), "garbage");
@@ -311,7 +311,7 @@ fn garbage_in_the_store_hinders_nothing_else() {
 }
 
 #[test]
-fn another_root_is_worked_on_but_not_loaded_into() {
+fn root_option_works_on_files_and_refuses_load() {
     let machine = Machine::new();
     let path = machine.file("fix.ko", MODULE);
     let image = machine.files.path("/image");
@@ -336,7 +336,7 @@ fn another_root_is_worked_on_but_not_loaded_into() {
 }
 
 #[test]
-fn where_selinux_is_on_modules_get_their_label_or_a_warning() {
+fn install_sets_the_selinux_label_or_warns() {
     let machine = Machine::new();
     machine.files.write("/sys/fs/selinux/enforce", "1");
     let path = machine.file("fix.ko", MODULE);
@@ -353,7 +353,7 @@ fn where_selinux_is_on_modules_get_their_label_or_a_warning() {
             assert!(ran.err.contains("the SELinux label modules_object_t could not be set"), "{}", ran.err);
         }
     }
-    // Where it is off nothing is set.
+    // Without SELinux no label is set.
     let machine = Machine::new();
     let path = machine.file("fix.ko", MODULE);
     machine.run(&["install", &path]);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Nothing is lost, whatever happens: the program is killed before every single system call, every system call on files
-//! fails in turn, ten of it run at once.
+//! Crash safety of the store: the program is killed before each system call, each system call on files fails in turn, and ten
+//! instances run in parallel.
 //!
-//! The killing is strace's (`--inject`). The program under test is this one, started with `FERROGRAFT_KPATCH_ROOT`: all of
-//! kpatch, on the files below that directory, with a kernel that inserts and removes modules there at one stroke, as the
-//! real one does.
+//! strace injects kills and failures (`--inject`). The program under test is this test program, started with
+//! `FERROGRAFT_KPATCH_ROOT`: kpatch on the files below that directory, with a kernel that inserts and removes modules there
+//! atomically, as the real one does.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, unreachable_pub, dead_code, reason = "a test")]
 
 #[path = "support/files_kernel.rs"]
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         return files_kernel::kpatch(Path::new(&root));
     }
     let mut arguments = Arguments::from_args();
-    // Each has threads of its own.
+    // Each test starts threads of its own.
     arguments.test_threads = Some(1);
     let mut trials = Vec::new();
     for scene in SCENES {
@@ -49,9 +49,9 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// What fails with what: a full disk, a read-only file system, a broken disk.
+/// Injected errors: system calls and error numbers of a full disk, a read-only file system, a broken disk.
 const FAILURES: [(&str, &str); 4] = [
-    // What sysfs and procfs answer for what has vanished since it was found.
+    // Errors of sysfs and procfs for objects that vanished.
     ("ENODEV", "read,open,openat,getdents64"),
     ("ENOSPC", "write,openat,mkdir,rename,fsync"),
     ("EROFS", "openat,mkdir,rename,unlink,fchmod,ftruncate"),
@@ -62,7 +62,7 @@ struct Scene {
     name: &'static str,
     before: fn(&Machine),
     arguments: &'static [&'static str],
-    /// Whether the machine is as it is to be; exit codes that say that it was so already.
+    /// Check of the final state; exit codes of a command that finds it reached already.
     after: fn(&Machine) -> bool,
     already: &'static [u8],
 }
@@ -108,7 +108,7 @@ const SCENES: &[Scene] = &[
         },
         already: &[0, 3],
     },
-    // What an earlier version left in directories is moved by the first verb that changes something.
+    // The first verb that changes something migrates the old layout.
     Scene {
         name: "migration",
         before: |machine| {
@@ -157,7 +157,7 @@ const SCENES: &[Scene] = &[
     },
 ];
 
-/// A note of a patch on trial, of an earlier boot.
+/// Boot note of an earlier boot.
 const NOTE: &[u8] =
     br#"{"module":"kpatch_k_1_2","build":"b","kernel":"k","boot":"boot-0","since":1,"uptime":1}"#;
 
@@ -166,14 +166,14 @@ struct Machine {
     root: PathBuf,
 }
 
-/// The file of a version.
+/// Content of a module of this release.
 fn bytes_of(release: u32) -> Vec<u8> {
     module::module_named(&format!("kpatch_k_1_{release}"), &[&module::manifest("demo", (1, release), "", "")])
 }
 
 impl Machine {
     fn new(scene: &Scene) -> Self {
-        // In memory where that can be: what a kill leaves is the same there, and thousands of fsync take no time.
+        // On tmpfs if possible: kills have the same effect there, and thousands of fsync calls take no time.
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let machine = Self { root: dir.path().to_owned(), _dir: dir };
@@ -212,7 +212,7 @@ impl Machine {
         fs::read(self.root.join(STORE).join(path)).is_ok_and(|bytes| bytes == bytes_of(release))
     }
 
-    /// kpatch, after these words of strace.
+    /// Runs kpatch under strace with these arguments.
     fn kpatch(&self, strace: &[String], arguments: &[&str]) -> klp_base::process::Output {
         let root = self.root.to_str().unwrap();
         let program = std::env::current_exe().unwrap();
@@ -227,7 +227,10 @@ impl Machine {
         cmd.args(arguments).env(ROOT, root).env("RUST_BACKTRACE", "0").output().unwrap()
     }
 
-    /// Every module of the store, wherever it is kept: a file is a whole version, or it is not there.
+    /// Modules of the store, installed or kept.
+    ///
+    /// # Errors
+    /// A file has the content of no known version.
     fn modules(&self) -> Result<BTreeMap<String, u32>, String> {
         let mut found = BTreeMap::new();
         for dir in [RELEASE.to_owned(), format!(".previous/{RELEASE}"), ".".to_owned()] {
@@ -246,14 +249,14 @@ impl Machine {
         Ok(found)
     }
 
-    /// kpatch in this very process, which is faster.
+    /// Runs kpatch in this process, which is faster.
     fn here(&self, arguments: &[&str]) -> (u8, String) {
         let root = self.root.to_str().unwrap();
         let words = arguments.iter().map(|word| word.replace("{root}", root).into());
         files_kernel::kpatch_with(&self.root, std::iter::once("kpatch".into()).chain(words))
     }
 
-    /// What must hold at every moment.
+    /// Invariants after any interruption.
     fn judge(&self, before: &BTreeMap<String, u32>, may_remove: bool) -> Result<(), String> {
         let now = self.modules()?;
         for release in before.values() {
@@ -270,7 +273,7 @@ impl Machine {
         Ok(())
     }
 
-    /// A second run completes or repairs, and leaves nothing aside.
+    /// Second run, which completes the first one and leaves no temporary file.
     fn repair(&self, scene: &Scene) -> Result<(), String> {
         let (code, said) = self.here(scene.arguments);
         if !scene.already.contains(&code) {
@@ -289,11 +292,11 @@ impl Machine {
     }
 }
 
-/// A system call of a run: its name, and which of that name (strace counts each name by itself).
+/// System call of a run: its name and its number among the calls with that name, as strace counts.
 type Call = (String, usize);
 
-/// The system calls (of `names`) that a run makes when nothing happens, from the first that touches the machine on: what
-/// comes before is the dynamic linker's and the standard library's.
+/// System calls (of `names`) of an undisturbed run, from the first one on the machine's files. The calls before belong to the
+/// dynamic linker and the standard library.
 fn calls_of(scene: &Scene, names: &str) -> Result<Vec<Call>, String> {
     let machine = Machine::new(scene);
     let log = machine.root.with_extension("strace");
@@ -324,7 +327,10 @@ fn calls_of(scene: &Scene, names: &str) -> Result<Vec<Call>, String> {
     Ok(calls)
 }
 
-/// Runs a scene once for each call, on two threads; all that went wrong.
+/// Runs a scene once for each call, on two threads.
+///
+/// # Errors
+/// Messages of all failures.
 fn each(calls: &[Call], one: &(dyn Fn(&Call) -> Result<(), String> + Sync)) -> Result<(), String> {
     let next = AtomicUsize::new(0);
     let wrong = std::sync::Mutex::new(Vec::new());
@@ -343,7 +349,7 @@ fn each(calls: &[Call], one: &(dyn Fn(&Call) -> Result<(), String> + Sync)) -> R
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
-/// strace, which does this to one system call.
+/// Arguments of strace to disturb one system call.
 fn disturbed(name: &str, inject: &str) -> Vec<String> {
     let (trace, inject) = (format!("trace={name}"), format!("inject={inject}"));
     ["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject].map(str::to_owned).to_vec()
@@ -368,7 +374,7 @@ fn every_kill(scene: &'static Scene) -> Result<(), String> {
         machine.judge(&before, may_remove(scene))?;
         machine.repair(scene)
     })?;
-    // How often memory is asked for and how often is waited may differ by a few from run to run, not more.
+    // The numbers of memory allocations and waits differ slightly between runs.
     let killed = killed.into_inner();
     let wanted = calls.len() - calls.len() / 10 - 1;
     if killed < wanted { Err(format!("of {} runs only {killed} were killed", calls.len())) } else { Ok(()) }
@@ -391,18 +397,18 @@ fn every_failure(scene: &'static Scene, errno: &str, names: &str) -> Result<(), 
         if code != Some(0) && said.trim().is_empty() {
             return Err(format!("it ended with {code:?} and said nothing"));
         }
-        // A migration that fails hinders no patch: what could not be moved is complained of.
+        // A failed migration is only a warning.
         if code == Some(0) && !(scene.after)(&machine) && !said.contains("could not all be moved") {
             return Err("it said that it was done, and it was not".to_owned());
         }
         machine.judge(&before, may_remove(scene))?;
         machine.repair(scene)
     })?;
-    // A disk that is full makes every change fail or be complained of somewhere.
+    // A full disk must cause failures or warnings.
     if failed.into_inner() == 0 { Err("no failure was noticed".to_owned()) } else { Ok(()) }
 }
 
-/// Ten at once, of which five install, three load and two list: each succeeds, one after the other.
+/// Runs ten instances in parallel: five install, three load and two list. Each succeeds.
 fn ten_at_once() -> Result<(), String> {
     let scene = SCENES.first().unwrap();
     let machine = Machine::new(scene);

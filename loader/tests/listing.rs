@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The read verbs: `list`, `info`, `version`, `help`, and wrong usage. The texts are the contract with scripts.
+//! Read-only verbs `list`, `info`, `version`, `help`, and usage errors. Scripts depend on the messages.
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
 
 mod support;
@@ -7,14 +7,14 @@ mod support;
 use support::{MODULE, Machine, RELEASE};
 
 #[test]
-fn an_empty_machine_lists_two_headers() {
+fn list_of_an_empty_machine_has_two_headers() {
     let ran = Machine::new().run(&["list"]);
     assert_eq!(ran.out, "Loaded patch modules:\n\nInstalled patch modules:\n");
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
 }
 
 #[test]
-fn a_kernel_without_live_patching_can_be_asked_too() {
+fn list_works_on_a_kernel_without_live_patching() {
     let machine = Machine::new();
     machine.files.remove("/sys/kernel/livepatch");
     let ran = machine.run(&["list"]);
@@ -22,7 +22,7 @@ fn a_kernel_without_live_patching_can_be_asked_too() {
 }
 
 #[test]
-fn all_states_and_all_kernels_are_listed() {
+fn list_shows_all_states_and_kernels() {
     let machine = Machine::new();
     machine.files.patch("d_disabled", false, false);
     machine.files.patch("b_enabling", true, true);
@@ -53,7 +53,7 @@ kpatch_6_12_1_1 ({RELEASE})
 }
 
 #[test]
-fn stalled_processes_stand_between_the_blocks() {
+fn list_shows_stalled_processes() {
     let machine = Machine::new();
     machine.files.patch("fix", false, true);
     machine.files.task(1, 1, "init", "0", "");
@@ -85,7 +85,7 @@ Installed patch modules:
 }
 
 #[test]
-fn patches_and_tasks_that_vanish_are_passed_over() {
+fn list_skips_patches_and_tasks_that_vanish() {
     let machine = Machine::new();
     machine.files.write("/sys/kernel/livepatch/going/force", "");
     machine.files.patch("fix", true, true);
@@ -96,7 +96,7 @@ fn patches_and_tasks_that_vanish_are_passed_over() {
 }
 
 #[test]
-fn the_patch_on_top_of_each_function_is_named_where_the_kernel_knows() {
+fn list_shows_the_top_patch_on_kernels_with_stack_order() {
     let machine = Machine::new();
     for (patch, order, functions) in [
         ("lower", "1", &["vmlinux/version_show,1", "vmlinux/version_show,2"][..]),
@@ -127,7 +127,7 @@ upper_patch  vmlinux  version_show,2
 }
 
 #[test]
-fn info_is_modinfo_s() {
+fn info_has_the_form_of_modinfo() {
     let machine = Machine::new();
     machine.install(RELEASE, "cmdline-c.ko");
     for argument in ["cmdline_c", "cmdline-c", "cmdline-c.ko", "cmdline_c.ko"] {
@@ -156,7 +156,7 @@ vermagic:       {RELEASE} SMP preempt mod_unload modversions{blank}
 }
 
 #[test]
-fn what_is_not_there_is_said() {
+fn info_and_load_report_missing_files() {
     let machine = Machine::new();
     machine.install("6.1.0-56-amd64", "other_kernel.ko");
     for verb in ["info", "load"] {
@@ -190,7 +190,7 @@ fn version_and_help() {
 }
 
 #[test]
-fn wrong_usage_is_exit_code_2() {
+fn wrong_usage_exits_2() {
     let machine = Machine::new();
     let unknown = machine.run(&["patch"]);
     assert_eq!((unknown.code, unknown.out.as_str()), (2, "subcommand patch not recognized\n"));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `load`: what it says, what it asks of the kernel, and how it fails.
+//! `load`: messages, calls to the kernel, and errors.
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
 
 mod support;
@@ -12,7 +12,7 @@ use support::{MODULE, Machine, RELEASE, module_with};
 const PATCH: &str = "/sys/kernel/livepatch/cmdline_c";
 
 #[test]
-fn a_module_is_inserted_and_in_effect_at_once() {
+fn load_inserts_a_module() {
     let machine = Machine::new();
     let path = machine.file("some-name.ko", MODULE);
     let ran = machine.run(&["load", &path]);
@@ -23,7 +23,7 @@ fn a_module_is_inserted_and_in_effect_at_once() {
 }
 
 #[test]
-fn a_second_load_is_a_success_without_insertion() {
+fn load_of_an_enabled_patch_succeeds_without_insertion() {
     let machine = Machine::new();
     machine.install(RELEASE, "cmdline-c.ko");
     machine.files.patch("cmdline_c", true, false);
@@ -39,7 +39,7 @@ fn a_second_load_is_a_success_without_insertion() {
 }
 
 #[test]
-fn waiting_begins_in_milliseconds() {
+fn load_waits_in_steps_from_one_millisecond() {
     let machine = Machine::new();
     machine.on_insert(|files| {
         files.patch("cmdline_c", true, true);
@@ -60,7 +60,7 @@ transition complete (0 seconds)
 }
 
 #[test]
-fn a_transition_that_ends_after_the_signal_is_a_success() {
+fn load_succeeds_if_the_transition_ends_after_the_signal() {
     let machine = Machine::new();
     machine.on_insert(|files| {
         files.patch("cmdline_c", true, true);
@@ -88,7 +88,7 @@ kpatch: Skipping manual process signaling.
 }
 
 #[test]
-fn a_kernel_with_a_signal_file_is_signalled() {
+fn load_writes_the_signal_file_of_a_stalled_patch() {
     let machine = Machine::new();
     machine.on_insert(|files| {
         files.patch("cmdline_c", true, true);
@@ -110,7 +110,7 @@ fn a_kernel_with_a_signal_file_is_signalled() {
 }
 
 #[test]
-fn a_stalled_load_is_reported_and_taken_out_again() {
+fn stalled_load_is_reported_and_undone() {
     let machine = Machine::new();
     machine.on_insert(|files| {
         files.patch("cmdline_c", true, true);
@@ -147,7 +147,7 @@ unloading patch module: cmdline_c
 }
 
 #[test]
-fn a_stall_that_cannot_be_undone_is_no_secret() {
+fn stalled_load_reports_a_failed_undo() {
     let machine = Machine::new();
     machine.on_insert(|files| {
         files.patch("cmdline_c", true, true);
@@ -162,7 +162,7 @@ fn a_stall_that_cannot_be_undone_is_no_secret() {
 }
 
 #[test]
-fn a_load_that_others_undo_is_no_success() {
+fn load_fails_if_another_program_disables_the_patch() {
     let machine = Machine::new();
     machine.on_insert(|files| {
         files.patch("cmdline_c", true, true);
@@ -176,7 +176,7 @@ fn a_load_that_others_undo_is_no_success() {
 }
 
 #[test]
-fn a_replaced_module_is_quietly_removed_and_inserted_again() {
+fn load_removes_a_replaced_module_before_insertion() {
     let machine = Machine::new();
     machine.files.module("cmdline_c", "1");
     machine.after(Duration::from_millis(50), |files| files.module("cmdline_c", "0"));
@@ -187,7 +187,7 @@ fn a_replaced_module_is_quietly_removed_and_inserted_again() {
 }
 
 #[test]
-fn a_patch_on_its_way_out_is_turned_round() {
+fn load_re_enables_a_patch_that_is_being_disabled() {
     let machine = Machine::new();
     machine.files.patch("cmdline_c", false, true);
     machine.after(Duration::from_millis(5), |files| {
@@ -214,7 +214,7 @@ transition complete (0 seconds)
 }
 
 #[test]
-fn no_other_module_of_that_name_is_removed() {
+fn load_keeps_a_loaded_module_that_is_no_live_patch() {
     let machine = Machine::new();
     machine.files.module("cmdline_c", "0");
     machine.files.write("/sys/module/cmdline_c/taint", "OE\n");
@@ -226,7 +226,7 @@ fn no_other_module_of_that_name_is_removed() {
 }
 
 #[test]
-fn a_module_that_this_kernel_cannot_take_is_refused_before_insertion() {
+fn load_refuses_unsuitable_modules_before_insertion() {
     let foreign = {
         let mut bytes = MODULE.to_vec();
         bytes[18..20].copy_from_slice(&if cfg!(target_arch = "x86_64") { 183_u16 } else { 62 }.to_le_bytes());
@@ -264,7 +264,7 @@ fn a_module_that_this_kernel_cannot_take_is_refused_before_insertion() {
         assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{name}");
         assert!(machine.calls().is_empty());
 
-        // The kernel may be asked all the same.
+        // With --no-check the kernel decides.
         machine.on_insert(|files| {
             files.log("kpatch_test: nonsense");
             Err(Errno::NOEXEC)
@@ -276,7 +276,7 @@ fn a_module_that_this_kernel_cannot_take_is_refused_before_insertion() {
 }
 
 #[test]
-fn several_reasons_are_all_given() {
+fn load_reports_all_refusals() {
     let machine = Machine::new();
     machine.files.remove("/sys/kernel/livepatch");
     machine.files.write("/proc/sys/kernel/osrelease", "7.3.4\n");
@@ -292,7 +292,7 @@ fn several_reasons_are_all_given() {
 }
 
 #[test]
-fn the_kernel_s_refusal_is_explained_by_its_log() {
+fn insertion_error_is_explained_by_the_kernel_log() {
     let machine = Machine::new();
     machine.files.write("/dev/kmsg", "6,1,1,-;an older line: Unknown symbol\n");
     machine.on_insert(|files| {
@@ -313,7 +313,7 @@ fn the_kernel_s_refusal_is_explained_by_its_log() {
 }
 
 #[test]
-fn a_refusal_without_a_known_line_names_what_is_likely() {
+fn insertion_error_without_known_log_line_lists_likely_causes() {
     for (errno, name, text) in [
         (Errno::NOEXEC, "ENOEXEC", "CONFIG_LIVEPATCH"),
         (Errno::INVAL, "EINVAL", "cannot be traced by ftrace"),
@@ -338,7 +338,7 @@ fn a_refusal_without_a_known_line_names_what_is_likely() {
 }
 
 #[test]
-fn a_busy_kernel_is_asked_five_times() {
+fn load_tries_a_busy_kernel_five_times() {
     let machine = Machine::new();
     machine.on_insert(|_| Err(Errno::BUSY));
     let path = machine.file("a.ko", MODULE);
@@ -378,7 +378,7 @@ fn a_busy_kernel_is_asked_five_times() {
 }
 
 #[test]
-fn a_module_that_patches_nothing_is_no_success() {
+fn load_fails_for_a_module_that_patches_nothing() {
     let machine = Machine::new();
     machine.on_insert(|files| {
         files.module("cmdline_c", "0");
@@ -391,7 +391,7 @@ fn a_module_that_patches_nothing_is_no_success() {
 }
 
 #[test]
-fn load_all_of_nothing_is_a_silent_success() {
+fn load_all_without_modules_succeeds_silently() {
     let machine = Machine::new();
     for _ in 0..2 {
         let ran = machine.run(&["load", "--all"]);
@@ -402,7 +402,7 @@ fn load_all_of_nothing_is_a_silent_success() {
 }
 
 #[test]
-fn load_all_goes_on_after_a_failure() {
+fn load_all_continues_after_a_failure() {
     let machine = Machine::new();
     machine.files.write(&format!("/var/lib/kpatch/{RELEASE}/bad.ko"), "garbage");
     machine.install(RELEASE, "cmdline-c.ko");
@@ -414,7 +414,7 @@ fn load_all_goes_on_after_a_failure() {
 }
 
 #[test]
-fn load_all_takes_the_newest_of_a_line() {
+fn load_all_loads_the_newest_of_a_line() {
     let machine = Machine::new();
     machine.install(RELEASE, "kpatch-6_12_117-1-10.ko");
     machine.install(RELEASE, "kpatch-6_12_117-1-2.ko");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Transitions that do not end: what is said of the tasks, what each policy does, and what a signal leaves.
+//! Stalled transitions: reports on tasks, effects of each policy, and interruption by signals.
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
 
 mod support;
@@ -11,7 +11,7 @@ use support::{MODULE, Machine};
 const PATCH: &str = "/sys/kernel/livepatch/cmdline_c";
 const SIGTERM: i32 = 15;
 
-/// A machine whose kernel begins the transition of every module that it takes, with a task in its way.
+/// Machine whose kernel starts a transition at each insertion, with one blocking task.
 fn stalling() -> (Machine, String) {
     let machine = Machine::new();
     machine.on_insert(|files| {
@@ -30,7 +30,7 @@ fn stalling() -> (Machine, String) {
 }
 
 #[test]
-fn a_blocking_task_is_shown_with_function_age_and_what_would_free_it() {
+fn blocking_task_is_shown_with_function_age_and_advice() {
     let (machine, path) = stalling();
     let ran = machine.run(&["load", "--on-stall", "fail", &path]);
     assert!(
@@ -64,7 +64,7 @@ fn a_blocking_task_is_shown_with_function_age_and_what_would_free_it() {
 }
 
 #[test]
-fn what_frees_a_task_depends_on_what_it_does() {
+fn advice_depends_on_the_task_state() {
     for (state, flags, text) in [
         ('D', 0, "cannot be woken by a signal"),
         ('T', 0, "it is stopped: continue it (kill -CONT 7)"),
@@ -80,7 +80,7 @@ fn what_frees_a_task_depends_on_what_it_does() {
 }
 
 #[test]
-fn fail_leaves_the_load_to_the_kernel_and_says_so() {
+fn policy_fail_leaves_the_transition_to_the_kernel() {
     let (machine, path) = stalling();
     let ran = machine.run(&["load", "--on-stall", "fail", "--deadline", "20", &path]);
     assert_eq!((ran.code, machine.waited()), (6, Duration::from_secs(20)));
@@ -92,12 +92,14 @@ fn fail_leaves_the_load_to_the_kernel_and_says_so() {
         "{}",
         ran.err
     );
+    let unchecked = "kpatch: cmdline_c: not checked: kprobes: debugfs is not mounted or not to be read\n";
+    assert!(ran.err.contains(unchecked), "the module stays loaded: {}", ran.err);
     assert_eq!(machine.files.read(&format!("{PATCH}/enabled")), "1");
     assert_eq!(machine.calls(), ["insert"]);
 }
 
 #[test]
-fn wait_reports_every_minute_and_lets_others_work() {
+fn policy_wait_reports_every_minute_and_releases_the_lock() {
     let (machine, path) = stalling();
     machine.after(Duration::from_secs(200), |files| files.patch("cmdline_c", true, false));
     let ran = machine.run(&["load", "--on-stall", "wait", &path]);
@@ -118,7 +120,7 @@ fn wait_reports_every_minute_and_lets_others_work() {
 }
 
 #[test]
-fn reverse_turns_an_unload_round() {
+fn policy_reverse_enables_the_patch_again() {
     let machine = Machine::new();
     machine.files.patch("fix", true, false);
     machine.after(Duration::from_millis(1), |files| files.patch("fix", false, true));
@@ -145,7 +147,7 @@ fn reverse_turns_an_unload_round() {
 }
 
 #[test]
-fn a_signal_leaves_a_state_that_is_said() {
+fn interrupted_commands_report_the_state() {
     let (machine, path) = stalling();
     machine.signal_after(Duration::from_secs(3), SIGTERM);
     let ran = machine.run(&["load", &path]);
@@ -157,6 +159,7 @@ fn a_signal_leaves_a_state_that_is_said() {
         "{}",
         ran.err
     );
+    assert!(ran.err.contains(": not checked: kprobes: "), "the module stays loaded: {}", ran.err);
     assert!(machine.waited() < Duration::from_secs(4));
     assert_eq!(machine.calls(), ["insert"]);
 
@@ -173,7 +176,7 @@ fn a_signal_leaves_a_state_that_is_said() {
 }
 
 #[test]
-fn load_all_waits_no_longer_than_its_deadline_in_all() {
+fn load_all_keeps_its_total_deadline() {
     let machine = Machine::new();
     for name in ["a", "b", "c"] {
         machine.files.write(
@@ -193,7 +196,7 @@ fn load_all_waits_no_longer_than_its_deadline_in_all() {
 }
 
 #[test]
-fn force_wants_its_word_and_is_written_down() {
+fn force_needs_the_acknowledgement_and_is_recorded() {
     let (machine, path) = stalling();
     machine.run(&["load", "--on-stall", "fail", "--deadline", "1", &path]);
     machine.files.write(&format!("{PATCH}/force"), "");
@@ -211,7 +214,7 @@ fn force_wants_its_word_and_is_written_down() {
 }
 
 #[test]
-fn signal_pokes_what_is_in_transition() {
+fn signal_writes_the_signal_file_of_the_patch_in_transition() {
     let machine = Machine::new();
     let ran = machine.run(&["signal"]);
     assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, "", ""));

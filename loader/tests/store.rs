@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What lies in `/var/lib/kpatch`: for programs that others wrote each directory there is a kernel with an installed patch, each file
-//! in it a patch.
+//! Layout of `/var/lib/kpatch`. Other programs take each directory there for a kernel with an installed patch, and each file in it
+//! for a patch.
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
 
 mod support;
@@ -14,7 +14,7 @@ use support::{MODULE, Machine, RELEASE, manifest, module_named, module_with};
 
 const STORE: &str = "/var/lib/kpatch";
 
-/// What subscription-manager takes for kernels with an installed patch.
+/// Directories that subscription-manager takes for kernels with an installed patch.
 fn directories(machine: &Machine) -> Vec<String> {
     let entries = fs::read_dir(machine.files.path(STORE)).into_iter().flatten().flatten();
     let mut found: Vec<String> = entries
@@ -37,7 +37,7 @@ fn install_versions(machine: &Machine) {
 }
 
 #[test]
-fn each_directory_in_the_store_is_a_kernel_with_an_installed_module() {
+fn store_has_directories_for_kernels_with_modules_only() {
     let machine = Machine::new();
     let path = machine.file("fix.ko", MODULE);
     assert_eq!(machine.run(&["load", &path]).code, 0);
@@ -55,7 +55,7 @@ fn each_directory_in_the_store_is_a_kernel_with_an_installed_module() {
 }
 
 #[test]
-fn an_empty_directory_of_a_kernel_goes_with_the_next_change() {
+fn next_change_removes_empty_directories() {
     let machine = Machine::new();
     fs::create_dir_all(machine.files.path(&format!("{STORE}/6.1.0-1"))).unwrap();
     let path = machine.file("fix.ko", MODULE);
@@ -63,7 +63,7 @@ fn an_empty_directory_of_a_kernel_goes_with_the_next_change() {
     assert_eq!(directories(&machine), [RELEASE]);
 }
 
-/// A store as the version before this one left it: 1-1 kept, 1-2 installed and on trial since a boot that ended unclean.
+/// Store in the old layout: 1-1 kept for rollback, 1-2 installed, with a boot note of an unclean boot.
 fn old_store() -> Machine {
     let machine = Machine::new();
     machine.files.write(&format!("{STORE}/.previous/{RELEASE}/kpatch-k-1-1.ko"), version(1));
@@ -83,9 +83,9 @@ fn old_store() -> Machine {
 }
 
 #[test]
-fn what_an_earlier_version_kept_is_moved_and_not_lost() {
+fn migration_moves_all_files_of_the_old_layout() {
     let machine = old_store();
-    // Verbs that only look see the note where it is.
+    // Read-only verbs read the note in the old directory.
     let ran = machine.run(&["status"]);
     assert!(
         ran.out.contains("leaves kpatch_k_1_2 out: an earlier boot with it ended unclean"),
@@ -115,7 +115,7 @@ fn what_an_earlier_version_kept_is_moved_and_not_lost() {
 }
 
 #[test]
-fn a_note_of_this_boot_is_confirmed_wherever_it_lies() {
+fn confirm_finds_a_note_in_the_old_layout() {
     let machine = old_store();
     machine.files.write("/proc/sys/kernel/random/boot_id", "boot-0\n");
     let ran = machine.run(&["confirm"]);
@@ -126,7 +126,7 @@ fn a_note_of_this_boot_is_confirmed_wherever_it_lies() {
 }
 
 #[test]
-fn what_cannot_be_moved_stays_and_is_named() {
+fn migration_warns_about_files_that_cannot_be_moved() {
     let machine = old_store();
     machine.files.write(&format!("{STORE}/.previous/{RELEASE}/notes/of-the-administrator"), "x");
     let path = machine.file("fix.ko", MODULE);
@@ -140,7 +140,7 @@ fn what_cannot_be_moved_stays_and_is_named() {
 }
 
 #[test]
-fn a_failed_install_leaves_no_directory() {
+fn failed_install_leaves_no_directory() {
     let machine = Machine::new();
     machine.files.write(&format!("{STORE}/{RELEASE}/.aside-fix.ko/in-the-way"), "");
     let path = machine.file("fix.ko", MODULE);
@@ -155,7 +155,7 @@ fn a_failed_install_leaves_no_directory() {
 }
 
 #[test]
-fn a_module_in_two_files_is_loaded_once() {
+fn load_all_loads_a_module_in_two_files_once() {
     let machine = Machine::new();
     for file in ["a.ko", "cmdline-c.ko"] {
         machine.install(RELEASE, file);
@@ -171,7 +171,7 @@ fn a_module_in_two_files_is_loaded_once() {
     assert_eq!(machine.calls(), ["insert"]);
     assert_eq!(machine.run(&["status", "--check"]).out, "KPATCH OK - in effect: cmdline_c\n");
 
-    // Of two builds one is not in effect, whichever is loaded.
+    // Of two builds one is not in effect.
     machine
         .files
         .write(&format!("{STORE}/{RELEASE}/a.ko"), module_with("kpatch test data", "another old data"));
@@ -187,7 +187,7 @@ fn a_module_in_two_files_is_loaded_once() {
 }
 
 #[test]
-fn another_build_of_an_installed_module_is_refused_under_any_name() {
+fn install_refuses_another_build_under_another_file_name() {
     let machine = Machine::new();
     let path = machine.file("fix.ko", MODULE);
     assert_eq!(machine.run(&["install", &path]).code, 0);
@@ -205,7 +205,7 @@ fn another_build_of_an_installed_module_is_refused_under_any_name() {
 }
 
 #[test]
-fn two_files_of_one_name_must_be_told_apart() {
+fn ambiguous_module_name_is_an_error() {
     let machine = Machine::new();
     machine.install(RELEASE, "a-fix.ko");
     machine.install(RELEASE, "a_fix.ko");
@@ -223,7 +223,7 @@ fn two_files_of_one_name_must_be_told_apart() {
 }
 
 #[test]
-fn what_is_no_file_is_not_listed_as_a_module() {
+fn list_skips_entries_that_are_no_files() {
     let machine = Machine::new();
     let store = machine.files.path(&format!("{STORE}/{RELEASE}"));
     machine.install(RELEASE, "real.ko");
@@ -252,7 +252,7 @@ fn what_is_no_file_is_not_listed_as_a_module() {
     let json: serde_json::Value = serde_json::from_str(&machine.run(&["list", "--json"]).out).unwrap();
     assert_eq!(json["installed"].as_array().unwrap().len(), 2);
 
-    // What is meant to be loaded at boot and cannot be is no success.
+    // An installed entry that cannot be loaded is a failure of load --all.
     let ran = machine.run(&["load", "--all"]);
     assert_eq!(ran.code, 1);
     for bad in ["directory", "pipe", "socket", "dangling", "loop", "to-a-directory", "utf8", "empty"] {
@@ -272,7 +272,7 @@ fn what_is_no_file_is_not_listed_as_a_module() {
 }
 
 #[test]
-fn a_name_that_would_break_the_listing_is_refused() {
+fn install_refuses_file_names_that_break_the_listing() {
     let machine = Machine::new();
     let long = format!("{}.ko", "x".repeat(200));
     for name in [
@@ -310,7 +310,7 @@ fn a_name_that_would_break_the_listing_is_refused() {
 }
 
 #[test]
-fn a_name_that_somebody_put_there_is_one_word_in_the_listing() {
+fn list_shows_a_foreign_file_name_as_one_word() {
     let machine = Machine::new();
     for name in ["my fix.ko", "two\nlines.ko"] {
         machine.files.write(&format!("{STORE}/{RELEASE}/{name}"), MODULE);
@@ -324,7 +324,7 @@ fn a_name_that_somebody_put_there_is_one_word_in_the_listing() {
 }
 
 #[test]
-fn a_root_that_is_not_there_is_no_empty_machine() {
+fn root_option_refuses_a_missing_directory() {
     let machine = Machine::new();
     let file = machine.file("file", b"");
     for root in ["/nonexistent", "", &file] {
@@ -350,7 +350,7 @@ fn a_root_that_is_not_there_is_no_empty_machine() {
 }
 
 #[test]
-fn an_older_module_that_is_installed_beside_a_newer_that_is_enabled_is_no_failure() {
+fn load_all_skips_an_older_module_than_the_enabled_one() {
     let machine = Machine::new();
     install_versions(&machine);
     machine.files.patch("kpatch_k_1_2", true, false);
@@ -367,7 +367,7 @@ fn an_older_module_that_is_installed_beside_a_newer_that_is_enabled_is_no_failur
     );
     assert_eq!(machine.run(&["load", "kpatch_k_1_1"]).code, 4, "by name it is refused");
 
-    // The next boot has nothing newer.
+    // At the next boot no newer patch is enabled.
     machine.reboot("boot-2");
     machine.on_insert(|files| {
         files.patch("kpatch_k_1_1", true, false);
@@ -377,9 +377,9 @@ fn an_older_module_that_is_installed_beside_a_newer_that_is_enabled_is_no_failur
     assert!(machine.files.exists("/sys/kernel/livepatch/kpatch_k_1_1"));
 }
 
-/// The name in the file counts where the file's own name has no version.
+/// The module name in the content is used if the file name has no version.
 #[test]
-fn a_renamed_older_module_is_not_loaded_over_a_newer_one() {
+fn load_all_skips_a_renamed_older_module() {
     let machine = Machine::new();
     let path = machine.file("renamed.ko", &version(1));
     assert_eq!(machine.run(&["install", &path]).code, 0);

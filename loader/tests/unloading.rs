@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `unload`: what it says, what it asks of the kernel, and how it fails.
+//! `unload`: messages, calls to the kernel, and errors.
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
 
 mod support;
@@ -12,7 +12,7 @@ use support::{MODULE, Machine, RELEASE};
 const WAITING: &str = "waiting (up to 15 seconds) for patch transition to complete...\n";
 
 #[test]
-fn a_patch_is_disabled_and_its_module_removed() {
+fn unload_disables_the_patch_and_removes_the_module() {
     for argument in ["a_fix", "a-fix", "a-fix.ko", "/somewhere/a-fix.ko"] {
         let machine = Machine::new();
         machine.files.patch("a_fix", true, false);
@@ -29,7 +29,7 @@ fn a_patch_is_disabled_and_its_module_removed() {
 }
 
 #[test]
-fn a_transition_is_waited_for() {
+fn unload_waits_for_the_transition() {
     let machine = Machine::new();
     machine.files.patch("fix", true, true);
     machine.after(Duration::from_millis(2500), |files| files.disabled("fix"));
@@ -41,7 +41,7 @@ fn a_transition_is_waited_for() {
 }
 
 #[test]
-fn a_patch_on_its_way_out_is_only_waited_for() {
+fn unload_waits_for_a_patch_that_is_being_disabled() {
     let machine = Machine::new();
     machine.files.patch("fix", false, true);
     machine.after(Duration::from_millis(10), |files| files.disabled("fix"));
@@ -50,7 +50,7 @@ fn a_patch_on_its_way_out_is_only_waited_for() {
 }
 
 #[test]
-fn an_unload_that_others_undo_is_no_success() {
+fn unload_fails_if_another_program_enables_the_patch() {
     let machine = Machine::new();
     machine.files.patch("fix", true, true);
     machine.after(Duration::from_millis(5), |files| files.patch("fix", true, false));
@@ -60,7 +60,7 @@ fn an_unload_that_others_undo_is_no_success() {
 }
 
 #[test]
-fn a_replaced_patch_is_only_removed() {
+fn unload_removes_a_replaced_patch() {
     let machine = Machine::new();
     machine.files.module("old_fix", "0");
     let ran = machine.run(&["unload", "old-fix"]);
@@ -70,9 +70,9 @@ fn a_replaced_patch_is_only_removed() {
     assert!(!machine.files.exists("/sys/module/old_fix"));
 }
 
-/// What `kpatch load renamed.ko` has loaded is called as the module in the file is.
+/// A renamed file loads under the module name in its content.
 #[test]
-fn a_file_stands_for_the_module_in_it() {
+fn unload_takes_the_module_name_from_the_file() {
     for (file, bytes) in [
         ("renamed.ko", MODULE),
         ("renamed.ko.gz", include_bytes!("../../crates/klp-module/tests/data/cmdline_c.ko.gz")),
@@ -94,7 +94,7 @@ fn a_file_stands_for_the_module_in_it() {
 }
 
 #[test]
-fn the_name_of_an_installed_file_stands_for_the_module_in_it() {
+fn unload_accepts_the_name_of_an_installed_file() {
     for argument in ["some-name", "some_name", "some-name.ko", "cmdline_c", "cmdline-c"] {
         let machine = Machine::new();
         machine.install(RELEASE, "some-name.ko");
@@ -104,7 +104,7 @@ fn the_name_of_an_installed_file_stands_for_the_module_in_it() {
         assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{argument}");
         assert_eq!(machine.calls(), ["remove cmdline_c"]);
     }
-    // A module of that very name is nearer.
+    // A loaded module of that name takes precedence.
     let machine = Machine::new();
     machine.install(RELEASE, "some-name.ko");
     machine.files.module("some_name", "0");
@@ -114,7 +114,7 @@ fn the_name_of_an_installed_file_stands_for_the_module_in_it() {
 }
 
 #[test]
-fn where_a_file_cannot_be_read_its_name_is_taken_and_that_is_said() {
+fn unload_derives_the_name_of_an_unreadable_file_and_warns() {
     let machine = Machine::new();
     let path = machine.file("a-fix.ko", b"garbage");
     machine.files.module("a_fix", "0");
@@ -130,7 +130,7 @@ fn where_a_file_cannot_be_read_its_name_is_taken_and_that_is_said() {
 }
 
 #[test]
-fn what_is_not_loaded_or_no_patch_is_not_touched() {
+fn unload_refuses_modules_that_are_no_loaded_patch() {
     let machine = Machine::new();
     let ran = machine.run(&["unload", "nothing-here"]);
     assert_eq!(
@@ -151,7 +151,7 @@ fn what_is_not_loaded_or_no_patch_is_not_touched() {
 }
 
 #[test]
-fn a_stalled_unload_is_reported_and_stays_as_it_is() {
+fn stalled_unload_is_reported_and_not_reversed() {
     let machine = Machine::new();
     machine.files.patch("fix", true, true);
     machine.files.task(7, 8, "sleeper", "1", "[<0>] patched+0x1/0x2\n");
@@ -185,7 +185,7 @@ kpatch: failed to disable module fix
 }
 
 #[test]
-fn a_module_in_use_is_waited_for_and_then_left() {
+fn unload_waits_for_users_and_then_keeps_the_module() {
     let machine = Machine::new();
     machine.files.module("fix", "2");
     let ran = machine.run(&["unload", "fix"]);
@@ -196,7 +196,7 @@ fn a_module_in_use_is_waited_for_and_then_left() {
 }
 
 #[test]
-fn a_removal_that_comes_too_early_is_tried_again() {
+fn unload_repeats_a_removal_that_the_kernel_refuses() {
     let machine = Machine::new();
     machine.files.module("fix", "0");
     let mut answers = vec![Ok(()), Err(Errno::AGAIN), Err(Errno::BUSY)];
@@ -215,7 +215,7 @@ fn a_removal_that_comes_too_early_is_tried_again() {
 }
 
 #[test]
-fn unload_all_takes_what_the_livepatch_core_knows() {
+fn unload_all_unloads_every_patch() {
     let machine = Machine::new();
     machine.files.patch("b", true, false);
     machine.files.patch("a", true, false);

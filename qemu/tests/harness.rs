@@ -338,11 +338,11 @@ fn starve(pid: u32) -> Vec<klp_base::process::Running> {
 #[test]
 #[ignore = "boots a kernel; run by cargo xtask test"]
 fn a_guest_that_the_host_starves_is_slow_and_one_that_hangs_is_found() {
-    // Three times the CPU time that it takes on this host: more than what it takes with caches that others use too, and far
-    // less than what it takes by the wall clock with an eleventh of a CPU.
+    // Eight times the CPU time of the same case on this host: ticks of the guest's timer come by the wall clock, and take most
+    // of the CPU time of a guest that has an eleventh of a CPU. By the wall clock the case takes far longer than that.
     let (measured, ..) = run(&["works"], |_| {});
     assert_eq!(measured.verdict(), Verdict::Passed, "{measured:#?}");
-    let timeout = measured.cases[0].cpu * 3;
+    let timeout = measured.cases[0].cpu * 8;
     let works = case::Case { timeout, ..harness_case("works") };
     let works = run_and(works, &format!("works{}", std::process::id()), starve);
     assert_eq!(works.verdict(), Verdict::Passed, "{timeout:?}: {works:#?}");

@@ -83,7 +83,7 @@ fn call(context: &Context) -> Result<()> {
 fn image(context: &Context, runs: usize) -> Result<()> {
     let tree = context.kernel(DEFAULT_KERNEL)?;
     Cmd::new("cargo")
-        .args(["build", "--quiet", "--release", "-p", "klp-pipeline", "--example", "image", "--target-dir"])
+        .args(["build", "--quiet", "--release", "-p", "klp-image", "--example", "image", "--target-dir"])
         .arg(context.target_dir())
         .cwd(context.project.root())
         .run()?;
@@ -95,7 +95,7 @@ fn image(context: &Context, runs: usize) -> Result<()> {
 /// One load-prove-revert case in a boot of its own, against the same kernel booted to a bare busybox shell.
 fn boot(context: &Context, runs: usize) -> Result<()> {
     let tree = context.kernel(DEFAULT_KERNEL)?;
-    let module = context.build(&tree, "cmdline", klp_pipeline::build::Range::default())?.ko;
+    let module = context.build(&tree, "cmdline", klp_pipeline::stage::Range::default())?.ko;
     let target = qemu_test::guest(context, &tree)?;
     let cases = case::load_all(&context.project.root().join("tests/cases")).map_err(klp_vm::Error::from)?;
     let cases: Vec<_> = cases.into_iter().filter(|case| case.name == "cmdline").collect();
@@ -176,7 +176,7 @@ fn build(context: &Context, runs: usize) -> Result<()> {
     measure(&context.cache, &[])?;
     let warm = repeat(&["--from", "resolve"])?;
     let unchanged = repeat(&[])?;
-    let ko = context.build(&tree, "cmdline", klp_pipeline::build::Range::default())?.ko;
+    let ko = context.build(&tree, "cmdline", klp_pipeline::stage::Range::default())?.ko;
     println!("build cmdline ({DEFAULT_KERNEL}, CPU seconds with all children, medians):");
     println!("  cold, kernel fetched         {:.1} (target: under 30)", median(&cold));
     println!(

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `build`: the pipeline.
+//! `build`: runs the stages of the pipeline.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use klp_kernel::Pin;
-use klp_pipeline::build::{Range, Stage};
 use klp_pipeline::project::Language;
+use klp_pipeline::stage::{Range, Stage};
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::setup::{self, Need};
@@ -22,16 +22,18 @@ pub(crate) struct Args {
     /// Id of the kernel (a directory of kernel-configs), or all; may be given several times
     #[arg(long, default_value = DEFAULT_KERNEL)]
     kernel: Vec<String>,
-    /// Also put the module and its debug file into this directory, or a directory in it for each of several kernels
+    /// Also copy the module and its debug file into this directory, or into one subdirectory per kernel if
+    /// there are several
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Sign the module with the key that was made with the kernel (kernels that are built here)
+    /// Sign the module with the key from the build of the kernel (kernels that are built here)
     #[arg(long)]
     sign: bool,
     /// Sign the module with this key: PEM, private key and certificate
     #[arg(long)]
     sign_key: Option<PathBuf>,
-    /// Run this stage and those after it even where nothing changed: resolve, bindings, compile, kbuild, postlink, verify
+    /// Run this stage and those after it even if nothing changed: resolve, bindings, compile, kbuild,
+    /// postlink, verify, sign
     #[arg(long)]
     from: Option<Stage>,
     /// Stop after this stage
@@ -44,23 +46,27 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let language = context.project.target(&args.target)?.language();
     let mut kernels = context.kernels(&args.kernel)?;
     if args.kernel.iter().any(|id| id == "all") && language == Language::Kernel {
-        // Those without the `kernel` crate are not among all that could be meant.
+        // A fix on the `kernel` crate is not for kernels without this crate, so `all` does not include them.
         kernels.retain(|id| {
             Pin::load(&context.project.kernel_configs(), id).is_ok_and(|pin| pin.has_kernel_crate())
         });
     }
     setup::ensure(&context, &[Need::Build])?;
+    let to = if args.sign || args.sign_key.is_some() { Stage::Sign } else { args.to };
+    anyhow::ensure!(
+        to < Stage::Package && args.from != Some(Stage::Package),
+        "no packages are made yet: `sign` is the last stage that `build` runs"
+    );
     for kernel in &kernels {
         let tree = context.kernel(kernel)?;
-        let built = context.build(&tree, &args.target, Range { from: args.from, to: args.to })?;
-        if args.to < Stage::Postlink {
-            println!("{}", built.dir.join(args.to.dir_name()).display());
+        let target = context.project.target(&args.target)?;
+        let range = Range { from: args.from, to };
+        let built = context.build_signed(&tree, &target, range, args.sign_key.as_deref())?;
+        if to < Stage::Postlink {
+            println!("{}", built.dir.join(to.dir_name()).display());
             continue;
         }
-        let mut ko = built.ko.clone();
-        if args.sign || args.sign_key.is_some() {
-            ko = klp_pipeline::sign::sign(&tree, &ko, args.sign_key.as_deref(), &built.dir.join("7-sign"))?;
-        }
+        let ko = if to >= Stage::Sign { built.signed } else { built.ko };
         let shown = match &args.out {
             Some(dir) if kernels.len() > 1 => copy_out(&[&built.debug, &ko], &dir.join(kernel))?,
             Some(dir) => copy_out(&[&built.debug, &ko], dir)?,
@@ -71,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Copies files to a directory: the path of the last one there.
+/// Copies files to a directory. Returns the new path of the last one.
 fn copy_out(files: &[&PathBuf], dir: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(dir)
         .with_context(|| format!("could not make the directory {}", dir.display()))?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `cache`: what is kept, whether it is whole, and how to be rid of it.
+//! `cache`: lists, verifies and prunes the entries of the cache.
 
 use std::process::ExitCode;
 
@@ -22,11 +22,11 @@ pub(crate) struct Args {
 enum Verb {
     /// List the entries and their sizes
     List,
-    /// Compare every file with what was put there
+    /// Compare the hash of every file with the recorded hash
     Verify,
     /// Remove entries
     Prune {
-        /// Only entries whose kind or name contains this word; all of them where none is given
+        /// Only entries whose kind or name contains this word; all entries if none is given
         word: Option<String>,
     },
 }

@@ -10,8 +10,8 @@ use clap::builder::PossibleValuesParser;
 use klp_base::events::{Silent, Sink};
 use klp_image::KernelImage;
 use klp_kernel::KernelTree;
-use klp_pipeline::build::{Range, Stage};
 use klp_pipeline::expected;
+use klp_pipeline::stage::{Range, Stage};
 use klp_verify::{Expected, Outcome, Report, rules};
 
 use crate::context::{Context, DEFAULT_KERNEL};

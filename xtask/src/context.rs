@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What every verb starts from: the project, the cache, the terminal.
+//! Common context of all verbs: project, cache, terminal.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +9,14 @@ use klp_base::cache::Cache;
 use klp_base::events::Terminal;
 use klp_base::process::Cmd;
 use klp_kernel::{KernelTree, Pin};
-use klp_pipeline::build::{Build, Built, Range};
+use klp_pipeline::build::Build;
 use klp_pipeline::project::{Project, Target};
+use klp_pipeline::stage::{Built, Range};
 
-/// The kernel that verbs take where none is named.
+/// Default kernel of verbs.
 pub(crate) const DEFAULT_KERNEL: &str = "debian-6.12";
 
-/// This machine cannot do it; the text says what to do. Exit code 69.
+/// The machine lacks something; the text contains the remedy. Exit code 69.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct NotAble(pub(crate) String);
@@ -26,21 +27,22 @@ pub(crate) struct Context {
     pub(crate) terminal: Terminal,
 }
 
-/// The static programs that guests and machines run.
+/// Static programs for guests and machines.
 pub(crate) struct StaticPrograms {
     pub(crate) guest: PathBuf,
     pub(crate) kpatch: PathBuf,
-    /// Load for cases.
+    /// Workload generator for cases.
     pub(crate) load: PathBuf,
 }
 
-/// The project's directory: what `FERROGRAFT_PROJECT` names, else the checkout that cargo runs this program from, else
-/// (where cargo does not run it) the one that it was compiled in.
+/// Directory of the project: value of `FERROGRAFT_PROJECT`, otherwise the checkout from which cargo runs this
+/// program, otherwise (without cargo) the checkout in which it was compiled.
 pub(crate) fn project_root() -> PathBuf {
     if let Some(named) = std::env::var_os("FERROGRAFT_PROJECT") {
         return PathBuf::from(named);
     }
-    // Cargo names the directory of the package that it runs; tests of other packages pass theirs on.
+    // Cargo sets the directory of the running package. Tests of other packages pass theirs on, so the value
+    // may be another package.
     let run_from = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let package = run_from.filter(|dir| dir.ends_with("xtask") && dir.join("Cargo.toml").is_file());
     let package = package.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
@@ -56,10 +58,10 @@ impl Context {
         })
     }
 
-    /// The pinned kernel, made or found in the cache. What making it needs is installed first.
+    /// The pinned kernel, built or found in the cache. Missing tools for its build are installed first.
     pub(crate) fn kernel(&self, id: &str) -> Result<KernelTree> {
         let pin = Pin::load(&self.project.kernel_configs(), id)?;
-        // Before anything is fetched or generated.
+        // Check the path before anything is fetched or generated.
         let move_it = "move the checkout to another path";
         klp_kernel::kbuild::check_path("the project's directory", self.project.root(), move_it)?;
         let set_it = "set FERROGRAFT_CACHE to another directory";
@@ -68,7 +70,7 @@ impl Context {
         Ok(pin.fetch(&self.cache, &self.terminal)?)
     }
 
-    /// Ids of kernels as they were given: `all` stands for every pinned one.
+    /// Kernel ids from the command line; `all` stands for every pinned kernel.
     pub(crate) fn kernels(&self, given: &[String]) -> Result<Vec<String>> {
         if given.iter().any(|id| id == "all") {
             return Ok(self.project.kernel_ids());
@@ -84,23 +86,45 @@ impl Context {
         self.build_target(tree, &self.project.target(target)?, range)
     }
 
-    /// Builds a target that was read before.
+    /// Builds a target whose files are already read.
     pub(crate) fn build_target(&self, tree: &KernelTree, target: &Target, range: Range) -> Result<Built> {
-        let build = Build { project: &self.project, tree, target, cache: &self.cache, sink: &self.terminal };
-        Ok(build.run(range)?)
+        self.build_signed(tree, target, range, None)
     }
 
-    /// Where cargo puts what it builds.
+    /// As [`Self::build_target`], with a key for stage sign. `None`: the key from the build of the kernel.
+    pub(crate) fn build_signed(
+        &self,
+        tree: &KernelTree,
+        target: &Target,
+        range: Range,
+        sign_key: Option<&Path>,
+    ) -> Result<Built> {
+        Ok(self.steps_of(tree, target, sign_key).run(range)?)
+    }
+
+    /// Build of a target, not yet started.
+    pub(crate) fn steps_of<'a>(
+        &'a self,
+        tree: &'a KernelTree,
+        target: &'a Target,
+        sign_key: Option<&'a Path>,
+    ) -> Build<'a> {
+        let (project, cache, sink) = (&self.project, &self.cache, &self.terminal);
+        Build { project, tree, target, sign_key, cache, sink }
+    }
+
+    /// Cargo's target directory.
     pub(crate) fn target_dir(&self) -> PathBuf {
         let named = std::env::var_os("CARGO_TARGET_DIR");
         named.map_or_else(|| self.project.root().join("target"), |dir| self.project.root().join(dir))
     }
 
-    /// Builds the guest program and the loader for an architecture, static and small.
+    /// Builds the guest program and the loader for an architecture, statically linked with profile `small`.
     pub(crate) fn static_programs(&self, arch: Arch) -> Result<StaticPrograms> {
         use klp_base::events::{StageEnd, stage};
         let target = crate::setup::guest_target(arch)?;
-        // No C compiler for another architecture is needed: rustc brings musl's objects and a linker.
+        // No C compiler for another architecture is needed, because rustc contains musl's objects and a
+        // linker.
         let linker = match arch {
             Arch::X86_64 => "",
             Arch::Arm64 => " -Clinker=rust-lld -Clink-self-contained=yes",
@@ -136,7 +160,7 @@ impl Context {
     }
 }
 
-/// The process's exit code for an error that a verb returned.
+/// Exit code of the process for an error of a verb.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<NotAble>() {
         return 69;

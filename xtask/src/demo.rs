@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `demo`: the main job on the default kernel, from nothing.
+//! `demo`: the main use case on the default kernel, from an empty state.
 
 use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use klp_base::events::Verdict;
-use klp_pipeline::build::Range;
+use klp_pipeline::stage::Range;
 use klp_vm::case;
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::setup::Need;
 use crate::{qemu_test, setup};
 
-/// The fix that is shown, and the case that proves it.
+/// Fix of the demonstration, and the case that proves it.
 const FIX: &str = "cmdline";
 
 /// Show the main job from nothing: set up, build, check, boot, load, prove, revert.
@@ -46,7 +46,7 @@ pub(crate) fn run(_: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the case saw, from its evidence.
+/// Summary of the case's observations, from its evidence.
 fn story(context: &Context) -> Result<String> {
     let dir = qemu_test::evidence_dir(context.project.root(), DEFAULT_KERNEL, FIX);
     let read = |file: &str| {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `draw`: functions at random through all stages, and all structs through rustc.
+//! `draw`: builds random functions through all stages, and compiles all structs with rustc.
 
 use std::process::ExitCode;
 
@@ -10,11 +10,11 @@ use klp_testkit::draw::{functions, structs};
 
 use crate::context::{Context, DEFAULT_KERNEL};
 
-/// Where the draws of all kernels are recorded.
+/// Document with the results of all kernels.
 const DOCUMENT: &str = "docs/draws.md";
 
-/// Build what `new-patch` makes for functions drawn at random: each builds, or is refused for a reason that a second source
-/// confirms. Then compile all structs of the kernel and of its five largest modules.
+/// Build what `new-patch` makes for functions drawn at random: each builds, or is refused for a reason that a
+/// second source confirms. Then compile all structs of the kernel and of its five largest modules.
 ///
 /// Example: cargo xtask draw --kernel debian-6.12 --count 40
 #[derive(clap::Args)]
@@ -22,22 +22,22 @@ pub(crate) struct Args {
     /// Id of a kernel, or `all`; may be given several times
     #[arg(long, default_value = DEFAULT_KERNEL)]
     kernel: Vec<String>,
-    /// Draw with this seed; without it with the time, which is printed
+    /// Draw with this seed; without it the seed is the time, which is printed
     #[arg(long)]
     seed: Option<u64>,
-    /// How many functions to draw on each kernel
+    /// Number of functions to draw on each kernel
     #[arg(long, default_value_t = 200)]
     count: usize,
     /// Leave out the structs
     #[arg(long)]
     functions_only: bool,
-    /// Write what was found to docs/draws.md
+    /// Write the results to docs/draws.md
     #[arg(long)]
     record: bool,
 }
 
 impl Args {
-    /// The draw of the full tier: 200 functions on every kernel, and the structs.
+    /// The draw of the full tier: 200 functions and all structs on every kernel.
     pub(crate) fn full_tier() -> Self {
         Self { kernel: vec!["all".to_owned()], seed: None, count: 200, functions_only: false, record: false }
     }

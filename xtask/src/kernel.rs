@@ -22,7 +22,7 @@ pub(crate) struct Args {
 enum Verb {
     /// List the pinned kernels
     List,
-    /// Fetch a kernel into the cache, and print where it is
+    /// Fetch a kernel into the cache, and print its directory
     Fetch {
         /// Id of the kernel
         #[arg(default_value = DEFAULT_KERNEL)]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `cargo xtask`: Ferrograft's verbs.
+//! `cargo xtask`: the developer commands (verbs) of Ferrograft.
 
 mod bench;
 mod build;
@@ -9,6 +9,7 @@ mod ci;
 mod context;
 mod demo;
 mod draw;
+mod editor;
 mod kernel;
 mod new_patch;
 mod qemu_test;
@@ -31,39 +32,43 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    Build(build::Args),
     Doctor(setup::Args),
-    Bench(bench::Args),
-    Cache(cache::Args),
-    Check(check::Args),
-    Ci(ci::CiArgs),
     Demo(demo::Args),
-    Draw(draw::Args),
     Kernel(kernel::Args),
     NewPatch(new_patch::Args),
+    Editor(editor::EditorArgs),
+    Doc(editor::DocArgs),
+    Build(build::Args),
+    Check(check::Args),
+    QemuTest(qemu_test::Args),
     SystemTest(system_test::Args),
     Test(ci::TestArgs),
-    QemuTest(qemu_test::Args),
+    Ci(ci::CiArgs),
+    Draw(draw::Args),
+    Bench(bench::Args),
     UpdateGenerated(update_generated::Args),
+    Cache(cache::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.verb {
-        Verb::Build(args) => build::run(&args),
         Verb::Doctor(args) => setup::run(&args),
-        Verb::Bench(args) => bench::run(&args),
-        Verb::Cache(args) => cache::run(&args),
-        Verb::Check(args) => check::run(&args),
-        Verb::Ci(args) => ci::ci(&args),
         Verb::Demo(args) => demo::run(&args),
-        Verb::Draw(args) => draw::run(&args),
         Verb::Kernel(args) => kernel::run(&args),
         Verb::NewPatch(args) => new_patch::run(&args),
+        Verb::Editor(args) => editor::editor(&args),
+        Verb::Doc(args) => editor::doc(&args),
+        Verb::Build(args) => build::run(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::QemuTest(args) => qemu_test::run(&args),
         Verb::SystemTest(args) => system_test::run(&args),
         Verb::Test(args) => ci::test(&args),
-        Verb::QemuTest(args) => qemu_test::run(&args),
+        Verb::Ci(args) => ci::ci(&args),
+        Verb::Draw(args) => draw::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::UpdateGenerated(args) => update_generated::run(&args),
+        Verb::Cache(args) => cache::run(&args),
     };
     match result {
         Ok(code) => code,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `new-patch`: a fix with the kernel's prototype filled in.
+//! `new-patch`: creates a fix with the kernel's prototype.
 
 use std::process::ExitCode;
 
@@ -9,6 +9,7 @@ use klp_pipeline::objects::Objects;
 use klp_pipeline::scaffold;
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::editor;
 use crate::setup::{self, Need};
 
 /// Make a new fix, with the kernel's prototype filled in, and a case that proves it.
@@ -21,7 +22,7 @@ pub(crate) struct Args {
     /// The function that it replaces, as OBJECT:FUNCTION
     #[arg(long, default_value = "vmlinux:cmdline_proc_show")]
     replace: KlpSymbol,
-    /// Id of the kernel whose prototype is taken
+    /// Id of the kernel that supplies the prototype
     #[arg(long, default_value = DEFAULT_KERNEL)]
     kernel: String,
 }
@@ -34,11 +35,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for file in scaffold::new_fix(&context.project, &tree, &objects, &args.name, &args.replace)? {
         println!("{}", file.display());
     }
+    println!("{}", editor::one(&context, &tree, &args.name)?.display());
     println!("{}", next(&args.name, &args.kernel));
     Ok(ExitCode::SUCCESS)
 }
 
-/// What to type next.
+/// Next commands for the user.
 fn next(name: &str, kernel: &str) -> String {
     let kernel = if kernel == DEFAULT_KERNEL { String::new() } else { format!(" --kernel {kernel}") };
     format!("now: cargo xtask build {name}{kernel} && cargo xtask qemu-test {name}{kernel}")

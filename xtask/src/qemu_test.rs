@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `qemu-test`: VM cases × kernels.
 
-use std::io::ErrorKind;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::Result;
 use klp_base::events::Verdict;
-use klp_base::process;
 use klp_kernel::{KernelTree, Pin};
-use klp_pipeline::build::{Range, Stage};
+use klp_testkit::artifact::{self, Artifact, Maker};
 use klp_vm::{
     AccelChoice, GuestFiles, Kernel, Options, Suite, Summary, Target, Unprovided, case, junit, ktap,
 };
 
-use crate::context::{Context, DEFAULT_KERNEL, NotAble, exit_code};
+use crate::context::{Context, DEFAULT_KERNEL, NotAble};
 use crate::setup::Need;
 use crate::{setup, support};
 
@@ -205,10 +203,7 @@ pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
     })
 }
 
-/// What a case names: the module of a fix or stream; `<name>@kbuild` for the one that was not converted;
-/// `module:<name>` for a module of the kernel's own; `without:<option>,...:<name>` for a fix compiled as if the kernel did
-/// not have these options, which `verify` must refuse; `signed:<name>` for a fix with the kernel's signature; `version:<number>:<stream>` for a stream as if
-/// that were its version, which follows the one before; `traceability` for what the image says of ftrace's list.
+/// Makes the artifact of a case for a kernel.
 fn artifact_of(
     context: &Context,
     trees: &[KernelTree],
@@ -217,134 +212,15 @@ fn artifact_of(
 ) -> Result<PathBuf, Unprovided> {
     let tree = trees.iter().find(|tree| tree.id == kernel.id);
     let tree = tree.ok_or_else(|| Unprovided::Failed(format!("kernel {} was not fetched", kernel.id)))?;
-    make_artifact(context, tree, artifact).map_err(|error| unprovided(artifact, &error))
+    let maker = Maker { project: &context.project, cache: &context.cache, sink: &context.terminal };
+    let made = artifact.parse().and_then(|parsed: Artifact| maker.make(tree, &parsed));
+    made.map_err(|error| unprovided(artifact, &error))
 }
 
-fn make_artifact(context: &Context, tree: &KernelTree, artifact: &str) -> Result<PathBuf> {
-    if let Some(module) = artifact.strip_prefix("module:") {
-        return own_module(context, tree, module);
-    }
-    if let Some(fix) = artifact.strip_prefix("signed:") {
-        return signed(context, tree, fix);
-    }
-    if let Some((options, fix)) = artifact.strip_prefix("without:").and_then(|rest| rest.split_once(':')) {
-        return unprotected(context, tree, options, fix);
-    }
-    if let Some((version, stream)) = artifact.strip_prefix("version:").and_then(|rest| rest.split_once(':')) {
-        return version_of(context, tree, version, stream);
-    }
-    if artifact == "traceability" {
-        return predictions(context, tree);
-    }
-    let (name, stage) = artifact.split_once('@').unwrap_or((artifact, "verify"));
-    match stage.parse() {
-        Ok(Stage::Verify) => Ok(context.build(tree, name, Range::default())?.ko),
-        Ok(Stage::Kbuild) => {
-            let range = Range { from: None, to: Stage::Kbuild };
-            Ok(context.build(tree, name, range)?.unconverted)
-        }
-        _ => bail!("only the stages kbuild and verify give a module"),
-    }
-}
-
-/// What a case comes to whose artifact there is not: where this machine lacks a tool, a package or the network, nothing is
-/// known of what the case claims.
-pub(crate) fn unprovided(artifact: &str, error: &anyhow::Error) -> Unprovided {
-    let why = format!("artifact {artifact}: {error:#}");
-    if exit_code(error) == Verdict::NotAble.exit_code() || lacks_program(error) {
-        Unprovided::NotAble(why)
-    } else {
-        Unprovided::Failed(why)
-    }
-}
-
-/// Whether the cause is a program that is not there.
-fn lacks_program(error: &anyhow::Error) -> bool {
-    let in_kernel = match error.downcast_ref() {
-        Some(klp_kernel::Error::Process(cause)) => Some(cause),
-        _ => None,
-    };
-    let in_pipeline = match error.downcast_ref() {
-        Some(
-            klp_pipeline::Error::Process(cause)
-            | klp_pipeline::Error::Kernel(klp_kernel::Error::Process(cause)),
-        ) => Some(cause),
-        _ => in_kernel,
-    };
-    let missing = |cause: &process::Error| match cause {
-        process::Error::Start { source, .. } => source.kind() == ErrorKind::NotFound,
-        _ => false,
-    };
-    in_pipeline.or_else(|| error.downcast_ref()).is_some_and(missing)
-}
-
-/// A module of the kernel's own, unpacked, so that the guest's insmod can take it.
-fn own_module(context: &Context, tree: &KernelTree, name: &str) -> Result<PathBuf> {
-    let file = klp_pipeline::objects::module_file(
-        &context.project,
-        tree,
-        &name.parse()?,
-        &context.cache,
-        &context.terminal,
-    )?;
-    let bytes = std::fs::read(&file).with_context(|| format!("could not read {}", file.display()))?;
-    let unpacked = klp_image::unpack_module(&bytes)?;
-    for_guest(context, tree, &format!("{name}.ko"), &unpacked)
-}
-
-/// A fix, signed with the key that the kernel trusts.
-fn signed(context: &Context, tree: &KernelTree, fix: &str) -> Result<PathBuf> {
-    let built = context.build(tree, fix, Range::default())?;
-    Ok(klp_pipeline::sign::sign(tree, &built.ko, None, &built.dir.join("7-sign"))?)
-}
-
-/// A stream in another version; all versions share a build directory, in which only what differs is made again.
-fn version_of(context: &Context, tree: &KernelTree, version: &str, stream: &str) -> Result<PathBuf> {
-    let mut target = context.project.target(stream)?;
-    let number: u32 = version.parse().with_context(|| format!("version `{version}` is no number"))?;
-    let (_, release) = target.version.with_context(|| format!("`{stream}` is no stream"))?;
-    target.version = Some((number, release));
-    target.predecessor = (number > 1).then(|| (number - 1, release));
-    let built = context.build_target(tree, &target, Range::default())?;
-    let bytes = std::fs::read(&built.ko).with_context(|| format!("could not read {}", built.ko.display()))?;
-    for_guest(context, tree, &format!("{stream}/{}.ko", built.module), &bytes)
-}
-
-/// A module that lacks what the kernel's options ask of code; it is an error if `verify` lets it pass.
-fn unprotected(context: &Context, tree: &KernelTree, options: &str, fix: &str) -> Result<PathBuf> {
-    let mut without = KernelTree { id: format!("{}-unprotected", tree.id), ..tree.clone() };
-    for option in options.split(',') {
-        ensure!(tree.config.is_on(option), "{} is built without CONFIG_{option}", tree.id);
-        without.config = without.config.without(option);
-    }
-    let built = context.build(&without, fix, Range { from: None, to: Stage::Postlink })?;
-    let bytes = std::fs::read(&built.ko).with_context(|| format!("could not read {}", built.ko.display()))?;
-    let report = klp_verify::verify(&bytes, &klp_pipeline::expected::of_build(tree, &built)?);
-    ensure!(
-        report.refusals() > 0,
-        "{fix} without {options}: verify should have refused it, and found nothing"
-    );
-    Ok(built.ko)
-}
-
-/// What the image says of ftrace's list, with a seed to draw by: FERROGRAFT_SEED, or the time.
-fn predictions(context: &Context, tree: &KernelTree) -> Result<PathBuf> {
-    let seed = match std::env::var("FERROGRAFT_SEED") {
-        Ok(text) => text.parse().with_context(|| format!("FERROGRAFT_SEED={text} is no number"))?,
-        Err(_) => std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs(),
-    };
-    let image = klp_image::KernelImage::load(tree.image_file(), &context.cache, &context.terminal)?;
-    let text = klp_testkit::predictions(&image, seed);
-    for_guest(context, tree, "traceability", text.as_bytes())
-}
-
-fn for_guest(context: &Context, tree: &KernelTree, name: &str, bytes: &[u8]) -> Result<PathBuf> {
-    let file = context.project.build_dir(&tree.id, ".artifacts").join(name);
-    let dir = file.parent().unwrap_or(Path::new(""));
-    std::fs::create_dir_all(dir)
-        .with_context(|| format!("could not make the directory {}", dir.display()))?;
-    klp_base::cache::write_durable(&file, bytes)?;
-    Ok(file)
+/// The outcome of a case whose artifact cannot be made. If this machine lacks something, the claims of the case are not known.
+fn unprovided(artifact: &str, error: &artifact::Error) -> Unprovided {
+    let why = format!("artifact {artifact}: {error}");
+    if error.is_not_able() { Unprovided::NotAble(why) } else { Unprovided::Failed(why) }
 }
 
 fn closing_line(summary: &Summary) -> String {
@@ -363,35 +239,15 @@ pub(crate) fn evidence_dir(root: &Path, kernel: &str, case: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use klp_base::process::Cmd;
-    use klp_kernel::Error;
 
     use super::*;
 
     #[test]
     fn an_artifact_that_this_machine_cannot_make_is_not_able_and_one_that_fails_has_failed() {
-        let not_able = || Error::NotAble { what: "no network".to_owned(), help: "connect it".to_owned() };
-        let no_program = || Cmd::new("/nonexistent/tool").run().unwrap_err();
-        for error in [
-            anyhow::Error::from(not_able()),
-            anyhow::Error::from(not_able()).context("could not read x"),
-            NotAble("install it".to_owned()).into(),
-            no_program().into(),
-            Error::from(no_program()).into(),
-            klp_pipeline::Error::from(no_program()).into(),
-            klp_pipeline::Error::from(Error::from(no_program())).into(),
-            klp_pipeline::Error::from(not_able()).into(),
-        ] {
-            for artifact in
-                ["module:a", "signed:a", "without:B:a", "version:2:a", "traceability", "a", "a@kbuild"]
-            {
-                let unprovided = unprovided(artifact, &error);
-                let Unprovided::NotAble(why) = unprovided else { panic!("{unprovided:?}") };
-                assert!(why.contains(artifact) && why.contains(&format!("{error:#}")), "{why}");
-            }
-        }
-        let failed = Cmd::new("false").run().unwrap_err();
-        for error in [anyhow::anyhow!("verify should have refused it"), Error::from(failed).into()] {
-            assert!(matches!(unprovided("without:B:a", &error), Unprovided::Failed(_)));
-        }
+        let missing = klp_pipeline::Error::from(Cmd::new("/nonexistent/tool").run().unwrap_err()).into();
+        let Unprovided::NotAble(why) = unprovided("module:a", &missing) else { panic!("{missing}") };
+        assert!(why.contains("module:a") && why.contains(&missing.to_string()), "{why}");
+        let failed = klp_pipeline::Error::from(Cmd::new("false").run().unwrap_err()).into();
+        assert!(matches!(unprovided("without:B:a", &failed), Unprovided::Failed(_)));
     }
 }

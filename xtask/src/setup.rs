@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What the host needs, and how it gets it: `doctor`, and the automatic set-up of `demo`, `test` and `qemu-test`.
+//! Tools that the host needs, and their installation: `doctor`, and the automatic set-up of other verbs such
+//! as `demo`, `test` and `qemu-test`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -26,16 +27,16 @@ pub(crate) struct Args {
     fix: bool,
 }
 
-/// What a verb is about to do. Each verb installs the tools of its own needs alone.
+/// Purpose for which a verb needs tools. Each verb installs only the tools for its own purposes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// Making modules: kernels' packages, bindings, kbuild.
+    /// Building modules: kernel packages, bindings, kbuild.
     Build,
     /// Booting guests.
     Guest,
     /// Running the host tests.
     Tests,
-    /// Making the full system of system-test's guests.
+    /// Building the full system for the guests of system-test.
     System,
 }
 
@@ -43,7 +44,7 @@ impl Need {
     const ALL: [Self; 4] = [Self::Build, Self::Guest, Self::Tests, Self::System];
 }
 
-/// A tool of the host's.
+/// A host tool.
 struct Tool {
     need: Need,
     name: &'static str,
@@ -106,13 +107,13 @@ const TOOLS: &[Tool] = &[
     program!(System, "qemu-img", "qemu-utils", "makes its disk"),
 ];
 
-/// Where busybox is: a dynamic one is of no use in a guest.
+/// Path of busybox. A dynamically linked busybox does not work in a guest.
 pub(crate) fn busybox() -> Option<PathBuf> {
     find_program("busybox")
 }
 
 fn static_busybox() -> bool {
-    // A dynamic program names its interpreter near its start.
+    // A dynamically linked program contains the name of its interpreter near its start.
     busybox().and_then(|path| std::fs::read(path).ok()).is_some_and(|bytes| {
         let head = bytes.get(..4096).unwrap_or(&bytes);
         !head.windows(8).any(|window| window == b"ld-linux")
@@ -152,7 +153,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     bail!(NotAble(format!("{missing} of the tools are missing; run `cargo xtask doctor --fix`")))
 }
 
-/// Installs what is missing for these needs, or says the one command to run.
+/// Installs the missing tools for these purposes, or fails with the one command to run.
 pub(crate) fn ensure(context: &Context, needs: &[Need]) -> Result<()> {
     let missing = || {
         let wanted = TOOLS.iter().filter(|tool| needs.contains(&tool.need) && !(tool.present)());
@@ -165,10 +166,13 @@ pub(crate) fn ensure(context: &Context, needs: &[Need]) -> Result<()> {
     if needs.contains(&Need::Guest) {
         ensure_static_target(&context.terminal)?;
     }
+    if needs.contains(&Need::Tests) {
+        ensure_rust_analyzer(&context.terminal)?;
+    }
     Ok(())
 }
 
-/// Installs what one kernel needs to be made, and modules for it, beside the tools of [`Need::Build`].
+/// Installs the tools for building one kernel and its modules, in addition to the tools of [`Need::Build`].
 pub(crate) fn ensure_for(pin: &Pin, sink: &dyn Sink) -> Result<()> {
     let missing = || {
         let tools = pin.tools().into_iter().map(|tool| (tool.program, tool.package));
@@ -182,7 +186,7 @@ pub(crate) fn ensure_for(pin: &Pin, sink: &dyn Sink) -> Result<()> {
     install(&missing, sink)
 }
 
-/// Installs what guests of an architecture need, beside the tools of [`Need::Guest`].
+/// Installs the tools for guests of an architecture, in addition to the tools of [`Need::Guest`].
 pub(crate) fn ensure_guest_of(arch: Arch, sink: &dyn Sink) -> Result<()> {
     let (qemu, package) = vm_arch(arch).emulator();
     let missing = || {
@@ -196,7 +200,7 @@ pub(crate) fn ensure_guest_of(arch: Arch, sink: &dyn Sink) -> Result<()> {
     Ok(())
 }
 
-/// The architecture as the harness knows it.
+/// The architecture as a type of the VM harness.
 pub(crate) fn vm_arch(arch: Arch) -> klp_vm::Arch {
     match arch {
         Arch::X86_64 => klp_vm::Arch::X86_64,
@@ -204,7 +208,7 @@ pub(crate) fn vm_arch(arch: Arch) -> klp_vm::Arch {
     }
 }
 
-/// Installs the packages of what `missing` finds missing, as pairs of name and package.
+/// Installs the packages that `missing` returns as pairs of name and package.
 fn install(missing: &dyn Fn() -> Vec<(String, String)>, sink: &dyn Sink) -> Result<()> {
     let found = missing();
     if found.is_empty() {
@@ -228,7 +232,8 @@ fn install(missing: &dyn Fn() -> Vec<(String, String)>, sink: &dyn Sink) -> Resu
         cmd.args(["-q", "-y"]).args(words).env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C").run()
     };
     let wanted = [&["install", "--no-install-recommends"], packages.as_slice()].concat();
-    // Lists may be missing on a fresh machine or be too old for the archive: then they are fetched, once.
+    // The package lists may be missing on a fresh machine, or older than the archive. In this case they are
+    // fetched once.
     if apt(&wanted).is_err() {
         sink.note("  set-up       the package lists do not serve; fetching new ones".to_owned());
         apt(&["update"]).and_then(|_| apt(&wanted)).map_err(|error| NotAble(format!("{error}")))?;
@@ -240,7 +245,7 @@ fn install(missing: &dyn Fn() -> Vec<(String, String)>, sink: &dyn Sink) -> Resu
     bail!(NotAble(format!("{} still missing after `{typed}`", still.join(", "))))
 }
 
-/// The source of `core`: from rustup, else as Debian packages it.
+/// Installs the source of `core` from rustup, otherwise from Debian's package.
 fn ensure_core_source(cache: &Cache, sink: &dyn Sink) -> Result<()> {
     if Rustc::find(cache).is_ok() {
         return Ok(());
@@ -254,7 +259,7 @@ fn ensure_core_source(cache: &Cache, sink: &dyn Sink) -> Result<()> {
     Ok(())
 }
 
-/// The target that guest programs are built for: musl from rustup, else the host's own.
+/// Installs a target for guest programs: musl from rustup, otherwise the host's own target.
 fn ensure_static_target(sink: &dyn Sink) -> Result<()> {
     if musl_is_there(MUSL) {
         return Ok(());
@@ -266,8 +271,29 @@ fn ensure_static_target(sink: &dyn Sink) -> Result<()> {
     Ok(())
 }
 
-/// Asks rustup for one part of the pinned toolchain, by the part's name: `toolchain install` succeeds on a toolchain that is
-/// there already, and adds nothing to it. The caller looks at what is there afterwards; a refusal is a warning here.
+/// Installs rust-analyzer for a test of `editor`.
+fn ensure_rust_analyzer(sink: &dyn Sink) -> Result<()> {
+    let is_there = || {
+        let found = Cmd::new("rustup").args(["which", "rust-analyzer"]).cwd(project_root()).read();
+        found.is_ok_and(|path| Cmd::new(path).arg("--version").run().is_ok())
+    };
+    if is_there() {
+        return Ok(());
+    }
+    ask_rustup(&["component", "add", "rust-analyzer"], sink);
+    if is_there() {
+        return Ok(());
+    }
+    bail!(NotAble(
+        "rust-analyzer, which a test of `cargo xtask editor` asks, is missing; run this and then try again:\n    \
+         rustup component add rust-analyzer"
+            .to_owned()
+    ))
+}
+
+/// Installs one component of the pinned toolchain by its name. `rustup toolchain install` succeeds for an
+/// existing toolchain without adding components. A failure here is only a warning, because the caller checks
+/// the result.
 fn ask_rustup(words: &[&str], sink: &dyn Sink) {
     sink.note(format!("  set-up       rustup {}", words.join(" ")));
     if let Err(error) = Cmd::new("rustup").args(words).cwd(project_root()).run() {
@@ -286,8 +312,8 @@ fn musl_is_there(target: &str) -> bool {
         .is_ok_and(|sysroot| Path::new(&sysroot).join("lib/rustlib").join(target).join("lib").is_dir())
 }
 
-/// The target that static programs are built for: musl where it is there, else the host's, linked statically. For another
-/// architecture there is musl alone.
+/// Target of static programs: musl if it is installed, otherwise the host's target with static linking. Other
+/// architectures support only musl.
 pub(crate) fn guest_target(arch: Arch) -> Result<&'static str> {
     match arch {
         Arch::X86_64 if musl_is_there(MUSL) => Ok(MUSL),

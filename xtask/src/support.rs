@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The support matrix: what `qemu-test --record` saw of each kernel, and the README's table of it.
+//! Support matrix: results of `qemu-test --record` for each kernel, and their table in the README.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,35 +13,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::{Context, NotAble};
 
-/// Where results are kept, below the project's directory.
+/// File with the results, relative to the project's directory.
 const FILE: &str = "docs/support.json";
 const SCHEMA: &str = "ferrograft.support/1";
 
-/// What was recorded.
+/// Content of the file with the results.
 #[derive(Serialize, Deserialize)]
 struct Support {
     schema: String,
-    /// By id of the kernel.
+    /// Records by kernel id.
     kernels: BTreeMap<String, Record>,
 }
 
-/// All cases of one kernel, passed.
+/// Record of one kernel with all cases passed.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
-    /// `uname -r` of the kernel that they ran on.
+    /// `uname -r` of the tested kernel.
     release: String,
-    /// What was checked out: the commit's short hash.
+    /// Short hash of the tested commit.
     commit: String,
-    /// The day, UTC.
+    /// Date in UTC.
     date: String,
-    /// How many cases passed.
+    /// Number of passed cases.
     passed: usize,
-    /// How many were skipped, each for a reason that its case.toml gives.
+    /// Number of skipped cases; each has a reason in its case.toml.
     skipped: usize,
 }
 
-/// Asks, before anything runs, that what is tested is what the commit holds.
+/// Checks before the tests that the working tree equals the commit. Returns the commit.
 pub(crate) fn commit_to_record(context: &Context) -> Result<String> {
     let git = |words: &[&str]| Cmd::new("git").args(words).cwd(context.project.root()).read();
     let changed = git(&["status", "--porcelain"])?;
@@ -53,7 +53,8 @@ pub(crate) fn commit_to_record(context: &Context) -> Result<String> {
     Ok(git(&["rev-parse", "--short=10", "HEAD"])?)
 }
 
-/// Records the kernels whose cases all passed, and writes the README's table anew. The others keep what they had.
+/// Records the kernels with all cases passed, and updates the README's table. Records of other kernels do not
+/// change.
 pub(crate) fn record(context: &Context, commit: &str, summary: &Summary) -> Result<()> {
     let mut support = read(context)?;
     let date = Cmd::new("date").args(["-u", "+%Y-%m-%d"]).read()?;
@@ -87,7 +88,7 @@ fn read(context: &Context) -> Result<Support> {
     Ok(support)
 }
 
-/// The README's path, and its text with the table as it should be.
+/// Path of the README, and its text with the current table.
 pub(crate) fn readme(context: &Context) -> Result<(PathBuf, Vec<u8>)> {
     let file = context.project.root().join("README.md");
     let text = between_marks(&file, "support matrix", &table(context)?)?;
@@ -103,7 +104,7 @@ pub(crate) fn between_marks(file: &Path, name: &str, generated: &str) -> Result<
     Ok(format!("{head}{begin}{generated}{end}{tail}").into_bytes())
 }
 
-/// One row for each pinned kernel; a record of another release than the pinned one does not count.
+/// One row for each pinned kernel. A record of another release than the pinned one is ignored.
 fn table(context: &Context) -> Result<String> {
     let support = read(context)?;
     let mut text =

@@ -10,7 +10,7 @@ use klp_base::events::Verdict;
 use klp_kernel::host::apt::debian_mirror;
 use klp_kernel::host::apt::unpacked_package;
 use klp_kernel::{KernelTree, Package};
-use klp_pipeline::build::Range;
+use klp_pipeline::stage::Range;
 use klp_vm::{DiskImage, Options, System, SystemCase, Target};
 
 use crate::context::{Context, DEFAULT_KERNEL};
@@ -24,7 +24,7 @@ use crate::{qemu_test, setup};
 /// Exit codes are those of qemu-test.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Cases whose names contain one of these words; all of them where none is given
+    /// Cases whose names contain one of these words; all cases if none is given
     filter: Vec<String>,
     /// Id of the kernel
     #[arg(long, default_value = DEFAULT_KERNEL)]
@@ -34,14 +34,14 @@ pub(crate) struct Args {
     list: bool,
 }
 
-/// The suite of the guests' systems, and what they hold beside the essential packages: systemd, and what Debian's kpatch
-/// calls; checkpolicy makes policies of SELinux.
+/// Debian suite of the guest system, and its packages in addition to the essential ones: systemd, the
+/// dependencies of Debian's kpatch, and checkpolicy for building SELinux policies.
 const SUITE: &str = "bookworm";
 const PACKAGES: [&str; 9] =
     ["binutils", "checkpolicy", "dbus", "kmod", "procps", "strace", "systemd", "systemd-sysv", "udev"];
-/// The modules between Debian's kernels and an ext4 file system on a virtio disk, in the order in which they are loaded.
+/// Modules for an ext4 file system on a virtio disk with Debian's kernels, in load order.
 const DISK_MODULES: [&str; 6] = ["crc32c_generic", "crc16", "mbcache", "jbd2", "ext4", "virtio_blk"];
-/// The original that ours is compared with.
+/// Package of the original kpatch, for comparison.
 const PEER: (&str, &str, &str, &str) =
     ("kpatch", "0.9.10-1", "trixie", "ddbbfe0dbceb269e3c499958df059468e66cbe87c8abb572bcb0b93a4c99a56a");
 const UNITS: [&str; 4] =
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::from(worst.exit_code()))
 }
 
-/// Runs every case that there is on one kernel: the gravest verdict.
+/// Runs every case on one kernel. Returns the most severe verdict.
 pub(crate) fn run_all(context: &Context) -> Result<Verdict> {
     let cases = SystemCase::load_all(&context.project.root().join("tests/systems"))?;
     setup::ensure(context, &[Need::System])?;
@@ -112,7 +112,7 @@ fn disk_modules(context: &Context, tree: &KernelTree) -> Result<Vec<(String, Vec
     DISK_MODULES.iter().map(unpacked).collect()
 }
 
-/// kpatch and its units as packages install them, and beside them the original.
+/// kpatch and its units as installed by packages, and the original kpatch next to them.
 fn files(context: &Context, target: &Target) -> Result<Vec<(String, u32, Vec<u8>)>> {
     let (name, version, suite, sha256) = PEER;
     let peer =

@@ -257,6 +257,52 @@ fn unsafe_code_is_seen_however_it_is_spelt() {
     assert_eq!(unsafe_line("let text = \"one\nunsafe {\ntwo\";\nunsafe {"), Some(4));
 }
 
+/// Number of lines of each function of a source that rustfmt has formatted: first line, name, lines.
+fn function_lengths(text: &str) -> Vec<(usize, String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let indentation = line.len() - line.trim_start().len();
+        let Some((before, rest)) = line.trim_start().split_once("fn ") else { continue };
+        let is_item = before.split_whitespace().all(|word| {
+            word.starts_with("pub") || ["const", "unsafe", "extern", "\"C\"", "async"].contains(&word)
+        });
+        if !is_item || (line.ends_with(';') || line.ends_with('}')) {
+            continue;
+        }
+        let end = format!("{}}}", " ".repeat(indentation));
+        let Some(length) = lines[at..].iter().position(|line| *line == end) else { continue };
+        let name = rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default();
+        found.push((at + 1, name.to_owned(), length + 1));
+    }
+    found
+}
+
+#[test]
+fn functions_of_the_product_have_at_most_80_lines() {
+    let mut seen = 0;
+    for file in files(".rs") {
+        let relative = file.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+        if !relative.contains("src/") || relative.starts_with("tests/") || relative.starts_with("fuzz/") {
+            continue;
+        }
+        let text = read(&file);
+        let product = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        for (line, name, length) in function_lengths(product) {
+            assert!(length <= 80, "{relative}:{line}: {name} has {length} lines");
+            seen += 1;
+        }
+    }
+    assert!(seen > 1000, "only {seen} functions were found");
+}
+
+#[test]
+fn long_functions_are_seen() {
+    let text =
+        format!("impl A {{\n    pub(crate) fn long(&self) {{\n{}    }}\n}}\n", "        f();\n".repeat(79));
+    assert_eq!(function_lengths(&text), [(2, "long".to_owned(), 81)]);
+}
+
 #[test]
 fn the_loader_and_the_module_reader_stay_small() {
     let tree = |package: &str| {

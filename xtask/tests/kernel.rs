@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Fetching a pinned kernel when something is wrong: one clear error, and never a half entry.
+//! Failures while a pinned kernel is fetched: one clear error, and no incomplete cache entry.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -15,7 +15,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// A project with one kernel: the default one, its file changed.
+/// A project with one kernel: the default kernel with a changed `kernel.toml`.
 fn project(change: impl Fn(String) -> String) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let kernel = dir.path().join("kernel-configs/debian-6.12");
@@ -25,7 +25,7 @@ fn project(change: impl Fn(String) -> String) -> tempfile::TempDir {
     dir
 }
 
-/// The smallest of the packages in place of the 100 MB image, which is fetched first.
+/// Replaces the image package of 100 MB, which is fetched first, by the smallest package.
 fn small_image(text: &str) -> String {
     let kbuild = text.split("[packages.kbuild]").nth(1).unwrap().to_owned();
     let head = text.split("[packages.image]").next().unwrap();
@@ -41,7 +41,7 @@ fn fetch(project: &Path, cache: &Path) -> Cmd {
         .env_remove("RUST_BACKTRACE")
 }
 
-/// The error, after seeing that no entry was left behind.
+/// The error message, after a check that no cache entry remains.
 fn refused(output: &Output, cache: &Path, code: i32) -> String {
     let text = output.stderr_text();
     assert_eq!(output.status.code(), Some(code), "{text}");
@@ -69,7 +69,7 @@ fn a_package_with_another_hash_is_refused() {
 
 #[test]
 #[ignore = "needs the archive; run by cargo xtask test"]
-fn a_version_that_is_gone_names_the_newest_and_how_to_pin_it() {
+fn missing_version_error_names_the_newest_version_and_repin() {
     let cache = tempfile::tempdir().unwrap();
     let project = project(|text| {
         text.replace("6.12.117+deb12", "6.12.1+deb12").replace("6.12.117-1~deb12u1", "6.12.1-1~deb12u1")
@@ -82,7 +82,7 @@ fn a_version_that_is_gone_names_the_newest_and_how_to_pin_it() {
 
 #[test]
 #[ignore = "needs apt; run by cargo xtask test"]
-fn without_network_the_error_says_so() {
+fn missing_network_is_reported() {
     let cache = tempfile::tempdir().unwrap();
     let project = project(|text| text);
     let nowhere = "http://127.0.0.1:9";
@@ -93,10 +93,10 @@ fn without_network_the_error_says_so() {
 
 #[test]
 #[ignore = "needs the archive; run by cargo xtask test"]
-fn a_full_disk_is_named_and_nothing_is_left() {
+fn full_disk_is_reported_and_leaves_no_entry() {
     let project = project(|text| text);
     let cache = tempfile::tempdir().unwrap();
-    // Room for the download of no package but the smallest; in a mount namespace of its own.
+    // Disk space for the smallest package only, in a separate mount namespace.
     let script = format!(
         "mount -t tmpfs -o size=8m none {0} && {1} kernel fetch; code=$?; find {0} -name 'debian*' ! -name '*.lock' ; exit $code",
         cache.path().display(),
@@ -116,7 +116,7 @@ fn a_full_disk_is_named_and_nothing_is_left() {
 
 #[test]
 #[ignore = "needs the archive; run by cargo xtask test"]
-fn two_at_once_and_one_killed_make_one_whole_entry() {
+fn concurrent_and_killed_fetches_leave_one_complete_entry() {
     let cache = tempfile::tempdir().unwrap();
     let project = project(|text| text);
     let mut killed = fetch(project.path(), cache.path()).spawn().unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The same sources give the same bytes, wherever they and the cache lie and whoever builds them.
+//! Reproducible builds: the same sources give the same bytes, independent of paths, cache location and user.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -13,7 +13,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// Copies the sources that a module is made of, and builds there.
+/// Copies the sources of a module to another directory, and builds there.
 fn build(dir: &Path, cache: &Path, home: &Path, user: &str, zone: &str) -> Vec<u8> {
     fs::create_dir_all(dir.join("tests")).unwrap();
     fs::create_dir_all(home).unwrap();
@@ -56,7 +56,7 @@ fn two_directories_two_homes_and_a_moved_cache_give_the_same_module() {
     let scratch = tempfile::tempdir().unwrap();
     let users_cache = Cache::from_env().unwrap();
     Cmd::new(env!("CARGO_BIN_EXE_xtask")).args(["kernel", "fetch"]).run().unwrap();
-    // The kernel is taken along to another place; everything else is made there anew.
+    // Only the kernel is copied to the other cache; everything else is built there again.
     let moved = scratch.path().join("another/place/for/the/cache");
     fs::create_dir_all(&moved).unwrap();
     Cmd::new("cp").arg("-a").args([users_cache.root().join("kernel"), moved.join("kernel")]).run().unwrap();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The kernel's livepatch selftests: each scenario has a case under its selftest's name, and what a kernel cannot have
-//! is listed.
+//! The kernel's livepatch selftests: each scenario has a case with its selftest's name. Scenarios that a
+//! kernel does not support are listed.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What the verbs install, and from which checkout they work.
+//! Installations by the verbs, and the checkout that the verbs use.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -13,7 +13,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// A `PATH` of one directory that has every program of this machine but those whose name `left_out` takes.
+/// A `PATH` with one directory that contains every program of this machine except those that `left_out`
+/// selects.
 fn path_without(dir: &Path, left_out: impl Fn(&str) -> bool) -> PathBuf {
     let bin = dir.join("bin");
     fs::create_dir(&bin).unwrap();
@@ -41,7 +42,7 @@ fn xtask(path: &Path, words: &[&str]) -> Output {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn build_does_not_ask_for_what_only_guests_and_tests_need() {
+fn build_does_not_require_tools_of_guests_and_tests() {
     let scratch = tempfile::tempdir().unwrap();
     let bin = path_without(scratch.path(), |name| {
         name.starts_with("qemu-") || ["busybox", "pahole", "strace", "apt-get"].contains(&name)
@@ -51,15 +52,16 @@ fn build_does_not_ask_for_what_only_guests_and_tests_need() {
     let output = xtask(&bin, &["build", "cmdline"]);
     assert!(output.status.success(), "{}", output.stderr_text());
     assert!(!asked.exists(), "apt-get was called: {}", fs::read_to_string(&asked).unwrap());
-    // The counter-check: a verb that boots asks for QEMU.
+    // Counter-check: a verb that boots a guest requires QEMU.
     let output = xtask(&bin, &["qemu-test", "cmdline"]);
     assert_eq!(output.status.code(), Some(69), "{}", output.stderr_text());
     assert!(fs::read_to_string(&asked).unwrap().contains("qemu-system-x86"));
 }
 
-/// A toolchain that is there already gets nothing from `rustup toolchain install`: each part must be asked for by its name.
+/// `rustup toolchain install` does not change an existing toolchain, so each component must be installed by
+/// its name.
 #[test]
-fn parts_of_the_toolchain_are_asked_for_by_name() {
+fn toolchain_components_are_installed_by_name() {
     let scratch = tempfile::tempdir().unwrap();
     let real = Cmd::new("rustc").args(["--print", "sysroot"]).cwd(root()).read().unwrap();
     // The same toolchain without the source of core and without musl's libraries.
@@ -88,7 +90,8 @@ fn parts_of_the_toolchain_are_asked_for_by_name() {
         ),
     );
     script(&bin.join("apt-get"), "exit 100\n");
-    // An empty cache, so that no source of core lies there; the verb ends where it cannot fetch the kernel.
+    // The cache is empty, so it contains no source of core. The verb then fails because it cannot fetch the
+    // kernel.
     let cache = scratch.path().join("cache");
     let verb = |words: &[&str]| {
         let cmd = Cmd::new(env!("CARGO_BIN_EXE_xtask")).args(words).env("PATH", &bin);
@@ -103,7 +106,7 @@ fn parts_of_the_toolchain_are_asked_for_by_name() {
 }
 
 #[test]
-fn a_verb_works_on_the_checkout_that_cargo_runs_it_from() {
+fn verb_uses_the_checkout_of_its_cargo_run() {
     let scratch = tempfile::tempdir().unwrap();
     let other = scratch.path().join("other");
     for dir in ["xtask", "kernel-configs/debian-6.1"] {
@@ -119,13 +122,13 @@ fn a_verb_works_on_the_checkout_that_cargo_runs_it_from() {
     };
     assert!(list(root().join("xtask")) >= 5);
     assert_eq!(list(other.join("xtask")), 1);
-    // The directory of another package, as tests pass it on, is no checkout.
+    // The directory of another package, which its tests pass on, is not used as the checkout.
     assert!(list(root().join("pipeline")) >= 5);
 }
 
-/// Cargo itself cannot tell checkouts apart that share a target directory; see `.cargo/config.toml`.
+/// Cargo cannot distinguish checkouts that share a target directory; see `.cargo/config.toml`.
 #[test]
-fn every_crate_of_the_workspace_is_compiled_anew_for_each_checkout() {
+fn every_crate_is_compiled_separately_for_each_checkout() {
     let metadata = Cmd::new("cargo")
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .cwd(root())
@@ -151,12 +154,13 @@ fn every_crate_of_the_workspace_is_compiled_anew_for_each_checkout() {
     }
     let config = fs::read_to_string(root().join(".cargo/config.toml")).unwrap();
     assert!(config.contains("FERROGRAFT_CHECKOUT = { value = \"\", relative = true, force = true }"));
-    // The compilation of minutes on a fresh machine is seen from its first second.
+    // The first compilation takes minutes on a fresh machine, and its progress must be visible from the
+    // start.
     assert!(config.contains("xtask = \"run --package xtask --\""), "{config}");
 }
 
 #[test]
-fn a_path_that_make_cannot_take_is_refused_before_anything_is_made() {
+fn path_with_special_characters_of_make_is_rejected_before_any_work() {
     let scratch = tempfile::tempdir().unwrap();
     let checkout = scratch.path().join("my checkout");
     fs::create_dir_all(&checkout).unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What the verbs answer: exit codes and messages.
+//! Exit codes and messages of the verbs.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -24,7 +24,7 @@ fn a_filter_that_selects_nothing_is_an_error() {
 }
 
 #[test]
-fn unknown_names_list_what_there_is() {
+fn unknown_name_error_lists_valid_names() {
     for (words, known) in [
         (["build", "no-such-fix"].as_slice(), "cmdline"),
         (&["build", "cmdline", "--kernel", "no-such-kernel"], "debian-6.12"),
@@ -57,7 +57,7 @@ fn every_verb_has_help_with_an_example() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn new_patch_writes_nothing_where_the_build_would_refuse() {
+fn new_patch_writes_nothing_for_an_unsupported_function() {
     let long = "a".repeat(49);
     for (name, function, says) in [
         ("refused-notrace", "vmlinux:klp_ftrace_handler", "it cannot be replaced"),
@@ -77,10 +77,10 @@ fn new_patch_writes_nothing_where_the_build_would_refuse() {
     }
 }
 
-/// A guest that panics, one that hangs and one whose test fails.
+/// A guest that panics, a guest that hangs and a guest whose test fails.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn exit_codes_tell_a_panic_a_hang_and_a_failure_apart() {
+fn exit_codes_distinguish_panic_hang_and_failure() {
     let cases = root().join("tests/harness").display().to_string();
     for (case, code) in [("fails", 1), ("panics", 5), ("hangs", 6)] {
         let output = xtask(&["qemu-test", case, "--cases", &cases]);

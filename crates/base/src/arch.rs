@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The processor architectures that Ferrograft serves.
+//! Processor architectures that Ferrograft supports.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// The name in kernel.toml, which is the kernel's `ARCH` too.
+    /// Name in kernel.toml; also the kernel's `ARCH`.
     pub fn name(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
@@ -22,7 +22,7 @@ impl Arch {
         }
     }
 
-    /// The target triple of C compilers.
+    /// Target triple of C compilers.
     pub fn triple(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64-linux-gnu",
@@ -30,7 +30,7 @@ impl Arch {
         }
     }
 
-    /// The prefix of system call wrappers (`arch/*/include/asm/syscall_wrapper.h`).
+    /// Prefix of system call wrappers (`arch/*/include/asm/syscall_wrapper.h`).
     pub fn syscall_prefix(self) -> &'static str {
         match self {
             Self::X86_64 => "__x64_",

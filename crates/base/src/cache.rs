@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The cache: entries found by the hash of what they were made from.
+//! Cache with entries keyed by a hash of their inputs.
 //!
 //! # Invariants
-//! An entry's directory exists only when it is complete: it is made aside under a per-entry lock, flushed to disk and
-//! renamed into place. Leftovers of a killed maker are removed by the next one. Entries hold no absolute path, so the
-//! cache can be moved.
+//! The directory of an entry exists only if the entry is complete: it is created under a temporary name and a per-entry
+//! lock, flushed to disk, and renamed into place. The next process removes leftovers of a killed process. Entries contain
+//! no absolute path, so the cache can be moved.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -15,26 +15,26 @@ use rustix::fs::{FlockOperation, flock, syncfs};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Name of the file in each entry that lists what it holds.
+/// Name of the manifest file in each entry, which lists the content of the entry.
 const MANIFEST: &str = ".entry.json";
 
-/// Why the cache could not serve.
+/// Error of a cache operation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file operation failed.
     #[error("the cache could not {action} {}: {source}{}", path.display(), advice(source))]
     Io {
-        /// What was being done.
+        /// The operation, as a verb.
         action: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// There is no place for the cache.
+    /// No location for the cache is configured.
     #[error("no place for the cache: neither FERROGRAFT_CACHE, XDG_CACHE_HOME nor HOME is set")]
     NoPlace,
-    /// An entry is not what was put there.
+    /// An entry differs from its manifest.
     #[error("cache entry {} is damaged: {what}; remove it with `cargo xtask cache prune {}`", path.display(), entry_name(path))]
     Damaged {
         /// The entry.
@@ -65,14 +65,14 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Erro
     move |source| Error::Io { action, path, source }
 }
 
-/// Hash of everything that an entry or a stage is made from. Fields are length-prefixed, so that no two lists of inputs
+/// Hash of all inputs of an entry or a stage. Each field is preceded by its length, so different lists of inputs never
 /// give the same bytes.
 #[derive(Clone, Default)]
 pub struct Key(Sha256);
 
 impl Key {
-    /// A key for one kind of work. `recipe` names the work and its version: change it when the code that does the work
-    /// changes its result.
+    /// Key of one kind of work. `recipe` is the name and version of the work: increase the version if a code change
+    /// changes the result.
     pub fn new(recipe: &str) -> Self {
         Self::default().with(recipe)
     }
@@ -95,23 +95,23 @@ impl Key {
         Ok(self.with(bytes))
     }
 
-    /// The key: 64 hexadecimal digits.
+    /// Key as 64 hexadecimal digits.
     pub fn hex(&self) -> String {
         hex(&self.0.clone().finalize())
     }
 }
 
-/// Lower-case hexadecimal digits.
+/// Bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// SHA-256 of bytes, 64 hexadecimal digits.
+/// SHA-256 of bytes, as 64 hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// SHA-256 of a file, 64 hexadecimal digits.
+/// SHA-256 of a file, as 64 hexadecimal digits.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -128,10 +128,10 @@ pub fn sha256_file(path: &Path) -> Result<String, Error> {
     }
 }
 
-/// Bytes that may still be written below a directory.
+/// Free space of the file system of a directory, in bytes.
 ///
 /// # Errors
-/// The file system cannot be asked.
+/// The file system cannot be queried.
 pub fn free_space(dir: &Path) -> Result<u64, Error> {
     let found =
         rustix::fs::statvfs(dir).map_err(|errno| io_error("ask the free space of", dir)(errno.into()))?;
@@ -150,32 +150,32 @@ struct ManifestFile {
     sha256: String,
 }
 
-/// One complete entry, as a listing shows it.
+/// Complete entry, for listings.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// What kind of thing it is: the name of the directory it stands in.
+    /// Kind of the entry: name of its parent directory.
     pub kind: String,
-    /// Its own name.
+    /// Name of the entry.
     pub name: String,
-    /// Where it is.
+    /// Directory of the entry.
     pub path: PathBuf,
-    /// Bytes that its files hold.
+    /// Total size of the files, in bytes.
     pub bytes: u64,
 }
 
-/// A directory of entries.
+/// Cache directory.
 #[derive(Clone, Debug)]
 pub struct Cache {
     root: PathBuf,
 }
 
 impl Cache {
-    /// The cache in `root`, which is made when needed.
+    /// Cache in the directory `root`, which is created on first use.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 
-    /// The user's cache: `$FERROGRAFT_CACHE`, else `$XDG_CACHE_HOME/ferrograft`, else `~/.cache/ferrograft`.
+    /// Cache of the user: `$FERROGRAFT_CACHE`, else `$XDG_CACHE_HOME/ferrograft`, else `~/.cache/ferrograft`.
     ///
     /// # Errors
     /// None of the three variables is set.
@@ -188,22 +188,22 @@ impl Cache {
         Ok(Self::new(std::path::absolute(&root).map_err(io_error("resolve", &root))?))
     }
 
-    /// The directory that holds everything.
+    /// Root directory of the cache.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The complete entry `<kind>/<label>-<key>`, where there is one.
+    /// Complete entry `<kind>/<label>-<key>`, if present.
     pub fn find(&self, kind: &str, label: &str, key: &Key) -> Option<PathBuf> {
         let path = self.root.join(kind).join(entry_of(label, key));
         path.join(MANIFEST).is_file().then_some(path)
     }
 
-    /// Finds the entry `<kind>/<label>-<key>`, or makes it: `make` fills an empty directory, which then becomes the
-    /// entry. The second of two callers at once waits and finds what the first made.
+    /// Finds or creates the entry `<kind>/<label>-<key>`: `make` fills an empty directory, which then becomes the entry.
+    /// Of two concurrent callers, the second waits and finds the entry of the first.
     ///
     /// # Errors
-    /// What `make` returned, or the cache's own trouble. No entry exists then.
+    /// The error of `make`, or an error of the cache. The entry does not exist in both cases.
     pub fn entry<E: From<Error>>(
         &self,
         kind: &str,
@@ -228,7 +228,7 @@ impl Cache {
         Ok(path)
     }
 
-    /// All complete entries, by kind and name.
+    /// All complete entries, sorted by kind and name.
     ///
     /// # Errors
     /// A directory of the cache cannot be read.
@@ -245,7 +245,7 @@ impl Cache {
         Ok(entries)
     }
 
-    /// Compares every file of an entry with what was put there.
+    /// Compares every file of an entry with its manifest.
     ///
     /// # Errors
     /// [`Error::Damaged`] with the first difference.
@@ -267,10 +267,10 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes an entry. Someone who uses it at this moment keeps the files that are open.
+    /// Removes an entry. A concurrent user keeps the files that it has open.
     ///
     /// # Errors
-    /// It could not be renamed aside or removed.
+    /// The entry cannot be renamed or removed.
     pub fn remove(&self, entry: &Entry) -> Result<(), Error> {
         let parent = self.root.join(&entry.kind);
         let _lock = lock(&parent.join(format!(".{}.lock", entry.name)))?;
@@ -284,7 +284,7 @@ fn entry_of(label: &str, key: &Key) -> String {
     format!("{label}-{}", &key.hex()[..16])
 }
 
-/// A directory that is removed again unless it was renamed away.
+/// Temporary directory; the drop removes it unless it was renamed.
 struct Aside(PathBuf);
 
 impl Aside {
@@ -300,7 +300,7 @@ impl Aside {
 impl Drop for Aside {
     fn drop(&mut self) {
         if self.0.exists() {
-            // Best effort: what stays is removed by the next maker, and is never taken for an entry.
+            // Best effort: the next process removes leftovers, and a leftover is never used as an entry.
             let _ = fs::remove_dir_all(&self.0);
         }
     }
@@ -317,7 +317,7 @@ fn finish(aside: &Path, path: &Path, key: String) -> Result<(), Error> {
     let directory = File::open(aside).map_err(io_error("open", aside))?;
     syncfs(&directory).map_err(|errno| io_error("flush", aside)(errno.into()))?;
     if path.exists() {
-        // No manifest, so not an entry: the rest of an interrupted removal by other hands.
+        // No manifest, so no entry: leftover of an interrupted removal by another program.
         fs::remove_dir_all(path).map_err(io_error("remove the leftover", path))?;
     }
     fs::rename(aside, path).map_err(io_error("put in place", path))?;
@@ -346,7 +346,7 @@ fn file_size(path: &Path) -> u64 {
     path.symlink_metadata().map_or(0, |data| data.len())
 }
 
-/// All files and symbolic links under `root`, sorted; directories are followed, links are not.
+/// All files and symbolic links under `root`, sorted. Directories are entered, symbolic links are not followed.
 ///
 /// # Errors
 /// A directory cannot be read.
@@ -379,11 +379,11 @@ fn subdirectories(root: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(dirs)
 }
 
-/// An exclusive lock, held until the value is dropped or the process ends.
+/// Exclusive lock, held until the value is dropped or the process ends.
 #[derive(Debug)]
 pub struct Lock(#[allow(dead_code, reason = "holds the lock")] File);
 
-/// Waits for and takes the lock `path`, which is made when needed.
+/// Waits for the lock file `path`, which is created if missing, and locks it.
 ///
 /// # Errors
 /// The file cannot be opened or locked.
@@ -400,11 +400,11 @@ pub fn lock(path: &Path) -> Result<Lock, Error> {
     Ok(Lock(file))
 }
 
-/// Writes a file so that after a crash either the old or the new content is there: aside, fsync, rename, fsync of the
-/// directory.
+/// Writes a file atomically: after a crash the file has either the old or the new content. Steps: write to a temporary
+/// file, fsync, rename, fsync of the directory.
 ///
 /// # Errors
-/// One of these steps failed; the old content is still there.
+/// One of these steps failed; the old content is still present.
 pub fn write_durable(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut name = path.file_name().map(ToOwned::to_owned).unwrap_or_default();
     name.push(format!(".{}.new", std::process::id()));
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn made_once_found_after_and_after_a_move() {
+    fn entry_is_made_once_and_survives_a_move() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(dir.path().join("a"));
         let key = Key::new("test").with("1");
@@ -465,7 +465,7 @@ mod tests {
         };
         cache.entry("kind", "label", &key, failing).unwrap_err();
         assert!(cache.list().unwrap().is_empty());
-        // What a killed process leaves: a half-made directory aside.
+        // Leftover of a killed process: an incomplete temporary directory.
         let name = format!("label-{}", &key.hex()[..16]);
         let leftover = dir.path().join("kind").join(format!(".{name}.making"));
         fs::create_dir_all(&leftover).unwrap();
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn two_at_once_make_it_once() {
+    fn concurrent_callers_make_an_entry_once() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(dir.path());
         let made = AtomicUsize::new(0);
@@ -510,12 +510,12 @@ mod tests {
     }
 
     #[test]
-    fn inputs_do_not_run_into_each_other() {
+    fn different_inputs_give_different_keys() {
         assert_ne!(Key::new("a").with("bc").hex(), Key::new("ab").with("c").hex());
     }
 
     #[test]
-    fn a_full_disk_is_named_with_advice() {
+    fn full_disk_error_contains_advice() {
         let error = write_durable(Path::new("/dev/full/x"), b"").unwrap_err().to_string();
         assert!(error.contains("/dev/full/x"), "{error}");
         let full = io_error("write", Path::new("x"))(io::Error::from(io::ErrorKind::StorageFull)).to_string();

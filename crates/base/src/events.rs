@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What engines say while they work. One enum; terminal, JSON lines, KTAP and JUnit are renderers of it.
+//! Progress and result events of engines. One enum; terminal, JSON lines, KTAP and JUnit output are renderers of it.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
@@ -8,38 +8,38 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-/// How a stage ended.
+/// Result of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StageEnd {
-    /// The work was done.
+    /// Completed.
     Done,
-    /// Its inputs did not change: what was there is used.
+    /// Skipped: the inputs are unchanged, the existing result is used.
     Unchanged,
-    /// It failed; the error follows.
+    /// Failed; the error follows.
     Failed,
 }
 
-/// What a run of one case, or of all of them, came to. The order is the order of gravity.
+/// Result of one case, or of all cases, in ascending order of severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Everything that was claimed was seen.
+    /// All checks passed.
     Passed,
-    /// The case cannot be run on this kernel; the reason stands beside it.
+    /// The case does not apply to this kernel; a reason is given.
     Skipped,
-    /// Something that was claimed was not seen.
+    /// A check failed.
     Failed,
-    /// The host cannot do it: no tool, no network, no space.
+    /// The host lacks a tool, the network or disk space.
     NotAble,
     /// The guest did not answer before the deadline.
     Hung,
-    /// The guest's kernel panicked.
+    /// The kernel of the guest panicked.
     Panicked,
 }
 
 impl Verdict {
-    /// The process's exit code: 0 passed, 1 failed, 5 panicked, 6 hung, 69 not able.
+    /// Exit code of the process: 0 passed, 1 failed, 5 panicked, 6 hung, 69 not able.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Passed | Self::Skipped => 0,
@@ -50,8 +50,8 @@ impl Verdict {
         }
     }
 
-    /// The gravest of several. Where nothing was shown, because there are none or all are skipped, that is
-    /// [`Verdict::NotAble`].
+    /// Most severe of several verdicts. [`Verdict::NotAble`] if the list is empty or all cases are skipped, because
+    /// nothing was tested.
     pub fn of_all(verdicts: impl IntoIterator<Item = Self>) -> Self {
         let (mut worst, mut shown) = (Self::Passed, false);
         for verdict in verdicts {
@@ -61,7 +61,7 @@ impl Verdict {
         if shown { worst } else { Self::NotAble }
     }
 
-    /// One word for people.
+    /// Word for terminal output.
     pub fn word(self) -> &'static str {
         match self {
             Self::Passed => "passed",
@@ -74,134 +74,134 @@ impl Verdict {
     }
 }
 
-/// One claim of a case and whether it was seen.
+/// Check of a case, and its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What was claimed.
+    /// Name of the check.
     pub name: String,
-    /// Whether it was seen.
+    /// True if the check passed.
     pub ok: bool,
-    /// What was seen instead, or why it was not looked at.
+    /// Observed value if the check failed, or the reason why it did not run.
     pub detail: Option<String>,
 }
 
-/// One case on one kernel, finished.
+/// Finished case on one kernel.
 #[derive(Clone, Debug, Serialize)]
 pub struct CaseEnd {
     /// Name of the case.
     pub case: String,
     /// Id of the kernel.
     pub kernel: String,
-    /// What it came to.
+    /// Result of the case.
     pub verdict: Verdict,
-    /// Its claims, in the order in which they were checked.
+    /// Checks of the case, in the order of execution.
     pub checks: Vec<Check>,
-    /// One line that says why, where the verdict is not `Passed`.
+    /// Reason in one line, if the verdict is not `Passed`.
     pub reason: Option<String>,
-    /// Last lines of the guest's console, where the verdict is not `Passed`.
+    /// Last lines of the guest console, if the verdict is not `Passed`.
     pub console: String,
-    /// Directory with the console, the case's output and the collected files.
+    /// Directory with the console log, the output of the case and the collected files.
     pub evidence: Option<std::path::PathBuf>,
-    /// The one command that repeats it.
+    /// Command that repeats the case.
     pub repeat: String,
-    /// What the guest was emulated or accelerated by, as proved.
+    /// Accelerator or emulator of the guest, as observed.
     pub accel: String,
-    /// From the case's start to its end.
+    /// Duration from start to end of the case.
     pub wall: Duration,
 }
 
-/// Weight of a finding.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Worth knowing; nothing is refused.
+    /// Information only; the module is accepted.
     Warning,
-    /// It could not be checked, which is never "passed".
+    /// The check could not run; this never counts as passed.
     Unchecked,
     /// The module must not be loaded.
     Error,
 }
 
-/// What `verify` has to say of a module.
+/// Finding of `verify` about a module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Id of the rule, as docs/verify-rules.md lists it.
+    /// Id of the rule in docs/verify-rules.md.
     pub rule: &'static str,
-    /// How grave it is.
+    /// Severity of the finding.
     pub severity: Severity,
-    /// What it is about: a section, a symbol, a relocation.
+    /// Subject of the finding: a section, a symbol or a relocation.
     pub subject: String,
-    /// What is wrong, why it matters and what to do.
+    /// Problem, consequence and remedy.
     pub message: String,
 }
 
-/// What an engine says.
+/// Event of an engine.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// A stage begins.
+    /// Start of a stage.
     StageStarted {
-        /// Name of the stage, as `--from` and `--to` take it.
+        /// Name of the stage, as in `--from` and `--to`.
         stage: String,
-        /// What it works on.
+        /// Subject of the stage.
         subject: String,
     },
-    /// Work of known or unknown length goes on.
+    /// Progress of work, with or without a known length.
     Progress {
-        /// What is going on.
+        /// Name of the work.
         label: String,
-        /// Units done.
+        /// Completed units.
         done: u64,
-        /// Units in all, where known.
+        /// Total units, if known.
         total: Option<u64>,
     },
-    /// A stage ended.
+    /// End of a stage.
     StageEnded {
         /// Name of the stage.
         stage: String,
-        /// What it worked on.
+        /// Subject of the stage.
         subject: String,
-        /// How it ended.
+        /// Result of the stage.
         end: StageEnd,
-        /// Wall time.
+        /// Elapsed wall time.
         wall: Duration,
     },
-    /// A finding of a check.
+    /// Finding of a check.
     Finding(Finding),
-    /// A case ended.
+    /// End of a case.
     Case(Box<CaseEnd>),
-    /// One line worth reading.
+    /// Information for the user.
     Note {
-        /// The line.
+        /// Text, one line.
         text: String,
     },
-    /// One line worth acting on.
+    /// Warning for the user, which may need an action.
     Warning {
-        /// The line.
+        /// Text, one line.
         text: String,
     },
 }
 
-/// Takes events. Implementations are called from several threads.
+/// Receiver of events. Several threads call it concurrently.
 pub trait Sink: Send + Sync {
-    /// Takes one event.
+    /// Receives one event.
     fn event(&self, event: &Event);
 
-    /// Says a [`Event::Note`].
+    /// Sends an [`Event::Note`].
     fn note(&self, text: String) {
         self.event(&Event::Note { text });
     }
 
-    /// Says a [`Event::Warning`].
+    /// Sends an [`Event::Warning`].
     fn warn(&self, text: String) {
         self.event(&Event::Warning { text });
     }
 }
 
-/// Runs one stage between its two events.
+/// Runs one stage, and sends its start and end events.
 ///
 /// # Errors
-/// What the work returned.
+/// The error of the work.
 pub fn stage<T, E>(
     sink: &dyn Sink,
     name: &str,
@@ -217,7 +217,7 @@ pub fn stage<T, E>(
     result.map(|(_, value)| value)
 }
 
-/// Drops every event.
+/// Sink that discards every event.
 #[derive(Debug, Default)]
 pub struct Silent;
 
@@ -225,12 +225,12 @@ impl Sink for Silent {
     fn event(&self, _: &Event) {}
 }
 
-/// Keeps every event, for tests and for renderers that need all of them.
+/// Sink that stores every event, for tests and for renderers that need the whole list.
 #[derive(Debug, Default)]
 pub struct Recorder(Mutex<Vec<Event>>);
 
 impl Recorder {
-    /// The events so far.
+    /// Events received so far.
     pub fn events(&self) -> Vec<Event> {
         self.0.lock().map(|events| events.clone()).unwrap_or_default()
     }
@@ -244,7 +244,7 @@ impl Sink for Recorder {
     }
 }
 
-/// Gives every event to several sinks.
+/// Sink that forwards every event to several sinks.
 pub struct Tee<'a>(pub Vec<&'a dyn Sink>);
 
 impl Sink for Tee<'_> {
@@ -255,7 +255,7 @@ impl Sink for Tee<'_> {
     }
 }
 
-/// One JSON object a line on standard output.
+/// Sink that prints one JSON object per line on standard output.
 #[derive(Debug, Default)]
 pub struct JsonLines;
 
@@ -267,13 +267,13 @@ impl Sink for JsonLines {
     }
 }
 
-/// For people, on stderr: a spinner where stderr is a terminal, one line per stage elsewhere.
+/// Sink for a person, on stderr: a spinner if stderr is a terminal, otherwise one line per stage.
 pub struct Terminal {
     bar: Option<ProgressBar>,
 }
 
 impl Terminal {
-    /// A renderer that fits what stderr is.
+    /// Renderer for the current stderr: terminal or not.
     pub fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();

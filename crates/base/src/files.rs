@@ -12,17 +12,17 @@ pub struct FileError {
     pub action: &'static str,
     /// The file or directory.
     pub path: PathBuf,
-    /// The system's error.
+    /// Error of the system.
     pub source: io::Error,
 }
 
-/// Adds the operation and the path to an error of the system, for `map_err`.
+/// Converts an I/O error to a [`FileError`] with operation and path, for `map_err`.
 pub fn io_error(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> FileError {
     let path = path.into();
     move |source| FileError { action, path, source }
 }
 
-/// Reads a whole file.
+/// Reads a file.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -30,7 +30,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     std::fs::read(path).map_err(io_error("read", path))
 }
 
-/// Reads a whole text file.
+/// Reads a text file.
 ///
 /// # Errors
 /// The file cannot be read, or is not UTF-8.
@@ -38,7 +38,7 @@ pub fn read_text(path: &Path) -> Result<String, FileError> {
     std::fs::read_to_string(path).map_err(io_error("read", path))
 }
 
-/// Writes a whole file.
+/// Writes a file.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -46,10 +46,10 @@ pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), FileError> {
     std::fs::write(path, bytes).map_err(io_error("write", path))
 }
 
-/// Makes a directory and its parents.
+/// Creates a directory and its parents.
 ///
 /// # Errors
-/// A directory cannot be made.
+/// A directory cannot be created.
 pub fn make_dir(path: &Path) -> Result<(), FileError> {
     std::fs::create_dir_all(path).map_err(io_error("make the directory", path))
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Services that every host crate of Ferrograft needs.
+//! Services for all host crates of Ferrograft.
 //!
 //! * [`process`]: child processes; no other module starts one;
-//! * [`cache`]: cache entries; no other module makes or finds one;
+//! * [`cache`]: cache entries; no other module creates or finds one;
 //! * [`files`]: file operations with errors that name the path;
 //! * [`events`]: events of engines, and their renderers;
 //! * [`arch`]: processor architectures.
@@ -14,10 +14,10 @@ pub mod files;
 pub mod process;
 mod sys;
 
-// Compiled anew for each checkout; the reason is in `.cargo/config.toml`.
+// Forces a separate compilation per checkout; `.cargo/config.toml` gives the reason.
 const _: Option<&str> = option_env!("FERROGRAFT_CHECKOUT");
 
-/// Text of an error with every cause behind it, in one line: `what: why: why`.
+/// Text of an error and all its sources in one line: `error: source: source`.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

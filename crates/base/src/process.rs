@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Child processes: argv, working directory, environment, duration, CPU time; and when one fails, the command as
-//! typed, the exit status, the last lines of stderr and the log's path.
+//! Child processes: arguments, working directory, environment, duration and CPU time. An error contains the command line,
+//! the exit status, the last lines of stderr and the path of the log.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -14,46 +14,46 @@ use std::time::{Duration, Instant};
 
 use crate::sys;
 
-/// Lines of stderr that an error shows.
+/// Maximum number of stderr lines in an error.
 const TAIL_LINES: usize = 20;
 
-/// Why a child process did not do its work.
+/// Error of a child process.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The program could not be started.
     #[error("could not start `{command}` in {}: {source}{hint}", cwd.display())]
     Start {
-        /// The command as typed in a shell.
+        /// Command line, quoted for a shell.
         command: String,
-        /// Where it was to run.
+        /// Working directory.
         cwd: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
-        /// What to do about it, with a leading line break; or empty.
+        /// Remedy, with a leading line break; or empty.
         hint: String,
     },
-    /// It ran and did not exit with 0.
+    /// The exit status is not 0.
     #[error("`{command}` {} in {}{}{}", describe(status), cwd.display(), quote_tail(tail), quote_log(log.as_deref()))]
     Failed {
-        /// The command as typed in a shell.
+        /// Command line, quoted for a shell.
         command: String,
-        /// Where it ran.
+        /// Working directory.
         cwd: PathBuf,
-        /// How it ended.
+        /// Exit status.
         status: ExitStatus,
-        /// The last lines that it wrote to stderr (stdout where stderr is empty).
+        /// Last lines of stderr, or of stdout if stderr is empty.
         tail: String,
-        /// File that holds all of its output.
+        /// File with the complete output.
         log: Option<PathBuf>,
     },
-    /// Its log or its pipes failed.
+    /// An operation on the log or a pipe failed.
     #[error("could not {action} of `{command}`: {source}")]
     Io {
-        /// The command as typed in a shell.
+        /// Command line, quoted for a shell.
         command: String,
-        /// What was being done.
+        /// The operation, as a verb.
         action: &'static str,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
 }
@@ -79,36 +79,36 @@ fn quote_log(log: Option<&Path>) -> String {
     log.map_or_else(String::new, |path| format!("\n    log: {}", path.display()))
 }
 
-/// What a finished child left.
+/// Result of a finished child process.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// How it ended.
+    /// Exit status.
     pub status: ExitStatus,
-    /// All of its standard output.
+    /// Complete standard output.
     pub stdout: Vec<u8>,
-    /// All of its standard error.
+    /// Complete standard error.
     pub stderr: Vec<u8>,
-    /// From start to end.
+    /// Elapsed wall time.
     pub wall: Duration,
-    /// User and system time, of its own reaped children too.
+    /// User and system CPU time, including reaped children of the child.
     pub cpu: Duration,
-    /// The most memory that it or one of its reaped children held, in KiB.
+    /// Peak memory of the child or of one of its reaped children, in KiB.
     pub peak_kib: u64,
 }
 
 impl Output {
-    /// Standard output as text, bytes that are not UTF-8 replaced.
+    /// Standard output as text; bytes that are not UTF-8 are replaced.
     pub fn stdout_text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// Standard error as text, bytes that are not UTF-8 replaced.
+    /// Standard error as text; bytes that are not UTF-8 are replaced.
     pub fn stderr_text(&self) -> String {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 }
 
-/// A command to run.
+/// Command to run.
 #[derive(Clone, Debug)]
 pub struct Cmd {
     program: OsString,
@@ -122,7 +122,7 @@ pub struct Cmd {
 }
 
 impl Cmd {
-    /// A command that runs `program`, found in PATH when it holds no slash.
+    /// Command that runs `program`, which is searched in PATH if it contains no slash.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self {
             program: program.as_ref().to_owned(),
@@ -150,57 +150,56 @@ impl Cmd {
         self
     }
 
-    /// Runs it in `dir`.
+    /// Sets the working directory.
     #[must_use]
     pub fn cwd(mut self, dir: impl AsRef<Path>) -> Self {
         self.cwd = Some(dir.as_ref().to_owned());
         self
     }
 
-    /// Sets a variable of its environment.
+    /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env.insert(name.as_ref().to_owned(), Some(value.as_ref().to_owned()));
         self
     }
 
-    /// Takes a variable out of its environment.
+    /// Removes an environment variable.
     #[must_use]
     pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
         self.env.insert(name.as_ref().to_owned(), None);
         self
     }
 
-    /// Starts it with an empty environment but for PATH and what [`Cmd::env`] sets: what it makes must not depend on
-    /// who runs it.
+    /// Clears the environment except PATH and the variables of [`Cmd::env`], so the output does not depend on the user.
     #[must_use]
     pub fn clean_env(mut self) -> Self {
         self.clear_env = true;
         self
     }
 
-    /// Gives it these bytes on standard input (nothing otherwise).
+    /// Sets the bytes of standard input; the default is empty.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
     }
 
-    /// Appends the command and its output to this file too.
+    /// Appends the command line and the output to a log file.
     #[must_use]
     pub fn log(mut self, path: impl AsRef<Path>) -> Self {
         self.log = Some(path.as_ref().to_owned());
         self
     }
 
-    /// What to do where the program is missing, for the error's text.
+    /// Remedy for a missing program, for the text of the error.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The command as one would type it in a shell.
+    /// Command line, quoted for a shell.
     pub fn typed(&self) -> String {
         let mut words: Vec<String> = Vec::new();
         for (name, value) in &self.env {
@@ -251,10 +250,10 @@ impl Cmd {
         Error::Start { command: self.typed(), cwd: self.shown_cwd(), source, hint }
     }
 
-    /// Runs it to its end, whatever its exit status.
+    /// Runs the command to its end and accepts any exit status.
     ///
     /// # Errors
-    /// It could not be started, or its pipes or its log failed.
+    /// The command cannot be started, or a pipe or the log failed.
     pub fn output(&self) -> Result<Output, Error> {
         self.output_by_line(&mut |_| {})
     }
@@ -265,7 +264,7 @@ impl Cmd {
         let bytes = self.stdin.clone();
         let writer = std::thread::spawn(move || {
             if let Some(mut pipe) = stdin {
-                // A child may end without reading all of it; its exit status tells more than EPIPE.
+                // A child may exit before it reads all input; its exit status is more useful than EPIPE.
                 let _ = pipe.write_all(&bytes);
             }
         });
@@ -297,7 +296,7 @@ impl Cmd {
         )
     }
 
-    /// Runs it and asks for exit status 0.
+    /// Runs the command and requires exit status 0.
     ///
     /// # Errors
     /// As [`Cmd::output`], and [`Error::Failed`] for any other exit status.
@@ -305,8 +304,8 @@ impl Cmd {
         self.run_by_line(&mut |_| {})
     }
 
-    /// As [`Cmd::run`], and gives each line of standard output away as soon as it is there, without its line break:
-    /// for work that takes minutes.
+    /// Like [`Cmd::run`], but passes each line of standard output, without its line break, to `on_line` immediately. For
+    /// long commands.
     ///
     /// # Errors
     /// As [`Cmd::run`].
@@ -315,7 +314,7 @@ impl Cmd {
         if output.status.success() { Ok(output) } else { Err(self.failed(&output)) }
     }
 
-    /// The error for an output whose exit status is not one that the caller can use.
+    /// Error for an output with an exit status that the caller does not accept.
     pub fn failed(&self, output: &Output) -> Error {
         let tail = if output.stderr.is_empty() { output.stdout_text() } else { output.stderr_text() };
         Error::Failed {
@@ -327,7 +326,7 @@ impl Cmd {
         }
     }
 
-    /// Runs it, asks for exit status 0 and gives its standard output without the trailing line break.
+    /// Runs the command, requires exit status 0, and returns standard output without trailing white space.
     ///
     /// # Errors
     /// As [`Cmd::run`].
@@ -335,10 +334,10 @@ impl Cmd {
         Ok(self.run()?.stdout_text().trim_end().to_owned())
     }
 
-    /// Runs it on this process's own terminal (standard streams inherited) and asks for exit status 0.
+    /// Runs the command on the terminal of this process (inherited standard streams), and requires exit status 0.
     ///
     /// # Errors
-    /// It could not be started or ended otherwise.
+    /// The command cannot be started, or its exit status is not 0.
     pub fn run_inherited(&self) -> Result<(), Error> {
         let mut command = self.command();
         let mut child = command.spawn().map_err(|source| self.start_error(source))?;
@@ -355,10 +354,10 @@ impl Cmd {
         })
     }
 
-    /// Starts it in a process group of its own, all three streams piped. The caller reads them.
+    /// Starts the command in a new process group with three pipes, which the caller reads and writes.
     ///
     /// # Errors
-    /// It could not be started.
+    /// The command cannot be started.
     pub fn spawn(&self) -> Result<Running, Error> {
         let mut command = self.command();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
@@ -377,17 +376,17 @@ impl Cmd {
     }
 }
 
-/// A child that was started and not yet waited for. Dropping it kills its process group.
+/// Running child process. The drop kills its process group.
 #[derive(Debug)]
 pub struct Running {
     command: String,
     pid: u32,
     started: Instant,
-    /// The child's standard input.
+    /// Standard input of the child.
     pub stdin: Option<ChildStdin>,
-    /// The child's standard output.
+    /// Standard output of the child.
     pub stdout: Option<ChildStdout>,
-    /// The child's standard error.
+    /// Standard error of the child.
     pub stderr: Option<ChildStderr>,
     ended: Option<(ExitStatus, Duration)>,
     peak_kib: u64,
@@ -399,10 +398,10 @@ impl Running {
         self.pid
     }
 
-    /// Waits for its end: exit status, CPU time.
+    /// Waits for the end of the child: exit status and CPU time.
     ///
     /// # Errors
-    /// The system could not tell.
+    /// The system call failed.
     pub fn wait(&mut self) -> Result<(ExitStatus, Duration), Error> {
         loop {
             if let Some(ended) = self.poll(true)? {
@@ -411,10 +410,10 @@ impl Running {
         }
     }
 
-    /// Exit status and CPU time, once it has ended.
+    /// Exit status and CPU time if the child has ended.
     ///
     /// # Errors
-    /// The system could not tell.
+    /// The system call failed.
     pub fn try_wait(&mut self) -> Result<Option<(ExitStatus, Duration)>, Error> {
         self.poll(false)
     }
@@ -432,7 +431,7 @@ impl Running {
         Ok(self.ended)
     }
 
-    /// Kills it and every process of its group.
+    /// Kills the process group of the child.
     pub fn kill(&mut self) {
         if self.ended.is_none() {
             sys::kill_group(self.pid);
@@ -477,7 +476,7 @@ fn collect(reader: Option<JoinHandle<io::Result<Vec<u8>>>>) -> io::Result<Vec<u8
     )
 }
 
-/// One word as a POSIX shell would read it back.
+/// Quotes one word for a POSIX shell.
 pub fn shell_quote(word: &OsStr) -> String {
     let text = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
@@ -488,7 +487,7 @@ pub fn shell_quote(word: &OsStr) -> String {
     }
 }
 
-/// Where `program` stands in PATH.
+/// Path of `program`, from a search in PATH.
 pub fn find_program(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
@@ -536,7 +535,7 @@ mod tests {
         io::BufRead::read_line(&mut io::BufReader::new(running.stdout.take().unwrap()), &mut line).unwrap();
         drop(running);
         let stat = PathBuf::from(format!("/proc/{}/stat", line.trim()));
-        // Only a host that is busy needs more than one look.
+        // Repeated only on a busy host.
         for _ in 0..6000 {
             let state = std::fs::read_to_string(&stat).unwrap_or_default();
             if state.is_empty() || state.contains(") Z ") {

@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! System calls that neither std nor rustix wraps. The only unsafe code of this crate.
+//! System calls without a wrapper in std or rustix. The only unsafe code of this crate.
 #![allow(unsafe_code, reason = "the crate's one system-call module")]
 
 use std::io;
 use std::time::Duration;
 
-/// How a child ended and what it cost.
+/// Exit status and resource usage of a child process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reaped {
-    /// Raw wait status, as `ExitStatus::from_raw` takes it.
+    /// Raw wait status, for `ExitStatus::from_raw`.
     pub(crate) status: i32,
-    /// User and system time of the child and of the children it waited for.
+    /// User and system CPU time of the child and of the children that it reaped.
     pub(crate) cpu: Duration,
-    /// The most memory that one of them held, in KiB.
+    /// Peak memory of one of these processes, in KiB.
     pub(crate) peak_kib: u64,
 }
 
-/// Waits for the child `pid`. With `block` false, `None` says that it still runs.
+/// Waits for the child `pid`. If `block` is false, `None` means that the child is still running.
 pub(crate) fn wait(pid: u32, block: bool) -> io::Result<Option<Reaped>> {
     let pid = libc::pid_t::try_from(pid).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let options = if block { 0 } else { libc::WNOHANG };
     loop {
         let mut status = 0;
-        // SAFETY: rusage is plain data, for which all zeroes is a value.
+        // SAFETY: `rusage` is plain data, and all zeroes is a valid value.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-        // SAFETY: both pointers are to live locals of the type that wait4(2) writes.
+        // SAFETY: both pointers refer to live local variables of the types that wait4(2) writes.
         let rc = unsafe { libc::wait4(pid, &raw mut status, options, &raw mut usage) };
         match rc {
             0 => return Ok(None),
@@ -43,10 +43,10 @@ pub(crate) fn wait(pid: u32, block: bool) -> io::Result<Option<Reaped>> {
     }
 }
 
-/// Kills the process group `group` (the group of a child that was started in one of its own).
+/// Kills the process group `group`, the group of a child that was started with its own group.
 pub(crate) fn kill_group(group: u32) {
     if let Ok(group) = libc::pid_t::try_from(group) {
-        // SAFETY: killpg takes no pointers; a group that is gone is answered with ESRCH.
+        // SAFETY: killpg(2) takes no pointers; for a group that no longer exists it returns ESRCH.
         unsafe { libc::killpg(group, libc::SIGKILL) };
     }
 }

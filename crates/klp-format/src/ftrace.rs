@@ -1,38 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! How a kernel's ftrace finds the functions of a module: the room at their beginning, and the section that lists them.
+//! ftrace call sites of a module: the instructions at the start of a function, and the section that lists the sites.
 //!
 //! Source: `ftrace_process_locs()` in `kernel/trace/ftrace.c`; `CC_FLAGS_FTRACE` in the kernel's `Makefile` and
-//! `arch/arm64/Makefile`. A function that is in no list cannot be traced, and neither can a live patch that runs it.
+//! `arch/arm64/Makefile`. A function without an entry in the list cannot be traced, and cannot be live-patched.
 
-/// What stands at the beginning of a function that ftrace can hook into.
+/// Instructions at an ftrace call site, at the start of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Site {
-    /// x86: `call __fentry__`, which the kernel turns into a nop when it loads the module.
+    /// x86: `call __fentry__`; the kernel changes it to a nop when it loads the module.
     Call,
-    /// x86: the five-byte nop already (`CC_USING_NOP_MCOUNT`), where the kernel's own build has objtool put it there.
+    /// x86: five-byte nop (`CC_USING_NOP_MCOUNT`), in kernels whose build converts the calls with objtool.
     Nop,
-    /// arm64: the compiler's nops (`CC_USING_PATCHABLE_FUNCTION_ENTRY`).
+    /// arm64: nops of the compiler (`CC_USING_PATCHABLE_FUNCTION_ENTRY`).
     Patchable,
 }
 
-/// The sites of a kernel's functions.
+/// Call sites of the functions of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sites {
-    /// What stands there.
+    /// Instructions at the site.
     pub site: Site,
-    /// Nops before the function: bytes on x86, instructions on arm64.
+    /// Nops before the function: in bytes on x86, in instructions on arm64.
     pub before: u32,
-    /// Nops behind the landing pad, in the same unit.
+    /// Nops after the landing pad, in the same unit.
     pub after: u32,
 }
 
-/// The section in which compilers list the functions with room before them, or for a site.
+/// Section in which compilers list functions with nops before them or at their start.
 const COMPILERS_LIST: &str = "__patchable_function_entries";
-/// Our own list, of the root crate alone: C objects have room before their functions as well, and are in the compiler's.
+/// Separate list for the root crate: C objects also have nops before their functions, and are in the compiler's section.
 const ROOT_LIST: &str = "__patchable_function_entries.root";
 
 impl Sites {
-    /// The section in which the kernel looks for a module's sites (`FTRACE_CALLSITE_SECTION`).
+    /// Section of a module in which the kernel expects the call sites (`FTRACE_CALLSITE_SECTION`).
     pub fn section(self) -> &'static str {
         match self.site {
             Site::Call | Site::Nop => "__mcount_loc",
@@ -40,7 +40,7 @@ impl Sites {
         }
     }
 
-    /// The section in which stage 3 keeps the compiler's list for the root crate.
+    /// Section in which stage 3 stores the compiler's list for the root crate.
     pub fn root_section(self) -> &'static str {
         match self.site {
             Site::Call | Site::Nop => ROOT_LIST,
@@ -48,11 +48,11 @@ impl Sites {
         }
     }
 
-    /// The symbol that the sites call, if they call one.
+    /// Symbol that the sites call; `None` for nops.
     pub fn called(self) -> Option<&'static str> {
         (self.site == Site::Call).then_some(FENTRY)
     }
 }
 
-/// What sites of [`Site::Call`] call.
+/// Function that sites of [`Site::Call`] call.
 pub const FENTRY: &str = "__fentry__";

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Names, limits and ELF numbers of kernel live patching, as types with a stated invariant and one fallible
-//! constructor each.
+//! Names, limits and ELF numbers of kernel live patching, as types with an invariant and one fallible constructor each.
 //!
 //! Source of the rules: `Documentation/livepatch/module-elf-format.rst`, `include/linux/livepatch.h`,
 //! `include/linux/moduleparam.h` and `kernel/livepatch/core.c` of the kernel.
@@ -16,77 +15,77 @@ use alloc::string::{String, ToString};
 use core::fmt;
 use core::str::FromStr;
 
-// Compiled anew for each checkout; the reason is in `.cargo/config.toml`.
+// Forces a separate compilation per checkout; `.cargo/config.toml` gives the reason.
 const _: Option<&str> = option_env!("FERROGRAFT_CHECKOUT");
 
-/// Section index of a symbol that the livepatch core resolves (`SHN_LIVEPATCH`).
+/// Section index of symbols that the livepatch core resolves (`SHN_LIVEPATCH`).
 pub const SHN_LIVEPATCH: u16 = 0xff20;
-/// Flag of a relocation section that the livepatch core applies (`SHF_RELA_LIVEPATCH`).
+/// Flag of relocation sections that the livepatch core applies (`SHF_RELA_LIVEPATCH`).
 pub const SHF_RELA_LIVEPATCH: u64 = 0x0010_0000;
-/// Prefix of the name of a symbol that the livepatch core resolves.
+/// Name prefix of symbols that the livepatch core resolves.
 pub const SYMBOL_PREFIX: &str = ".klp.sym.";
-/// Prefix of the short name that stands for such a symbol from compilation to conversion: modpost refuses link names of 56
-/// characters and more under MODVERSIONS, and [`SYMBOL_PREFIX`] with the object takes 17 of them. An undefined symbol of
-/// this prefix in a finished module was not converted.
+/// Name prefix of the short aliases of such symbols, from compilation to conversion. Reason: with MODVERSIONS modpost
+/// rejects link names of 56 characters or more, and [`SYMBOL_PREFIX`] with the object takes 17 of them. An undefined
+/// symbol with this prefix in a finished module is an error: it was not converted.
 pub const ALIAS_PREFIX: &str = "__klp_sym_";
-/// Prefix of the name of a relocation section that the livepatch core applies.
+/// Name prefix of relocation sections that the livepatch core applies.
 pub const RELA_PREFIX: &str = ".klp.rela.";
-/// The object that is the kernel itself.
+/// Object name of the kernel itself.
 pub const VMLINUX: &str = "vmlinux";
-/// Longest module name, in bytes: `MODULE_NAME_LEN` (56 on 64-bit kernels) less the terminating zero.
+/// Maximum length of a module name, in bytes: `MODULE_NAME_LEN` (56 on 64-bit kernels) without the terminating NUL.
 pub const MODULE_NAME_MAX: usize = 55;
-/// Longest symbol name, in bytes: `KSYM_NAME_LEN` less the terminating zero (512 from 6.1 on).
+/// Maximum length of a symbol name, in bytes: `KSYM_NAME_LEN` (512 since 6.1) without the terminating NUL.
 pub const SYMBOL_NAME_MAX: usize = 511;
 
-/// Why a text is not the name it should be.
+/// Error of an invalid name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing stands where a name should.
+    /// The name is empty.
     #[error("a {what} is missing in {text:?}")]
     Empty {
-        /// What kind of name.
+        /// Kind of name.
         what: &'static str,
-        /// The text it should stand in.
+        /// Text that should contain the name.
         text: String,
     },
-    /// Longer than the kernel's field for it.
+    /// The name is longer than the kernel's field.
     #[error("{what} {text:?} has {length} bytes, the kernel's limit is {limit}", length = text.len())]
     TooLong {
-        /// What kind of name.
+        /// Kind of name.
         what: &'static str,
         /// The name.
         text: String,
-        /// The most it may have.
+        /// Maximum length, in bytes.
         limit: usize,
     },
-    /// A character that cannot stand in it.
+    /// The name contains an invalid character.
     #[error("{what} {text:?} has the character {character:?}, which cannot stand there")]
     Character {
-        /// What kind of name.
+        /// Kind of name.
         what: &'static str,
         /// The name.
         text: String,
-        /// The first wrong character.
+        /// First invalid character.
         character: char,
     },
-    /// A module's file name where its name should stand.
+    /// File name of a module instead of its name.
     #[error(
         "{text:?} is no module's name; write it as the kernel does, with underscores and without .ko: {name:?}"
     )]
     Module {
-        /// The text as it was written.
+        /// Text of the input.
         text: String,
-        /// The name that the kernel gives the module.
+        /// Module name in the kernel.
         name: String,
     },
-    /// Not of the form.
+    /// The text does not have the required form.
     #[error("{text:?} is no {what}: it should look like {form}")]
     Form {
-        /// What kind of name.
+        /// Kind of name.
         what: &'static str,
-        /// The text.
+        /// Text of the input.
         text: String,
-        /// An example.
+        /// Example of the form.
         form: &'static str,
     },
 }
@@ -116,7 +115,7 @@ macro_rules! name {
         pub struct $type(String);
 
         impl $type {
-            /// The name as text.
+            /// Name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -138,7 +137,7 @@ macro_rules! name {
 }
 
 name! {
-    /// Name of a kernel module, as `/sys/module` shows it.
+    /// Name of a kernel module, as in `/sys/module`.
     ///
     /// # Invariants
     /// 1 to [`MODULE_NAME_MAX`] bytes of `[A-Za-z0-9_]`.
@@ -149,16 +148,15 @@ impl ModuleName {
     /// Checks a module name.
     ///
     /// # Errors
-    /// It is empty, too long, or has a character other than letters, digits and underscores.
+    /// The text is empty, too long, or contains a character other than letters, digits and underscores.
     pub fn new(text: &str) -> Result<Self, NameError> {
         checked("module name", text, MODULE_NAME_MAX, |c| c.is_ascii_alphanumeric() || c == '_').map(Self)
     }
 
-    /// The name that every text maps to: characters other than `[A-Za-z0-9_]` become underscores, as the kpatch-patch
-    /// packages do it.
+    /// Module name from any text: characters other than `[A-Za-z0-9_]` become underscores, as in kpatch-patch packages.
     ///
     /// # Errors
-    /// It is empty or too long.
+    /// The text is empty or too long.
     pub fn sanitized(text: &str) -> Result<Self, NameError> {
         let mapped: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         Self::new(&mapped)
@@ -166,7 +164,7 @@ impl ModuleName {
 }
 
 name! {
-    /// What a live patch changes: `vmlinux`, or a module's name.
+    /// Name of a patched object: `vmlinux` or the name of a module.
     ///
     /// # Invariants
     /// Valid as a [`ModuleName`].
@@ -177,7 +175,7 @@ impl ObjectName {
     /// Checks an object name.
     ///
     /// # Errors
-    /// As [`ModuleName::new`]; where it is the name of a module's file, the error has the module's name.
+    /// As [`ModuleName::new`]; for the file name of a module the error contains the module name.
     pub fn new(text: &str) -> Result<Self, NameError> {
         ModuleName::new(text).map(|name| Self(name.0)).map_err(|error| {
             let file = text.rsplit('/').next().unwrap_or_default();
@@ -190,17 +188,17 @@ impl ObjectName {
         })
     }
 
-    /// Whether it is the kernel itself rather than a module.
+    /// True for vmlinux, false for a module.
     pub fn is_vmlinux(&self) -> bool {
         self.0 == VMLINUX
     }
 }
 
 name! {
-    /// A kernel's release, as `uname -r` prints it.
+    /// Release of a kernel, as printed by `uname -r`.
     ///
     /// # Invariants
-    /// 1 to 64 bytes (`__NEW_UTS_LEN`), begins with a digit, no white space, no slash.
+    /// 1 to 64 bytes (`__NEW_UTS_LEN`), starts with a digit, no white space, no slash.
     KernelRelease
 }
 
@@ -208,7 +206,7 @@ impl KernelRelease {
     /// Checks a release.
     ///
     /// # Errors
-    /// It is empty, too long, holds a space or a slash, or does not begin with a version.
+    /// The text is empty, too long, contains a space or a slash, or does not start with a version.
     pub fn new(text: &str) -> Result<Self, NameError> {
         let release = checked("kernel release", text, 64, |c| c.is_ascii_graphic() && c != '/')?;
         if release.starts_with(|c: char| c.is_ascii_digit()) && release != "." && release != ".." {
@@ -225,8 +223,14 @@ impl KernelRelease {
     }
 }
 
-/// Which of the symbols of one name in one object is meant: 0 says that there is only one, n is the n-th in the order of
-/// kallsyms, from 1.
+/// Major and minor number of a version text: 6 and 12 for `6.12`.
+pub fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Symbol position among the symbols of one name in one object, in the order of kallsyms, from 1. The value 0 means that
+/// the name is unique.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SymbolPosition(pub u32);
 
@@ -236,14 +240,14 @@ impl fmt::Display for SymbolPosition {
     }
 }
 
-/// A symbol of an object: `object:symbol`, or `object:symbol,position` where the name stands more than once.
+/// Symbol of an object: `object:symbol`, or `object:symbol,position` if the name is not unique.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KlpSymbol {
-    /// The object that holds it.
+    /// Object of the symbol.
     pub object: ObjectName,
-    /// Its name in that object's symbol table.
+    /// Name in the symbol table of the object.
     pub symbol: String,
-    /// Which of several.
+    /// Symbol position.
     pub position: SymbolPosition,
 }
 
@@ -251,17 +255,17 @@ impl KlpSymbol {
     /// Checks the parts.
     ///
     /// # Errors
-    /// The symbol is empty, too long or has a space, colon, comma or control character.
+    /// The symbol is empty, too long, or contains a space, colon, comma or control character.
     pub fn new(object: ObjectName, symbol: &str, position: SymbolPosition) -> Result<Self, NameError> {
         let allowed = |c: char| c.is_ascii_graphic() && c != ':' && c != ',';
         let symbol = checked("symbol name", symbol, SYMBOL_NAME_MAX, allowed)?;
         Ok(Self { object, symbol, position })
     }
 
-    /// Reads the name that the symbol has in a livepatch module's symbol table: `.klp.sym.<object>.<symbol>,<position>`.
+    /// Parses the name in the symbol table of a livepatch module: `.klp.sym.<object>.<symbol>,<position>`.
     ///
     /// # Errors
-    /// The text is not of that form.
+    /// The text does not have this form.
     pub fn from_elf_name(text: &str) -> Result<Self, NameError> {
         let form = || NameError::Form {
             what: "livepatch symbol",
@@ -275,7 +279,7 @@ impl KlpSymbol {
         Self::new(ObjectName::new(object)?, symbol, position)
     }
 
-    /// The name that the symbol has in a livepatch module's symbol table.
+    /// Name in the symbol table of a livepatch module.
     pub fn elf_name(&self) -> String {
         format!("{SYMBOL_PREFIX}{}.{},{}", self.object, self.symbol, self.position)
     }
@@ -306,15 +310,15 @@ impl FromStr for KlpSymbol {
     }
 }
 
-/// Name of the section that holds an object's livepatch relocations against one section of the module.
+/// Name of the section with the livepatch relocations of one object for one section of the module.
 pub fn rela_section_name(object: &ObjectName, target_section: &str) -> String {
     format!("{RELA_PREFIX}{object}.{target_section}")
 }
 
-/// Reads [`rela_section_name`] back: object and target section.
+/// Parses the result of [`rela_section_name`]: object and target section.
 ///
 /// # Errors
-/// The text is not of that form.
+/// The text does not have this form.
 pub fn parse_rela_section_name(text: &str) -> Result<(ObjectName, &str), NameError> {
     let form = || NameError::Form {
         what: "livepatch relocation section",
@@ -334,7 +338,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_read_back_what_they_write() {
+    fn names_round_trip() {
         for text in ["vmlinux:cmdline_proc_show", "ext4:show,2"] {
             let symbol: KlpSymbol = text.parse().unwrap();
             assert_eq!(symbol.to_string(), text);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What `bench image` measures, as a process of its own:
+//! Workload of `bench image`, as a separate process:
 //!
-//!     image index <vmlinuz> <release> <directory>     makes a kernel's index
-//!     image look-up <directory> <function>            prototype, positions and traceability of one function
+//!     image index <vmlinuz> <release> <directory>     creates the index of a kernel
+//!     image look-up <directory> <function>            prints prototype, positions and traceability of a function
 //!
-//! The last line of its output is the most memory that it took, in KiB.
+//! The last line of output is the peak memory, in KiB.
 
 use std::error::Error;
 use std::path::Path;

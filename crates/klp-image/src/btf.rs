@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A kernel's types and prototypes, out of its BTF.
+//! Types and prototypes of a kernel, from its BTF.
 //!
-//! A type is found from a prototype or a member, by its id, never by its name alone: private structs share names.
+//! Types are found by id, from a prototype or a member, never by name alone: private structs may share a name.
 
 use btf_rs::{Btf, BtfType, Type};
 
 use crate::c_text::CText;
 
-/// Longest chain of type references that is followed; the kernel's own limit is 32 (`MAX_RESOLVE_DEPTH`).
+/// Maximum length of a chain of type references; the kernel's own limit is 32 (`MAX_RESOLVE_DEPTH`).
 pub(crate) const DEPTH: u32 = 64;
 
-/// Why BTF could not answer.
+/// Error of a BTF query.
 #[derive(Debug, thiserror::Error)]
 pub enum BtfError {
-    /// The bytes are no BTF.
+    /// The BTF is damaged.
     #[error("its BTF is damaged: {0}")]
     Damaged(String),
-    /// There is no function of that name.
+    /// No function with this name.
     #[error("its BTF knows no function of that name")]
     NoFunction,
-    /// There are several with different prototypes.
+    /// Several functions with different prototypes; the value is their number.
     #[error("its BTF knows {0} functions of that name, and cannot tell which one is meant")]
     Ambiguous(usize),
-    /// Two different types of one name are wanted; the text says which.
+    /// Two different types with the same name are requested; the text names them.
     #[error("{0}")]
     Clash(String),
 }
@@ -36,109 +36,109 @@ impl From<btf_rs::Error> for BtfError {
 /// Id of a type; 0 is `void`.
 pub type TypeId = u32;
 
-/// A function's prototype.
+/// Prototype of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prototype {
-    /// The function's name.
+    /// Name of the function.
     pub name: String,
-    /// Type that it returns.
+    /// Return type.
     pub returns: TypeId,
-    /// Names (where known) and types of its parameters.
+    /// Parameters: name, if known, and type.
     pub parameters: Vec<(Option<String>, TypeId)>,
-    /// Whether it takes further arguments (`...`).
+    /// True if the function takes variable arguments (`...`).
     pub variadic: bool,
 }
 
 /// A member of a struct or union.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its name; none for an anonymous struct or union.
+    /// Member name; `None` for an anonymous struct or union.
     pub name: Option<String>,
-    /// Its type.
+    /// Member type.
     pub type_id: TypeId,
-    /// Bits from the struct's start.
+    /// Offset from the start of the struct, in bits.
     pub bit_offset: u32,
-    /// Bits, for a bit-field.
+    /// Size of a bit-field, in bits.
     pub bits: Option<u32>,
 }
 
-/// What a type is, one step deep.
+/// Kind of a type, without resolution of the types that it refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypeKind {
     /// `void`.
     Void,
-    /// An integer, or a boolean or character type, by its C name.
+    /// Integer, boolean or character type.
     Int {
-        /// `unsigned int`, `_Bool`, ...
+        /// C name: `unsigned int`, `_Bool`, ...
         name: String,
-        /// Bytes.
+        /// Size, in bytes.
         size: usize,
-        /// Whether it has negative values.
+        /// True for a signed type.
         signed: bool,
     },
     /// A floating-point type.
     Float(String),
     /// A pointer.
     Pointer(TypeId),
-    /// An array of this many elements.
+    /// Array: element type and number of elements.
     Array(TypeId, usize),
     /// A struct or union.
     Composite {
-        /// Whether it is a union.
+        /// True for a union.
         union: bool,
-        /// Its tag, if it has one.
+        /// Tag, if present.
         name: Option<String>,
-        /// Bytes.
+        /// Size, in bytes.
         size: usize,
-        /// Its members.
+        /// Members.
         members: Vec<Member>,
     },
     /// An enumeration.
     Enum {
-        /// Its tag, if it has one.
+        /// Tag, if present.
         name: Option<String>,
-        /// Bytes.
+        /// Size, in bytes.
         size: usize,
-        /// Whether its values are signed.
+        /// True if the values are signed.
         signed: bool,
-        /// Names and values; those of an unsigned 64-bit enumeration as their bits.
+        /// Names and values; unsigned 64-bit values are stored with the same bits.
         values: Vec<(String, i64)>,
     },
-    /// A struct or union that is only declared.
+    /// Struct or union declared without a definition.
     Forward {
-        /// Whether it is a union.
+        /// True for a union.
         union: bool,
-        /// Its tag.
+        /// Tag.
         name: String,
     },
-    /// A typedef.
+    /// Typedef: name and target type.
     Typedef(String, TypeId),
-    /// `const`, and the type it stands on.
+    /// `const`: qualified type.
     Const(TypeId),
-    /// `restrict` or a type tag, and the type it stands on.
+    /// `restrict` or a type tag: qualified type.
     Qualified(TypeId),
-    /// `volatile`, and the type it stands on.
+    /// `volatile`: qualified type.
     Volatile(TypeId),
     /// A function type.
     Function(Prototype),
-    /// Not a type of C code (variables, sections, tags).
+    /// Not a C type (variable, section, tag).
     Other,
 }
 
-/// The types of a kernel, or of it and some of its modules.
+/// Types of a kernel, optionally with those of some modules.
 ///
-/// Ids of the kernel's types are its own. Each module numbers its types from where the kernel's end, so the number of the
-/// module stands in the upper bits of their ids.
+/// Type ids of the kernel are unchanged. Each module numbers its types from the end of the kernel's ids, so the upper
+/// bits of a module's type id contain the number of the module.
 pub struct Types {
     pub(crate) btf: Btf,
-    /// Further modules of the same kernel.
+    /// BTF of further modules of the same kernel.
     others: Vec<Btf>,
 }
 
-/// Where the number of a module begins in an id, which leaves 64 million types and 63 modules beside the first.
+/// First bit of the module number in a type id: 64 million types, and 63 modules besides the first.
 const MODULE_SHIFT: u32 = 26;
 
-/// The types of the kernel and one module, in the module's own numbers.
+/// Types of the kernel and one module, with the ids of that module.
 #[derive(Clone, Copy)]
 struct View<'a> {
     btf: &'a Btf,
@@ -146,12 +146,12 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// The first id that is the module's own.
+    /// First type id of the module.
     fn own(self) -> u32 {
         self.btf.split().map_or(0, |split| split.type_id_range().0)
     }
 
-    /// An id of this view as all views know it.
+    /// Converts a type id of this view to a type id for all views.
     fn out(self, id: u32) -> TypeId {
         if self.number > 0 && id >= self.own() { id | self.number << MODULE_SHIFT } else { id }
     }
@@ -192,18 +192,18 @@ impl View<'_> {
 }
 
 impl Types {
-    /// Reads raw BTF (the content of a `.BTF` section).
+    /// Parses raw BTF (the content of a `.BTF` section).
     ///
     /// # Errors
-    /// The bytes are no BTF.
+    /// The bytes are not BTF.
     pub fn parse(bytes: &[u8]) -> Result<Self, BtfError> {
         Ok(Self::of(Btf::from_bytes(bytes)?))
     }
 
-    /// Reads a module's BTF, which refers to that of its kernel (split BTF): the types of both.
+    /// Parses the BTF of a module, which refers to the BTF of its kernel (split BTF). The result has the types of both.
     ///
     /// # Errors
-    /// The bytes are no BTF, or not of a module of that very kernel.
+    /// The bytes are not BTF, or the module belongs to another kernel.
     pub fn parse_split(bytes: &[u8], base: &Self) -> Result<Self, BtfError> {
         Ok(Self::of(Btf::from_split_bytes(bytes, &base.btf)?))
     }
@@ -215,7 +215,7 @@ impl Types {
     /// Adds the types of another module of the same kernel.
     ///
     /// # Errors
-    /// There are 63 already.
+    /// There are already 63 added modules.
     pub fn join(&mut self, other: Self) -> Result<(), BtfError> {
         if self.others.len() + 1 >= 1 << (u32::BITS - MODULE_SHIFT) {
             return Err(BtfError::Damaged("types of more than 63 modules".to_owned()));
@@ -224,12 +224,12 @@ impl Types {
         Ok(())
     }
 
-    /// The kernel with the first module, if there is one; then with each further one.
+    /// Views: the kernel with the first module, if present, then the kernel with each further module.
     fn views(&self) -> impl Iterator<Item = View<'_>> {
         std::iter::once(&self.btf).chain(&self.others).zip(0..).map(|(btf, number)| View { btf, number })
     }
 
-    /// Where an id belongs, and what it is there.
+    /// View and local id of a type id.
     fn view(&self, id: TypeId) -> Result<(View<'_>, u32), BtfError> {
         let number = id >> MODULE_SHIFT;
         let view = self.views().find(|view| view.number == number);
@@ -237,7 +237,7 @@ impl Types {
         Ok((view, id & ((1 << MODULE_SHIFT) - 1)))
     }
 
-    /// Ids of the types of this name that `wanted` takes.
+    /// Ids of the types with this name that satisfy `wanted`.
     fn named(&self, name: &str, wanted: impl Fn(&Type) -> bool) -> Result<Vec<TypeId>, BtfError> {
         let mut found = Vec::new();
         for view in self.views() {
@@ -250,10 +250,10 @@ impl Types {
         Ok(found)
     }
 
-    /// The prototype of the function `name`: a module's own, where one has it.
+    /// Prototype of the function `name`; functions of modules take precedence.
     ///
     /// # Errors
-    /// There is none, or there are several with different prototypes.
+    /// The function does not exist, or has several different prototypes.
     pub fn function(&self, name: &str) -> Result<Prototype, BtfError> {
         let mut functions = self.functions(name)?;
         let own = self.views().next().map_or(0, View::own);
@@ -263,11 +263,11 @@ impl Types {
         self.only_prototype(name, functions)
     }
 
-    /// The prototype of a function of one object: the kernel's where `module` is none, else of the module that was the first
-    /// (0), second (1), ... to bring types.
+    /// Prototype of a function of one object: of the kernel if `module` is `None`, else of the module with this index, in
+    /// the order in which the types were added (0, 1, ...).
     ///
     /// # Errors
-    /// The object has none of that name, or several with different prototypes.
+    /// The object has no function with this name, or several with different prototypes.
     pub fn function_of(&self, module: Option<u32>, name: &str) -> Result<Prototype, BtfError> {
         let own = self.views().next().map_or(0, View::own);
         let number = |id: TypeId| id >> MODULE_SHIFT;
@@ -284,7 +284,7 @@ impl Types {
         self.named(name, |item| matches!(item, Type::Func(_)))
     }
 
-    /// The prototype that all of these functions have.
+    /// Common prototype of all these functions.
     fn only_prototype(&self, name: &str, functions: Vec<TypeId>) -> Result<Prototype, BtfError> {
         let mut found: Vec<Prototype> = Vec::new();
         for id in functions {
@@ -305,7 +305,7 @@ impl Types {
         }
     }
 
-    /// Ids of the structs and unions of this name.
+    /// Ids of the structs and unions with this name.
     ///
     /// # Errors
     /// The BTF is damaged.
@@ -313,8 +313,8 @@ impl Types {
         self.named(name, |item| matches!(item, Type::Struct(_) | Type::Union(_)))
     }
 
-    /// All structs and unions that have a name, of a module its own alone: a name and an id each. What has no tag goes by the
-    /// name of its typedef.
+    /// Name and id of all named structs and unions; for a module, only its own. A type without a tag has the name of its
+    /// typedef.
     ///
     /// # Errors
     /// The BTF is damaged.
@@ -337,7 +337,7 @@ impl Types {
         Ok(all)
     }
 
-    /// Id of the typedef of this name, if there is one.
+    /// Id of the typedef with this name, if present.
     ///
     /// # Errors
     /// The BTF is damaged.
@@ -345,10 +345,10 @@ impl Types {
         Ok(self.named(name, |item| matches!(item, Type::Typedef(_)))?.first().copied())
     }
 
-    /// What a type is, one step deep.
+    /// Kind of a type, without resolution of the types that it refers to.
     ///
     /// # Errors
-    /// There is no such type.
+    /// The type does not exist.
     pub fn kind(&self, id: TypeId) -> Result<TypeKind, BtfError> {
         let (view, id) = self.view(id)?;
         let target = |item: &dyn BtfType| view.out(item.get_type_id().unwrap_or(0));
@@ -406,10 +406,10 @@ impl Types {
         })
     }
 
-    /// The type without `const`, `volatile`, `restrict`, tags and typedefs.
+    /// Type without `const`, `volatile`, `restrict`, tags and typedefs.
     ///
     /// # Errors
-    /// There is no such type, or the chain does not end.
+    /// The type does not exist, or the chain of references is too long.
     pub fn bare(&self, mut id: TypeId) -> Result<TypeId, BtfError> {
         for _ in 0..DEPTH {
             match self.kind(id)? {
@@ -425,7 +425,7 @@ impl Types {
         Err(BtfError::Damaged(format!("the type with id {id} refers to itself")))
     }
 
-    /// The prototype in C, without a semicolon: `int f(struct x *p, ...)`.
+    /// Prototype as C text, without a semicolon: `int f(struct x *p, ...)`.
     pub fn c_prototype(&self, prototype: &Prototype) -> String {
         CText::new(self).prototype(prototype)
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The compressed kernel inside a bootable x86 image.
+//! Decompression of the kernel in a bootable x86 image.
 //!
 //! Source of the layout: `Documentation/arch/x86/boot.rst`, fields `setup_sects` (0x1f1), `header` (0x202),
 //! `payload_offset` (0x248) and `payload_length` (0x24c).
@@ -9,29 +9,29 @@ use klp_module::Format;
 use crate::elf::u32_at;
 use crate::error::ImageError;
 
-/// The most that an image may decompress to: eight times what distributions' kernels have.
+/// Maximum decompressed size, in bytes: eight times the size of distribution kernels.
 const LIMIT: usize = 1 << 29;
 
-/// The kernel as an ELF file, out of a bootable image.
+/// Kernel of a bootable image, as an ELF file.
 ///
 /// # Errors
-/// The bytes are no image, a truncated one, or one whose payload cannot be decompressed.
+/// The bytes are not an image, the image is truncated, or its payload cannot be decompressed.
 pub fn decompress(image: &[u8]) -> Result<Vec<u8>, ImageError> {
     decompress_within(image, LIMIT)
 }
 
-/// As [`decompress`], with another limit than half a gigabyte.
+/// Like [`decompress`], with `limit` instead of half a gigabyte.
 ///
 /// # Errors
-/// As [`decompress`], or the kernel is larger.
+/// As [`decompress`], or the kernel is larger than `limit`.
 pub fn decompress_within(image: &[u8], limit: usize) -> Result<Vec<u8>, ImageError> {
     let payload = payload(image)?;
     let format = Format::of(payload).ok_or_else(|| match payload.first_chunk() {
         Some(first) => ImageError::Compression(*first),
         None => ImageError::Form("its payload is empty"),
     })?;
-    // The kernel's build ends every payload with the size of what is in it (`size_append` in scripts/Makefile.lib); in
-    // gzip's format that is a part of the stream.
+    // The kernel's build appends the decompressed size to every payload (`size_append` in scripts/Makefile.lib); with
+    // gzip the size is part of the stream.
     let announced =
         payload.split_last_chunk().map(|(stream, size)| (stream, u32::from_le_bytes(*size) as usize));
     let (stream, size) = announced.ok_or(ImageError::Form("its payload is empty"))?;
@@ -44,7 +44,7 @@ pub fn decompress_within(image: &[u8], limit: usize) -> Result<Vec<u8>, ImageErr
     }
 }
 
-/// The compressed kernel.
+/// Compressed kernel of an image.
 fn payload(image: &[u8]) -> Result<&[u8], ImageError> {
     if slice(image, "its header", 0x202, 4)? != b"HdrS" {
         return Err(ImageError::Form("its header has no magic `HdrS` at 0x202"));
@@ -91,7 +91,7 @@ mod tests {
         image
     }
 
-    /// No kernel, but it begins as an ELF file does.
+    /// Data that starts like an ELF file; not a kernel.
     fn elf() -> Vec<u8> {
         let mut elf = b"\x7fELF".to_vec();
         elf.resize(4096, 7);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_comes_out_of_its_image() {
+    fn decompress_returns_the_kernel() {
         assert_eq!(decompress(&image(&gzip())), Ok(elf()));
         assert_eq!(decompress(&image(&lz4())), Ok(elf()));
     }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Types as C writes them.
+//! C text of types.
 
 use std::cell::Cell;
 
 use crate::btf::{DEPTH, Prototype, TypeId, TypeKind, Types};
 
-/// Types that one text may name; what is longer is damaged BTF that refers to itself.
+/// Maximum number of types in one text; a longer text means damaged BTF with a cycle.
 const STEPS: u32 = 10_000;
 
-/// One text of C.
+/// State of one text.
 pub(crate) struct CText<'a> {
     types: &'a Types,
     steps: Cell<u32>,
@@ -19,7 +19,7 @@ impl<'a> CText<'a> {
         Self { types, steps: Cell::new(STEPS) }
     }
 
-    /// The prototype, without a semicolon: `int f(struct x *p, ...)`.
+    /// Prototype without a semicolon: `int f(struct x *p, ...)`.
     pub(crate) fn prototype(&self, prototype: &Prototype) -> String {
         let declarator = format!("{}({})", prototype.name, self.parameters(prototype, 0));
         self.declaration(prototype.returns, declarator, 0)
@@ -37,7 +37,7 @@ impl<'a> CText<'a> {
         if parameters.is_empty() { "void".to_owned() } else { parameters.join(", ") }
     }
 
-    /// A declaration in C of `declarator` with the type `id`.
+    /// C declaration of `declarator` with the type `id`.
     fn declaration(&self, id: TypeId, declarator: String, depth: u32) -> String {
         let base =
             |name: &str| if declarator.is_empty() { name.to_owned() } else { format!("{name} {declarator}") };

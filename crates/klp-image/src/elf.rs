@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The ELF file inside an image, as far as it is asked for: sections, and bytes by their virtual address.
+//! Minimal reader of the ELF file in an image: sections, and bytes by virtual address.
 
 use object::elf;
 use object::read::elf::{FileHeader, SectionHeader};
 
 use crate::error::ImageError;
 
-/// A section of a kernel's ELF file.
+/// Section of a kernel's ELF file.
 #[derive(Clone, Debug)]
 pub(crate) struct Section<'a> {
     pub(crate) name: &'a str,
     /// Virtual address at link time.
     pub(crate) address: u64,
-    /// Bytes; empty where the file holds none (`.bss`).
+    /// Bytes in the file; empty for a section without file content (`.bss`).
     pub(crate) data: &'a [u8],
-    /// Bytes that it has in memory.
+    /// Size in memory, in bytes.
     pub(crate) size: u64,
-    /// Whether it holds instructions.
+    /// True if the section contains code.
     pub(crate) executable: bool,
 }
 
 impl Section<'_> {
-    /// Whether the address lies in it.
+    /// True if the address lies in this section.
     pub(crate) fn holds(&self, address: u64) -> bool {
         address.checked_sub(self.address).is_some_and(|offset| offset < self.size)
     }
 }
 
-/// A linked kernel.
+/// Linked kernel.
 ///
 /// # Invariants
 /// Every section's data lies inside the file.
@@ -36,7 +36,7 @@ pub(crate) struct Vmlinux<'a> {
 }
 
 impl<'a> Vmlinux<'a> {
-    /// Reads the section headers. Only sections that are loaded (`SHF_ALLOC`) are kept.
+    /// Reads the section headers and keeps only loaded sections (`SHF_ALLOC`).
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
         let damaged = |error: object::read::Error| ImageError::Damaged(error.to_string());
         let header = elf::FileHeader64::<object::LittleEndian>::parse(bytes).map_err(damaged)?;
@@ -61,18 +61,18 @@ impl<'a> Vmlinux<'a> {
         Ok(Self { sections })
     }
 
-    /// The section of this name.
+    /// Section with this name.
     pub(crate) fn section(&self, name: &str) -> Result<&Section<'a>, ImageError> {
         let found = self.sections.iter().find(|section| section.name == name);
         found.ok_or_else(|| ImageError::Missing(format!("section {name}")))
     }
 
-    /// The section that holds an address.
+    /// Section that contains an address.
     pub(crate) fn section_at(&self, address: u64) -> Option<&Section<'a>> {
         self.sections.iter().find(|section| section.holds(address))
     }
 
-    /// Bytes from `start` up to `end`, which must lie in one section.
+    /// Bytes from `start` to `end`, which must lie in one section.
     pub(crate) fn bytes(&self, start: u64, end: u64) -> Option<&'a [u8]> {
         let section = self.section_at(start)?;
         let from = usize::try_from(start.checked_sub(section.address)?).ok()?;
@@ -80,8 +80,8 @@ impl<'a> Vmlinux<'a> {
         section.data.get(from..to)
     }
 
-    /// The addresses in a table from `start` up to `end`. Kernels for arm64 that can be moved keep them in relocations that
-    /// add the kernel's own offset (`R_AARCH64_RELATIVE` in `.rela.dyn`), and zeroes in the table.
+    /// Addresses of a table from `start` to `end`. Relocatable arm64 kernels store the addresses in relocations that add
+    /// the load offset (`R_AARCH64_RELATIVE` in `.rela.dyn`), and zeroes in the table.
     pub(crate) fn addresses(&self, start: u64, end: u64) -> Option<Vec<u64>> {
         const RELATIVE: u32 = 1027;
         let table = self.bytes(start, end)?;
@@ -98,8 +98,8 @@ impl<'a> Vmlinux<'a> {
         Some(addresses)
     }
 
-    /// The version magic that the kernel compares with each module's: a string that begins with the release and names
-    /// the build's properties (`include/linux/vermagic.h`).
+    /// Version magic that the kernel compares with that of each module: a string that starts with the release and
+    /// describes the build (`include/linux/vermagic.h`).
     pub(crate) fn vermagic(&self, release: &str) -> Result<String, ImageError> {
         let start = format!("{release} ");
         self.section(".rodata")?
@@ -115,17 +115,17 @@ impl<'a> Vmlinux<'a> {
     }
 }
 
-/// A little-endian number of the bytes at `offset`.
+/// Little-endian number at `offset`.
 pub(crate) fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
     Some(u16::from_le_bytes(*bytes.get(offset..)?.first_chunk()?))
 }
 
-/// As [`u16_at`].
+/// Little-endian number at `offset`.
 pub(crate) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*bytes.get(offset..)?.first_chunk()?))
 }
 
-/// As [`u16_at`].
+/// Little-endian number at `offset`.
 pub(crate) fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes.get(offset..)?.first_chunk()?))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Errors of images.
+//! Errors of this crate.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use klp_base::cache;
 use klp_base::files::FileError;
 use klp_module::UnpackError;
 
-/// Why a kernel's image, a module's file or a running system cannot be read.
+/// Error of reading a kernel image, a module file or a running system.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file operation failed.
@@ -16,37 +16,37 @@ pub enum Error {
     /// The cache failed.
     #[error(transparent)]
     Cache(#[from] cache::Error),
-    /// The content of a file is wrong.
+    /// The content of a file is invalid.
     #[error("kernel image {}: {message}", path.display())]
     Image {
-        /// The image, or the file that it was made of.
+        /// Path of the image, or of the ELF file that it was built from.
         path: PathBuf,
-        /// The fault, and its place.
+        /// Problem and location.
         message: String,
     },
 }
 
-/// Why bytes are not a kernel's image, or not one that we can read.
+/// Error of bytes that are not a supported kernel image.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
-    /// It has not the form of an image.
+    /// The bytes do not have the form of an image.
     #[error("is no x86 boot image: {0}")]
     Form(&'static str),
-    /// It ends too early.
+    /// The file is truncated.
     #[error(
         "is truncated: {what} should lie at {offset:#x} and be {length} bytes long, the file has {file} bytes"
     )]
     Truncated {
-        /// What is missing.
+        /// Missing data.
         what: &'static str,
-        /// Where it should be, in bytes from the file's start.
+        /// Offset of the data in the file, in bytes.
         offset: usize,
-        /// How long it should be, in bytes.
+        /// Length of the data, in bytes.
         length: usize,
-        /// How long the file is, in bytes.
+        /// Length of the file, in bytes.
         file: usize,
     },
-    /// Compressed in a way that is not known.
+    /// The compression format is unknown.
     #[error(
         "holds a payload in a format that is not known (first bytes {0:02x?}); known are gzip, xz, zstd, lz4, lzma and bzip2"
     )]
@@ -54,21 +54,21 @@ pub enum ImageError {
     /// A compressed part cannot be unpacked.
     #[error("is damaged: {0}")]
     Packed(#[from] UnpackError),
-    /// Something in it contradicts itself.
+    /// The content is inconsistent.
     #[error("is damaged: {0}")]
     Damaged(String),
-    /// Something that every kernel we serve has is missing.
+    /// A part that every supported kernel has is missing.
     #[error("has no {0}")]
     Missing(String),
-    /// A module of another kernel.
+    /// The module belongs to another kernel.
     #[error("is built for another kernel: its version magic is `{module}`, the kernel's is `{kernel}`")]
     Foreign {
-        /// The module's version magic.
+        /// Version magic of the module.
         module: String,
-        /// The kernel's.
+        /// Version magic of the kernel.
         kernel: String,
     },
-    /// `/proc/kallsyms` shows no addresses.
+    /// `/proc/kallsyms` hides the addresses.
     #[error(
         "shows every address as 0, because kernel.kptr_restrict hides them: read it as root, or set kernel.kptr_restrict to 0 first"
     )]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What was found in a kernel's image, as it is kept in the cache: made once, read back in a few milliseconds.
+//! Index of a kernel image in the cache: created once, loaded in a few milliseconds.
 
 use std::io::Read;
 use std::path::Path;
@@ -12,16 +12,16 @@ use crate::elf::u32_at;
 use crate::error::Error;
 use crate::{KernelImage, Parsed, Symbols, Trace, decompress};
 
-/// Files of an entry.
+/// File names of an index.
 const BTF: &str = "btf";
 const SYMBOLS: &str = "symbols";
 const TRACE: &str = "trace";
 const FACTS: &str = "facts.json";
 
-/// Reads the image of the kernel `release`, or the ELF file that it was made of, and writes what it tells to `dir`.
+/// Reads the image of the kernel `release`, or the ELF file that it was built from, and writes the index to `dir`.
 ///
 /// # Errors
-/// The image is not one that we can read, or a file cannot be written.
+/// The image is not supported, or a file cannot be written.
 pub fn write_index(image: &Path, release: &str, dir: &Path) -> Result<(), Error> {
     let at = |message: &dyn std::fmt::Display| Error::Image {
         path: image.to_owned(),
@@ -37,12 +37,12 @@ pub fn write_index(image: &Path, release: &str, dir: &Path) -> Result<(), Error>
     write(&dir.join(FACTS), serde_json::to_vec(&parsed.facts).map_err(|error| at(&error))?)?;
     drop(parsed);
     drop(vmlinux);
-    // Read whole, once: what is wrong with it is told here and not at the first look-up.
+    // Full check of the BTF now, so an error is reported here and not at the first query.
     Types::parse(&read(&dir.join(BTF))?).map_err(|error| at(&error))?;
     Ok(())
 }
 
-/// Reads what [`write_index`] wrote.
+/// Reads the index that [`write_index`] wrote.
 ///
 /// # Errors
 /// A file is missing or was not written by [`write_index`].
@@ -57,8 +57,8 @@ pub fn read_index(dir: &Path) -> Result<KernelImage, Error> {
     })
 }
 
-/// Types that are read out of the mapped file when they are asked for: reading all of them takes longer than most
-/// questions. The file must not change afterwards; those of the cache never do.
+/// Types in a memory-mapped file, parsed on demand: a full parse takes longer than most queries. The file must not change
+/// later; files of the cache never do.
 fn map_types(path: &Path) -> Result<Types, Error> {
     let at = |error: BtfError| Error::Image { path: path.to_owned(), message: error.to_string() };
     let mut file = std::fs::File::open(path).map_err(io_error("open", path))?;
@@ -72,8 +72,8 @@ fn map_types(path: &Path) -> Result<Types, Error> {
     Ok(Types::of(btf))
 }
 
-/// Whether types and strings lie inside a file of this length (`struct btf_header` of `include/uapi/linux/btf.h`): the
-/// mapped reader takes that for granted.
+/// True if types and strings lie inside a file of this length (`struct btf_header` of `include/uapi/linux/btf.h`). The
+/// memory-mapped reader requires it.
 fn is_whole(header: &[u8], length: u64) -> bool {
     let ends = [8, 16].map(|field| {
         let [offset, size] = [field, field + 4].map(|field| u32_at(header, field).map(u64::from));

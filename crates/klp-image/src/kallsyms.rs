@@ -1,26 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The kernel's own table of its symbols (kallsyms), found in the image by its content.
+//! The kernel's symbol table (kallsyms), found in the image by its content.
 //!
-//! The table has no header, and its parts moved more than once: `scripts/kallsyms.c` of 6.1 writes offsets, their base,
-//! number, names, markers, sequence, tokens and their index; that of 6.12 number, names, markers, tokens, their index,
-//! offsets and base; that of 7.3 the same with offsets that are relative to their own place. So no version is asked: the
-//! tokens of the ten digits are looked for, everything else is found from there, and each part is verified against another
-//! (token index against tokens, markers against names, addresses by their order and by `_stext`).
+//! The table has no header, and the order of its parts differs between versions (`scripts/kallsyms.c`). 6.1: offsets,
+//! base, number, names, markers, sequence, tokens, token index. 6.12: number, names, markers, tokens, token index,
+//! offsets, base. 7.3: like 6.12, but offsets are relative to their own address.
+//!
+//! The parser does not depend on the version: it searches for the tokens of the ten digits, finds the other parts from
+//! there, and checks each part against another one (token index against tokens, markers against names, addresses by their
+//! order and by `_stext`).
 
 use crate::elf::{Section, Vmlinux, u16_at, u32_at, u64_at};
 use crate::error::ImageError;
 use crate::symbols::{Builder, Symbols};
 
-/// Tokens: the table has one for each byte.
+/// Number of tokens: one for each byte value.
 const TOKENS: usize = 256;
-/// One marker stands for this many names.
+/// Number of names per marker.
 const MARKER: usize = 256;
-/// Every kernel has more symbols than this; with less, the markers would verify too little.
+/// Minimum number of symbols of a kernel; with fewer symbols the check by markers is too weak.
 const FEWEST: usize = 1024;
-/// Steps over names that are spent on finding them: a thousand times what an honest image takes, a second of work.
+/// Maximum number of names visited during the search: a thousand times the need of a valid image, about one second.
 const BUDGET: usize = 1 << 28;
 
-/// The kernel's symbols.
+/// Symbols of the kernel.
 pub(crate) fn symbols(vmlinux: &Vmlinux<'_>) -> Result<Symbols, ImageError> {
     let missing =
         |what: &str| ImageError::Missing(format!("{what}; is the kernel built with CONFIG_KALLSYMS?"));
@@ -43,17 +45,17 @@ pub(crate) fn symbols(vmlinux: &Vmlinux<'_>) -> Result<Symbols, ImageError> {
     builder.finish()
 }
 
-/// The 256 tokens that names are made of.
+/// The 256 tokens of symbol names.
 struct Tokens<'a> {
-    /// Where the table begins in the section.
+    /// Start of the token table in the section.
     start: usize,
-    /// Where the index of the table ends.
+    /// End of the token index.
     end: usize,
     texts: Vec<&'a [u8]>,
 }
 
 impl<'a> Tokens<'a> {
-    /// The tokens of the ten digits are always the digits themselves, one after the other.
+    /// Finds the tokens of the ten digits, which are always the digits themselves, in sequence.
     fn find(data: &'a [u8]) -> Option<Self> {
         const DIGITS: &[u8] = b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\0";
         let mut from = 0;
@@ -66,7 +68,7 @@ impl<'a> Tokens<'a> {
         None
     }
 
-    /// The table whose token `0` stands at `zero`.
+    /// Token table whose token `0` is at `zero`.
     fn around(data: &'a [u8], zero: usize) -> Option<Self> {
         let mut end = zero;
         for _ in usize::from(b'0')..TOKENS {
@@ -81,7 +83,7 @@ impl<'a> Tokens<'a> {
         })
     }
 
-    /// The table at `start`, where the index agrees with it entry for entry.
+    /// Token table at `start`, if every entry of the index matches it.
     fn with_index(data: &'a [u8], start: usize, index: usize) -> Option<Self> {
         let mut texts = Vec::with_capacity(TOKENS);
         let mut at = start;
@@ -98,17 +100,17 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// Where the compressed names stand.
+/// Location of the compressed names.
 struct Names {
-    /// Of the number of symbols.
+    /// Offset of the number of symbols.
     number_at: usize,
     number: usize,
-    /// Of the first name.
+    /// Offset of the first name.
     start: usize,
 }
 
 impl Names {
-    /// Number and names stand before the tokens, and the markers after the names tell where every 256th name begins.
+    /// Finds number and names before the tokens; the markers after the names contain the offset of every 256th name.
     fn find(data: &[u8], tokens: &Tokens<'_>) -> Option<Self> {
         let mut budget = BUDGET;
         for number_at in (0..tokens.start).rev().filter(|at| at % 4 == 0) {
@@ -127,7 +129,7 @@ impl Names {
         None
     }
 
-    /// Whether `number` names begin at `start` and are followed by their markers. None when the budget is spent.
+    /// True if `number` names start at `start` and are followed by their markers. `None` if the budget is exhausted.
     fn verify(data: &[u8], number: usize, start: usize, limit: usize, budget: &mut usize) -> Option<bool> {
         let mut at = start;
         let mut markers = Vec::new();
@@ -149,7 +151,7 @@ impl Names {
         Some(agrees(at.next_multiple_of(4)) || agrees(at.next_multiple_of(8)))
     }
 
-    /// Kinds and names.
+    /// Decompresses kinds and names.
     fn expand(&self, data: &[u8], tokens: &Tokens<'_>) -> Result<Expanded, ImageError> {
         let damaged = |what: &str| ImageError::Damaged(format!("its table of symbols has {what}"));
         let mut expanded = Expanded::default();
@@ -173,8 +175,8 @@ impl Names {
     }
 }
 
-/// Where the tokens of the name at `at` begin and end: a byte with their number comes first, or two where its highest bit
-/// is set (ULEB128).
+/// Start and end of the tokens of the name at `at`. The number of tokens comes first: one byte, or two bytes if its
+/// highest bit is set (ULEB128).
 fn name_end(data: &[u8], at: usize) -> Option<(usize, usize)> {
     let low = usize::from(*data.get(at)?);
     let (begin, length) = if low & 0x80 == 0 {
@@ -185,7 +187,7 @@ fn name_end(data: &[u8], at: usize) -> Option<(usize, usize)> {
     (length > 0).then_some((begin, begin + length))
 }
 
-/// Kinds and names one after the other, each kind before its name.
+/// Kinds and names in sequence, each kind before its name.
 #[derive(Default)]
 struct Expanded {
     text: String,
@@ -193,9 +195,9 @@ struct Expanded {
 }
 
 impl Expanded {
-    /// Longest name with its kind, in bytes: four times the kernel's limit (`KSYM_NAME_LEN`).
+    /// Maximum length of a kind and a name, in bytes: four times the kernel's limit (`KSYM_NAME_LEN`).
     const LONGEST: usize = 2048;
-    /// Most bytes of all names: ten times what the largest kernels have.
+    /// Maximum length of all names, in bytes: ten times that of the largest kernels.
     const LIMIT: usize = 1 << 26;
 
     fn iter(&self) -> impl Iterator<Item = (char, &str)> {
@@ -207,7 +209,7 @@ impl Expanded {
     }
 }
 
-/// The addresses, in every way that kernels have written them.
+/// Addresses, decoded in each known format.
 fn candidates(rodata: &Section<'_>, tokens: &Tokens<'_>, names: &Names) -> Vec<Vec<u64>> {
     let data = rodata.data;
     let number = names.number;
@@ -246,7 +248,7 @@ fn candidates(rodata: &Section<'_>, tokens: &Tokens<'_>, names: &Names) -> Vec<V
     found
 }
 
-/// The first place of `needle` at or after `from`.
+/// Offset of the first `needle` at or after `from`.
 fn find(data: &[u8], needle: &[u8], from: usize) -> Option<usize> {
     let rest = data.get(from..)?;
     rest.windows(needle.len()).position(|window| window == needle).map(|offset| from + offset)

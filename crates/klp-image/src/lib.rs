@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a kernel's bootable image tells about the kernel: types, prototypes, symbols, what ftrace can reach, the version
-//! magic of its modules.
+//! Data of a kernel, read from its bootable image: types, prototypes, symbols, traceable functions, and the version magic
+//! of modules.
 //!
-//! Nothing else is asked: no debug package, no System.map, no headers. What was found is kept in the cache in a form that is
-//! read back in a few milliseconds.
+//! No other source is used: no debug package, no System.map, no headers. The results are stored in the cache in a form
+//! that loads in a few milliseconds.
 
 mod btf;
 mod bzimage;
@@ -33,32 +33,32 @@ pub use self::module::{ModuleImage, unpack_module};
 pub use self::symbols::{Symbol, Symbols};
 pub use self::trace::{NotTraceable, Trace, Traceability, listed};
 
-/// What the image tells beside its tables.
+/// Properties of a kernel besides its tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
-    /// The version magic that the kernel asks of its modules, as it stands in the image.
+    /// Version magic that the kernel requires of modules, copied from the image.
     pub vermagic: String,
-    /// Its GNU build id, in hexadecimal digits: two builds of one release differ in it.
+    /// GNU build id, in hexadecimal digits. Builds of the same release differ in it.
     pub build_id: Option<String>,
 }
 
-/// What is read out of a decompressed kernel.
+/// Content of a decompressed kernel.
 pub struct Parsed<'a> {
-    /// The raw BTF.
+    /// Raw BTF.
     pub btf: &'a [u8],
     /// All symbols.
     pub symbols: Symbols,
-    /// What ftrace can reach.
+    /// Traceable functions.
     pub trace: Trace,
-    /// The rest.
+    /// Other properties.
     pub facts: Facts,
 }
 
 impl<'a> Parsed<'a> {
-    /// Reads a kernel that [`decompress`] gave. The BTF is not looked into: [`Types::parse`] does that.
+    /// Parses the output of [`decompress`]. The BTF is not parsed; [`Types::parse`] does that.
     ///
     /// # Errors
-    /// It is no ELF file, or a part is missing or contradicts another.
+    /// The bytes are not an ELF file, or a part is missing or inconsistent with another part.
     pub fn parse(vmlinux: &'a [u8], release: &str) -> Result<Self, ImageError> {
         let vmlinux = elf::Vmlinux::parse(vmlinux)?;
         let btf = vmlinux.section(".BTF").map_err(|_| {
@@ -73,46 +73,46 @@ impl<'a> Parsed<'a> {
     }
 }
 
-/// Where a symbol lies in its object.
+/// Kind of memory of a symbol in its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Area {
-    /// In code that stays.
+    /// Permanent code.
     Code,
-    /// In data that stays.
+    /// Permanent data.
     Data,
-    /// In code or data of the object's start, whose memory is freed.
+    /// Init code or init data, whose memory is freed.
     Init,
-    /// In the template that each CPU has a copy of: its address is an offset.
+    /// Template of per-CPU data: the address of the symbol is an offset.
     PerCpu,
 }
 
-/// The file of a kernel that is read, and its names.
+/// Input file of a kernel, with its identification.
 #[derive(Clone, Copy, Debug)]
 pub struct ImageFile<'a> {
-    /// Id of the kernel: label of the cache entry.
+    /// Id of the kernel, which is the label of the cache entry.
     pub id: &'a str,
-    /// The bootable image, or the ELF file that it was made of.
+    /// Path of the bootable image, or of the ELF file that it was built from.
     pub path: &'a Path,
-    /// Release of the kernel, as `uname -r` prints it.
+    /// Release of the kernel (`uname -r`).
     pub release: &'a str,
-    /// Key of the cache entry: changes when the file changes.
+    /// Key of the cache entry; changes with the content of the file.
     pub fingerprint: &'a str,
 }
 
-/// A kernel's image, read.
+/// Kernel image with parsed tables.
 pub struct KernelImage {
-    /// Its types and prototypes.
+    /// Types and prototypes.
     pub types: Types,
-    /// Its symbols.
+    /// Symbols.
     pub symbols: Symbols,
-    /// What ftrace can reach.
+    /// Traceable functions.
     pub trace: Trace,
-    /// The rest.
+    /// Other properties.
     pub facts: Facts,
 }
 
 impl KernelImage {
-    /// Reads the image of a kernel through its index in the cache, which is made where it is missing.
+    /// Loads a kernel image through its index in the cache, which is created if missing.
     ///
     /// # Errors
     /// The image cannot be read, or the cache failed.
@@ -126,7 +126,7 @@ impl KernelImage {
         read_index(&entry)
     }
 
-    /// Where a symbol lies. None where there is none of that name, or several and `position` chooses none of them.
+    /// Kind of memory of a symbol. `None` if there is no symbol with this name and position, or if the name is ambiguous.
     pub fn area(&self, name: &str, position: SymbolPosition) -> Option<Area> {
         let (_, symbol) = trace::choose(&self.symbols, name, position).ok()?;
         let between = |start: &str, end: &str| {
@@ -144,8 +144,8 @@ impl KernelImage {
         })
     }
 
-    /// Whether ftrace, and with it a live patch, can reach a function. `position` chooses among several symbols of that
-    /// name; 0 says that there is one.
+    /// Traceability of a function by ftrace, and so by a live patch. `position` is the symbol position; 0 means that the
+    /// name is unique.
     pub fn traceability(&self, name: &str, position: SymbolPosition) -> Traceability {
         self.trace.of_name(&self.symbols, name, position)
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The same answers from a running system: its BTF and its `/proc/kallsyms`.
+//! Types and symbols of a running system, from its BTF and `/proc/kallsyms`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::error::ImageError;
 use crate::symbols::{Builder, Symbols};
 
-/// The symbols of a running kernel and of its modules.
+/// Symbols of a running kernel and its modules.
 pub struct RunningSymbols {
     kernel: Symbols,
     modules: BTreeMap<String, Symbols>,
@@ -20,10 +20,11 @@ pub struct RunningSymbols {
 }
 
 impl RunningSymbols {
-    /// Reads the text of `/proc/kallsyms`: lines `<address> <kind> <name>`, for modules followed by a tab and `[<module>]`.
+    /// Parses the text of `/proc/kallsyms`: lines `<address> <kind> <name>`, for modules followed by a tab and
+    /// `[<module>]`.
     ///
     /// # Errors
-    /// A line is not of this form, there are no symbols of the kernel itself, or their addresses are not in order.
+    /// A line does not have this form, symbols of the kernel itself are missing, or their addresses are not in order.
     pub fn parse(text: &str) -> Result<Self, ImageError> {
         let mut builders: BTreeMap<Option<&str>, Builder> = BTreeMap::new();
         let mut hidden = true;
@@ -51,7 +52,7 @@ impl RunningSymbols {
         Ok(Self { kernel, modules, hidden })
     }
 
-    /// Reads `/proc/kallsyms` of the system whose root directory is `root`.
+    /// Reads `/proc/kallsyms` of the system with the root directory `root`.
     ///
     /// # Errors
     /// The file cannot be read, or see [`Self::parse`].
@@ -62,39 +63,39 @@ impl RunningSymbols {
         parsed.map_err(|message| Error::Image { path, message })
     }
 
-    /// The kernel's own symbols. Names, counts and positions are right even where [`Self::addresses`] fails.
+    /// Symbols of the kernel itself. Names, counts and positions are valid even if [`Self::addresses`] fails.
     pub fn kernel(&self) -> &Symbols {
         &self.kernel
     }
 
-    /// The symbols of a loaded module, in the order in which the livepatch core counts them.
+    /// Symbols of a loaded module, in the order of the livepatch core.
     pub fn module(&self, name: &ModuleName) -> Option<&Symbols> {
         self.modules.get(name.as_str())
     }
 
-    /// The kernel's own symbols, for someone who needs their addresses.
+    /// Symbols of the kernel itself, for callers that need addresses.
     ///
     /// # Errors
-    /// [`ImageError::Hidden`]: the system shows them as zero.
+    /// [`ImageError::Hidden`]: the system shows all addresses as zero.
     pub fn addresses(&self) -> Result<&Symbols, ImageError> {
         if self.hidden { Err(ImageError::Hidden) } else { Ok(&self.kernel) }
     }
 }
 
-/// The types of the running kernel of the system whose root directory is `root`.
+/// Types of the running kernel of the system with the root directory `root`.
 ///
 /// # Errors
-/// The kernel shows no BTF, or it is damaged.
+/// The kernel provides no BTF, or the BTF is damaged.
 pub fn running_types(root: &Path) -> Result<Types, Error> {
     let path = root.join("sys/kernel/btf/vmlinux");
     let types = Types::parse(&read(&path)?);
     types.map_err(|error| Error::Image { path, message: error.to_string() })
 }
 
-/// The types of a loaded module, and those of its kernel.
+/// Types of a loaded module, and of its kernel.
 ///
 /// # Errors
-/// The module is not loaded or has no BTF, or it does not belong to these types.
+/// The module is not loaded, has no BTF, or does not belong to the types in `base`.
 pub fn running_module_types(root: &Path, module: &ModuleName, base: &Types) -> Result<Types, Error> {
     let path = root.join("sys/kernel/btf").join(module.as_str());
     let types = Types::parse_split(&read(&path)?, base);
@@ -109,7 +110,7 @@ mod tests {
                          ffffffff81000080 t twice\nffffffffc0000010 t twice\t[ext4]\nffffffffc0000000 T first\t[ext4]\n";
 
     #[test]
-    fn kernel_and_modules_are_told_apart() {
+    fn kernel_and_module_symbols_are_separate() {
         let running = RunningSymbols::parse(SHOWN).unwrap();
         assert_eq!(running.addresses().unwrap().count("twice"), 2);
         let second = running.kernel().named("twice")[1];
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_refused() {
+    fn parse_rejects_malformed_kallsyms() {
         for text in ["", "hello\n", "ffffffff81000000 T\n", "xyz T name\n", "0 TT name\n", "2 t a\n1 t b\n"] {
             assert!(RunningSymbols::parse(text).is_err(), "{text:?}");
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a module's file tells: its symbols, its types, which of its functions ftrace can reach.
+//! Data of a module, read from its file: symbols, types, traceable functions.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -13,53 +13,53 @@ use crate::symbols::{Builder, Symbol, Symbols};
 use crate::trace::{BEFORE, NotTraceable, Traceability, choose, reason_of_name};
 use crate::{Area, KernelImage};
 
-/// The most that a compressed module may unpack to.
+/// Maximum unpacked size of a module, in bytes.
 const LIMIT: usize = 1 << 28;
-/// `SHT_NOBITS`: memory without bytes in the file.
+/// `SHT_NOBITS`: section without content in the file.
 const NOBITS: u32 = 8;
 /// `SHF_WRITE`.
 const WRITE: u64 = 1;
-/// How far behind its symbol a function's entry may lie: the length of `endbr64`.
+/// Maximum distance of an ftrace entry behind its symbol, in bytes: the length of `endbr64`.
 const SLACK: u64 = 4;
 
-/// Sections that list the places that ftrace can reach: on x86, and where the compiler makes the list (arm64).
+/// Sections with the ftrace call sites: on x86, and for lists made by the compiler (arm64).
 const TABLES: [&str; 2] = ["__mcount_loc", "__patchable_function_entries"];
 
-/// A module of a distribution, read: what [`KernelImage`] is for the kernel.
+/// Module of a distribution with parsed tables; the equivalent of [`KernelImage`].
 pub struct ModuleImage {
-    /// The name that the kernel will give it.
+    /// Module name in the kernel.
     pub name: ModuleName,
-    /// Its types and those of its kernel; none where the module was built without BTF.
+    /// Types of the module and its kernel; `None` if the module was built without BTF.
     pub types: Option<Types>,
-    /// Its symbols in the order in which the kernel goes through them: that of the file, without those of sections that are
-    /// not loaded. Addresses are offsets in sections.
+    /// Symbols in the order of the kernel: file order, without symbols of sections that are not loaded. Addresses are
+    /// offsets in sections.
     pub symbols: Symbols,
-    /// The modules that it needs (`depends` in its `.modinfo`).
+    /// Required modules (`depends` in `.modinfo`).
     pub needs: Vec<ModuleName>,
-    /// For each symbol its section.
+    /// Section of each symbol.
     sections: Vec<usize>,
-    /// The places that ftrace can reach: section and offset.
+    /// ftrace call sites: section and offset.
     entries: BTreeSet<(usize, u64)>,
-    /// Sections whose memory is freed when the module has started, and those where nothing may be traced.
+    /// Sections whose memory is freed after init (`init`), and sections without instrumentation (`noinstr`).
     init: BTreeSet<usize>,
     noinstr: BTreeSet<usize>,
-    /// Sections of which each CPU has a copy.
+    /// Sections with per-CPU data.
     per_cpu: BTreeSet<usize>,
 }
 
-/// The bytes of a module's file, unpacked where they are compressed (`.ko.xz`, `.ko.zst`, `.ko.gz`).
+/// Bytes of a module file, unpacked if they are compressed (`.ko.xz`, `.ko.zst`, `.ko.gz`).
 ///
 /// # Errors
-/// They are compressed and damaged, or unpack to more than 256 MiB.
+/// The compressed bytes are damaged, or unpack to more than 256 MiB.
 pub fn unpack_module(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ImageError> {
     Ok(klp_module::unpack(bytes, LIMIT)?)
 }
 
 impl ModuleImage {
-    /// Reads a module's file, compressed or not, which belongs to this kernel.
+    /// Parses a module file of this kernel, compressed or not.
     ///
     /// # Errors
-    /// It is no module, a damaged one, or one of another kernel.
+    /// The file is not a module, is damaged, or belongs to another kernel.
     pub fn parse(bytes: &[u8], kernel: &KernelImage) -> Result<Self, ImageError> {
         let bytes = unpack_module(bytes)?;
         let damaged = |error: &dyn std::fmt::Display| ImageError::Damaged(error.to_string());
@@ -104,13 +104,13 @@ impl ModuleImage {
         })
     }
 
-    /// How many functions ftrace can reach.
+    /// Number of traceable functions, without those in init sections.
     pub fn traceable(&self) -> usize {
         self.entries.iter().filter(|(section, _)| !self.init.contains(section)).count()
     }
 
-    /// Whether ftrace, and with it a live patch, can reach a function of the module. `position` chooses among several symbols of
-    /// that name; 0 says that there is one.
+    /// Traceability of a function of the module by ftrace, and so by a live patch. `position` is the symbol position; 0
+    /// means that the name is unique.
     pub fn traceability(&self, name: &str, position: SymbolPosition) -> Traceability {
         let answer = choose(&self.symbols, name, position).map(|(number, symbol)| {
             self.reason_against(&symbol, self.sections.get(number).copied().unwrap_or(0))
@@ -121,7 +121,7 @@ impl ModuleImage {
         }
     }
 
-    /// Where a symbol of the module lies; `position` as for [`Self::traceability`].
+    /// Kind of memory of a symbol of the module; `position` as in [`Self::traceability`].
     pub fn area(&self, name: &str, position: SymbolPosition) -> Option<Area> {
         let (number, symbol) = choose(&self.symbols, name, position).ok()?;
         let section = self.sections.get(number)?;
@@ -153,7 +153,7 @@ impl ModuleImage {
     }
 }
 
-/// What the relocations of the tables of traceable functions point to (`FTRACE_CALLSITE_SECTION`).
+/// Targets of the relocations of the call site sections (`FTRACE_CALLSITE_SECTION`).
 fn entries(module: &Module<'_>) -> BTreeSet<(usize, u64)> {
     let tables = module.sections().iter().filter(|section| TABLES.contains(&section.name));
     let place = |relocation: klp_module::Relocation| {
@@ -176,7 +176,7 @@ fn entries(module: &Module<'_>) -> BTreeSet<(usize, u64)> {
     if before * 2 > entries.len() { entries.into_iter().map(behind).collect() } else { entries }
 }
 
-/// The letter that nm prints.
+/// Kind of a symbol as a letter of nm.
 fn kind(section: &Section<'_>, symbol: &klp_module::Symbol<'_>) -> char {
     let letter = match symbol.binding {
         Binding::Weak if section.is_executable() => 'w',

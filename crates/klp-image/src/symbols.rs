@@ -1,35 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Symbols of a kernel or of a module: by name, by address, and how the livepatch core counts them.
+//! Symbols of a kernel or of a module: by name, by address, and by symbol position.
 
 use klp_format::SymbolPosition;
 
 use crate::error::ImageError;
 
-/// Beginnings of names that objtool and the compiler give to the padding before functions.
+/// Name prefixes of the padding before functions, from objtool and the compiler.
 pub(crate) const PADDING: [&str; 2] = ["__pfx_", "__cfi_"];
 
 /// A symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Symbol<'a> {
-    /// Its name.
+    /// Symbol name.
     pub name: &'a str,
-    /// Its address: in a kernel as linked (a running one adds the offset of KASLR), in a module the offset in its section.
+    /// Address. In a kernel: address at link time (a running kernel adds the KASLR offset). In a module: offset in the
+    /// section.
     pub address: u64,
-    /// What it is, as nm writes it: `t` or `T` for code, `d`, `D`, `r`, `R`, `b`, `B` for data, `w` or `W` for weak, `A` for
-    /// absolute; capitals for global symbols.
+    /// Kind as a letter of nm: `t` or `T` for code; `d`, `D`, `r`, `R`, `b`, `B` for data; `w` or `W` for weak; `A` for
+    /// absolute. Capital letters are global symbols.
     pub kind: char,
-    /// Which of the symbols of this name it is, from 1, as the livepatch core counts them (`klp_find_callback`): in the
-    /// order of kallsyms, over all kinds.
+    /// Symbol position, from 1, as counted by the livepatch core (`klp_find_callback`): in the order of kallsyms, over
+    /// symbols of all kinds.
     pub position: SymbolPosition,
 }
 
 impl Symbol<'_> {
-    /// Whether it names code.
+    /// True if the symbol is code.
     pub fn is_code(&self) -> bool {
         matches!(self.kind, 't' | 'T' | 'w' | 'W')
     }
 
-    /// Whether it names the padding before a function, where call depth tracking or kCFI put something.
+    /// True if the symbol is the padding before a function, used by call depth tracking or kCFI.
     pub fn is_padding(&self) -> bool {
         PADDING.iter().any(|start| self.name.starts_with(start))
     }
@@ -38,8 +39,8 @@ impl Symbol<'_> {
 /// All symbols of a kernel or of a module, in the order of kallsyms.
 ///
 /// # Invariants
-/// All arrays but `names` have one entry per symbol. `by_name` holds the numbers of all symbols, ordered by name and then by
-/// number.
+/// All arrays except `names` have one entry per symbol. `by_name` holds the indexes of all symbols, ordered by name and
+/// then by index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Symbols {
     names: String,
@@ -51,27 +52,27 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// How many there are.
+    /// Number of symbols.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there are none.
+    /// True if there are no symbols.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// All of them, in the order of kallsyms.
+    /// All symbols in the order of kallsyms.
     pub fn iter(&self) -> impl Iterator<Item = Symbol<'_>> {
         (0..self.len()).filter_map(|index| self.get(index))
     }
 
-    /// The symbols of a name, in the order in which the livepatch core counts them: the first has position 1.
+    /// Symbols with this name, in the order of the livepatch core: the first has position 1.
     pub fn named(&self, name: &str) -> Vec<Symbol<'_>> {
         self.numbers_of(name).iter().filter_map(|number| self.get(*number as usize)).collect()
     }
 
-    /// Places of the symbols of a name in the order of kallsyms.
+    /// Indexes of the symbols with this name, in the order of kallsyms.
     pub(crate) fn numbers_of(&self, name: &str) -> &[u32] {
         let from = self.by_name.partition_point(|number| self.name(*number as usize) < name);
         let rest = self.by_name.get(from..).unwrap_or_default();
@@ -79,8 +80,8 @@ impl Symbols {
         rest.get(..length).unwrap_or_default()
     }
 
-    /// Names of the symbols right before and behind one of a name: those of the same source file, mostly. Padding and the
-    /// compiler's variants are passed over.
+    /// Names of the symbols before and after a symbol; both are usually of the same source file. Padding and compiler
+    /// variants are skipped.
     pub fn beside(&self, position: SymbolPosition, name: &str) -> (Option<&str>, Option<&str>) {
         let numbers = self.numbers_of(name);
         let Some(at) = numbers.get((position.0 as usize).wrapping_sub(1)) else { return (None, None) };
@@ -96,12 +97,12 @@ impl Symbols {
         (before, after)
     }
 
-    /// How many symbols have this name; the livepatch core asks for a position where it is more than one.
+    /// Number of symbols with this name; if it is more than one, the livepatch core requires a symbol position.
     pub fn count(&self, name: &str) -> usize {
         self.numbers_of(name).len()
     }
 
-    /// Symbols whose names begin with `start`, in the order of their names.
+    /// Symbols whose names start with `start`, in name order.
     pub fn starting_with<'a>(&'a self, start: &'a str) -> impl Iterator<Item = Symbol<'a>> {
         let first = self.by_name.partition_point(|index| self.name(*index as usize) < start);
         let group = self.by_name.get(first..).unwrap_or_default().iter();
@@ -109,26 +110,26 @@ impl Symbols {
             .map_while(move |index| self.get(*index as usize).filter(|symbol| symbol.name.starts_with(start)))
     }
 
-    /// The symbols at exactly this address, aliases of each other. The kernel prints the first of them.
+    /// Symbols at exactly this address (aliases). The kernel prints the first one.
     pub fn at(&self, address: u64) -> impl Iterator<Item = Symbol<'_>> {
         let first = self.addresses.partition_point(|other| *other < address);
         (first..self.len()).map_while(move |index| self.get(index).filter(|symbol| symbol.address == address))
     }
 
-    /// The symbol that the kernel prints for an address (`kallsyms_lookup`): the first of those with the greatest address
-    /// that is not above it; and how far behind it the address lies.
+    /// Symbol that the kernel prints for an address (`kallsyms_lookup`): the first symbol at the greatest address not
+    /// above it; and the offset of the address from that symbol.
     pub fn containing(&self, address: u64) -> Option<(Symbol<'_>, u64)> {
         let after = self.addresses.partition_point(|other| *other <= address);
         let start = *self.addresses.get(after.checked_sub(1)?)?;
         Some((self.at(start).next()?, address - start))
     }
 
-    /// Whether addresses never fall: what [`Self::at`] and [`Self::containing`] take for granted.
+    /// True if addresses are in ascending order, as [`Self::at`] and [`Self::containing`] require.
     pub(crate) fn is_ordered(&self) -> bool {
         self.addresses.is_sorted()
     }
 
-    /// The only symbol of this name: marks such as `_stext` and `__start_mcount_loc`.
+    /// Address of a symbol with a unique name, such as `_stext` or `__start_mcount_loc`.
     pub(crate) fn mark(&self, name: &str) -> Result<u64, ImageError> {
         match self.named(name).as_slice() {
             [symbol] => Ok(symbol.address),
@@ -143,7 +144,7 @@ impl Symbols {
         range.and_then(|(start, end)| self.names.get(start as usize..*end as usize)).unwrap_or_default()
     }
 
-    /// The symbol at this place in the order of kallsyms.
+    /// Symbol with this index in the order of kallsyms.
     pub(crate) fn get(&self, index: usize) -> Option<Symbol<'_>> {
         Some(Symbol {
             name: self.name(index),
@@ -153,7 +154,7 @@ impl Symbols {
         })
     }
 
-    /// As it is kept in the cache: numbers little-endian, [`Self::from_bytes`] reads it back.
+    /// Serialised form for the cache, with little-endian numbers; see [`Self::from_bytes`].
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.names.len() + 21 * self.len() + 16);
         bytes.extend((self.len() as u64).to_le_bytes());
@@ -167,10 +168,10 @@ impl Symbols {
         bytes
     }
 
-    /// Reads what [`Self::to_bytes`] wrote.
+    /// Parses the output of [`Self::to_bytes`].
     ///
     /// # Errors
-    /// It was something else that wrote it.
+    /// The bytes were not written by [`Self::to_bytes`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ImageError> {
         Self::read(bytes)
             .ok_or_else(|| ImageError::Damaged("its index of symbols is cut or foreign".to_owned()))
@@ -201,7 +202,7 @@ impl Symbols {
     }
 }
 
-/// Puts [`Symbols`] together, symbol by symbol in the order of kallsyms.
+/// Builder of [`Symbols`]; symbols are added in the order of kallsyms.
 #[derive(Default)]
 pub(crate) struct Builder(Symbols);
 
@@ -209,7 +210,7 @@ impl Builder {
     pub(crate) fn push(&mut self, name: &str, kind: char, address: u64) {
         let symbols = &mut self.0;
         symbols.names.push_str(name);
-        // A sum over the limit is refused by `finish`.
+        // `finish` rejects a total above the limit.
         symbols.ends.push(u32::try_from(symbols.names.len()).unwrap_or(u32::MAX));
         symbols.kinds.push(u8::try_from(kind).unwrap_or(b'?'));
         symbols.addresses.push(address);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What ftrace can reach, and so what a live patch can replace: the functions that begin with a call of `__fentry__`.
+//! Functions that ftrace can trace, and that a live patch can replace: those that start with a call of `__fentry__`.
 //!
-//! The kernel's build lists these calls in a table between `__start_mcount_loc` and `__stop_mcount_loc`. Entries of functions
-//! that the linker dropped are 0, or lie behind a symbol that is not theirs; ftrace does not show those, and neither do we.
+//! The kernel's build lists these calls in a table between `__start_mcount_loc` and `__stop_mcount_loc`. Entries of
+//! functions that the linker dropped are 0, or lie behind a symbol of another function; ftrace does not list them, and
+//! neither does this module.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,65 +15,65 @@ use crate::elf::{Vmlinux, u64_at};
 use crate::error::ImageError;
 use crate::symbols::{PADDING, Symbol, Symbols};
 
-/// Whether ftrace, and with it a live patch, can reach a function.
+/// Traceability of a function by ftrace, and so by a live patch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Traceability {
-    /// It can.
+    /// The function is traceable.
     Traceable,
-    /// It cannot.
+    /// The function is not traceable, with the reason.
     Not(NotTraceable),
 }
 
 impl Traceability {
-    /// Whether it can.
+    /// True if the function is traceable.
     pub fn is_traceable(&self) -> bool {
         *self == Self::Traceable
     }
 }
 
-/// Why a function cannot be traced or replaced; the text is for the author of a fix.
+/// Reason why a function cannot be traced or replaced; the text is for authors of fixes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotTraceable {
-    /// There is no symbol of that name.
+    /// No symbol with this name.
     Unknown {
-        /// The compiler's variants of it that there are, such as `f.isra.0`.
+        /// Existing compiler variants of the function, such as `f.isra.0`.
         variants: Vec<String>,
     },
-    /// There are several symbols of that name, and none was chosen.
+    /// Several symbols have this name, and no position was given.
     Ambiguous {
-        /// How many.
+        /// Number of symbols with this name.
         count: usize,
     },
-    /// There are fewer symbols of that name.
+    /// The symbol position is too large.
     Position {
-        /// Which was asked for, from 1.
+        /// Requested position, from 1.
         asked: u32,
-        /// How many there are.
+        /// Number of symbols with this name.
         count: usize,
     },
-    /// It is no function.
+    /// The symbol is not a function.
     Data {
-        /// Its kind in kallsyms.
+        /// Kind of the symbol in kallsyms.
         kind: char,
     },
-    /// It is code of the kernel's start, whose memory is freed after boot.
+    /// Init code, whose memory is freed after boot.
     Init,
-    /// It stands where instrumentation is forbidden: entry code and `noinstr`.
+    /// Code without instrumentation: entry code or `noinstr`.
     Noinstr,
-    /// It is written in Rust, for which no calls of `__fentry__` are made.
+    /// Rust function: the compiler does not add calls of `__fentry__`.
     Rust,
-    /// It is the unlikely part of a function, which is jumped to, not called.
+    /// Cold part of a function; it is reached by a jump, not by a call.
     Cold {
-        /// The function.
+        /// Name of the function.
         function: String,
     },
-    /// It is the padding before a function.
+    /// Padding before a function.
     Padding {
-        /// The function.
+        /// Name of the function.
         function: String,
     },
-    /// It does not begin with a call of `__fentry__`: written in assembly, marked `notrace`, or in a file that is built
+    /// No call of `__fentry__` at the start: the function is written in assembly, marked `notrace`, or in a file built
     /// without tracing.
     NoEntry,
 }
@@ -108,22 +109,22 @@ impl fmt::Display for NotTraceable {
     }
 }
 
-/// The places that ftrace can reach.
+/// ftrace call sites of a kernel.
 ///
 /// # Invariants
-/// `entries` is sorted and has no zero.
+/// `entries` is sorted and contains no zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     entries: Vec<u64>,
-    /// How far behind a function's symbol its entry may lie: 4 bytes where functions begin with `endbr64`.
+    /// Maximum distance of an entry behind its function symbol, in bytes: 4 if functions start with `endbr64`.
     slack: u64,
-    /// Entries of the table that the build zeroed.
+    /// Number of table entries that the build set to zero.
     dropped: u64,
     init: Range<u64>,
     noinstr: Vec<Range<u64>>,
 }
 
-/// Marks around code that may not be instrumented (`include/asm-generic/vmlinux.lds.h`).
+/// Start and end symbols of code without instrumentation (`include/asm-generic/vmlinux.lds.h`).
 const NOINSTR: [(&str, &str); 2] =
     [("__noinstr_text_start", "__noinstr_text_end"), ("__entry_text_start", "__entry_text_end")];
 
@@ -160,22 +161,22 @@ impl Trace {
         Ok(Self { entries, slack, dropped, init, noinstr })
     }
 
-    /// How many functions can be traced, those that are freed after boot included.
+    /// Number of traceable functions, including init functions.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nothing can be traced.
+    /// True if no function is traceable.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// How many entries of the kernel's table are zero: functions that the linker dropped.
+    /// Number of zero entries in the kernel's table: functions that the linker dropped.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// The answer for the function of a name. `position` chooses among several of that name; 0 says that there is one.
+    /// Traceability of a function by name. `position` is the symbol position; 0 means that the name is unique.
     pub fn of_name(&self, symbols: &Symbols, name: &str, position: SymbolPosition) -> Traceability {
         match choose(symbols, name, position) {
             Ok((_, symbol)) => self.of_symbol(&symbol),
@@ -183,7 +184,7 @@ impl Trace {
         }
     }
 
-    /// The answer for a symbol.
+    /// Traceability of a symbol.
     pub fn of_symbol(&self, symbol: &Symbol<'_>) -> Traceability {
         match self.reason_against(symbol) {
             None => Traceability::Traceable,
@@ -191,23 +192,23 @@ impl Trace {
         }
     }
 
-    /// Places that ftrace can still reach when the kernel's start is over, in their order.
+    /// Call sites that remain after boot, in ascending order.
     pub(crate) fn lasting(&self) -> impl Iterator<Item = u64> {
         self.entries.iter().copied().filter(|entry| !self.init.contains(entry))
     }
 
-    /// How far behind a function's symbol its entry may lie, in bytes.
+    /// Maximum distance of an entry behind its function symbol, in bytes.
     pub(crate) fn slack(&self) -> u64 {
         self.slack
     }
 
-    /// Whether an entry belongs to the function at `address`.
+    /// True if the function at `address` has an entry.
     fn has_entry(&self, address: u64) -> bool {
         let first = self.entries.partition_point(|entry| *entry < address);
         self.entries.get(first).is_some_and(|entry| *entry - address <= self.slack)
     }
 
-    /// Why a symbol cannot be traced, if it cannot.
+    /// Reason why a symbol cannot be traced; `None` if it is traceable.
     pub fn reason_against(&self, symbol: &Symbol<'_>) -> Option<NotTraceable> {
         if !symbol.is_code() {
             return Some(NotTraceable::Data { kind: symbol.kind });
@@ -223,7 +224,7 @@ impl Trace {
         Some(reason_of_name(symbol.name).unwrap_or(otherwise))
     }
 
-    /// As it is kept in the cache; [`Self::from_bytes`] reads it back.
+    /// Serialised form for the cache; see [`Self::from_bytes`].
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut numbers =
             vec![self.slack, self.dropped, self.init.start, self.init.end, self.noinstr.len() as u64];
@@ -232,10 +233,10 @@ impl Trace {
         numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
     }
 
-    /// Reads what [`Self::to_bytes`] wrote.
+    /// Parses the output of [`Self::to_bytes`].
     ///
     /// # Errors
-    /// It was something else that wrote it.
+    /// The bytes were not written by [`Self::to_bytes`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ImageError> {
         let read = || {
             let number = |index: usize| u64_at(bytes, 8 * index);
@@ -258,7 +259,7 @@ impl Trace {
     }
 }
 
-/// The symbol that a name and a position mean, with its place in the order of kallsyms.
+/// Symbol of a name and a position, with its index in the order of kallsyms.
 pub(crate) fn choose<'a>(
     symbols: &'a Symbols,
     name: &str,
@@ -279,7 +280,7 @@ pub(crate) fn choose<'a>(
     found.ok_or(NotTraceable::Position { asked: position.0, count: numbers.len() })
 }
 
-/// The reason that a function's name alone gives.
+/// Reason that follows from the name of the function.
 pub(crate) fn reason_of_name(name: &str) -> Option<NotTraceable> {
     if let Some(function) = PADDING.iter().find_map(|start| name.strip_prefix(start)) {
         return Some(NotTraceable::Padding { function: function.to_owned() });
@@ -290,20 +291,21 @@ pub(crate) fn reason_of_name(name: &str) -> Option<NotTraceable> {
     name.starts_with("_R").then_some(NotTraceable::Rust)
 }
 
-/// Bytes of the instructions before a function that arm64 keeps for its callback (`CONFIG_DYNAMIC_FTRACE_WITH_CALL_OPS`,
-/// `ftrace_call_adjust()` in `arch/arm64/kernel/ftrace.c`): the table then has the first of them.
+/// Size of the instructions before a function that arm64 reserves for its callback, in bytes
+/// (`CONFIG_DYNAMIC_FTRACE_WITH_CALL_OPS`, `ftrace_call_adjust()` in `arch/arm64/kernel/ftrace.c`). With them, a table
+/// entry is the address of the first one.
 pub(crate) const BEFORE: u64 = 8;
 
-/// Whether most entries stand before the functions that they are of.
+/// True if most entries lie before their functions.
 fn begin_before(entries: &[u64], symbols: &Symbols) -> bool {
     let before =
         entries.iter().filter(|entry| symbols.at(entry.saturating_add(BEFORE)).next().is_some()).count();
     before * 2 > entries.len()
 }
 
-/// How far behind its symbol an entry may lie. The kernel knows from its configuration (`FTRACE_MCOUNT_MAX_OFFSET`); here
-/// it is the greatest distance up to 8 bytes that a hundredth of the entries have. Entries of dropped weak functions lie
-/// anywhere behind another function's symbol.
+/// Maximum distance of an entry behind its symbol, in bytes. The kernel has it from its configuration
+/// (`FTRACE_MCOUNT_MAX_OFFSET`); here it is the greatest distance up to 8 bytes that at least one percent of the entries
+/// have. Entries of dropped weak functions lie at any distance behind a symbol of another function.
 fn common_distance(entries: &[u64], symbols: &Symbols) -> u64 {
     let distances =
         entries.iter().filter_map(|entry| symbols.containing(*entry)).map(|(_, distance)| distance);
@@ -317,8 +319,8 @@ fn common_distance(entries: &[u64], symbols: &Symbols) -> u64 {
     common.unwrap_or(0) as u64
 }
 
-/// The functions that ftrace lists, and how often each name is among them. ftrace prints the first symbol at an address, so
-/// an alias of a traceable function is traceable and not listed; functions that are freed after boot are not listed either.
+/// Functions that ftrace lists, with the number of occurrences of each name. ftrace prints the first symbol at an
+/// address, so an alias of a traceable function is traceable but not listed; init functions are not listed either.
 pub fn listed<'a>(symbols: &'a Symbols, trace: &Trace) -> BTreeMap<&'a str, usize> {
     let mut listed = BTreeMap::new();
     for entry in trace.lasting() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What the image library tells of made-up kernels, of broken ones, and of the pinned ones.
+//! Tests of the image library with synthetic, damaged and pinned kernels.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -26,7 +26,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// The user's cache, and the default kernel out of it.
+/// Cache of the user, and the default kernel from it.
 fn default_kernel() -> (Cache, KernelTree) {
     let cache = Cache::from_env().unwrap();
     let pin = Pin::load(&root().join("kernel-configs"), "debian-6.12").unwrap();
@@ -34,9 +34,9 @@ fn default_kernel() -> (Cache, KernelTree) {
     (cache, tree)
 }
 
-/// The targets of `fuzz/` that are this crate's, on their corpora.
+/// Fuzz targets of this crate, on their corpora.
 #[test]
-fn what_was_fuzzed_stays_harmless() {
+fn fuzz_corpora_do_not_panic() {
     let fuzz = root().join("fuzz");
     for (target, run) in fuzzed::TARGETS {
         replay::replay(&fuzz, target, run);
@@ -81,7 +81,7 @@ fn positions_count_data_and_code_of_a_name_from_one() {
 }
 
 #[test]
-fn each_answer_about_tracing_has_its_reason() {
+fn every_untraceable_symbol_has_a_reason() {
     let kernel = synthetic::vmlinux(Layout::OffsetsFirst);
     let Parsed { symbols, trace, .. } = Parsed::parse(&kernel, RELEASE).unwrap();
     let answer = |name: &str, asked: u32| trace.of_name(&symbols, name, position(asked));
@@ -111,7 +111,7 @@ fn each_answer_about_tracing_has_its_reason() {
 }
 
 #[test]
-fn what_ftrace_lists_has_no_aliases_no_start_code_and_nothing_dropped() {
+fn ftrace_list_excludes_aliases_init_code_and_dropped_functions() {
     let kernel = synthetic::vmlinux(Layout::OffsetsLast);
     let Parsed { symbols, trace, .. } = Parsed::parse(&kernel, RELEASE).unwrap();
     let listed = listed(&symbols, &trace);
@@ -145,7 +145,7 @@ fn an_index_is_read_back_as_it_was_made() {
     }
 }
 
-/// Reads everything of an image, as the index does.
+/// Parses all parts of an image, as the index does.
 fn read_all(image: &[u8]) -> Result<(Symbols, Trace), String> {
     let kernel = decompress(image).map_err(|error| error.to_string())?;
     let parsed = Parsed::parse(&kernel, RELEASE).map_err(|error| error.to_string())?;
@@ -177,7 +177,7 @@ fn flipped_bits_never_panic_and_never_pass_for_another_table() {
                 refused += 1;
             }
             Ok(parsed) if parsed.symbols == good => unharmed += 1,
-            // A flipped bit in one name is another name: there is no checksum that could tell.
+            // A flipped bit in a name gives another name; kallsyms has no checksum.
             Ok(parsed) => {
                 assert_eq!(parsed.symbols.len(), good.len(), "bit {bit}");
                 renamed += 1;
@@ -188,7 +188,7 @@ fn flipped_bits_never_panic_and_never_pass_for_another_table() {
 }
 
 #[test]
-fn foreign_bytes_are_told_from_images() {
+fn parse_rejects_bytes_that_are_not_images() {
     let no_symbols = synthetic::with_rodata(format!("\0{}\0", synthetic::VERMAGIC).as_bytes());
     let error = Parsed::parse(&no_symbols, RELEASE).map(|_| ()).unwrap_err();
     assert!(matches!(&error, ImageError::Missing(what) if what.contains("CONFIG_KALLSYMS")), "{error}");
@@ -210,7 +210,7 @@ fn types_of_the_made_up_kernel() {
 }
 
 #[test]
-fn the_kernel_comes_out_of_every_format() {
+fn decompress_supports_every_format() {
     for format in ["bz2", "gz", "lz4", "lzma", "xz", "zst"] {
         let packed = root().join("crates/klp-image/tests/data/small").with_extension(format);
         let kernel = decompress(&synthetic::image(&std::fs::read(packed).unwrap()));
@@ -219,7 +219,7 @@ fn the_kernel_comes_out_of_every_format() {
 }
 
 #[test]
-fn functions_of_a_module_are_as_typed_as_the_kernels() {
+fn module_functions_have_traceability_and_prototypes() {
     let kernel = fuzzed::kernel();
     let module = ModuleImage::parse(&synthetic::module(), &kernel).unwrap();
     assert_eq!((module.name.as_str(), module.traceable()), ("made_up", 2));
@@ -244,7 +244,7 @@ fn a_module_of_another_kernel_is_refused() {
     assert!(refused.to_string().contains("built for another kernel"), "{refused}");
 }
 
-/// Near what was counted in 6.12.117 by other means; security updates move the numbers a little.
+/// Comparison with numbers of 6.12.117 from other tools, with a tolerance for security updates.
 fn near(what: &str, number: usize, counted: usize) {
     assert!(number.abs_diff(counted) * 20 < counted, "{number} {what}, {counted} were counted once");
 }
@@ -279,8 +279,8 @@ fn the_default_kernel_answers() {
     assert!(named.is_sorted_by_key(|symbol| symbol.address), "{several}");
 }
 
-/// The kernel has a second table with addresses: that of exported symbols (`struct kernel_symbol`: offsets of the symbol, of its
-/// name and of its namespace, each from its own place).
+/// Second table of addresses in the kernel: exported symbols (`struct kernel_symbol`: offsets of the symbol, its name and
+/// its namespace, each relative to its own address).
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn exported_symbols_have_the_same_addresses() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Modules of one C file outside the kernel's tree.
+//! Out-of-tree kernel modules with one C source file.
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +12,11 @@ use crate::error::Error;
 use crate::kbuild;
 use crate::tree::KernelTree;
 
-/// Builds or finds the module `name`, whose only source is `source`: its file.
+/// Builds the module `name` from the single file `source`, or finds it in the cache. Returns the path of the
+/// `.ko` file.
 ///
 /// # Errors
-/// kbuild failed, or one of its tools had something to say.
+/// kbuild failed, or one of its tools printed an unknown message.
 pub fn build(
     tree: &KernelTree,
     name: &ObjectName,

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A kernel's configuration, and whether we can serve a kernel that has it.
+//! Kernel configuration, and the check that a kernel with this configuration is supported.
 
 use std::collections::BTreeMap;
 
-/// The options of a kernel that are set.
+/// The options that a kernel configuration sets.
 #[derive(Clone, Debug, Default)]
 pub struct KernelConfig {
     options: BTreeMap<String, String>,
 }
 
 impl KernelConfig {
-    /// Reads a `.config`: lines `CONFIG_X=value`; all others are comments.
+    /// Parses a `.config` file: lines `CONFIG_X=value`. All other lines are comments.
     pub fn parse(text: &str) -> Self {
         let line = |line: &str| {
             let (name, value) = line.strip_prefix("CONFIG_")?.split_once('=')?;
@@ -19,35 +19,36 @@ impl KernelConfig {
         Self { options: text.lines().filter_map(line).collect() }
     }
 
-    /// The value of an option, named without `CONFIG_`.
+    /// Value of an option. `name` has no prefix `CONFIG_`.
     pub fn value(&self, name: &str) -> Option<&str> {
         self.options.get(name).map(String::as_str)
     }
 
-    /// The same configuration without an option, as tests need it that leave a protection out.
+    /// The same configuration without one option, for tests of a kernel without a protection.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.options.remove(name);
         self
     }
 
-    /// Whether an option is `y`.
+    /// True if an option is `y`.
     pub fn is_on(&self, name: &str) -> bool {
         self.value(name) == Some("y")
     }
 
-    /// Whether an option is `y` under its name of today or the one before `MITIGATION_` was put in front (6.9).
+    /// True if a mitigation is `y`, under its current name or under its name before 6.9 (without the prefix
+    /// `MITIGATION_`).
     pub fn has_mitigation(&self, name: &str) -> bool {
         self.is_on(&format!("MITIGATION_{name}")) || self.is_on(name)
     }
 
-    /// Bytes of padding before each function, where calls may be patched to use it.
+    /// Padding before each function in bytes, if the kernel may patch calls to use it.
     pub fn call_padding(&self) -> Option<u32> {
         let bytes = self.value("FUNCTION_PADDING_BYTES")?.parse().ok()?;
         (self.is_on("CALL_PADDING") && bytes > 0).then_some(bytes)
     }
 
-    /// Why a kernel with this configuration cannot be served, if it cannot.
+    /// Reason why a kernel with this configuration is not supported, if any.
     pub fn refusal(&self) -> Option<String> {
         if !self.is_on("LIVEPATCH") {
             return Some("it is built without CONFIG_LIVEPATCH, so it cannot load any live patch".to_owned());
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn kernels_that_cannot_be_served_are_refused_by_name() {
+    fn unsupported_kernels_are_rejected_with_the_option() {
         assert!(KernelConfig::parse("").refusal().unwrap().contains("CONFIG_LIVEPATCH"));
         for option in ["RANDSTRUCT", "CFI_CLANG", "LTO_CLANG", "GCC_PLUGIN_LATENT_ENTROPY"] {
             let refusal = KernelConfig::parse(&format!("{GOOD}CONFIG_{option}=y\n")).refusal().unwrap();

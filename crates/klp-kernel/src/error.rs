@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Errors of kernels, packages and the building machine.
+//! Errors of kernels, packages and the build machine.
 
 use std::path::PathBuf;
 
@@ -7,28 +7,29 @@ use klp_base::files::FileError;
 use klp_base::{cache, process};
 use klp_format::NameError;
 
-/// Why a kernel cannot be had or used. The text says what failed, on what, why, and what to do next.
+/// Reason why a kernel is unavailable or cannot be used. The text names the failed action, its subject, the
+/// cause and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file of the author's or of a kernel's is not what it should be.
+    /// Content of a configuration file (of an author or of a kernel) is invalid.
     #[error("{}: {message}", file.display())]
     Config {
         /// The file.
         file: PathBuf,
-        /// The key, what is wrong with it, and what to do.
+        /// The key, its fault and the remedy.
         message: String,
     },
-    /// There is no fix, stream or kernel of this name.
+    /// No fix, stream or kernel has this name.
     #[error("there is no {what} `{name}`; there are: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })]
     Unknown {
-        /// What was looked for.
+        /// Kind of the unknown name, for example `kernel`.
         what: &'static str,
-        /// The name that was given.
+        /// The given name.
         name: String,
-        /// The names that would do.
+        /// The valid names.
         known: Vec<String>,
     },
-    /// A name is not of its form.
+    /// A name is malformed.
     #[error(transparent)]
     Name(#[from] NameError),
     /// A file operation failed.
@@ -40,20 +41,20 @@ pub enum Error {
     /// The cache failed.
     #[error(transparent)]
     Cache(#[from] cache::Error),
-    /// This machine cannot do it: a tool, a package, the network is missing.
+    /// The machine lacks a tool, a package or the network.
     #[error("{what}\n    {help}")]
     NotAble {
-        /// What is missing, and for what.
+        /// The missing tool, package or other resource, and its purpose.
         what: String,
-        /// What to do about it.
+        /// The remedy.
         help: String,
     },
-    /// A package is not what was pinned.
+    /// A package differs from its pin.
     #[error("package {package}: {message}")]
     Package {
-        /// Name and version, or the file.
+        /// Name and version of the package, or its file.
         package: String,
-        /// What is wrong, and what to do.
+        /// The fault and the remedy.
         message: String,
     },
     /// The kernel has no module of this name.
@@ -64,30 +65,31 @@ pub enum Error {
         /// Id of the kernel.
         kernel: String,
     },
-    /// The kernel is one that cannot be served.
+    /// The kernel is not supported.
     #[error("kernel {kernel} cannot be served: {message}")]
     Kernel {
         /// Id of the kernel.
         kernel: String,
-        /// Why not.
+        /// The reason.
         message: String,
     },
-    /// A tool printed something that we do not know; some of them exit with 0 on real faults.
+    /// A tool printed an unknown message. Some tools exit with 0 on real faults.
     #[error("{tool} said something that is not known to be harmless, in {subject}:\n{text}\n    log: {}", log.display())]
     UnknownOutput {
         /// The tool.
         tool: &'static str,
-        /// What it worked on.
+        /// Subject of the tool's work.
         subject: String,
-        /// The lines.
+        /// The unknown lines.
         text: String,
-        /// The whole log.
+        /// The complete log.
         log: PathBuf,
     },
 }
 
 impl Error {
-    /// The process's exit code: 69 where the machine lacks something, 2 for a wrong name or file, else 1.
+    /// Exit code of the process: 69 if the machine lacks something, 2 for an invalid name or file, otherwise
+    /// 1.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NotAble { .. } => 69,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a kernel and its modules export to modules: the one reader of `Module.symvers`.
+//! Symbols that the kernel and its modules export to modules: the only parser of `Module.symvers`.
 //!
 //! Source of the format: `Documentation/kbuild/modules.rst`, section "Symbols and Module.symvers".
 
@@ -13,22 +13,23 @@ use crate::tree::KernelTree;
 /// One exported symbol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
-    /// Checksum of its type; 0 where the kernel is built without CONFIG_MODVERSIONS.
+    /// Checksum of the symbol's type; 0 if the kernel is built without CONFIG_MODVERSIONS.
     pub checksum: u32,
-    /// `vmlinux`, or a module's path without `.ko`.
+    /// `vmlinux`, or the path of a module without `.ko`.
     pub object: String,
-    /// The namespace that a module must import to use it.
+    /// Namespace that a module must import to use the symbol.
     pub namespace: Option<String>,
 }
 
 impl Export {
-    /// Name of the object as the kernel has it: `snd_pcm` for `sound/core/snd-pcm`.
+    /// Name of the object in the kernel: `snd_pcm` for `sound/core/snd-pcm`.
     pub fn object_name(&self) -> String {
         self.object.rsplit('/').next().unwrap_or_default().replace('-', "_")
     }
 
-    /// Whether any module may use it, having imported its namespace. Namespaces that begin with `module:` name the only
-    /// modules that may (`verify_module_namespace` in `kernel/module/main.c`).
+    /// True if any module may use the symbol after importing its namespace. A namespace with the prefix
+    /// `module:` lists the only modules that may use it (`verify_module_namespace` in
+    /// `kernel/module/main.c`).
     pub fn is_for_all(&self) -> bool {
         !self.namespace.as_deref().is_some_and(|name| name.starts_with("module:"))
     }
@@ -37,10 +38,10 @@ impl Export {
 /// Exported symbols by name.
 pub type Exports = BTreeMap<String, Export>;
 
-/// Reads `Module.symvers`: checksum, symbol, object, kind of export and namespace, separated by tabs.
+/// Parses `Module.symvers`: checksum, symbol, object, kind of export and namespace, separated by tabs.
 ///
 /// # Errors
-/// A line is not of that form, or there is none.
+/// A line has another form, or the text is empty.
 pub fn parse(text: &str) -> Result<Exports, String> {
     let mut exports = Exports::new();
     for (number, text) in (1..).zip(text.lines()) {
@@ -73,7 +74,7 @@ fn line(text: &str) -> Option<(String, Export)> {
     if !good {
         return None;
     }
-    // The C source of newer kernels has the namespace in quotes.
+    // Newer kernels write the namespace in quotes.
     let namespace = Some(namespace.trim_matches('"')).filter(|name| !name.is_empty());
     let export = Export {
         checksum: u32::from_str_radix(digits, 16).ok()?,
@@ -83,7 +84,7 @@ fn line(text: &str) -> Option<(String, Export)> {
     Some((name.to_owned(), export))
 }
 
-/// Reads those of a kernel.
+/// Reads the exported symbols of a kernel.
 ///
 /// # Errors
 /// The file is missing or damaged.
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn symvers_are_read_and_damage_is_told() {
+    fn symvers_are_parsed_and_damage_is_reported() {
         let text = "0xf7370f56\tsystem_state\tvmlinux\tEXPORT_SYMBOL\t\n\
                     0x00000001\tx\tsound/core/snd-pcm\tEXPORT_SYMBOL_GPL\tNS\n\
                     0x00000000\ty\tarch/x86/kvm/kvm\tEXPORT_SYMBOL_GPL\tmodule:kvm-intel\n";

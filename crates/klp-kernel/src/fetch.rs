@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Pinned kernels and their guests' userland, out of the cache or fetched into it.
+//! Pinned kernels and the userland of their guests, from the cache or fetched into it.
 
 use std::path::PathBuf;
 
@@ -13,10 +13,10 @@ use crate::tree::KernelTree;
 use crate::{source, stock};
 
 impl Pin {
-    /// Makes or finds the kernel in the cache.
+    /// Finds the kernel in the cache, or fetches and builds it.
     ///
     /// # Errors
-    /// A package is not to be had or not what was pinned, or the kernel is one that cannot be served.
+    /// A package is unavailable or does not match its pin, or the kernel is unsupported.
     pub fn fetch(&self, cache: &Cache, sink: &dyn Sink) -> Result<KernelTree, Error> {
         match self.kind {
             Kind::Stock => stock::fetch(self, cache, sink),
@@ -24,10 +24,11 @@ impl Pin {
         }
     }
 
-    /// The guest's userland of this kernel's architecture, where it is pinned: the static program.
+    /// Static busybox program for guests of this kernel's architecture; `None` if the kernel does not pin
+    /// one.
     ///
     /// # Errors
-    /// The package is not to be had or not what was pinned, or holds no such program.
+    /// The package is unavailable or does not match its pin, or it contains no such program.
     pub fn busybox(&self, cache: &Cache, sink: &dyn Sink) -> Result<Option<PathBuf>, Error> {
         let Some(package) = self.packages.get("busybox") else { return Ok(None) };
         let key = Key::new("busybox 1").with(&package.name).with(&package.version).with(&package.sha256);

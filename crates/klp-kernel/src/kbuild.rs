@@ -9,18 +9,19 @@ use crate::error::Error;
 use crate::toolchain::CToolchain;
 use crate::tree::KernelTree;
 
-/// What kbuild says of what it does: the only lines that are known to be harmless.
+/// Prefixes of kbuild's progress lines, the only output known to be harmless.
 const KNOWN: [&str; 6] = ["make[", "make:", "  CC ", "  LD ", "  COPY ", "  MODPOST "];
 
-/// Characters beside white space and control characters that a path may not hold for the kernel's build: make and the shell
-/// read them in the recipes (tried with the Makefiles of 6.1 and 6.12; `*`, `?` and brackets work until another path matches).
+/// Characters (in addition to white space and control characters) that a path must not contain, because make
+/// or the shell interprets them in recipes. Tested with the Makefiles of 6.1 and 6.12. `*`, `?` and brackets
+/// work only until another path matches the pattern.
 const NOT_IN_PATHS: &str = ":#$%\\\"'`;&()<>|=,*?[]";
 
-/// Asks whether the kernel's build can work in a directory. The kernel's own message ("building multiple external modules is
-/// not supported", or a shell's syntax error) comes late and does not name the cause.
+/// Checks that kbuild can work in a directory. The kernel's own message ("building multiple external modules
+/// is not supported", or a syntax error of the shell) comes late and does not name the cause.
 ///
 /// # Errors
-/// [`Error::NotAble`]: the path holds a character that make or the shell would read.
+/// [`Error::NotAble`]: the path contains a character that make or the shell interprets.
 pub fn check_path(what: &str, path: &Path, help: &str) -> Result<(), Error> {
     let text = path.to_string_lossy();
     let bad = text.chars().find(|c| c.is_whitespace() || c.is_control() || NOT_IN_PATHS.contains(*c));
@@ -33,11 +34,12 @@ pub fn check_path(what: &str, path: &Path, help: &str) -> Result<(), Error> {
     }
 }
 
-/// kbuild for the out-of-tree module in `dir`, quiet, in an environment that does not depend on who runs it.
+/// Quiet kbuild command for the out-of-tree module in `dir`, with an environment independent of the user.
 pub fn make(tree: &KernelTree, dir: &Path) -> Cmd {
     let flags: &[&str] = match tree.toolchain.c {
         CToolchain::Gcc(_) => &[],
-        // A table for linkers that fold functions; stage 5 could not move what it points at.
+        // The address-significance table is for linkers that fold functions. Stage 5 could not move its
+        // references.
         CToolchain::Llvm(_) => &["KCFLAGS=-fno-addrsig"],
     };
     Cmd::new("make")
@@ -46,9 +48,9 @@ pub fn make(tree: &KernelTree, dir: &Path) -> Cmd {
         .args(&tree.make)
         .args(flags)
         .arg(format!("M={}", dir.display()))
-        // Nothing of the Rust code would be in it, and newer kernels refuse a mismatch.
+        // BTF of the module would not describe its Rust code, and newer kernels reject mismatched BTF.
         .arg("CONFIG_DEBUG_INFO_BTF_MODULES=")
-        // Of the C part, which is modpost's alone; its paths would reach the build id.
+        // Only modpost's C file would have debug information, and its paths would change the build id.
         .arg("CONFIG_DEBUG_INFO=")
         .clean_env()
         .env("LC_ALL", "C")
@@ -58,7 +60,7 @@ pub fn make(tree: &KernelTree, dir: &Path) -> Cmd {
 /// Runs kbuild in `dir`.
 ///
 /// # Errors
-/// It failed, or one of its tools printed something that is not known to be harmless.
+/// kbuild failed, or one of its tools printed a message that is not known to be harmless.
 pub fn run(tree: &KernelTree, dir: &Path, module: &str, arguments: &[&str], log: &Path) -> Result<(), Error> {
     let output = make(tree, dir).args(arguments).arg("modules").log(log).run()?;
     let unknown: Vec<String> = output
@@ -84,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_that_make_cannot_take_are_refused_by_name() {
+    fn paths_with_special_characters_of_make_are_rejected() {
         for good in ["/home/me/ferrograft-1.0_x", "/srv/a+b@c~d^e", "/home/é/f", "/a{b}!"] {
             check_path("the checkout", Path::new(good), "move it").unwrap();
         }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Kernels that live patches are built for: pins, packages, toolchains, the kernel's own build.
+//! Target kernels of live patches: pins, packages, toolchains, kbuild.
 //!
-//! [`Pin`] is a kernel by name and hash, [`KernelTree`] the same kernel on disk. [`host`] is the machine that builds.
+//! [`Pin`] identifies a kernel by package names and hashes; [`KernelTree`] is the same kernel on disk.
+//! [`host`] is the build machine.
 
 pub mod c_module;
 mod config;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The modules of a distribution's kernel: 100 MB that only fixes of modules need, so they are fetched when asked for.
+//! Modules of a distribution kernel. Their package has 100 MB and only fixes of modules need it, so it is
+//! fetched on demand.
 
 use std::path::{Path, PathBuf};
 
@@ -15,10 +16,10 @@ use crate::package::Package;
 use crate::tree::{KernelTree, OwnModules};
 
 impl KernelTree {
-    /// The file of one of the kernel's modules, compressed as the distribution ships it.
+    /// File of one kernel module, compressed as in the distribution's package.
     ///
     /// # Errors
-    /// The kernel has no such module, or its package is not to be had.
+    /// The kernel has no such module, or its package is unavailable.
     pub fn module(&self, name: &ObjectName, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
         let dir = self.modules_dir(cache, sink)?;
         let stem = |path: &Path| {
@@ -32,7 +33,7 @@ impl KernelTree {
     /// Directory with all modules of the kernel.
     ///
     /// # Errors
-    /// Their package is not to be had.
+    /// Their package is unavailable.
     pub fn modules_dir(&self, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
         let package = match &self.modules {
             OwnModules::Dir(dir) => return Ok(dir.clone()),

@@ -3,26 +3,26 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A package of a distribution, pinned.
+/// A pinned package of a distribution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Package {
-    /// Its name in the archive.
+    /// Name in the archive.
     pub name: String,
-    /// Its exact version.
+    /// Exact version.
     pub version: String,
-    /// SHA-256 of the package's file, 64 hexadecimal digits.
+    /// SHA-256 of the package file, 64 hexadecimal digits.
     pub sha256: String,
-    /// The suite of the distribution that has it, where it is not one that apt reads on this machine.
+    /// Suite of the distribution, if apt does not read this suite on the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<String>,
-    /// The architecture that it is for, where it is not the machine's own.
+    /// Architecture, if it differs from the machine's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub architecture: Option<String>,
 }
 
 impl Package {
-    /// One of the machine's own suites and architecture.
+    /// A package of the machine's own suite and architecture.
     pub fn new(name: &str, version: &str, sha256: &str) -> Self {
         Self {
             name: name.to_owned(),

@@ -13,59 +13,60 @@ use crate::package::Package;
 use crate::toml_file::parse_toml;
 use crate::toolchain::{HostTool, Toolchain};
 
-/// Where a kernel comes from.
+/// Origin of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A distribution's own image and headers; nothing of the kernel is compiled.
+    /// Image and headers of a distribution; nothing of the kernel is compiled.
     Stock,
-    /// A distribution's source package and fragments of our own, built once.
+    /// Source package of a distribution with the project's configuration fragments, built once.
     Source,
 }
 
-/// Which packages a new pin takes.
+/// Selection of packages for a new pin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Repin {
-    /// The newest of its line.
+    /// The newest packages of the line.
     #[default]
     Newest,
-    /// The oldest that the archive still has: for a kernel that is here because of its faults.
+    /// The oldest packages in the archive, for a kernel that is pinned because of its bugs.
     Oldest,
 }
 
-/// A pinned kernel: what `kernel.toml` says.
+/// A pinned kernel: content of `kernel.toml`.
 #[derive(Clone, Debug)]
 pub struct Pin {
-    /// Name of the directory under kernel-configs.
+    /// Name of its directory in kernel-configs.
     pub id: String,
-    /// The file.
+    /// Path of `kernel.toml`.
     pub file: PathBuf,
-    /// One line for people.
+    /// One line of description.
     pub description: String,
-    /// Where it comes from.
+    /// Origin of the kernel.
     pub kind: Kind,
-    /// What it runs on.
+    /// Architecture of the kernel.
     pub arch: Arch,
-    /// What `uname -r` prints on it.
+    /// Output of `uname -r` on this kernel.
     pub release: KernelRelease,
-    /// Which packages a new pin takes.
+    /// Selection of packages for a new pin.
     pub repin: Repin,
-    /// Its packages by role: image, headers, common, kbuild of a stock kernel; source of one that is built here; and
-    /// for each kind busybox, the guest's userland, where the machine's own cannot serve.
+    /// Packages by role: `image`, `headers`, `common` and `kbuild` for a stock kernel, `source` for a kernel
+    /// built here; for both kinds optionally `busybox`, the guest's userland, if the machine's busybox cannot
+    /// run there.
     pub packages: BTreeMap<String, Package>,
-    /// How it is built, if it is.
+    /// Build instructions, for kind `source` only.
     pub source: Option<SourcePin>,
 }
 
-/// How a kernel of kind `source` is built.
+/// Build instructions of a kernel of kind `source`.
 #[derive(Clone, Debug)]
 pub struct SourcePin {
-    /// Files of kernel-configs/fragments, without `.config`, in the order in which they are joined.
+    /// File names in kernel-configs/fragments without `.config`, in the order of concatenation.
     pub fragments: Vec<String>,
-    /// Lines of its configuration beside those.
+    /// Additional lines of the configuration.
     pub config: Vec<String>,
-    /// What it is built with.
+    /// Compilers of the kernel.
     pub toolchain: Toolchain,
 }
 
@@ -84,18 +85,18 @@ struct PinFile {
     toolchain: Option<Toolchain>,
 }
 
-/// Roles that the packages of a stock kernel must fill.
+/// Required package roles of a stock kernel.
 pub(crate) const STOCK_ROLES: [&str; 4] = ["image", "headers", "common", "kbuild"];
-/// Roles that the packages of a kernel that is built here must fill.
+/// Required package roles of a kernel built here.
 const SOURCE_ROLES: [&str; 1] = ["source"];
-/// Roles that may be filled.
+/// Optional package roles.
 const OTHER_ROLES: [&str; 1] = ["busybox"];
 
 impl Pin {
     /// Reads `<id>/kernel.toml` in the directory `configs`.
     ///
     /// # Errors
-    /// There is no such kernel, or the file is wrong.
+    /// The kernel does not exist, or its file is invalid.
     pub fn load(configs: &Path, id: &str) -> Result<Self, Error> {
         let known = pinned_ids(configs);
         if !known.iter().any(|known| known == id) {
@@ -153,18 +154,19 @@ impl Pin {
         })
     }
 
-    /// Programs that making this kernel, or modules for it, needs beside those that every kernel does.
+    /// Additional programs for building this kernel or modules for it. Programs common to all kernels are not
+    /// included.
     pub fn tools(&self) -> Vec<HostTool> {
         self.source.as_ref().map(|source| source.toolchain.tools()).unwrap_or_default()
     }
 
-    /// Whether it is built with the `kernel` crate that fixes can use.
+    /// True if the kernel is built with the `kernel` crate for fixes.
     pub fn has_kernel_crate(&self) -> bool {
         self.source.as_ref().is_some_and(|source| source.toolchain.rust.is_some())
     }
 }
 
-/// Ids of the kernels that are pinned in the directory `configs`, sorted.
+/// Ids of the pinned kernels in the directory `configs`, sorted.
 pub fn pinned_ids(configs: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(configs).into_iter().flatten().filter_map(Result::ok);
     let pinned = entries.filter(|entry| entry.path().join("kernel.toml").is_file());

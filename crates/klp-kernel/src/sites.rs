@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The ftrace sites that a kernel's configuration asks for.
+//! ftrace sites that a kernel configuration requires.
 
 use klp_base::arch::Arch;
 use klp_format::ftrace::{Site, Sites};
 
 use crate::config::KernelConfig;
 
-/// The sites of the functions of a kernel with this configuration.
+/// Layout of the ftrace sites of functions in a kernel with this configuration.
 pub fn sites_of(arch: Arch, config: &KernelConfig) -> Sites {
     match arch {
         Arch::X86_64 => {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Stock kernels: a distribution's own packages, pinned, unpacked without root, usable wherever the cache lies.
+//! Stock kernels: pinned packages of a distribution, unpacked without root. The result is independent of the
+//! cache's path.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use crate::pin::{Pin, Repin, STOCK_ROLES};
 use crate::toolchain::Toolchain;
 use crate::tree::{KernelTree, OwnModules};
 
-/// Makes or finds the kernel in the cache.
+/// Finds the kernel in the cache, or fetches it.
 pub(super) fn fetch(pin: &Pin, cache: &Cache, sink: &dyn Sink) -> Result<KernelTree, Error> {
     let mut key = Key::new("stock kernel 2").with(pin.release.as_str());
     for (role, package) in &pin.packages {
@@ -48,10 +49,10 @@ fn make(pin: &Pin, cache: &Cache, dir: &Path, sink: &dyn Sink) -> Result<(), Err
     open(pin, dir).map(|_| ())
 }
 
-/// Directory of the unpacked image package's files.
+/// Directory of the unpacked files of the image package.
 const BOOT: &str = "boot";
 
-/// Drivers that a guest needs to reach the host, in the order in which they are loaded, each with its option.
+/// Drivers for the guest's connection to the host in load order, each with its option.
 const GUEST_DRIVERS: [(&str, &str); 6] = [
     ("VIRTIO", "virtio_ring"),
     ("VIRTIO", "virtio"),
@@ -61,7 +62,7 @@ const GUEST_DRIVERS: [(&str, &str); 6] = [
     ("VIRTIO_CONSOLE", "virtio_console"),
 ];
 
-/// Files of those drivers that are modules in a kernel of this configuration.
+/// File names of the guest drivers that this configuration builds as modules.
 fn guest_modules(config: &KernelConfig) -> impl Iterator<Item = String> + '_ {
     let modules = GUEST_DRIVERS.iter().filter(|(option, _)| config.value(option) == Some("m"));
     modules.map(|(_, name)| format!("{name}.ko"))
@@ -71,7 +72,7 @@ fn guest_modules(config: &KernelConfig) -> impl Iterator<Item = String> + '_ {
 enum Wanted {
     /// `boot/<name>-<release>`.
     Boot(&'static str),
-    /// A module of this file name.
+    /// A module with this file name.
     Module(String),
 }
 
@@ -97,8 +98,8 @@ impl Wanted {
     }
 }
 
-/// Takes the image, its configuration and the modules that a guest needs out of an image package, and stops reading as
-/// soon as it has them: 100 MB of modules follow.
+/// Extracts the image, its configuration and the guest's modules from an image package. Stops after the last
+/// of these files, because 100 MB of modules follow.
 fn unpack_image(deb: &Path, dir: &Path) -> Result<(), Error> {
     let boot = dir.join(BOOT);
     make_dir(&boot)?;
@@ -157,7 +158,7 @@ fn relocate(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// The tree in a complete entry, or in one that is just being made.
+/// Opens the tree in a cache entry that is complete or under construction.
 fn open(pin: &Pin, dir: &Path) -> Result<KernelTree, Error> {
     let refused = |message: String| Error::Kernel { kernel: pin.id.clone(), message };
     let headers = dir.join("usr/src").join(format!("linux-headers-{}", pin.release));
@@ -188,7 +189,7 @@ fn open(pin: &Pin, dir: &Path) -> Result<KernelTree, Error> {
         guest_modules: guest_modules(&config).map(|file| dir.join(BOOT).join(file)).collect(),
         modules: OwnModules::Package(image_package.clone()),
         toolchain: Toolchain::gcc(c_compiler),
-        // Debian's headers name compiler and architecture themselves.
+        // Debian's headers already set the compiler and the architecture.
         make: Vec::new(),
         signing_key: None,
         config,
@@ -199,17 +200,18 @@ fn open(pin: &Pin, dir: &Path) -> Result<KernelTree, Error> {
     })
 }
 
-/// What `uname -r` prints, out of the generated header. (`include/config/kernel.release` is another text on Debian's 6.1:
-/// that of the upstream version.)
+/// Output of `uname -r`, from the generated header. (On Debian's 6.1 `include/config/kernel.release` contains
+/// the upstream version instead.)
 fn uts_release(header: &str) -> Option<&str> {
     let value = header.lines().find_map(|line| line.strip_prefix("#define UTS_RELEASE "))?;
     value.trim().strip_prefix('"')?.strip_suffix('"')
 }
 
-/// Pins the kernel anew, to the packages of its line that its `repin` asks for: writes its file, and says what changed.
+/// Updates the pin of a kernel to packages of its line, selected by its `repin` setting: rewrites its file.
+/// Returns a summary of the changes.
 ///
 /// # Errors
-/// apt cannot be asked, the archive has no complete set of packages, or the file cannot be written.
+/// apt fails, the archive has no complete set of packages, or the file cannot be written.
 pub fn repin(pin: &Pin, cache: &Cache, sink: &dyn Sink) -> Result<String, Error> {
     let apt = Apt::updated(cache, sink)?;
     let roles: Vec<(&Package, Vec<Package>)> =
@@ -253,7 +255,7 @@ pub fn repin(pin: &Pin, cache: &Cache, sink: &dyn Sink) -> Result<String, Error>
     Ok(changes.join("\n"))
 }
 
-/// One package for each role, all of one version, out of the lines of packages (oldest first).
+/// One package for each role, all with the same version, from lists of packages (oldest first).
 fn complete_set<'a>(roles: &'a [(&Package, Vec<Package>)], which: Repin) -> Option<Vec<&'a Package>> {
     let (_, first) = roles.first()?;
     let set_of = |version: &str| {
@@ -274,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drivers_of_the_guest_are_taken_where_they_are_modules() {
+    fn guest_drivers_built_as_modules_are_selected() {
         let config = KernelConfig::parse("CONFIG_VIRTIO=m\nCONFIG_VIRTIO_PCI=y\nCONFIG_VIRTIO_CONSOLE=m\n");
         let files: Vec<String> = guest_modules(&config).collect();
         assert_eq!(files, ["virtio_ring.ko", "virtio.ko", "virtio_console.ko"]);
@@ -292,7 +294,7 @@ mod tests {
             versions.iter().map(package).collect()
         };
         let old = line(&["1"]).remove(0);
-        // The image of 4 came before its headers; those of 1 are gone.
+        // Headers of version 4 are not in the archive yet; headers of version 1 are already deleted.
         let roles = [(&old, line(&["2", "3"])), (&old, line(&["1", "2", "3", "4"]))];
         let names = |which| -> Option<Vec<String>> {
             Some(complete_set(&roles, which)?.iter().map(|package| package.name.clone()).collect())

@@ -11,7 +11,7 @@ use crate::error::Error;
 /// Reads a TOML file.
 ///
 /// # Errors
-/// The file cannot be read, or does not have the keys of `T`: [`Error::Config`].
+/// [`Error::Config`]: the file cannot be read, or its keys do not match `T`.
 pub fn parse_toml<T: DeserializeOwned>(file: &Path) -> Result<T, Error> {
     let text = read_text(file)?;
     toml::from_str(&text).map_err(|error| Error::Config { file: file.to_owned(), message: error.to_string() })

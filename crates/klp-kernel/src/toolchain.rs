@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a kernel is built with, and modules for it: pinned per kernel, since neither C nor Rust objects of different
-//! compilers mix freely.
+//! Compilers of a kernel and of its modules. They are pinned for each kernel, because neither C nor Rust
+//! objects of different compilers can be mixed safely.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,22 +12,22 @@ use klp_base::arch::Arch;
 pub struct Toolchain {
     /// The C compiler, with its assembler and linker.
     pub c: CToolchain,
-    /// Version of rustc that the kernel's own Rust code is compiled with, and so every fix that uses its crates.
+    /// rustc version of the kernel's own Rust code. Every fix that uses the kernel's crates requires it.
     pub rust: Option<String>,
-    /// Version of bindgen that the kernel's build runs.
+    /// bindgen version of the kernel's build.
     pub bindgen: Option<String>,
 }
 
-/// A C compiler and what goes with it.
+/// A C compiler with its assembler and linker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CToolchain {
-    /// gcc and binutils; the compiler's command, as `gcc-12`.
+    /// gcc and binutils, with the compiler's command, for example `gcc-12`.
     Gcc(String),
-    /// clang, lld and the LLVM tools of this major version.
+    /// clang, lld and the LLVM tools, with their major version.
     Llvm(u32),
 }
 
-/// As kernel.toml has it.
+/// Toolchain as written in kernel.toml.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ToolchainFile {
@@ -67,14 +67,14 @@ impl From<Toolchain> for ToolchainFile {
     }
 }
 
-/// A program that must be on this machine.
+/// A program that the build machine needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostTool {
-    /// Its name in PATH.
+    /// Name in PATH.
     pub program: String,
-    /// The Debian package that brings it.
+    /// Debian package of the program.
     pub package: String,
-    /// What it is for.
+    /// Purpose of the program.
     pub why: &'static str,
 }
 
@@ -85,12 +85,12 @@ impl HostTool {
 }
 
 impl Toolchain {
-    /// The compiler of a stock kernel, which its headers name.
+    /// Compiler of a stock kernel, named by its headers.
     pub(crate) fn gcc(command: &str) -> Self {
         Self { c: CToolchain::Gcc(command.to_owned()), rust: None, bindgen: None }
     }
 
-    /// What goes on make's command line for a kernel that is built here, and for its modules.
+    /// make arguments for a kernel built here and for its modules.
     pub(crate) fn make_words(&self, arch: Arch) -> Vec<String> {
         let arch = format!("ARCH={}", arch.name());
         match &self.c {
@@ -99,8 +99,7 @@ impl Toolchain {
         }
     }
 
-    /// The command that links relocatable objects of an architecture, with its emulation.
-    /// Name and flags of the linker for relocatable links.
+    /// Command and flags for a relocatable link on an architecture, including the linker emulation.
     pub fn linker(&self, arch: Arch) -> [String; 3] {
         let emulation = match arch {
             Arch::X86_64 => "elf_x86_64",
@@ -114,7 +113,7 @@ impl Toolchain {
         [program, "-m".to_owned(), emulation.to_owned()]
     }
 
-    /// The command that takes debug information off an ELF file of any architecture.
+    /// Command that removes debug information from an ELF file of any architecture.
     pub(crate) fn strip(&self) -> String {
         match &self.c {
             CToolchain::Gcc(_) => "strip".to_owned(),
@@ -122,7 +121,7 @@ impl Toolchain {
         }
     }
 
-    /// Programs that building such a kernel needs, beside those that every kernel does.
+    /// Additional programs for building such a kernel. Programs common to all kernels are not included.
     pub(crate) fn tools(&self) -> Vec<HostTool> {
         let why = "builds kernels from source";
         let mut tools: Vec<HostTool> = [
@@ -150,8 +149,8 @@ impl Toolchain {
         tools
     }
 
-    /// Development packages of C libraries that the kernel's host programs need: a header that shows that it is there,
-    /// and the package.
+    /// Development packages of C libraries for the kernel's host programs: a header whose presence is
+    /// checked, and the package.
     pub const LIBRARIES: [(&'static str, &'static str); 2] =
         [("/usr/include/gelf.h", "libelf-dev"), ("/usr/include/openssl/opensslv.h", "libssl-dev")];
 }
@@ -161,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_c_compiler_is_named() {
+    fn toolchain_requires_exactly_one_c_compiler() {
         let parsed = |text: &str| toml::from_str::<Toolchain>(text).map_err(|error| error.to_string());
         let gcc = parsed("gcc = 12\nrust = '1.95.0'\nbindgen = '0.72.1'").unwrap();
         assert_eq!(gcc.make_words(Arch::X86_64), ["ARCH=x86_64", "CC=gcc-12", "HOSTCC=gcc-12"]);

@@ -11,50 +11,51 @@ use crate::config::KernelConfig;
 use crate::package::Package;
 use crate::toolchain::Toolchain;
 
-/// Where a kernel's own modules are.
+/// Location of the kernel's modules.
 #[derive(Clone, Debug)]
 pub enum OwnModules {
-    /// In a package, fetched when one of them is asked for.
+    /// In a package, fetched on demand.
     Package(Package),
     /// In a directory.
     Dir(PathBuf),
 }
 
-/// A kernel on disk: everything that a build, a check and a boot need of it.
+/// A kernel on disk: all files and data for a build, a check and a boot.
 #[derive(Clone, Debug)]
 pub struct KernelTree {
     /// Id of the pin.
     pub id: String,
-    /// What it runs on.
+    /// Architecture of the kernel.
     pub arch: Arch,
-    /// What `uname -r` prints on it.
+    /// Output of `uname -r` on this kernel.
     pub release: KernelRelease,
-    /// Directory that holds everything of it.
+    /// Root directory of all files of the kernel.
     pub root: PathBuf,
     /// The bootable image.
     pub image: PathBuf,
-    /// The file that symbols and types are read from: the image, or the ELF file that it was made of.
+    /// File with symbols and types: the image, or the ELF file that the image was made from.
     pub vmlinux: PathBuf,
-    /// Its own modules that a guest must load to reach the host, in this order; none where they are built in.
+    /// Modules that a guest loads to reach the host, in load order. Empty if the drivers are built in.
     pub guest_modules: Vec<PathBuf>,
-    /// Its own modules.
+    /// Location of the kernel's modules.
     pub modules: OwnModules,
-    /// Directory that kbuild is started in.
+    /// Start directory for kbuild.
     pub headers: PathBuf,
-    /// Its configuration.
+    /// Configuration of the kernel.
     pub config: KernelConfig,
-    /// What modules are made with for it.
+    /// Compilers for modules of this kernel.
     pub toolchain: Toolchain,
-    /// What goes on make's command line for its modules.
+    /// make arguments for modules of this kernel.
     pub make: Vec<String>,
-    /// The key that it trusts for modules, where it was built here and checks them: PEM, key and certificate.
+    /// Key and certificate (PEM) for module signatures that the kernel trusts. Present if the kernel was
+    /// built here and checks signatures.
     pub signing_key: Option<PathBuf>,
-    /// Changes when anything of the tree changes.
+    /// Hash that changes whenever the tree changes.
     pub fingerprint: String,
 }
 
 impl KernelTree {
-    /// The file that symbols and types are read from, for [`klp_image::KernelImage::load`].
+    /// File with symbols and types, for [`klp_image::KernelImage::load`].
     pub fn image_file(&self) -> ImageFile<'_> {
         ImageFile {
             id: &self.id,
@@ -64,12 +65,12 @@ impl KernelTree {
         }
     }
 
-    /// The exported symbols with their checksums.
+    /// Path of `Module.symvers`: exported symbols with their checksums.
     pub fn symvers(&self) -> PathBuf {
         self.headers.join("Module.symvers")
     }
 
-    /// Whether it has the `kernel` crate, with what modules need of it.
+    /// True if the tree has the `kernel` crate and its metadata for modules.
     pub fn has_kernel_crate(&self) -> bool {
         self.config.is_on("RUST") && self.headers.join("rust/libkernel.rmeta").is_file()
     }

@@ -14,11 +14,11 @@ const CONTEXT: Ctx = Ctx { container: Container::Big, le: Endian::Little };
 const SECTION_HEADER_SIZE: usize = 64;
 const SYMBOL_SIZE: usize = 24;
 const RELA_SIZE: usize = 24;
-/// Longest name that is read: names are looked up one by one, so without a limit a made-up file could have us read its
-/// string table once per symbol. The kernel's own limit (`KSYM_NAME_LEN`) is 512.
+/// Maximum length of a name, in bytes. Names are read one by one: without a limit a crafted file could make the parser
+/// read its string table once per symbol. The kernel's own limit (`KSYM_NAME_LEN`) is 512.
 const NAME_MAX: usize = 8192;
 
-/// The processor that a module is for.
+/// Processor architecture of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
     /// 64-bit x86.
@@ -28,7 +28,7 @@ pub enum Machine {
 }
 
 impl Machine {
-    /// The name that `uname -m` prints on it.
+    /// Name of the architecture, as printed by `uname -m`.
     pub fn name(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
@@ -36,12 +36,12 @@ impl Machine {
         }
     }
 
-    /// The name of a relocation type as the psABI has it, less the leading `R_`: `X86_64_PLT32`.
+    /// psABI name of a relocation type without the leading `R_`: `X86_64_PLT32`.
     pub fn relocation_name(self, kind: u32) -> &'static str {
         reloc::r_to_str(kind, self.number())
     }
 
-    /// The type number of the relocation that writes a whole 64-bit address.
+    /// Type number of the relocation that writes a 64-bit address.
     pub(crate) fn address_relocation(self) -> u32 {
         match self {
             Self::X86_64 => reloc::R_X86_64_64,
@@ -57,55 +57,55 @@ impl Machine {
     }
 }
 
-/// One section.
+/// A section.
 #[derive(Clone, Copy, Debug)]
 pub struct Section<'a> {
-    /// Its place in the section table.
+    /// Index in the section table.
     pub index: usize,
-    /// Its name.
+    /// Section name.
     pub name: &'a str,
-    /// Its type (`SHT_...`).
+    /// Type (`SHT_...`).
     pub kind: u32,
-    /// Its flags (`SHF_...`).
+    /// Flags (`SHF_...`).
     pub flags: u64,
-    /// Its size in memory, in bytes.
+    /// Size in memory, in bytes.
     pub size: u64,
-    /// Its alignment, in bytes.
+    /// Alignment, in bytes.
     pub align: u64,
-    /// Its bytes in the file: empty where it takes only memory (`.bss`).
+    /// Bytes in the file; empty for a section that only takes memory (`.bss`).
     pub data: &'a [u8],
-    /// Its link field: for relocations and symbols the section of their symbols or names.
+    /// `sh_link`: section of the symbols for relocations, section of the names for symbols.
     pub link: u32,
-    /// Its info field: for relocations the section that they change.
+    /// `sh_info`: for relocations the section that they change.
     pub info: u32,
 }
 
 impl Section<'_> {
-    /// Whether it takes memory in the kernel.
+    /// True if the section takes memory in the kernel.
     pub fn is_alloc(&self) -> bool {
         self.flags & u64::from(sh::SHF_ALLOC) != 0
     }
 
-    /// Whether it holds code.
+    /// True if the section contains code.
     pub fn is_executable(&self) -> bool {
         self.flags & u64::from(sh::SHF_EXECINSTR) != 0
     }
 
-    /// Whether it holds relocations, ordinary or livepatch.
+    /// True for relocation sections, ordinary or livepatch.
     pub fn is_rela(&self) -> bool {
         self.kind == sh::SHT_RELA
     }
 
-    /// Whether it holds relocations that the livepatch core applies.
+    /// True for relocation sections that the livepatch core applies.
     pub fn is_klp_rela(&self) -> bool {
         self.is_rela() && self.flags & SHF_RELA_LIVEPATCH != 0
     }
 }
 
-/// What a symbol names.
+/// Type of a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SymbolKind {
-    /// Not said.
+    /// Unspecified.
     NoType,
     /// Data.
     Object,
@@ -115,79 +115,79 @@ pub enum SymbolKind {
     Section,
     /// A source file.
     File,
-    /// Any other `STT_...`.
+    /// Another `STT_...`.
     Other(u8),
 }
 
-/// Who sees a symbol.
+/// Binding of a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binding {
-    /// This file alone.
+    /// Visible in this file only.
     Local,
-    /// All.
+    /// Visible in all files.
     Global,
-    /// All, and it may be missing.
+    /// Visible in all files, and optional.
     Weak,
-    /// Any other `STB_...`.
+    /// Another `STB_...`.
     Other(u8),
 }
 
-/// Where a symbol is defined.
+/// Location of a symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SymbolSection {
-    /// Elsewhere: the module loader looks for it among the exported symbols.
+    /// Undefined: the module loader searches the exported symbols.
     Undefined,
-    /// It is a number, not an address.
+    /// A number, not an address.
     Absolute,
-    /// Not placed: the kernel refuses these.
+    /// Not allocated; the kernel rejects it.
     Common,
-    /// The livepatch core resolves it (`SHN_LIVEPATCH`).
+    /// Resolved by the livepatch core (`SHN_LIVEPATCH`).
     Livepatch,
-    /// In the section of this index.
+    /// Defined in the section with this index.
     Section(usize),
-    /// Any other reserved index.
+    /// Another reserved index.
     Other(u16),
 }
 
-/// One symbol.
+/// A symbol.
 #[derive(Clone, Copy, Debug)]
 pub struct Symbol<'a> {
-    /// Its place in the symbol table.
+    /// Index in the symbol table.
     pub index: usize,
-    /// Its name; empty for a section's symbol.
+    /// Symbol name; empty for a section symbol.
     pub name: &'a str,
-    /// In a module: the offset in its section, in bytes.
+    /// Offset in the section, in bytes (in a module).
     pub value: u64,
-    /// Bytes that it covers.
+    /// Size, in bytes.
     pub size: u64,
-    /// What it names.
+    /// Type of the symbol.
     pub kind: SymbolKind,
-    /// Who sees it.
+    /// Binding of the symbol.
     pub binding: Binding,
-    /// Where it is defined.
+    /// Location of the symbol.
     pub section: SymbolSection,
 }
 
-/// One relocation.
+/// A relocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Relocation {
-    /// Index of the section it stands in.
+    /// Index of the relocation section.
     pub section: usize,
-    /// Whether the livepatch core applies it, rather than the module loader.
+    /// True if the livepatch core applies it, false if the module loader does.
     pub livepatch: bool,
-    /// Index of the section it changes.
+    /// Index of the section that the relocation changes.
     pub target: usize,
-    /// Where in that section, in bytes.
+    /// Offset in that section, in bytes.
     pub offset: u64,
-    /// Its type number (`R_...`).
+    /// Type number (`R_...`).
     pub kind: u32,
-    /// Index of its symbol.
+    /// Index of the symbol.
     pub symbol: usize,
-    /// What is added to the symbol's value.
+    /// Addend: constant that is added to the symbol value.
     pub addend: i64,
 }
 
-/// Sections and symbols, checked.
+/// Validated sections and symbols.
 pub(crate) struct Tables<'a> {
     pub(crate) machine: Machine,
     pub(crate) sections: Vec<Section<'a>>,
@@ -204,16 +204,16 @@ impl<'a> Tables<'a> {
         Ok(tables)
     }
 
-    /// The sections of relocations, in the order of the file.
+    /// Relocation sections, in file order.
     pub(crate) fn relocation_sections(&self) -> impl Iterator<Item = &Section<'a>> {
         self.sections.iter().filter(|section| section.is_rela())
     }
 
-    /// The relocations in one section.
+    /// Relocations of one section.
     pub(crate) fn relocations_in(&self, section: &Section<'a>) -> impl Iterator<Item = Relocation> + use<'a> {
         let Section { index, info, data, .. } = *section;
         let livepatch = section.is_klp_rela();
-        // A section's size is a multiple of an entry's (check_relocations), so that this cannot fail.
+        // Cannot fail: the section size is a multiple of the entry size (check_relocations).
         let entries = RelocSection::parse(data, 0, data.len(), true, CONTEXT).unwrap_or_default();
         (0..entries.len()).filter_map(move |at| entries.get(at)).map(move |entry| Relocation {
             section: index,
@@ -241,7 +241,7 @@ impl<'a> Tables<'a> {
                 let what = format!("section {} has {length} bytes, no multiple of {RELA_SIZE}", section.name);
                 return Err(Error::Malformed { what });
             }
-            // Sections that overlay each other would have a small file cost much time.
+            // Overlapping sections would make a small file expensive to parse.
             total = total.saturating_add(section.data.len());
             if total > file_length {
                 return Err(Error::Malformed { what: "sections of relocations overlap".to_owned() });
@@ -302,7 +302,7 @@ fn parse_header(bytes: &[u8]) -> Result<(Header, Machine), Error> {
     if usize::from(header.e_shentsize) != SECTION_HEADER_SIZE {
         return Err(unsupported("section header size", header.e_shentsize, "64"));
     }
-    // The kernel takes e_shnum as it stands: no count in the null section.
+    // The kernel uses e_shnum directly and ignores a count in the null section.
     if header.e_shnum == 0 {
         return Err(unsupported("number of sections", 0, "at least 1"));
     }
@@ -444,7 +444,7 @@ fn slice(bytes: &[u8], offset: u64, size: u64, what: impl Fn() -> String) -> Res
 }
 
 fn name_at(names: &[u8], offset: usize, what: impl Fn() -> String) -> Result<&str, Error> {
-    // A file without names (an empty string table) may still say 0: no name.
+    // With an empty string table, offset 0 is still valid: no name.
     if offset == 0 && names.is_empty() {
         return Ok("");
     }

@@ -1,224 +1,224 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What can be wrong with a module's file, and with the tables of a live patch in it.
+//! Errors of module files and of the livepatch tables in them.
 
 use klp_format::NameError;
 
-/// Why bytes are no kernel module that we can read.
+/// Error of a module file that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not an ELF file at all.
+    /// The file is not an ELF file.
     #[error(
         "this is no ELF file: it begins with {:?}, not with \"\\x7fELF\"",
         String::from_utf8_lossy(found)
     )]
     NotElf {
-        /// The first bytes, at most four.
+        /// First bytes of the file, at most four.
         found: Vec<u8>,
     },
-    /// ELF, but not of the kind that a kernel module is.
+    /// The ELF file is not of the type of a kernel module.
     #[error("this is no kernel module for x86_64 or arm64: its ELF {what} is {found}, expected {expected}")]
     Unsupported {
-        /// The field of the ELF header.
+        /// Field of the ELF header.
         what: &'static str,
-        /// Its value.
+        /// Value of the field.
         found: u64,
-        /// What it must be.
+        /// Required value.
         expected: &'static str,
     },
-    /// Something lies outside of the file, or of the section that should hold it.
+    /// Data lies outside the file or outside its section.
     #[error(
         "the file is cut off or damaged: {what} lies at {offset:#x} and takes {size:#x} bytes, but there are only {available:#x}"
     )]
     OutOfBounds {
-        /// What lies there.
+        /// Name of the data.
         what: String,
-        /// From the start of the file, or of the section that `what` names, in bytes.
+        /// Offset in bytes, from the start of the file or of the section that `what` names.
         offset: u64,
-        /// Bytes it takes.
+        /// Required bytes.
         size: u64,
-        /// Bytes there are.
+        /// Available bytes.
         available: u64,
     },
-    /// A number refers to something that is not there.
+    /// An index is out of range.
     #[error("the file is damaged: {what} refers to {target} {index}, but there are only {count}")]
     BadIndex {
-        /// What refers.
+        /// Source of the reference.
         what: String,
-        /// To what kind of thing.
+        /// Kind of the target.
         target: &'static str,
-        /// To which one.
+        /// Index of the target.
         index: u64,
-        /// How many there are.
+        /// Number of existing targets.
         count: usize,
     },
-    /// A name is not terminated, too long or no UTF-8.
+    /// A name is not terminated, too long or not UTF-8.
     #[error("the file is damaged: the name of {what}, at {offset:#x} of its string table, {why}")]
     BadName {
-        /// Whose name.
+        /// Owner of the name.
         what: String,
-        /// Where in the string table, in bytes.
+        /// Offset in the string table, in bytes.
         offset: u64,
-        /// What is wrong with it.
+        /// Problem of the name.
         why: &'static str,
     },
-    /// A table is not one as the kernel reads it.
+    /// A table is not in the form that the kernel reads.
     #[error("the file is damaged: {what}")]
     Malformed {
-        /// What is wrong, and where.
+        /// Problem and location.
         what: String,
     },
-    /// The reader of ELF structures refused.
+    /// The ELF library rejected the data.
     #[error("the file is damaged: {what} cannot be read: {source}")]
     Elf {
-        /// What was read.
+        /// Structure that was read.
         what: &'static str,
-        /// The reader's reason.
+        /// Reason given by the library.
         source: goblin::error::Error,
     },
-    /// A section is missing without which it is an object, not a module.
+    /// A required section is missing: the file is an object file, not a module.
     #[error("this is no finished kernel module: it has no section {name}")]
     NoSection {
-        /// The section.
+        /// Name of the section.
         name: &'static str,
     },
-    /// The module's name is none.
+    /// The module name is invalid.
     #[error("the name inside the module cannot be one: {0}")]
     Name(NameError),
 }
 
-/// Why the tables of a live patch could not be read.
+/// Error of livepatch tables that cannot be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
-    /// No symbol of that name.
+    /// No symbol with this name.
     #[error("the module has no symbol {name}, which should name its struct klp_patch")]
     NoSymbol {
-        /// The name.
+        /// Name of the symbol.
         name: String,
     },
-    /// The symbol is not in a section of the module.
+    /// The symbol is not defined in a section of the module.
     #[error(
         "symbol {name}, which should name the struct klp_patch, is not defined in a section of the module"
     )]
     NotDefined {
-        /// The name.
+        /// Name of the symbol.
         name: String,
     },
-    /// Nothing says where the tables begin.
+    /// The location of the tables is unknown.
     #[error(
         "the module has no symbol {symbol}, and which struct klp_patch its init function gives to klp_enable_patch cannot be seen"
     )]
     NoArgument {
-        /// The symbol that names the tables of Ferrograft's modules.
+        /// Symbol of the tables in modules of Ferrograft.
         symbol: &'static str,
     },
-    /// Nothing says how large the entries of a table are.
+    /// The entry size of a table is unknown.
     #[error(
         "the size of struct {structure} cannot be seen from the table at {offset:#x} of section {section}: no symbol with a size names it"
     )]
     Extent {
-        /// The structure.
+        /// Name of the structure.
         structure: &'static str,
-        /// The section's name.
+        /// Name of the section.
         section: String,
-        /// Offset of the table's first byte in its section.
+        /// Offset of the table in its section, in bytes.
         offset: u64,
     },
-    /// A layout whose members do not fit into its structure.
+    /// A member of the layout does not fit into its structure.
     #[error(
         "the layout given for struct {structure} is wrong: a member at {member} does not fit into {size} bytes"
     )]
     Layout {
-        /// The structure.
+        /// Name of the structure.
         structure: &'static str,
-        /// The member's offset, in bytes.
+        /// Offset of the member, in bytes.
         member: u64,
-        /// The structure's size, in bytes.
+        /// Size of the structure, in bytes.
         size: u64,
     },
-    /// A structure or string reaches beyond its section.
+    /// A structure or string extends beyond its section.
     #[error("{what} lies at {offset:#x} of section {section}, beyond the section's data")]
     OutOfSection {
-        /// What lies there.
+        /// Name of the data.
         what: &'static str,
-        /// The section's name.
+        /// Name of the section.
         section: String,
-        /// Where, in bytes.
+        /// Offset in the section, in bytes.
         offset: u64,
     },
-    /// A pointer that must be there is null.
+    /// A required pointer is null.
     #[error(
         "{what} at {offset:#x} of section {section} is a null pointer: the kernel would refuse the patch with EINVAL"
     )]
     Null {
-        /// The pointer.
+        /// Name of the pointer.
         what: &'static str,
-        /// The section's name.
+        /// Name of the section.
         section: String,
-        /// Where it stands, in bytes.
+        /// Offset of the pointer in the section, in bytes.
         offset: u64,
     },
-    /// A pointer with a value but no relocation: it would lead anywhere in the kernel.
+    /// A pointer has a value but no relocation, so it is not a valid kernel address.
     #[error(
         "{what} at {offset:#x} of section {section} has a value but no relocation: the kernel would follow a wild pointer"
     )]
     NoRelocation {
-        /// The pointer.
+        /// Name of the pointer.
         what: &'static str,
-        /// The section's name.
+        /// Name of the section.
         section: String,
-        /// Where it stands, in bytes.
+        /// Offset of the pointer in the section, in bytes.
         offset: u64,
     },
-    /// A pointer's relocation is not one that writes a whole address.
+    /// The relocation of a pointer does not write a 64-bit address.
     #[error(
         "{what} at {offset:#x} of section {section} has relocation type {kind}, which does not write a 64-bit address"
     )]
     RelocationKind {
-        /// The pointer.
+        /// Name of the pointer.
         what: &'static str,
-        /// The section's name.
+        /// Name of the section.
         section: String,
-        /// Where it stands, in bytes.
+        /// Offset of the pointer in the section, in bytes.
         offset: u64,
-        /// The relocation's type number.
+        /// Type number of the relocation.
         kind: u32,
     },
-    /// A pointer leads out of the module.
+    /// A pointer refers to a symbol outside the module.
     #[error(
         "{what} at {offset:#x} of section {section} points to symbol {symbol:?}, which is not defined in this module"
     )]
     Elsewhere {
-        /// The pointer.
+        /// Name of the pointer.
         what: &'static str,
-        /// The section's name.
+        /// Name of the section.
         section: String,
-        /// Where it stands, in bytes.
+        /// Offset of the pointer in the section, in bytes.
         offset: u64,
-        /// What it points to.
+        /// Symbol that the pointer refers to.
         symbol: String,
     },
-    /// A string that is no name.
+    /// A string is not a valid name.
     #[error("{what} at {offset:#x} of section {section} is no terminated text")]
     NoText {
-        /// The string.
+        /// Name of the string.
         what: &'static str,
-        /// The section's name.
+        /// Name of the section.
         section: String,
-        /// Where the string stands, in bytes.
+        /// Offset of the string in the section, in bytes.
         offset: u64,
     },
-    /// A symbol position beyond all reason.
+    /// A symbol position is too large.
     #[error("the position {position} of function {function} is too large")]
     Position {
-        /// The function.
+        /// Name of the function.
         function: String,
-        /// What the table says.
+        /// Value in the table.
         position: u64,
     },
-    /// No end of a table in sight.
+    /// A table has no end within the limit.
     #[error("a table of the live patch has no end within {limit} entries: its last, empty entry is missing")]
     Endless {
-        /// The most entries that are read.
+        /// Maximum number of entries.
         limit: usize,
     },
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Place and entry sizes of a live patch's tables in a module that gives them a name of its own.
+//! Location and entry sizes of livepatch tables in modules without the symbol of Ferrograft.
 //!
-//! Source: `include/linux/livepatch.h` of Linux 5.5 to 7.3: the members that a patch fills in come first in each structure,
-//! at the same offsets; what the kernel keeps behind them differs in size.
+//! Source: `include/linux/livepatch.h` of Linux 5.5 to 7.3. In each structure the members that a patch fills in come
+//! first, at the same offsets; the internal members after them differ in size.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,33 +10,33 @@ use crate::{
     KlpLayout, Machine, Module, PATCH_SYMBOL, Place, Relocation, SymbolKind, SymbolSection, TableError,
 };
 
-/// The kernel's function that takes the `struct klp_patch`.
+/// Kernel function that takes the `struct klp_patch`.
 const ENABLE: &str = "klp_enable_patch";
-/// The symbol of `struct module` (`THIS_MODULE`).
+/// Symbol of `struct module` (`THIS_MODULE`).
 const THIS_MODULE: &str = "__this_module";
 const POINTER: u64 = 8;
-/// `struct klp_patch`: mod, objs, states, replace.
+/// Member offsets of `struct klp_patch`: mod, objs, states, replace.
 const PATCH: (u64, u64, u64, u64) = (0, 8, 16, 24);
-/// Bytes of it up to the last member that a patch fills in.
+/// Size of `struct klp_patch` up to the last member that a patch fills in, in bytes.
 const PATCH_SIZE: u64 = 25;
-/// `struct klp_object`: name, funcs, and four callbacks.
+/// Pointers of `struct klp_object`: name, funcs, and four callbacks.
 const OBJECT_POINTERS: [u64; 6] = [0, 8, 16, 24, 32, 40];
-/// `struct klp_func`: old_name, new_func; old_sympos behind them is a number.
+/// Pointers of `struct klp_func`: old_name, new_func. The next member, old_sympos, is a number.
 const FUNC_POINTERS: [u64; 2] = [0, 8];
-/// `struct klp_state`: id, version, data; the kernel keeps nothing in it.
+/// Size of `struct klp_state`: id, version, data. The structure has no internal members.
 const STATE_SIZE: u64 = 24;
-/// Instructions between loading the argument and the call, in bytes, where no function symbol bounds them.
+/// Maximum distance of the argument load before the call, in bytes, if no function symbol limits it.
 const NEAR: u64 = 64;
 
-/// The `struct klp_patch` of a module: what [`PATCH_SYMBOL`] names, what the module passes to `klp_enable_patch`, or the only
-/// structure that looks like one.
+/// Location of the `struct klp_patch`: the symbol [`PATCH_SYMBOL`], else the argument of `klp_enable_patch`, else the
+/// only structure with the form of a patch.
 pub(crate) fn patch(module: &Module<'_>) -> Result<Place, TableError> {
     let named = module.symbol(PATCH_SYMBOL).and_then(|symbol| place(module, symbol.index, 0));
     let found = named.or_else(|| argument(module)).or_else(|| only_candidate(module));
     found.ok_or(TableError::NoArgument { symbol: PATCH_SYMBOL })
 }
 
-/// The address that stands in the first argument's register last before the call of `klp_enable_patch`.
+/// Address that is loaded last into the first argument register before the call of `klp_enable_patch`.
 fn argument(module: &Module<'_>) -> Option<Place> {
     let enable = module.symbol(ENABLE)?.index;
     let call = module.relocations().find(|relocation| {
@@ -50,7 +50,7 @@ fn argument(module: &Module<'_>) -> Option<Place> {
     loads.max_by_key(|(offset, _)| *offset).map(|(_, place)| place)
 }
 
-/// The address that an instruction puts into the register of the first argument.
+/// Address that an instruction loads into the first argument register.
 fn first_argument(module: &Module<'_>, relocation: &Relocation) -> Option<Place> {
     let code = module.sections()[relocation.target].data;
     let at = usize::try_from(relocation.offset).ok()?;
@@ -63,7 +63,7 @@ fn first_argument(module: &Module<'_>, relocation: &Relocation) -> Option<Place>
         (Machine::X86_64, 1) if before(2)? == [0x48, 0xbf] => {
             place(module, relocation.symbol, relocation.addend)
         }
-        // R_X86_64_PC32: lea address(%rip), %rdi; it counts from the end of the instruction.
+        // R_X86_64_PC32: lea address(%rip), %rdi, relative to the end of the instruction.
         (Machine::X86_64, 2) if before(3)? == [0x48, 0x8d, 0x3d] => {
             place(module, relocation.symbol, relocation.addend.checked_add(4)?)
         }
@@ -75,7 +75,7 @@ fn first_argument(module: &Module<'_>, relocation: &Relocation) -> Option<Place>
     }
 }
 
-/// The one place that begins with THIS_MODULE and a pointer into data, as a `struct klp_patch` does.
+/// The only location with a pointer to THIS_MODULE followed by a pointer to data, as in `struct klp_patch`.
 fn only_candidate(module: &Module<'_>) -> Option<Place> {
     let pointers = pointers(module);
     let this_module = |relocation: &Relocation| {
@@ -93,7 +93,7 @@ fn only_candidate(module: &Module<'_>) -> Option<Place> {
     candidates.next().is_none().then_some(*found)
 }
 
-/// The layout of the structures, as the tables of a patch show it.
+/// Layout of the structures, derived from the tables of a patch.
 pub(crate) fn layout(module: &Module<'_>, patch: Place) -> Result<KlpLayout, TableError> {
     let pointers = pointers(module);
     let objs = Place { offset: patch.offset.saturating_add(PATCH.1), ..patch };
@@ -132,8 +132,8 @@ pub(crate) fn layout(module: &Module<'_>, patch: Place) -> Result<KlpLayout, Tab
     })
 }
 
-/// Size and number of the entries of a table, its last, empty one left out. The symbol says how large the table is; each
-/// entry has relocations at all of `needed` and at no other offsets than `members`. Only one size must fit.
+/// Entry size and entry count of a table, without the empty last entry. The symbol gives the table size. Each entry has
+/// relocations at all offsets of `needed`, and at no offset outside `members`. Exactly one size must fit.
 fn entries(
     module: &Module<'_>,
     pointers: &BTreeMap<Place, Relocation>,
@@ -162,13 +162,13 @@ fn entries(
     counts.next().is_none().then(|| (size.size / (count + 1), count))
 }
 
-/// The relocations by where they stand.
+/// Relocations by location.
 fn pointers(module: &Module<'_>) -> BTreeMap<Place, Relocation> {
     let place = |relocation: &Relocation| Place { section: relocation.target, offset: relocation.offset };
     module.relocations().map(|relocation| (place(&relocation), relocation)).collect()
 }
 
-/// Target of the pointer at a place.
+/// Target of the pointer at a location.
 fn pointed(module: &Module<'_>, pointers: &BTreeMap<Place, Relocation>, at: Place) -> Option<Place> {
     let found = pointers.get(&at)?;
     let address = found.kind == module.machine().address_relocation();

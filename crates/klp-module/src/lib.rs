@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Reads a finished kernel module (`.ko`): sections, symbols, relocations, module information and the tables of a live
-//! patch.
+//! Parser of finished kernel modules (`.ko`): sections, symbols, relocations, module information and livepatch tables.
 //!
-//! It is the second opinion on what the pipeline writes, and the loader's eyes: it shares no code with the ELF writer
-//! beyond `klp-format`. Bytes in, facts out: no I/O, no panic on any input, and no more memory than a small multiple of
-//! the input.
+//! The pipeline uses this crate to check its own output, and the loader uses it to read modules. The crate shares no code
+//! with the ELF writer except `klp-format`. Input is bytes: no I/O, no panic on any input, and memory use of at most a
+//! small multiple of the input size.
 //!
 //! Sources of the rules: the ELF gABI; `kernel/module/main.c`, `include/linux/module.h` and
 //! `Documentation/livepatch/module-elf-format.rst` of the kernel.
@@ -26,19 +25,20 @@ pub use manifest::{Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestErro
 pub use table::{KlpLayout, PatchTable, PatchedFunction, PatchedObject, Place};
 pub use unpack::{Format, UnpackError, unpack};
 
-/// The symbol that names the `struct klp_patch` of Ferrograft's modules (`klp::patch!` in `kmod/src/core/tables.rs`).
+/// Symbol of the `struct klp_patch` in modules of Ferrograft (`klp::patch!` in `kmod/src/core/tables.rs`).
 pub const PATCH_SYMBOL: &str = "__klp_patch";
 
-/// The last bytes of a signed module (`MODULE_SIG_STRING` in `include/linux/module_signature.h`).
+/// Last bytes of a signed module (`MODULE_SIG_STRING` in `include/linux/module_signature.h`).
 const SIGNATURE_TRAILER: &[u8] = b"~Module signature appended~\n";
-/// Section that holds the module's `struct module`.
+/// Section of the module's `struct module`.
 const THIS_MODULE: &str = ".gnu.linkonce.this_module";
-/// Where `name` stands in `struct module` of 64-bit kernels: after `enum module_state state` and `struct list_head list`.
+/// Offset of `name` in `struct module` of 64-bit kernels, in bytes: after `enum module_state state` and `struct list_head
+/// list`.
 const NAME_OFFSET: usize = 24;
 /// `MODULE_NAME_LEN` of 64-bit kernels.
 const NAME_LENGTH: usize = 56;
 
-/// A kernel module for x86_64 or arm64, read and checked for consistency.
+/// Kernel module for x86_64 or arm64, parsed and checked for consistency.
 ///
 /// # Invariants
 /// Every section's data, every name, every symbol's section and every relocation's symbol and target lie inside the file.
@@ -48,53 +48,53 @@ pub struct Module<'a> {
 }
 
 impl<'a> Module<'a> {
-    /// Reads a module.
+    /// Parses a module.
     ///
     /// # Errors
-    /// The bytes are no relocatable little-endian 64-bit ELF file for a machine that we know, or something in them points
-    /// out of the file.
+    /// The bytes are not a relocatable little-endian 64-bit ELF file for a supported machine, or a reference points
+    /// outside the file.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         Ok(Self { bytes, elf: elf::Tables::parse(bytes)? })
     }
 
-    /// The processor it is for.
+    /// Processor architecture of the module.
     pub fn machine(&self) -> Machine {
         self.elf.machine
     }
 
-    /// All sections, in the order of the file, the null section first: a section's place is its index.
+    /// All sections in file order, with the null section first: the position in the slice is the section index.
     pub fn sections(&self) -> &[Section<'a>] {
         &self.elf.sections
     }
 
-    /// The first section of that name: the one that the kernel takes.
+    /// First section with this name, which is the one that the kernel uses.
     pub fn section(&self, name: &str) -> Option<&Section<'a>> {
         self.elf.sections.iter().find(|section| section.name == name)
     }
 
-    /// All symbols, in the order of the file, the null symbol first: a symbol's place is its index.
+    /// All symbols in file order, with the null symbol first: the position in the slice is the symbol index.
     pub fn symbols(&self) -> &[Symbol<'a>] {
         &self.elf.symbols
     }
 
-    /// The first symbol of that name.
+    /// First symbol with this name.
     pub fn symbol(&self, name: &str) -> Option<&Symbol<'a>> {
         self.elf.symbols.iter().find(|symbol| symbol.name == name)
     }
 
-    /// All relocations in the order of the file, ordinary ones and those that the livepatch core applies.
+    /// All relocations in file order, including those that the livepatch core applies.
     pub fn relocations(&self) -> impl Iterator<Item = Relocation> + '_ {
         self.elf.relocation_sections().flat_map(|section| self.elf.relocations_in(section))
     }
 
-    /// The relocations that change the section `target`, ordinary and livepatch.
+    /// Relocations that change the section `target`, ordinary and livepatch.
     pub fn relocations_of(&self, target: usize) -> impl Iterator<Item = Relocation> + '_ {
         let of_target = move |section: &&Section<'a>| section.info as usize == target;
         self.elf.relocation_sections().filter(of_target).flat_map(|section| self.elf.relocations_in(section))
     }
 
-    /// The module information: keys and values of the first `.modinfo` section, in its order. Bytes that are no UTF-8 are
-    /// replaced; entries without `=` are left out, as the kernel passes over them.
+    /// Module information: keys and values of the first `.modinfo` section, in order. Bytes that are not UTF-8 are
+    /// replaced. Entries without `=` are skipped, as in the kernel.
     pub fn modinfo(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
         let data = self.section(".modinfo").map_or(&[][..], |section| section.data);
         data.split(|&byte| byte == 0).filter_map(|entry| {
@@ -103,26 +103,26 @@ impl<'a> Module<'a> {
         })
     }
 
-    /// The first value of a key of the module information: the one that the kernel takes.
+    /// First value of a key of the module information, which is the one that the kernel uses.
     pub fn modinfo_value(&self, key: &str) -> Option<Cow<'a, str>> {
         self.modinfo().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
-    /// The version magic: the kernel's release, then words for its configuration.
+    /// Version magic: release of the kernel, then words for its configuration.
     pub fn vermagic(&self) -> Option<Cow<'a, str>> {
         self.modinfo_value("vermagic")
     }
 
-    /// Whether the module tells the kernel that it is a live patch: the kernel looks for the key `livepatch` whatever its
-    /// value (`check_modinfo_livepatch`).
+    /// True if the module declares itself a live patch: the kernel checks for the key `livepatch` and ignores its value
+    /// (`check_modinfo_livepatch`).
     pub fn is_livepatch(&self) -> bool {
         self.modinfo_value("livepatch").is_some()
     }
 
-    /// The name that the kernel will give the module: the one inside its `struct module`, not the file's.
+    /// Module name in the kernel: the name inside `struct module`, not the file name.
     ///
     /// # Errors
-    /// There is no `struct module` in the file (it is an object, no module), or the name in it is none.
+    /// The file has no `struct module` (an object file, not a module), or the name in it is invalid.
     pub fn name(&self) -> Result<ModuleName, Error> {
         let section = self.section(THIS_MODULE).ok_or(Error::NoSection { name: THIS_MODULE })?;
         let field = section.data.get(NAME_OFFSET..NAME_OFFSET + NAME_LENGTH).ok_or(Error::OutOfBounds {
@@ -135,7 +135,7 @@ impl<'a> Module<'a> {
         ModuleName::new(&String::from_utf8_lossy(text)).map_err(Error::Name)
     }
 
-    /// The symbols that the livepatch core resolves (section index `SHN_LIVEPATCH`), and what their names say.
+    /// Symbols that the livepatch core resolves (section index `SHN_LIVEPATCH`), with their parsed names.
     pub fn klp_symbols(&self) -> impl Iterator<Item = (&Symbol<'a>, Result<KlpSymbol, NameError>)> {
         let livepatch = |symbol: &&Symbol<'a>| symbol.section == SymbolSection::Livepatch;
         self.elf
@@ -145,7 +145,7 @@ impl<'a> Module<'a> {
             .map(|symbol| (symbol, KlpSymbol::from_elf_name(symbol.name)))
     }
 
-    /// Undefined symbols that should have been made livepatch symbols and were not: the kernel cannot resolve them.
+    /// Undefined symbols that were not converted to livepatch symbols; the kernel cannot resolve them.
     pub fn unconverted_symbols(&self) -> impl Iterator<Item = &Symbol<'a>> {
         self.elf.symbols.iter().filter(|symbol| {
             symbol.section == SymbolSection::Undefined
@@ -153,25 +153,25 @@ impl<'a> Module<'a> {
         })
     }
 
-    /// What the module says of what it repairs; `None` where it was not built by Ferrograft.
+    /// Manifest: fixes and functions of the module; `None` if the module was not built by Ferrograft.
     ///
     /// # Errors
-    /// It has a manifest that is none, or of a schema that is newer than this program.
+    /// The manifest is invalid, or its schema is newer than this program.
     pub fn manifest(&self) -> Result<Option<Manifest>, ManifestError> {
         self.modinfo_value(MANIFEST_KEY).map(|text| Manifest::from_modinfo(&text)).transpose()
     }
 
-    /// The build id: the description of the GNU build-id note, in hexadecimal digits.
+    /// Build id: description of the GNU build-id note, in hexadecimal digits.
     pub fn build_id(&self) -> Option<String> {
         build_id_of_notes(self.section(".note.gnu.build-id")?.data)
     }
 
-    /// Whether a signature is appended. It says nothing about who signed or whether the kernel knows the key.
+    /// True if a signature is appended. The result does not depend on the signer or on the keys of the kernel.
     pub fn has_appended_signature(&self) -> bool {
         self.bytes.ends_with(SIGNATURE_TRAILER)
     }
 
-    /// The function that covers an offset of a section: of several the one that begins last.
+    /// Function that covers an offset of a section; if several do, the one with the highest start.
     pub fn function_at(&self, section: usize, offset: u64) -> Option<&Symbol<'a>> {
         let covers = |symbol: &&Symbol<'a>| {
             symbol.kind == SymbolKind::Function
@@ -183,22 +183,22 @@ impl<'a> Module<'a> {
         self.elf.symbols.iter().filter(covers).max_by_key(|symbol| symbol.value)
     }
 
-    /// Reads the live patch's tables, beginning with the `struct klp_patch` that the symbol `patch` names.
+    /// Reads the livepatch tables, starting at the `struct klp_patch` of the symbol `patch`.
     ///
-    /// The kernel's layouts of the three structures come from its BTF: they differ between kernels.
+    /// The layout of the structures differs between kernels and comes from the BTF of the kernel.
     ///
     /// # Errors
-    /// There is no such symbol, a pointer that must be there has no relocation or leads out of the module, or a table has
-    /// no end within 10,000 entries.
+    /// The symbol does not exist, a required pointer has no relocation or points outside the module, or a table has no
+    /// end within 10,000 entries.
     pub fn patch_table(&self, layout: &KlpLayout, patch: &str) -> Result<PatchTable, TableError> {
         table::read(self, layout, patch)
     }
 
-    /// Reads the live patch's tables of any module: those that [`PATCH_SYMBOL`] names, else those whose address the module
-    /// gives to `klp_enable_patch`.
+    /// Reads the livepatch tables of any module: those of [`PATCH_SYMBOL`], else those that the module passes to
+    /// `klp_enable_patch`.
     ///
     /// # Errors
-    /// As [`Self::patch_table`]; or the argument cannot be seen.
+    /// As [`Self::patch_table`]; or the argument cannot be determined.
     pub fn tables(&self, layout: &KlpLayout) -> Result<PatchTable, TableError> {
         match self.symbol(PATCH_SYMBOL) {
             Some(_) => table::read(self, layout, PATCH_SYMBOL),
@@ -206,19 +206,19 @@ impl<'a> Module<'a> {
         }
     }
 
-    /// As [`Self::tables`], where the kernel's layouts are not at hand: the members that patches fill in stand where they do
-    /// since Linux 5.5, and the sizes follow from the entries that have relocations.
+    /// Like [`Self::tables`], without the layout of the kernel. The members that a patch fills in have had fixed offsets
+    /// since Linux 5.5; the sizes are derived from the entries with relocations.
     ///
     /// # Errors
-    /// As [`Self::tables`]; or a table has no symbol with a size, as in a module whose local symbols were stripped.
+    /// As [`Self::tables`]; or a table has no symbol with a size, for example because local symbols were stripped.
     pub fn tables_by_relocation(&self) -> Result<PatchTable, TableError> {
         let patch = find::patch(self)?;
         table::read_at(self, &find::layout(self, patch)?, patch)
     }
 }
 
-/// The GNU build id in the bytes of an ELF note section, as they also stand in `/sys/module/<name>/notes/` and
-/// `/sys/kernel/notes`: in hexadecimal digits. Source: the ELF gABI, section Note Sections.
+/// GNU build id in an ELF note section, in hexadecimal digits. `/sys/module/<name>/notes/` and `/sys/kernel/notes` have
+/// the same format. Source: the ELF gABI, section Note Sections.
 pub fn build_id_of_notes(mut notes: &[u8]) -> Option<String> {
     const GNU_BUILD_ID: u32 = 3;
     let word = |bytes: &[u8], at: usize| {

@@ -1,40 +1,41 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a module says of what it repairs: one JSON object in its `.modinfo`, written by the pipeline, read by the loader.
+//! Manifest of a module: fixes, functions and kernel, as one JSON object in `.modinfo`. The pipeline writes it, the
+//! loader reads it.
 //!
-//! It travels inside the module, so that no file beside it can be lost or be another module's, and a signature covers it.
+//! The manifest is part of the module file: it cannot be lost or mixed up, and the module signature covers it.
 
 use serde::{Deserialize, Serialize};
 
 /// Key of the `.modinfo` entry.
 pub const MANIFEST_KEY: &str = "ferrograft";
-/// Name and version of the schema; a reader refuses another one.
+/// Name and version of the schema; readers reject any other value.
 pub const MANIFEST_SCHEMA: &str = "ferrograft.manifest/1";
 
-/// What a module says of itself.
+/// Manifest of a module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`MANIFEST_SCHEMA`].
+    /// Schema; always [`MANIFEST_SCHEMA`].
     pub schema: String,
     /// Name of the stream, or of the single fix.
     pub stream: String,
-    /// Version and release; none for a single fix.
+    /// Version and release; `None` for a single fix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<(u32, u32)>,
-    /// What it repairs.
+    /// Fixes of the module.
     pub fixes: Vec<ManifestFix>,
-    /// The functions that it replaces, as `object:function` or `object:function,position`.
+    /// Replaced functions, as `object:function` or `object:function,position`.
     pub functions: Vec<String>,
     /// SHA-256 of the sources of all fixes, in hexadecimal digits.
     pub source: String,
-    /// The kernel that it was built and checked against.
+    /// Kernel that the module was built for and checked against.
     pub kernel: Kernel,
-    /// Whether it takes the place of all patches that are loaded.
+    /// True if the module replaces all loaded patches (atomic replace).
     #[serde(default = "yes")]
     pub replace: bool,
-    /// System states that it changes (`struct klp_state` of `Documentation/livepatch/system-state.rst`).
+    /// System states that the module changes (`struct klp_state`, `Documentation/livepatch/system-state.rst`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<State>,
-    /// The version and release of this stream that it follows.
+    /// Version and release of the previous version of this stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predecessor: Option<(u32, u32)>,
 }
@@ -43,53 +44,54 @@ fn yes() -> bool {
     true
 }
 
-/// One fix of a module.
+/// A fix of a module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestFix {
-    /// Its name.
+    /// Name of the fix.
     pub name: String,
-    /// One line for people.
+    /// Description in one line.
     pub description: String,
-    /// The CVEs that it repairs, as `CVE-2026-12345`.
+    /// CVEs that the fix repairs, as `CVE-2026-12345`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cves: Vec<String>,
 }
 
-/// The kernel that a module is for.
+/// Kernel of a module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kernel {
-    /// What `uname -r` prints on it.
+    /// Release of the kernel (`uname -r`).
     pub release: String,
-    /// Its GNU build id, in hexadecimal digits: two builds of one release differ in it.
+    /// GNU build id of the kernel, in hexadecimal digits. Builds of the same release differ in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build_id: Option<String>,
 }
 
-/// A system state and its version.
+/// System state and its version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// Which.
+    /// Id of the state.
     pub id: u64,
-    /// Compatibility: a patch may replace another one only where it knows the state in this version or a newer one.
+    /// Version for compatibility: a patch may replace another patch only if it supports the state in the same or a newer
+    /// version.
     pub version: u32,
 }
 
-/// Why a manifest cannot be read.
+/// Error of a manifest that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// The entry is no such JSON object.
+    /// The entry is not a JSON object of this form.
     #[error("its manifest (.modinfo entry {MANIFEST_KEY}) is damaged: {0}")]
     Damaged(String),
-    /// Written by a newer Ferrograft.
+    /// The manifest was written by a newer Ferrograft.
     #[error("its manifest has schema {0:?}, this program reads {MANIFEST_SCHEMA:?}: use a newer kpatch")]
     Schema(String),
 }
 
 impl Manifest {
-    /// Reads the value of the `.modinfo` entry.
+    /// Parses the value of the `.modinfo` entry.
     ///
     /// # Errors
-    /// It is no manifest, or one of another schema.
+    /// The text is not a manifest, or its schema is different.
     pub fn from_modinfo(text: &str) -> Result<Self, ManifestError> {
         #[derive(Deserialize)]
         struct Head {
@@ -103,13 +105,13 @@ impl Manifest {
         serde_json::from_str(text).map_err(damaged)
     }
 
-    /// The value of the `.modinfo` entry: one line, without NUL.
+    /// Value of the `.modinfo` entry: one line, without NUL.
     pub fn to_modinfo(&self) -> String {
-        // Serialising plain structs to memory cannot fail; JSON escapes control characters.
+        // Serialisation of plain structs to memory cannot fail; JSON escapes control characters.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// All CVEs of all fixes, sorted, each once.
+    /// CVEs of all fixes, sorted, without duplicates.
     pub fn cves(&self) -> Vec<&str> {
         let mut all: Vec<&str> =
             self.fixes.iter().flat_map(|fix| fix.cves.iter().map(String::as_str)).collect();
@@ -124,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_comes_back_and_other_schemas_do_not() {
+    fn manifest_round_trips_and_rejects_other_schemas() {
         let manifest = Manifest {
             schema: MANIFEST_SCHEMA.to_owned(),
             stream: "demo".to_owned(),

@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The tables of a live patch (`struct klp_patch`, `klp_object`, `klp_func` of `include/linux/livepatch.h`), read out of
-//! section data and relocations as the kernel's `klp_for_each_object_static` and `klp_for_each_func_static` walk them.
+//! Livepatch tables (`struct klp_patch`, `klp_object`, `klp_func` of `include/linux/livepatch.h`), read from section data
+//! and relocations in the order of the kernel's `klp_for_each_object_static` and `klp_for_each_func_static`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use klp_format::SymbolPosition;
+use serde::{Deserialize, Serialize};
 
 use crate::{Module, Relocation, Section, SymbolKind, SymbolSection, TableError};
 
-/// Most entries of one patch, all objects together.
+/// Maximum number of entries of one patch, for all objects together.
 const ENTRIES_MAX: usize = 10_000;
-/// Longest text that a table points to: the kernel's `KSYM_NAME_LEN`, with the terminating zero.
+/// Maximum length of a string in a table: the kernel's `KSYM_NAME_LEN`, with the terminating NUL.
 const TEXT_MAX: usize = 512;
 const POINTER_SIZE: u64 = 8;
-/// Pre and post patch, pre and post unpatch.
+/// Number of callbacks: pre and post patch, pre and post unpatch.
 const CALLBACKS: u64 = 4;
 const VERSION_SIZE: u64 = 4;
 
-/// Sizes and member offsets, in bytes, of the structures of one kernel. They differ between kernels, so they come from that
-/// kernel's BTF.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Sizes and member offsets of the structures of one kernel, in bytes. They differ between kernels and come from the BTF
+/// of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KlpLayout {
     /// Size of `struct klp_func`.
     pub func_size: u64,
@@ -35,7 +36,7 @@ pub struct KlpLayout {
     pub object_name: u64,
     /// `klp_object.funcs`
     pub object_funcs: u64,
-    /// `klp_object.callbacks`, which begins with four pointers to functions.
+    /// `klp_object.callbacks`, which starts with four function pointers.
     pub object_callbacks: u64,
     /// Size of `struct klp_patch`.
     pub patch_size: u64,
@@ -55,52 +56,52 @@ pub struct KlpLayout {
     pub state_version: u64,
 }
 
-/// What a live patch says it replaces.
+/// Content of the livepatch tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PatchTable {
-    /// Whether it takes the place of every patch loaded before (atomic replace).
+    /// True if the patch replaces all patches loaded before (atomic replace).
     pub replace: bool,
-    /// What it changes, in the table's order.
+    /// Patched objects, in table order.
     pub objects: Vec<PatchedObject>,
-    /// The system states that it supports, in the table's order: id and version.
+    /// Supported system states, in table order: id and version.
     pub states: Vec<(u64, u32)>,
-    /// Indexes of the sections that hold the structures and the names: the livepatch core reads them as long as the patch is
+    /// Indexes of the sections that contain the structures and names. The livepatch core reads them while the patch is
     /// loaded.
     pub sections: BTreeSet<usize>,
 }
 
-/// One object that a live patch changes.
+/// Object that a live patch changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PatchedObject {
-    /// The module's name as the table has it; `None` is the kernel itself.
+    /// Module name in the table; `None` for vmlinux.
     pub name: Option<String>,
-    /// The functions that are replaced in it, in the table's order.
+    /// Replaced functions of the object, in table order.
     pub functions: Vec<PatchedFunction>,
-    /// Whether it has any callback.
+    /// True if the object has a callback.
     pub callbacks: bool,
-    /// Places of its callbacks in this module.
+    /// Locations of the callbacks in this module.
     pub callback_places: Vec<Place>,
 }
 
-/// One replaced function.
+/// A replaced function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PatchedFunction {
-    /// The name of what is replaced, in its object's symbol table.
+    /// Name of the replaced function in the symbol table of its object.
     pub old_name: String,
-    /// Which of several of that name.
+    /// Symbol position of the replaced function.
     pub position: SymbolPosition,
-    /// Where the replacement stands in this module.
+    /// Location of the replacement in this module.
     pub new_function: Place,
-    /// The function symbol that covers the replacement: without one the kernel answers ENOENT.
+    /// Function symbol that covers the replacement; without one the kernel returns ENOENT.
     pub symbol: Option<String>,
 }
 
-/// A place in the module.
+/// Location in the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Index of the section.
     pub section: usize,
-    /// From its start, in bytes.
+    /// Offset in the section, in bytes.
     pub offset: u64,
 }
 
@@ -123,7 +124,7 @@ pub(crate) fn read(module: &Module<'_>, layout: &KlpLayout, patch: &str) -> Resu
     read_at(module, layout, Place { section, offset: symbol.value })
 }
 
-/// The tables that begin with the `struct klp_patch` at a place.
+/// Reads the tables that start with the `struct klp_patch` at a location.
 pub(crate) fn read_at(
     module: &Module<'_>,
     layout: &KlpLayout,
@@ -164,7 +165,7 @@ impl KlpLayout {
 struct Walk<'m, 'a> {
     module: &'m Module<'a>,
     layout: &'m KlpLayout,
-    /// Per section that was looked into: its relocations by offset.
+    /// Relocations by offset, for each section that was read.
     relocations: BTreeMap<usize, BTreeMap<u64, Relocation>>,
     entries: usize,
     sections: BTreeSet<usize>,
@@ -188,7 +189,7 @@ impl<'a> Walk<'_, 'a> {
         Ok(PatchTable { replace, objects, states, sections })
     }
 
-    /// The states, behind the pointer at `at`; an id of 0 ends them.
+    /// States behind the pointer at `at`; id 0 ends the list.
     fn states(&mut self, at: Place) -> Result<Vec<(u64, u32)>, TableError> {
         const WHAT: &str = "klp_patch.states";
         let layout = self.layout;
@@ -211,7 +212,7 @@ impl<'a> Walk<'_, 'a> {
         }
     }
 
-    /// `None` is the end of the table.
+    /// Reads one object; `None` at the end of the table.
     fn object(&mut self, at: Place) -> Result<Option<PatchedObject>, TableError> {
         let layout = self.layout;
         self.structure(at, layout.object_size, "struct klp_object")?;
@@ -237,7 +238,7 @@ impl<'a> Walk<'_, 'a> {
         Ok(Some(PatchedObject { name, functions, callbacks: !callback_places.is_empty(), callback_places }))
     }
 
-    /// `None` is the end of the table.
+    /// Reads one function; `None` at the end of the table.
     fn function(&mut self, at: Place) -> Result<Option<PatchedFunction>, TableError> {
         let layout = self.layout;
         self.structure(at, layout.func_size, "struct klp_func")?;
@@ -267,7 +268,7 @@ impl<'a> Walk<'_, 'a> {
         if self.entries > ENTRIES_MAX { Err(TableError::Endless { limit: ENTRIES_MAX }) } else { Ok(()) }
     }
 
-    /// The text that a pointer leads to; `None` for a null pointer.
+    /// String that a pointer refers to; `None` for a null pointer.
     fn text(&mut self, at: Place, what: &'static str) -> Result<Option<String>, TableError> {
         if self.pointer(at, what)?.is_none() {
             return Ok(None);
@@ -283,7 +284,7 @@ impl<'a> Walk<'_, 'a> {
         String::from_utf8(window[..end].to_vec()).map(Some).map_err(|_| error())
     }
 
-    /// The relocation that fills a pointer; `None` for a null pointer.
+    /// Relocation of a pointer; `None` for a null pointer.
     fn pointer(&mut self, at: Place, what: &'static str) -> Result<Option<Relocation>, TableError> {
         let module = self.module;
         let in_section = self.relocations.entry(at.section).or_insert_with(|| {
@@ -313,7 +314,7 @@ impl<'a> Walk<'_, 'a> {
         self.pointer(at, what)?.ok_or(null)
     }
 
-    /// Where a pointer that must be there leads to.
+    /// Target of a required pointer.
     fn required_place(&mut self, at: Place, what: &'static str) -> Result<Place, TableError> {
         let relocation = self.required(at, what)?;
         let symbol = &self.module.symbols()[relocation.symbol];
@@ -335,13 +336,13 @@ impl<'a> Walk<'_, 'a> {
         Ok(bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
     }
 
-    /// One of the structures lies there.
+    /// Checks that a structure lies inside its section, and records the section.
     fn structure(&mut self, at: Place, length: u64, what: &'static str) -> Result<(), TableError> {
         self.sections.insert(at.section);
         self.bytes(at, length, what).map(|_| ())
     }
 
-    /// Bytes of a section. A section that takes only memory (`.bss`) has none: a table in it is an error too.
+    /// Bytes of a section. A section that only takes memory (`.bss`) has none, so a table in it is an error.
     fn bytes(&self, at: Place, length: u64, what: &'static str) -> Result<&'a [u8], TableError> {
         let section = self.section(at.section);
         let range = || {
@@ -356,7 +357,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn section(&self, index: usize) -> &Section<'a> {
-        // `Module` keeps the section of every symbol and relocation inside the table.
+        // `Module` guarantees that the section of every symbol and relocation is in the table.
         &self.module.sections()[index]
     }
 

@@ -41,10 +41,10 @@ impl fmt::Display for Format {
     }
 }
 
-/// Why compressed bytes cannot be unpacked.
+/// Error of compressed data that cannot be unpacked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnpackError {
-    /// The stream is damaged or cut off.
+    /// The stream is damaged or truncated.
     #[error("its {format} stream is damaged or cut off: {message}")]
     Damaged {
         /// Format of the stream.
@@ -52,7 +52,7 @@ pub enum UnpackError {
         /// The decoder's message.
         message: String,
     },
-    /// The stream unpacks to more than the caller allows.
+    /// The unpacked data exceeds the limit of the caller.
     #[error("its {format} stream unpacks to more than {limit} bytes, the limit here")]
     TooLarge {
         /// Format of the stream.
@@ -60,7 +60,7 @@ pub enum UnpackError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The stream unpacks to another size than announced.
+    /// The unpacked size differs from the announced size.
     #[error("its {format} stream unpacks to {unpacked} bytes, {announced} are announced")]
     Size {
         /// Format of the stream.
@@ -73,7 +73,7 @@ pub enum UnpackError {
 }
 
 impl Format {
-    /// The format of compressed bytes, by their first bytes. None: not compressed, or in an unknown format.
+    /// Compression format, detected by the first bytes. `None` if the bytes are not compressed or the format is unknown.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         Some(match bytes {
             [0x1f, 0x8b, ..] => Self::Gzip,
@@ -86,15 +86,15 @@ impl Format {
         })
     }
 
-    /// Whether the kernel's build compresses modules in this format.
+    /// True if the kernel's build compresses modules in this format.
     fn is_for_modules(self) -> bool {
         matches!(self, Self::Gzip | Self::Xz | Self::Zstd)
     }
 
-    /// Unpacks a stream of this format into at most `limit` bytes. `size` is the announced size, where one is known.
+    /// Unpacks a stream of this format into at most `limit` bytes. `size` is the announced size, if known.
     ///
     /// # Errors
-    /// The stream is damaged, unpacks to more than `limit` bytes, or to another size than announced.
+    /// The stream is damaged, or its unpacked size exceeds `limit` or differs from `size`.
     pub fn unpack(self, bytes: &[u8], size: Option<usize>, limit: usize) -> Result<Vec<u8>, UnpackError> {
         let damaged =
             |error: &dyn fmt::Display| UnpackError::Damaged { format: self, message: error.to_string() };
@@ -106,7 +106,7 @@ impl Format {
         if self == Self::Lz4 {
             lz4(bytes, &mut unpacked, limit).map_err(|error| damaged(&error))?;
         } else {
-            // One byte more than the limit shows that the stream goes on.
+            // One byte more than the limit reveals a longer stream.
             let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
             let reader = self.reader(bytes).map_err(|error| damaged(&error))?;
             reader.take(most).read_to_end(&mut unpacked).map_err(|error| damaged(&error))?;
@@ -138,7 +138,7 @@ impl Format {
     }
 }
 
-/// Unpacks LZ4's legacy format: blocks of at most 8 MiB, each preceded by its length.
+/// Unpacks the legacy LZ4 format: blocks of at most 8 MiB, each preceded by its length.
 fn lz4(bytes: &[u8], unpacked: &mut Vec<u8>, limit: usize) -> Result<(), String> {
     let mut block = vec![0; LZ4_BLOCK];
     let mut rest = bytes.get(4..).unwrap_or_default();
@@ -153,7 +153,7 @@ fn lz4(bytes: &[u8], unpacked: &mut Vec<u8>, limit: usize) -> Result<(), String>
     Ok(())
 }
 
-/// The bytes of a module's file: unpacked where they are compressed as modules are, else as they are.
+/// Bytes of a module file, unpacked if they are compressed in a module format.
 ///
 /// # Errors
 /// The compressed bytes are damaged, or unpack to more than `limit` bytes.

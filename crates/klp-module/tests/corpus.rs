@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The corpus of the fuzz target `module`, as an ordinary test.
+//! Corpus of the fuzz target `module`, as an ordinary test.
 #![allow(missing_docs, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use std::path::Path;
@@ -10,7 +10,7 @@ mod fuzzed;
 mod replay;
 
 #[test]
-fn what_was_fuzzed_stays_harmless() {
+fn fuzz_corpora_do_not_panic() {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
     replay::replay(&fuzz, "module", fuzzed::module);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Reads a real livepatch module (`data/cmdline_c.c`, built for Debian's 6.12.117 and stripped) and every damage that
-//! could be done to it. The expected values are readelf's and modinfo's.
+//! Parses a real livepatch module (`data/cmdline_c.c`, built for Debian's 6.12.117 and stripped), intact and damaged. The
+//! expected values come from readelf and modinfo.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 use klp_format::SymbolPosition;
@@ -8,27 +8,13 @@ use klp_module::{
     Binding, Error, KlpLayout, Machine, Module, PatchTable, Place, SymbolKind, SymbolSection, TableError,
 };
 
+#[path = "../../../fuzz/src/module.rs"]
+mod fuzzed;
+
+use fuzzed::LAYOUT;
+
 const CMDLINE: &[u8] = include_bytes!("data/cmdline_c.ko");
-/// Of Debian's 6.12.117, by `offsetof` and `sizeof`.
-const LAYOUT: KlpLayout = KlpLayout {
-    func_size: 152,
-    func_old_name: 0,
-    func_new_func: 8,
-    func_old_sympos: 16,
-    object_size: 168,
-    object_name: 0,
-    object_funcs: 8,
-    object_callbacks: 16,
-    patch_size: 200,
-    patch_mod: 0,
-    patch_objs: 8,
-    patch_replace: 24,
-    patch_states: 16,
-    state_size: 24,
-    state_id: 0,
-    state_version: 8,
-};
-/// Where section `.data` (21) stands in the file, and its relocations for it.
+/// File offsets of section `.data` (21) and of its relocations.
 const DATA: usize = 0x400;
 const DATA_RELOCATIONS: usize = 0x1520;
 
@@ -36,7 +22,7 @@ fn module(bytes: &[u8]) -> Module<'_> {
     Module::parse(bytes).unwrap()
 }
 
-/// Everything that can be asked of a module: none of it may panic.
+/// Calls every query of a module; none may panic.
 fn ask_all(bytes: &[u8]) {
     let Ok(module) = Module::parse(bytes) else {
         return;
@@ -101,9 +87,9 @@ fn tables_of_a_real_patch() {
     assert_eq!(function.symbol.as_deref(), Some("patched_cmdline_proc_show"));
 }
 
-/// It has no symbol `__klp_patch`; its init function passes `.data + 0`.
+/// The module has no symbol `__klp_patch`; its init function passes `.data + 0`.
 #[test]
-fn tables_of_any_module_are_found_by_what_it_enables() {
+fn tables_are_found_by_the_argument_of_klp_enable_patch() {
     let module = module(CMDLINE);
     let named = module.patch_table(&LAYOUT, "patch").unwrap();
     assert_eq!(module.tables(&LAYOUT).unwrap(), named);
@@ -112,14 +98,14 @@ fn tables_of_any_module_are_found_by_what_it_enables() {
 
 #[test]
 fn tables_that_cannot_be_found_or_measured_are_named() {
-    // Another function is called than klp_enable_patch, and `mod` is another pointer.
+    // Rename klp_enable_patch, and change the pointer `mod`.
     let mut bytes = CMDLINE.to_vec();
     let at = bytes.windows(17).rposition(|window| window == b"klp_enable_patch\0").unwrap();
     bytes[at] = b'K';
     assert!(module(&bytes).tables(&LAYOUT).is_ok(), "one structure alone begins with THIS_MODULE");
     bytes[DATA_RELOCATIONS + 12] ^= 1;
     assert!(matches!(module(&bytes).tables(&LAYOUT), Err(TableError::NoArgument { .. })));
-    // Symbol `funcs` (14 of the table) has no size.
+    // Symbol `funcs` (14 in the table) has no size.
     let mut bytes = CMDLINE.to_vec();
     let symbol = module(&bytes).symbols()[14];
     assert_eq!((symbol.name, symbol.size), ("funcs", 304));
@@ -138,7 +124,7 @@ fn faults_of_a_table_are_named() {
     assert!(matches!(table(CMDLINE, "klp_enable_patch"), TableError::NotDefined { .. }));
     assert!(matches!(table(CMDLINE, "init_module"), TableError::OutOfSection { .. }));
 
-    // The relocation of klp_func.new_func goes elsewhere: a null pointer.
+    // Move the relocation of klp_func.new_func: the pointer becomes null.
     let mut bytes = CMDLINE.to_vec();
     let new_func = DATA_RELOCATIONS + 4 * 24;
     assert_eq!(bytes[new_func..new_func + 2], [0x48, 0x02]);
@@ -146,11 +132,11 @@ fn faults_of_a_table_are_named() {
     let error = table(&bytes, "patch");
     assert!(matches!(&error, TableError::Null { what: "klp_func.new_func", offset: 0x248, .. }), "{error}");
 
-    // The same, with a value in place.
+    // The same, with a value in the pointer.
     bytes[DATA + 0x248] = 1;
     assert!(matches!(table(&bytes, "patch"), TableError::NoRelocation { offset: 0x248, .. }));
 
-    // A relocation that writes 32 bits.
+    // Relocation that writes 32 bits.
     let mut bytes = CMDLINE.to_vec();
     bytes[new_func + 8] = 10;
     assert!(matches!(table(&bytes, "patch"), TableError::RelocationKind { kind: 10, .. }));
@@ -158,13 +144,13 @@ fn faults_of_a_table_are_named() {
     let layout = KlpLayout { func_size: 8, ..LAYOUT };
     let error = module(CMDLINE).patch_table(&layout, "patch").unwrap_err();
     assert!(matches!(error, TableError::Layout { structure: "klp_func", .. }));
-    // No step from entry to entry, but members inside: the walk must end all the same.
+    // Layout with an entry size that makes entries overlap: the walk must end anyway.
     let layout = KlpLayout { object_size: 16, object_name: 8, object_funcs: 0, ..LAYOUT };
     assert!(module(CMDLINE).patch_table(&layout, "patch").is_err());
 }
 
 #[test]
-fn what_is_no_module_is_said() {
+fn parse_rejects_files_that_are_not_modules() {
     let error = |bytes: &[u8]| Module::parse(bytes).map(|_| ()).unwrap_err();
     assert!(matches!(error(b""), Error::NotElf { .. }));
     assert!(matches!(error(b"#!/bin/sh\n"), Error::NotElf { .. }));
@@ -187,7 +173,7 @@ fn what_is_no_module_is_said() {
 }
 
 #[test]
-fn a_signature_is_seen() {
+fn appended_signature_is_detected() {
     let mut bytes = CMDLINE.to_vec();
     bytes.extend_from_slice(b"...~Module signature appended~\n");
     assert!(module(&bytes).has_appended_signature());
@@ -217,7 +203,7 @@ fn no_truncation_panics() {
 fn no_bit_flip_panics() {
     let mut bytes = CMDLINE.to_vec();
     for at in 0..bytes.len() {
-        // All bits of the header, one by one; elsewhere the byte inverted, and one bit of it.
+        // Every bit of the header; in the rest of the file the inverted byte and one bit of it.
         let flips: &[u8] = if at < 64 { &[1, 2, 4, 8, 16, 32, 64, 128] } else { &[0xff, 0x10] };
         for flip in flips {
             bytes[at] ^= flip;

@@ -1,103 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The stages in their order: each in a numbered directory of its own, with one log and one completion stamp. A stage
-//! whose inputs did not change is not run again.
+//! A build: the stages of [`STEPS`] in order. Each has a numbered directory with one log and one completion
+//! stamp. A stage runs only if its key changed; the key is a hash of its inputs and of its implementation.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use klp_base::cache::{self, Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
 use klp_base::files::{io_error, make_dir, read, write};
 use klp_kernel::host::rustc::Rustc;
-use klp_kernel::{KernelTree, Pin};
+use klp_kernel::{KernelTree, Pin, kbuild::check_path, sites_of};
 
-use crate::compile;
 use crate::error::Error;
 use crate::objects::Objects;
 use crate::project::{Language, Project, Target};
-use crate::resolve::{self, Resolved};
-use crate::{bindings, expected, kbuild, postlink};
+use crate::resolved::Resolved;
+use crate::stage::{Built, Range, Stage, VERIFY_SOURCES, WORK_SOURCES};
+use crate::{bindings, compile, expected, kbuild, postlink, resolve, sign};
 
-/// A stage of the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    /// Names to objects, positions, prototypes.
-    Resolve,
-    /// Rust declarations of this kernel.
-    Bindings,
-    /// rustc and the relocatable link.
-    Compile,
-    /// The kernel's own build of the module.
-    Kbuild,
-    /// Debug information off, livepatch relocations.
-    Postlink,
-    /// The finished module judged against the kernel.
-    Verify,
+/// One stage: its key and its work.
+struct Step {
+    stage: Stage,
+    /// Hash of the implementation.
+    sources: &'static str,
+    /// Hash of the inputs.
+    key: fn(&Work<'_>) -> Result<Key, Error>,
+    /// Implementation of the stage; writes into the stage's empty directory.
+    run: fn(&Work<'_>, &Path) -> Result<(), Error>,
 }
 
-impl Stage {
-    /// All of them, in their order.
-    pub const ALL: [Self; 6] =
-        [Self::Resolve, Self::Bindings, Self::Compile, Self::Kbuild, Self::Postlink, Self::Verify];
-
-    /// The name that `--from` and `--to` take.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Resolve => "resolve",
-            Self::Bindings => "bindings",
-            Self::Compile => "compile",
-            Self::Kbuild => "kbuild",
-            Self::Postlink => "postlink",
-            Self::Verify => "verify",
-        }
-    }
-
-    /// Name of its directory.
-    pub fn dir_name(self) -> String {
-        format!("{}-{}", self as u8 + 1, self.name())
-    }
-}
-
-impl std::str::FromStr for Stage {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let known = || Self::ALL.iter().map(|stage| stage.name().to_owned()).collect();
-        let found = Self::ALL.into_iter().find(|stage| stage.name() == text);
-        found.ok_or_else(|| {
-            klp_kernel::Error::Unknown { what: "stage", name: text.to_owned(), known: known() }.into()
-        })
-    }
-}
-
-/// Which stages to run.
-#[derive(Clone, Copy, Debug)]
-pub struct Range {
-    /// Runs this stage and those after it even where nothing changed.
-    pub from: Option<Stage>,
-    /// Stops after this stage.
-    pub to: Stage,
-}
-
-impl Default for Range {
-    fn default() -> Self {
-        Self { from: None, to: Stage::Verify }
-    }
-}
-
-/// What a build made.
-#[derive(Clone, Debug)]
-pub struct Built {
-    /// Name of the module.
-    pub module: String,
-    /// Directory of the build, with the stages' directories.
-    pub dir: PathBuf,
-    /// The module as kbuild made it, with debug information, not converted.
-    pub unconverted: PathBuf,
-    /// The finished module.
-    pub ko: PathBuf,
-    /// What debuggers want, beside it.
-    pub debug: PathBuf,
-}
+/// All stages in order.
+const STEPS: [Step; 7] = [
+    Step { stage: Stage::Resolve, sources: WORK_SOURCES, key: resolve_key, run: run_resolve },
+    Step { stage: Stage::Bindings, sources: WORK_SOURCES, key: bindings_key, run: run_bindings },
+    Step { stage: Stage::Compile, sources: WORK_SOURCES, key: compile_key, run: run_compile },
+    Step { stage: Stage::Kbuild, sources: WORK_SOURCES, key: kbuild_key, run: run_kbuild },
+    Step { stage: Stage::Postlink, sources: WORK_SOURCES, key: postlink_key, run: run_postlink },
+    Step { stage: Stage::Verify, sources: VERIFY_SOURCES, key: verify_key, run: run_verify },
+    Step { stage: Stage::Sign, sources: WORK_SOURCES, key: sign_key, run: run_sign },
+];
 
 /// A build of one target for one kernel.
 pub struct Build<'a> {
@@ -107,9 +48,11 @@ pub struct Build<'a> {
     pub tree: &'a KernelTree,
     /// The fix or stream.
     pub target: &'a Target,
-    /// Where slow work is kept.
+    /// Key and certificate for stage sign, PEM. `None`: the key from the build of the kernel.
+    pub sign_key: Option<&'a Path>,
+    /// Cache of slow operations.
     pub cache: &'a Cache,
-    /// Who is told.
+    /// Receiver of events.
     pub sink: &'a dyn Sink,
 }
 
@@ -117,163 +60,32 @@ impl Build<'_> {
     /// Runs the stages of `range`.
     ///
     /// # Errors
-    /// A stage failed; nothing of it is taken for finished.
+    /// A stage failed. It is not marked as completed and runs again in the next build.
     pub fn run(&self, range: Range) -> Result<Built, Error> {
         let dir = self.project.build_dir(&self.tree.id, &self.target.name);
-        klp_kernel::kbuild::check_path("the build directory", &dir, "move the checkout to another path")?;
+        check_path("the build directory", &dir, "move the checkout to another path")?;
         make_dir(&dir)?;
         let _lock = cache::lock(&dir.join(".lock"))?;
         let rustc = Rustc::find(self.cache)?;
         self.check_language(&rustc)?;
-        let named = self.target.objects();
-        let image = std::cell::OnceCell::new();
-        let load_objects = || -> Result<&Objects, Error> {
-            if image.get().is_none() {
-                let _ = image.set(Objects::of(self.project, self.tree, &named, self.cache, self.sink)?);
+        let (objects, resolved) = (OnceCell::new(), OnceCell::new());
+        let work = Work { build: self, dir, range, rustc, objects, resolved };
+        for step in STEPS.iter().filter(|step| step.stage <= range.to) {
+            work.run(step)?;
+            if step.stage == Stage::Resolve {
+                work.note_asserted()?;
             }
-            image.get().ok_or_else(|| {
-                klp_image::Error::Image { path: self.tree.image.clone(), message: "was not read".to_owned() }
-                    .into()
-            })
-        };
-        let run = |at: Stage, key: Key, work: &dyn Fn(&Path) -> Result<(), Error>| {
-            self.stage(&dir, at, key, range, work)
-        };
-        let path = |stage: Stage, name: &str| dir.join(stage.dir_name()).join(name);
-
-        let json = path(Stage::Resolve, "resolved.json");
-        let inputs = Key::new("resolve").with(&self.tree.fingerprint).with(format!("{:?}", self.target));
-        let mut inputs = inputs;
-        for source in named.iter().filter_map(|object| self.project.target_module(object)) {
-            inputs = inputs.with_file(&source)?;
         }
-        run(Stage::Resolve, inputs, &|out| {
-            let resolved = resolve::resolve(self.tree, load_objects()?, self.target)?;
-            Ok(write(&out.join("resolved.json"), resolved.to_json())?)
-        })?;
-        let resolved: Resolved = serde_json::from_slice(&read(&json)?)
-            .map_err(|error| Error::Intermediate { file: json.clone(), message: error.to_string() })?;
-        for (symbol, text) in resolved.asserted() {
-            self.sink.note(format!("{symbol}: `{text}` is the author's word, which nothing checks"));
-        }
-        let module = resolved.module.clone();
-        let built = Built {
-            unconverted: path(Stage::Kbuild, &format!("{module}.ko")),
-            ko: path(Stage::Postlink, &format!("{module}.ko")),
-            debug: path(Stage::Postlink, &format!("{module}.ko.debug")),
-            module,
-            dir: dir.clone(),
-        };
-        if range.to == Stage::Resolve {
-            return Ok(built);
-        }
-
-        let sources = dir.join(Stage::Bindings.dir_name());
-        run(Stage::Bindings, bindings::key(self.tree, self.target, &resolved)?, &|out| {
-            let made = bindings::generate(
-                self.tree,
-                load_objects()?,
-                self.target,
-                &resolved,
-                self.cache,
-                self.sink,
-            )?;
-            make_dir(&out.join("replaced"))?;
-            write(&out.join("bindings.rs"), made.bindings)?;
-            write(&out.join("shims.c"), made.shims)?;
-            for (fix, text) in made.replaced {
-                write(&out.join(format!("replaced/{fix}.rs")), text)?;
-            }
-            Ok(())
-        })?;
-        if range.to == Stage::Bindings {
-            return Ok(built);
-        }
-
-        let mut inputs = compile::key(self.tree, self.project, self.target, &rustc)?
-            .with(resolved.to_json())
-            .with_file(&sources.join("bindings.rs"))?;
-        for fix in &self.target.fixes {
-            inputs = inputs.with_file(&sources.join(format!("replaced/{}.rs", fix.name)))?;
-        }
-        let crates = dir.join(".crates");
-        if range.from.is_some_and(|from| Stage::Compile >= from) && crates.exists() {
-            std::fs::remove_dir_all(&crates).map_err(io_error("remove", &crates))?;
-        }
-        run(Stage::Compile, inputs, &|out| {
-            let inputs = compile::Inputs {
-                tree: self.tree,
-                project: self.project,
-                target: self.target,
-                resolved: &resolved,
-                rustc: &rustc,
-                sources: &sources,
-                crates: &crates,
-            };
-            compile::compile(&inputs, out, self.cache, self.sink).map(|_| ())
-        })?;
-        if range.to == Stage::Compile {
-            return Ok(built);
-        }
-
-        let object = path(Stage::Compile, "module.o");
-        let shims = sources.join("shims.c");
-        let inputs = Key::new("kbuild").with(&self.tree.fingerprint).with(resolved.to_json());
-        let inputs = inputs.with_file(&object)?.with_file(&shims)?;
-        run(Stage::Kbuild, inputs, &|out| {
-            kbuild::link(self.tree, &resolved, &object, &shims, out).map(|_| ())
-        })?;
-        if range.to == Stage::Kbuild {
-            return Ok(built);
-        }
-
-        let sites = klp_kernel::sites_of(self.tree.arch, &self.tree.config);
-        let inputs = Key::new("postlink").with(resolved.to_json()).with_file(&built.unconverted)?;
-        let inputs = inputs.with(format!("{sites:?}"));
-        run(Stage::Postlink, inputs, &|out| {
-            let bytes = read(&built.unconverted)?;
-            let finished = postlink::convert(&bytes, &resolved, sites).map_err(|error| Error::Postlink {
-                module: built.unconverted.clone(),
-                message: error.to_string(),
-            })?;
-            write(&out.join(format!("{}.ko", built.module)), finished)?;
-            Ok(write(&out.join(format!("{}.ko.debug", built.module)), bytes)?)
-        })?;
-        if range.to == Stage::Postlink {
-            return Ok(built);
-        }
-
-        let inputs =
-            Key::new("verify").with(&self.tree.fingerprint).with(resolved.to_json()).with_file(&built.ko)?;
-        run(Stage::Verify, inputs, &|_| {
-            let expected = expected::of_resolved(self.tree, &resolved);
-            let report = klp_verify::verify(&read(&built.ko)?, &expected);
-            Ok(klp_verify::refuse_errors(&built.ko, &report, self.sink)?)
-        })?;
-        Ok(built)
+        work.built()
     }
 
-    /// Whether the kernel has what the fixes are written on, made by this very compiler.
+    /// Checks that a kernel for fixes on the `kernel` crate has that crate, compiled by the same rustc.
     fn check_language(&self, rustc: &Rustc) -> Result<(), Error> {
         if self.target.language() == Language::Core {
             return Ok(());
         }
         if !self.tree.has_kernel_crate() {
-            let pins = self
-                .project
-                .kernel_ids()
-                .into_iter()
-                .filter_map(|id| Pin::load(&self.project.kernel_configs(), &id).ok());
-            let with: Vec<String> = pins.filter(Pin::has_kernel_crate).map(|pin| pin.id).collect();
-            return Err(klp_kernel::Error::Kernel {
-                kernel: self.tree.id.clone(),
-                message: format!(
-                    "`{}` has language = \"kernel\", and this kernel has no `kernel` crate (CONFIG_RUST); of the pinned ones {} {}",
-                    self.target.name,
-                    if with.is_empty() { "none".to_owned() } else { with.join(", ") },
-                    if with.len() > 1 { "have it" } else { "has it" },
-                ),
-            }.into());
+            return Err(self.lacks_kernel_crate());
         }
         match &self.tree.toolchain.rust {
             Some(version) => Ok(rustc.must_be(version, &self.tree.id)?),
@@ -281,21 +93,41 @@ impl Build<'_> {
         }
     }
 
-    /// Runs one stage, unless its stamp says that it was completed with the same inputs.
-    fn stage(
-        &self,
-        dir: &Path,
-        at: Stage,
-        key: Key,
-        range: Range,
-        work: &dyn Fn(&Path) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let out = dir.join(at.dir_name());
+    fn lacks_kernel_crate(&self) -> Error {
+        let configs = self.project.kernel_configs();
+        let pins = self.project.kernel_ids().into_iter().filter_map(|id| Pin::load(&configs, &id).ok());
+        let with: Vec<String> = pins.filter(Pin::has_kernel_crate).map(|pin| pin.id).collect();
+        klp_kernel::Error::Kernel {
+            kernel: self.tree.id.clone(),
+            message: format!(
+                "`{}` has language = \"kernel\", and this kernel has no `kernel` crate (CONFIG_RUST); of the pinned ones {} {}",
+                self.target.name,
+                if with.is_empty() { "none".to_owned() } else { with.join(", ") },
+                if with.len() > 1 { "have it" } else { "has it" },
+            ),
+        }
+        .into()
+    }
+}
+
+/// State of a running build.
+struct Work<'a> {
+    build: &'a Build<'a>,
+    dir: PathBuf,
+    range: Range,
+    rustc: Rustc,
+    objects: OnceCell<Objects>,
+    resolved: OnceCell<Resolved>,
+}
+
+impl Work<'_> {
+    /// Runs one stage, unless its stamp shows completion with the same key.
+    fn run(&self, step: &Step) -> Result<(), Error> {
+        let out = self.dir(step.stage);
         let stamp = out.join("stamp");
-        // What another build of this program made may differ for the same inputs.
-        let wanted = key.with(program_id()?).hex();
-        stage(self.sink, at.name(), &self.target.name, || {
-            let forced = range.from.is_some_and(|from| at >= from);
+        let wanted = (step.key)(self)?.with(step.sources).hex();
+        stage(self.build.sink, step.stage.name(), &self.build.target.name, || {
+            let forced = self.range.forces(step.stage);
             if !forced && std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
                 return Ok((StageEnd::Unchanged, ()));
             }
@@ -303,19 +135,169 @@ impl Build<'_> {
                 std::fs::remove_dir_all(&out).map_err(io_error("remove", &out))?;
             }
             make_dir(&out)?;
-            work(&out)?;
+            (step.run)(self, &out)?;
             cache::write_durable(&stamp, wanted.as_bytes())?;
             Ok((StageEnd::Done, ()))
         })
     }
+
+    /// Directory of a stage.
+    fn dir(&self, stage: Stage) -> PathBuf {
+        self.dir.join(stage.dir_name())
+    }
+
+    /// The kernel and its modules. They are read at the first call, because most builds do not need them.
+    fn objects(&self) -> Result<&Objects, Error> {
+        if let Some(objects) = self.objects.get() {
+            return Ok(objects);
+        }
+        let Build { project, tree, target, cache, sink, .. } = self.build;
+        let objects = Objects::of(project, tree, &target.objects(), cache, *sink)?;
+        Ok(self.objects.get_or_init(|| objects))
+    }
+
+    /// The result of stage resolve.
+    fn resolved(&self) -> Result<&Resolved, Error> {
+        if let Some(resolved) = self.resolved.get() {
+            return Ok(resolved);
+        }
+        let resolved = Resolved::read(&self.dir)?;
+        Ok(self.resolved.get_or_init(|| resolved))
+    }
+
+    fn built(&self) -> Result<Built, Error> {
+        Ok(Built::of(self.dir.clone(), &self.resolved()?.module))
+    }
+
+    /// Reports the unchecked prototypes.
+    fn note_asserted(&self) -> Result<(), Error> {
+        for (symbol, text) in self.resolved()?.asserted() {
+            self.build.sink.note(format!("{symbol}: `{text}` is the author's word, which nothing checks"));
+        }
+        Ok(())
+    }
+
+    /// Object file of stage compile.
+    fn object(&self) -> PathBuf {
+        self.dir(Stage::Compile).join("module.o")
+    }
+
+    /// C source of the shims, from stage bindings.
+    fn shims(&self) -> PathBuf {
+        self.dir(Stage::Bindings).join("shims.c")
+    }
+
+    fn inputs<'a>(&'a self, sources: &'a Path, crates: &'a Path) -> Result<compile::Inputs<'a>, Error> {
+        let Build { project, tree, target, .. } = self.build;
+        Ok(compile::Inputs {
+            tree,
+            project,
+            target,
+            resolved: self.resolved()?,
+            rustc: &self.rustc,
+            sources,
+            crates,
+        })
+    }
 }
 
-/// Hash of this program.
-pub(crate) fn program_id() -> Result<String, Error> {
-    static ID: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-    if let Some(id) = ID.get() {
-        return Ok(id.clone());
+fn resolve_key(work: &Work<'_>) -> Result<Key, Error> {
+    let Build { project, tree, target, .. } = work.build;
+    let mut key = Key::new("resolve").with(&tree.fingerprint).with(format!("{target:?}"));
+    for source in target.objects().iter().filter_map(|object| project.target_module(object)) {
+        key = key.with_file(&source)?;
     }
-    let id = cache::sha256_file(Path::new("/proc/self/exe"))?;
-    Ok(ID.get_or_init(|| id).clone())
+    Ok(key)
+}
+
+fn run_resolve(work: &Work<'_>, out: &Path) -> Result<(), Error> {
+    let resolved = resolve::resolve(work.build.tree, work.objects()?, work.build.target)?;
+    resolved.write(out)
+}
+
+fn bindings_key(work: &Work<'_>) -> Result<Key, Error> {
+    bindings::key(work.build.tree, work.build.target, work.resolved()?)
+}
+
+fn run_bindings(work: &Work<'_>, out: &Path) -> Result<(), Error> {
+    let Build { tree, target, cache, sink, .. } = work.build;
+    let made = bindings::generate(tree, work.objects()?, target, work.resolved()?, cache, *sink)?;
+    make_dir(&out.join("replaced"))?;
+    write(&out.join("bindings.rs"), made.bindings)?;
+    write(&out.join("shims.c"), made.shims)?;
+    for (fix, text) in made.replaced {
+        write(&out.join(format!("replaced/{fix}.rs")), text)?;
+    }
+    Ok(())
+}
+
+fn compile_key(work: &Work<'_>) -> Result<Key, Error> {
+    let Build { project, tree, target, .. } = work.build;
+    let sources = work.dir(Stage::Bindings);
+    let mut key = compile::key(tree, project, target, &work.rustc)?
+        .with(work.resolved()?.to_json())
+        .with_file(&sources.join("bindings.rs"))?;
+    for fix in &target.fixes {
+        key = key.with_file(&sources.join(format!("replaced/{}.rs", fix.name)))?;
+    }
+    Ok(key)
+}
+
+fn run_compile(work: &Work<'_>, out: &Path) -> Result<(), Error> {
+    let (sources, crates) = (work.dir(Stage::Bindings), work.dir.join(".crates"));
+    if work.range.forces(Stage::Compile) && crates.exists() {
+        std::fs::remove_dir_all(&crates).map_err(io_error("remove", &crates))?;
+    }
+    compile::compile(&work.inputs(&sources, &crates)?, out, work.build.cache, work.build.sink)?;
+    Ok(())
+}
+
+fn kbuild_key(work: &Work<'_>) -> Result<Key, Error> {
+    let key = Key::new("kbuild").with(&work.build.tree.fingerprint).with(work.resolved()?.to_json());
+    Ok(key.with_file(&work.object())?.with_file(&work.shims())?)
+}
+
+fn run_kbuild(work: &Work<'_>, out: &Path) -> Result<(), Error> {
+    kbuild::link(work.build.tree, work.resolved()?, &work.object(), &work.shims(), out)?;
+    Ok(())
+}
+
+fn postlink_key(work: &Work<'_>) -> Result<Key, Error> {
+    let tree = work.build.tree;
+    let key = Key::new("postlink").with(work.resolved()?.to_json()).with_file(&work.built()?.unconverted)?;
+    Ok(key.with(format!("{:?}", sites_of(tree.arch, &tree.config))))
+}
+
+fn run_postlink(work: &Work<'_>, _: &Path) -> Result<(), Error> {
+    let (tree, built) = (work.build.tree, work.built()?);
+    let bytes = read(&built.unconverted)?;
+    let finished = postlink::convert(&bytes, work.resolved()?, sites_of(tree.arch, &tree.config));
+    let finished = finished
+        .map_err(|error| Error::Postlink { module: built.unconverted.clone(), message: error.to_string() })?;
+    write(&built.ko, finished)?;
+    write(&built.debug, bytes)?;
+    Ok(())
+}
+
+fn verify_key(work: &Work<'_>) -> Result<Key, Error> {
+    let key = Key::new("verify").with(&work.build.tree.fingerprint).with(work.resolved()?.to_json());
+    // This crate collects the facts that the rules compare with.
+    Ok(key.with(WORK_SOURCES).with_file(&work.built()?.ko)?)
+}
+
+fn run_verify(work: &Work<'_>, _: &Path) -> Result<(), Error> {
+    let ko = work.built()?.ko;
+    let expected = expected::of_resolved(work.build.tree, work.resolved()?);
+    let report = klp_verify::verify(&read(&ko)?, &expected);
+    Ok(klp_verify::refuse_errors(&ko, &report, work.build.sink)?)
+}
+
+fn sign_key(work: &Work<'_>) -> Result<Key, Error> {
+    let key = sign::signing_key(work.build.tree, work.build.sign_key)?;
+    Ok(Key::new("sign").with_file(key)?.with_file(&work.built()?.ko)?)
+}
+
+fn run_sign(work: &Work<'_>, out: &Path) -> Result<(), Error> {
+    sign::sign(work.build.tree, &work.built()?.ko, work.build.sign_key, out)?;
+    Ok(())
 }

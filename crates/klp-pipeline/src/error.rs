@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What can go wrong on a patch's way.
+//! Errors of the stages.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,10 @@ use klp_base::files::FileError;
 use klp_base::{cache, process};
 use klp_format::NameError;
 
-/// Why a stage did not do its work. The text says what failed, on what, why, and what to do next.
+/// Reason why a stage failed. The text names the failed action, its subject, the cause and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A name is not of its form.
+    /// A name is malformed.
     #[error(transparent)]
     Name(#[from] NameError),
     /// A file operation failed.
@@ -22,38 +22,39 @@ pub enum Error {
     /// The cache failed.
     #[error(transparent)]
     Cache(#[from] cache::Error),
-    /// A kernel, a package, a file in TOML or the building machine is at fault.
+    /// Error of a kernel, a package, a TOML file or the build machine.
     #[error(transparent)]
     Kernel(#[from] klp_kernel::Error),
     /// An image cannot be read.
     #[error(transparent)]
     Image(#[from] klp_image::Error),
-    /// The kernel has no such function, or not one that can be replaced or called.
+    /// The kernel has no such function, or the function cannot be replaced or called.
     #[error("{symbol} on {kernel}: {message}")]
     Symbol {
-        /// The symbol, as the author wrote it.
+        /// The symbol as in patch.toml.
         symbol: String,
         /// Id of the kernel.
         kernel: String,
-        /// Why not, and what to do.
+        /// The reason and the remedy.
         message: String,
     },
-    /// rustc refused the author's source.
+    /// rustc rejected the author's source.
     #[error("{subject} does not compile for {kernel}\n\n{diagnostics}")]
     Compile {
         /// The fix, or the generated crate.
         subject: String,
         /// Id of the kernel.
         kernel: String,
-        /// rustc's words, with the kernel's prototypes.
+        /// rustc's messages, with the kernel's prototypes.
         diagnostics: String,
     },
-    /// C code of a module, which are the shims of `inlines` and `macros`, refers to what the kernel keeps to itself.
+    /// C code of a module (shims of `inlines` and `macros`) refers to symbols that the kernel does not
+    /// export.
     #[error("what the fix names in `inlines` or `macros` cannot be had on {kernel}:\n{}", reasons.join("\n"))]
     NotExported {
         /// Id of the kernel.
         kernel: String,
-        /// For each symbol what it is, and what to do instead.
+        /// Description and remedy for each symbol.
         reasons: Vec<String>,
     },
     /// bindgen or libclang failed.
@@ -61,32 +62,33 @@ pub enum Error {
     Bindings {
         /// Id of the kernel.
         kernel: String,
-        /// Why, and what to do.
+        /// The reason and the remedy.
         message: String,
     },
-    /// The module that kbuild made is not one that postlink can convert.
+    /// postlink cannot convert the module of kbuild.
     #[error("postlink of {}: {message}", module.display())]
     Postlink {
-        /// The module.
+        /// File of the module.
         module: PathBuf,
-        /// Why not.
+        /// The reason.
         message: String,
     },
-    /// The finished module must not be loaded; each finding was reported as an event.
+    /// The finished module must not be loaded. Each finding was reported as an event.
     #[error(transparent)]
     Refused(#[from] klp_verify::Refused),
-    /// A file between two stages cannot be read back.
+    /// An intermediate file between two stages cannot be read.
     #[error("{} is damaged ({message}); remove {} and build again", file.display(), file.parent().unwrap_or(Path::new(".")).display())]
     Intermediate {
         /// The file.
         file: PathBuf,
-        /// What is wrong.
+        /// The fault.
         message: String,
     },
 }
 
 impl Error {
-    /// The process's exit code: 69 where the machine lacks something, 2 for a wrong name or file, else 1.
+    /// Exit code of the process: 69 if the machine lacks something, 2 for an invalid name or file, otherwise
+    /// 1.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Kernel(error) => error.exit_code(),

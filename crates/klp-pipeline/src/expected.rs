@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Facts of a kernel and of stage 1 that the rules of [`klp_verify`] compare a module with.
+//! Facts about a kernel and the results of stage 1, with which the rules of [`klp_verify`] compare a module.
 
 use std::collections::BTreeMap;
 
 use klp_base::arch::Arch;
-use klp_base::files::read;
 use klp_image::KernelImage;
 use klp_kernel::{KernelConfig, KernelTree, exports, sites_of};
-use klp_module::Module;
+use klp_module::{KlpLayout, Module};
 use klp_verify::{Expected, ExpectedPatch};
 
-use crate::build::{Built, Stage};
 use crate::error::Error;
-use crate::resolve::{Layout, Resolved};
+use crate::resolve::klp_layout;
+use crate::resolved::Resolved;
+use crate::stage::Built;
 
-/// What is expected of the module that stage 1 resolved.
+/// Expected facts for a module that stage 1 resolved.
 pub fn of_resolved(tree: &KernelTree, resolved: &Resolved) -> Expected {
     Expected {
         patch: Some(ExpectedPatch {
@@ -34,38 +34,37 @@ pub fn of_resolved(tree: &KernelTree, resolved: &Resolved) -> Expected {
     }
 }
 
-/// What is expected of a module that was built, as its build directory has it.
+/// Expected facts for a built module, from its build directory.
 ///
 /// # Errors
 /// Stage 1's result cannot be read.
 pub fn of_build(tree: &KernelTree, built: &Built) -> Result<Expected, Error> {
-    let file = built.dir.join(Stage::Resolve.dir_name()).join("resolved.json");
-    let resolved: Resolved = serde_json::from_slice(&read(&file)?)
-        .map_err(|error| Error::Intermediate { file, message: error.to_string() })?;
+    let resolved = Resolved::read(&built.dir)?;
     Ok(of_resolved(tree, &resolved))
 }
 
-/// What is expected of any live patch for a kernel, where nothing is known of it but its file.
+/// Expected facts for any live patch of a kernel, if only its file is known.
 ///
 /// # Errors
-/// The kernel's types know no live patching.
+/// The kernel's types contain no livepatch structs.
 pub fn of_any(tree: &KernelTree, image: &KernelImage) -> Result<Expected, Error> {
-    let layout = Layout::read(&image.types)
+    let layout = klp_layout(&image.types)
         .map_err(|error| klp_image::Error::Image { path: tree.image.clone(), message: error.to_string() })?;
     Ok(of_kernel(tree, &image.facts.vermagic, layout))
 }
 
-/// What is expected of a live patch's file: as [`of_any`], and the prototypes of the functions that it replaces.
+/// Expected facts for the file of a live patch: the facts of [`of_any`], and the prototypes of the replaced
+/// functions.
 ///
 /// # Errors
-/// The kernel's types know no live patching.
+/// The kernel's types contain no livepatch structs.
 pub fn of_file(tree: &KernelTree, image: &KernelImage, bytes: &[u8]) -> Result<Expected, Error> {
     let mut expected = of_any(tree, image)?;
-    // A file that cannot be read is refused by the rules.
+    // The rules report an unreadable file.
     let table = Module::parse(bytes).ok().and_then(|module| module.tables(&expected.layout).ok());
     let functions = table.iter().flat_map(|table| &table.objects).flat_map(|object| &object.functions);
     for name in functions.map(|function| &function.old_name) {
-        // Functions of modules, and those of several prototypes, are judged by their code alone.
+        // Functions of modules, and functions with several prototypes, are checked by their code alone.
         if let Ok(prototype) = image.types.function(name) {
             expected.arguments.insert(name.clone(), prototype.parameters.len());
         }
@@ -73,7 +72,7 @@ pub fn of_file(tree: &KernelTree, image: &KernelImage, bytes: &[u8]) -> Result<E
     Ok(expected)
 }
 
-fn of_kernel(tree: &KernelTree, vermagic: &str, layout: Layout) -> Expected {
+fn of_kernel(tree: &KernelTree, vermagic: &str, layout: KlpLayout) -> Expected {
     let config = &tree.config;
     let call_padding = match (config.is_on("CALL_PADDING"), config.call_padding()) {
         (true, None) => {
@@ -98,7 +97,7 @@ fn of_kernel(tree: &KernelTree, vermagic: &str, layout: Layout) -> Expected {
         frame_warn: frame_warn(config),
         arguments: BTreeMap::new(),
         sites: sites_of(tree.arch, config),
-        layout: layout.for_reader(),
+        layout,
         patch: None,
     }
 }
@@ -110,7 +109,7 @@ fn thread_size(arch: Arch, config: &KernelConfig) -> u64 {
         Arch::X86_64 => config.is_on("KASAN"),
         Arch::Arm64 => config.is_on("KASAN_GENERIC") || config.is_on("KASAN_SW_TAGS"),
     };
-    // On arm64 a stack has a page at least, which may be larger.
+    // On arm64 a stack has at least one page, which may be larger.
     let page = match (arch, config.is_on("ARM64_64K_PAGES")) {
         (Arch::Arm64, true) => 16,
         _ => 12,
@@ -118,20 +117,20 @@ fn thread_size(arch: Arch, config: &KernelConfig) -> u64 {
     1 << (MIN_SHIFT + u32::from(kasan)).max(page)
 }
 
-/// `CONFIG_FRAME_WARN`; where it is off (0), the default of 64-bit kernels (`lib/Kconfig.debug`).
+/// `CONFIG_FRAME_WARN`. If it is off (0), the default for 64-bit kernels (`lib/Kconfig.debug`).
 fn frame_warn(config: &KernelConfig) -> u64 {
     const DEFAULT: u64 = 2048;
     let set = config.value("FRAME_WARN").and_then(|text| text.parse().ok());
     set.filter(|&bytes| bytes > 0).unwrap_or(DEFAULT)
 }
 
-/// The number of arguments in a prototype in C, `long f(struct x *a, int (*b)(int, int))`; `None` where it is none, or takes
-/// further arguments.
+/// Number of arguments in a C prototype such as `long f(struct x *a, int (*b)(int, int))`. `None` if the text
+/// is not a prototype or is variadic.
 fn count_arguments(prototype: &str) -> Option<usize> {
     let list = prototype.trim_end().trim_end_matches(';').strip_suffix(')')?;
     let (mut depth, mut commas) = (0_usize, 0);
     let mut start = None;
-    // Backwards, to the parenthesis that the last one closes.
+    // Searches backwards for the parenthesis that matches the last one.
     for (at, character) in list.char_indices().rev() {
         match character {
             ')' => depth += 1,

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Stage 4: the kernel's own build links the module out of tree: objtool, modpost, symbol versions.
-//!
-//! The C front end of a later issue joins here, as one more object of the composite module.
+//! Stage 4: kbuild links the out-of-tree module: objtool, modpost, symbol versions.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -12,13 +10,14 @@ use klp_kernel::KernelTree;
 use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
 
 use crate::error::Error;
-use crate::resolve::{Extern, Resolved};
+use crate::resolved::{Extern, Resolved};
 use crate::shims;
 
-/// Links `object` (stage 3's result), and stage 2's shims where there are any, into `<module>.ko` in `dir`: its path.
+/// Links `object` (stage 3's result) and stage 2's shims, if any, into `<module>.ko` in `dir`. Returns its
+/// path.
 ///
 /// # Errors
-/// kbuild failed, or one of its tools printed something that is not known to be harmless.
+/// kbuild failed, or one of its tools printed a message that is not known to be harmless.
 pub fn link(
     tree: &KernelTree,
     resolved: &Resolved,
@@ -29,8 +28,8 @@ pub fn link(
     let module = &resolved.module;
     std::fs::copy(object, dir.join(format!("{module}_rs.bin")))
         .map_err(klp_base::files::io_error("copy", object))?;
-    // A composite module of one object: a `.o_shipped` file is not found by every kernel's rules, and objtool runs on
-    // the composite.
+    // The module is a composite of one object, because not every kernel's rules find a `.o_shipped` file, and
+    // objtool runs on the composite.
     let makefile = format!(
         "# Generated.\nobj-m := {module}.o\n{module}-y := {module}_rs.o\ntargets += {module}_rs.o\n\
          $(obj)/{module}_rs.o: $(src)/{module}_rs.bin FORCE\n\t$(call if_changed,copy)\n",
@@ -40,7 +39,7 @@ pub fn link(
         makefile
     } else {
         write(&dir.join(format!("{module}_shims.c")), shims::line_directive(module) + &shims)?;
-        // A shim is called from Rust alone, so that no header declares it.
+        // Only Rust code calls a shim, so no header declares it.
         format!(
             "{makefile}{module}-y += {module}_shims.o\n\
              CFLAGS_{module}_shims.o := -Wno-missing-prototypes -Wno-missing-declarations\n"
@@ -48,8 +47,9 @@ pub fn link(
     };
     write(&dir.join("Makefile"), makefile)?;
     write(&dir.join("klp.symvers"), symvers(resolved))?;
-    // Where only C is compiled, kbuild runs objtool after each compilation and never sees an object that is copied. With
-    // IBT it waits for the link of the module, with the flags for that; here it always does.
+    // In a kernel that compiles only C, kbuild runs objtool after each compilation and never on a copied
+    // object. With IBT, kbuild delays objtool until the link of the module and passes the flags for IBT. This
+    // build always delays it.
     let symbols = format!("KBUILD_EXTRA_SYMBOLS={}", dir.join("klp.symvers").display());
     klp_kernel::kbuild::run(tree, dir, module, &[&symbols, "delay-objtool=y"], &dir.join("log")).map_err(
         |error| {
@@ -77,7 +77,7 @@ pub fn link(
     Ok(ko)
 }
 
-/// For each symbol of which modpost says that nobody has it, and to which the shims refer: what it is, and what to do.
+/// Description and remedy for each symbol that modpost reports as undefined and that the shims refer to.
 fn not_exported(said: &str, shims: &[u8]) -> Vec<String> {
     let Ok(shims) = object::File::parse(shims) else { return Vec::new() };
     let missing = said.split("ERROR: modpost: \"").skip(1).filter_map(|rest| rest.split_once('"'));
@@ -86,8 +86,8 @@ fn not_exported(said: &str, shims: &[u8]) -> Vec<String> {
     missing.filter_map(|(name, _)| refers_to(&shims, name).map(|how| reason(name, how))).collect()
 }
 
-/// For each symbol of which modpost says that its namespace is not imported: what to do. (Those in `functions` and `symbols` are
-/// imported; what shims refer to is known only here.)
+/// Remedy for each symbol whose namespace import modpost reports as missing. (The imports of `functions` and
+/// `symbols` are added automatically; references of shims are known only here.)
 fn not_imported(said: &str) -> Vec<String> {
     let missing = said.split(" uses symbol ").skip(1).filter_map(|rest| {
         let (name, rest) = rest.split_once(" from namespace ")?;
@@ -102,7 +102,7 @@ fn not_imported(said: &str) -> Vec<String> {
     missing.map(reason).collect()
 }
 
-/// How code refers to a symbol.
+/// Kind of reference to a symbol.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Use {
     Plain,
@@ -110,7 +110,7 @@ enum Use {
     StaticKey,
 }
 
-/// How the object refers to the symbol, if it does.
+/// Kind of reference from the object to the symbol, if any.
 fn refers_to(object: &object::File<'_>, name: &str) -> Option<Use> {
     let uses = object.sections().flat_map(|section| {
         let table = section.name().unwrap_or_default().to_owned();
@@ -150,7 +150,8 @@ fn reason(name: &str, how: Use) -> String {
     }
 }
 
-/// Whether the kernel can walk a stack through the module: objtool must have run, whatever kbuild's rules were.
+/// Checks that the kernel can unwind a stack through the module. objtool must have run, regardless of
+/// kbuild's rules.
 fn check_orc(tree: &KernelTree, ko: &Path) -> Result<(), Error> {
     if !tree.config.is_on("UNWINDER_ORC") {
         return Ok(());
@@ -173,9 +174,10 @@ fn check_orc(tree: &KernelTree, ko: &Path) -> Result<(), Error> {
     }
 }
 
-/// Tells modpost of the symbols that the livepatch core resolves; any other undefined symbol stays an error.
+/// Symbol list for modpost of the symbols that the livepatch core resolves. Any other undefined symbol
+/// remains an error.
 fn symvers(resolved: &Resolved) -> String {
-    // Two fixes may have names of their own for one symbol.
+    // Two fixes may have different names for one symbol.
     let names: BTreeSet<String> =
         resolved.externs.iter().filter(|item| !item.exported).map(Extern::link_name).collect();
     names.iter().fold(String::new(), |mut text, name| {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The way of a patch: from Rust source to a verified livepatch module.
+//! Build of a verified livepatch module from the Rust source of a fix.
 //!
-//! [`build`] runs the stages in their order; each stage is one module of the same name.
+//! [`build`] runs the stages in order; each stage is one module with the same name.
 
+pub mod author_tools;
 pub mod bindings;
 pub mod build;
 pub mod compile;
+pub mod editor;
 pub mod error;
 pub mod expected;
 pub mod kbuild;
@@ -14,8 +16,11 @@ pub mod objects;
 pub mod postlink;
 pub mod project;
 pub mod resolve;
+pub mod resolved;
+pub mod rust_name;
 pub mod scaffold;
 mod shims;
 pub mod sign;
+pub mod stage;
 
 pub use error::Error;

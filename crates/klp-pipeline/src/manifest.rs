@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a module will say of itself: the manifest that stage 3 puts into its `.modinfo` and the loader reads.
+//! Manifest of a module. Stage 3 writes it into section `.modinfo`, and the loader reads it.
 
 use klp_base::cache::Key;
 use klp_format::SymbolPosition;
@@ -8,9 +8,9 @@ use klp_module::{Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestFix, S
 
 use crate::error::Error;
 use crate::project::{Project, Target};
-use crate::resolve::Resolved;
+use crate::resolved::Resolved;
 
-/// The manifest of a module.
+/// Manifest of a module.
 ///
 /// # Errors
 /// A source file cannot be read.
@@ -25,7 +25,7 @@ pub fn of(
         description: fix.description.clone(),
         cves: fix.cves.clone(),
     };
-    let function = |function: &crate::resolve::Function| {
+    let function = |function: &crate::resolved::Function| {
         let symbol = &function.symbol;
         let position = match symbol.position {
             SymbolPosition(0) => String::new(),
@@ -47,11 +47,11 @@ pub fn of(
     })
 }
 
-/// SHA-256 of what the authors wrote: every file of every fix, with its path, in order.
+/// SHA-256 over the authors' sources: every file of every fix with its path, in order.
 fn source_hash(project: &Project, target: &Target) -> Result<String, Error> {
     let mut key = Key::new("sources");
     for fix in &target.fixes {
-        for file in klp_base::cache::walk(&fix.dir)? {
+        for file in fix.files()? {
             let relative = file.strip_prefix(project.root()).unwrap_or(&file);
             key = key.with(relative.to_string_lossy().as_bytes()).with_file(&file)?;
         }
@@ -59,7 +59,7 @@ fn source_hash(project: &Project, target: &Target) -> Result<String, Error> {
     Ok(key.hex())
 }
 
-/// The manifest as the Rust item that puts it into the module.
+/// Rust item that puts the manifest into the module.
 pub fn source(manifest: &Manifest) -> String {
     let entry = format!("{MANIFEST_KEY}={}\0", manifest.to_modinfo());
     let literal: String = entry.bytes().flat_map(std::ascii::escape_default).map(char::from).collect();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The objects that a module changes, read: the kernel, and those of its modules that are among them.
+//! Images of the objects that a module patches: the kernel, and kernel modules if any are patched.
 
 use std::path::PathBuf;
 
@@ -19,14 +19,14 @@ pub struct Objects {
     /// The kernel.
     pub kernel: KernelImage,
     modules: Vec<ModuleImage>,
-    /// The modules that brought types, in the order in which [`Types`] numbers them.
+    /// Modules with types, in the order of their numbers in [`Types`].
     typed: Vec<ObjectName>,
-    /// The types of all of them, where a module has any.
+    /// Types of the kernel and the modules together, if any module has types.
     types: Option<Types>,
 }
 
 impl Objects {
-    /// Reads the kernel and the objects of what `named` names beside it.
+    /// Reads the kernel and the other objects that `named` names.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -40,7 +40,7 @@ impl Objects {
         Self::of(project, tree, named.into_iter().map(|symbol| &symbol.object), cache, sink)
     }
 
-    /// Reads the kernel and the modules of these names.
+    /// Reads the kernel and the modules with these names.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -76,15 +76,16 @@ impl Objects {
         Ok(Self { kernel, modules, typed, types })
     }
 
-    /// The types of all objects: the modules' add to the kernel's.
+    /// Types of all objects. The modules' types extend the kernel's.
     pub fn types(&self) -> &Types {
         self.types.as_ref().unwrap_or(&self.kernel.types)
     }
 
-    /// The prototype that the BTF of an object has for a function. What other objects call by that name is another function.
+    /// Prototype of a function in the BTF of its object. A function with the same name in another object is a
+    /// different function.
     ///
     /// # Errors
-    /// The object's BTF has none, or cannot tell which; an object without BTF has none.
+    /// The object has no BTF, or its BTF has no prototype or no unique prototype.
     pub fn function(&self, object: &ObjectName, name: &str) -> Result<Prototype, BtfError> {
         if object.is_vmlinux() {
             return self.types().function_of(None, name);
@@ -94,7 +95,7 @@ impl Objects {
         self.types().function_of(Some(number), name)
     }
 
-    /// Where a symbol of an object lies. None where the object was not read, or has no such symbol at that position.
+    /// Address range of a symbol. `None` if the object was not read, or has no such symbol at that position.
     pub fn area(&self, symbol: &KlpSymbol) -> Option<Area> {
         if symbol.object.is_vmlinux() {
             return self.kernel.area(&symbol.symbol, symbol.position);
@@ -102,12 +103,13 @@ impl Objects {
         self.module(&symbol.object)?.area(&symbol.symbol, symbol.position)
     }
 
-    /// The modules that a module needs, as its file says: while it is loaded, they are. None where it was not read.
+    /// Modules that a module depends on, from its file. They are loaded whenever it is. `None` if the module
+    /// was not read.
     pub fn needs(&self, object: &ObjectName) -> Option<&[ModuleName]> {
         self.module(object).map(|module| module.needs.as_slice())
     }
 
-    /// The symbols of an object; none where it was not read.
+    /// Symbols of an object; `None` if it was not read.
     pub fn symbols(&self, object: &ObjectName) -> Option<&Symbols> {
         if object.is_vmlinux() {
             return Some(&self.kernel.symbols);
@@ -115,7 +117,8 @@ impl Objects {
         self.module(object).map(|module| &module.symbols)
     }
 
-    /// Whether ftrace, and with it a live patch, can reach a function; none where its object was not read.
+    /// Traceability of a function: tells if ftrace, and therefore a live patch, can reach it. `None` if its
+    /// object was not read.
     pub fn traceability(&self, symbol: &KlpSymbol) -> Option<Traceability> {
         if symbol.object.is_vmlinux() {
             return Some(self.kernel.traceability(&symbol.symbol, symbol.position));
@@ -128,10 +131,10 @@ impl Objects {
     }
 }
 
-/// The file of a module: one of the project's own target modules, else one of the kernel's.
+/// File of a module: one of the project's test modules, otherwise one of the kernel's modules.
 ///
 /// # Errors
-/// There is no such module, or it cannot be had.
+/// There is no such module, or it is unavailable.
 pub fn module_file(
     project: &Project,
     tree: &KernelTree,

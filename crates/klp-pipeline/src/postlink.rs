@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Stage 5: debug information and local labels off, the sites of ftrace, then livepatch relocations. The only ELF writer.
+//! Stage 5: removes debug information and local labels, writes the ftrace sites, then creates livepatch
+//! relocations. The only ELF writer.
 //!
-//! Source of the format: `Documentation/livepatch/module-elf-format.rst`. The order of the symbols stays as it is.
+//! Source of the format: `Documentation/livepatch/module-elf-format.rst`. The order of the symbols does not
+//! change.
 
 mod sites;
 
@@ -13,31 +15,31 @@ use object::build::Id;
 use object::build::elf::{Builder, Relocation, SectionData, SectionId, SymbolId};
 use object::elf;
 
-use crate::resolve::Resolved;
+use crate::resolved::Resolved;
 
-/// Why a module cannot be converted.
+/// Reason why a module cannot be converted.
 #[derive(Debug, thiserror::Error)]
 pub enum PostlinkError {
-    /// The bytes are no module that kbuild made.
+    /// The bytes are not a module from kbuild.
     #[error("it is no relocatable ELF file that can be rewritten: {0}")]
     Elf(#[from] object::build::Error),
-    /// A symbol with the prefix of an alias that stage 1 did not make.
+    /// A symbol has the prefix of an alias, but stage 1 did not create this alias.
     #[error("symbol {0} looks like an alias of a livepatch symbol, but stage 1 knows none of that name")]
     UnknownAlias(String),
-    /// It has been through here before.
+    /// The module is already converted.
     #[error("it has livepatch relocations already; convert the module that kbuild made, not a finished one")]
     Converted,
-    /// The functions that ftrace could hook into are not as the compiler should have left them.
+    /// The ftrace sites of the functions differ from the compiler's expected output.
     #[error(
         "ftrace could not hook into its functions: {0}; compile the root crate with the flags of the kernel's sites"
     )]
     Sites(String),
 }
 
-/// Converts a module as kbuild made it into a livepatch module without debug information.
+/// Converts a module from kbuild into a livepatch module without debug information.
 ///
 /// # Errors
-/// The bytes are no such module.
+/// The bytes are not such a module.
 pub fn convert(module: &[u8], resolved: &Resolved, sites: Sites) -> Result<Vec<u8>, PostlinkError> {
     let mut builder = Builder::read(module)?;
     drop_debug(&mut builder);
@@ -50,7 +52,8 @@ pub fn convert(module: &[u8], resolved: &Resolved, sites: Sites) -> Result<Vec<u
     Ok(bytes)
 }
 
-/// What `strip -g` takes off; the module that kbuild made is kept beside the result for debuggers.
+/// Removes the sections that `strip -g` removes. The module from kbuild is kept next to the result for
+/// debuggers.
 fn drop_debug(builder: &mut Builder<'_>) {
     for section in &mut builder.sections {
         let name: &[u8] = &section.name;
@@ -65,8 +68,8 @@ fn drop_debug(builder: &mut Builder<'_>) {
     }
 }
 
-/// Drops the compiler's local labels (`.Ltmp0`), which would stand in /proc/kallsyms. What refers to one refers to its section
-/// from then on.
+/// Removes the compiler's local labels (`.Ltmp0`), which would appear in /proc/kallsyms. Relocations against
+/// a label are changed to relocations against its section.
 fn drop_labels(builder: &mut Builder<'_>) {
     let own: BTreeMap<usize, SymbolId> = builder
         .symbols
@@ -95,7 +98,7 @@ fn drop_labels(builder: &mut Builder<'_>) {
     }
 }
 
-/// Turns undefined aliases into livepatch symbols: the object of each.
+/// Converts undefined aliases into livepatch symbols. Returns the object of each.
 fn name_symbols(
     builder: &mut Builder<'_>,
     resolved: &Resolved,
@@ -123,7 +126,7 @@ fn name_symbols(
     Ok(livepatch)
 }
 
-/// Moves the relocations against livepatch symbols into a section per object and target.
+/// Moves the relocations against livepatch symbols into one section per object and target section.
 fn move_relocations(builder: &mut Builder<'_>, livepatch: &BTreeMap<usize, (SymbolId, ObjectName)>) {
     let mut moved: BTreeMap<(ObjectName, usize), (SectionId, Vec<Relocation>)> = BTreeMap::new();
     let mut symtab = None;
@@ -159,7 +162,8 @@ fn move_relocations(builder: &mut Builder<'_>, livepatch: &BTreeMap<usize, (Symb
     }
 }
 
-/// Where the file has room for another section that stays in memory: the others keep their places.
+/// File offset after the last section that stays in memory, for an additional section. The other sections
+/// keep their offsets.
 fn end_of_alloc(builder: &Builder<'_>) -> u64 {
     let staying = builder.sections.iter().filter(|section| section.is_alloc() && !section.delete);
     staying.map(|section| section.sh_offset + section.sh_size).max().unwrap_or(0).next_multiple_of(8)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A new fix: `patches/_template` with the kernel's prototype filled in. It builds and passes as it is.
+//! Creates a new fix from `patches/_template` with the kernel's prototype. The new fix builds and passes its
+//! case without changes.
 
 use std::path::{Path, PathBuf};
 
@@ -9,17 +10,17 @@ use klp_format::KlpSymbol;
 use klp_image::TypeKind;
 use klp_kernel::KernelTree;
 
-use crate::bindings::object_in_rust;
-use crate::bindings::render::{Renderer, is_rust_keyword, snake_case};
+use crate::bindings::render::Renderer;
 use crate::error::Error;
 use crate::objects::Objects;
-use crate::project::{Project, Target, is_fix_name, is_rust_name, read_fix};
+use crate::project::{Project, Target, is_fix_name, read_fix};
 use crate::resolve;
+use crate::rust_name::{is_rust_keyword, is_rust_name, object_in_rust, snake_case};
 
-/// Makes `patches/<name>` and `tests/cases/<name>`: the files that were written.
+/// Creates `patches/<name>` and `tests/cases/<name>`. Returns the written files.
 ///
 /// # Errors
-/// The name is wrong or taken, or the kernel has no such function. Nothing is left half-made.
+/// The name is invalid or exists, or the kernel has no such function. No incomplete files remain.
 pub fn new_fix(
     project: &Project,
     tree: &KernelTree,
@@ -60,7 +61,7 @@ pub fn new_fix(
         .tempdir_in(&patches)
         .map_err(io_error("make a directory in", &patches))?;
     fill_in(project, tree, objects, name, symbol, aside.path())?;
-    // What stage 1 refuses is not begun.
+    // A function that stage 1 rejects must not leave a fix or a case.
     let made = read_fix(name, &aside.path().join("fix"))?;
     resolve::resolve(tree, objects, &Target::of_fix(made))?;
     std::fs::rename(aside.path().join("case"), &case).map_err(io_error("make", &case))?;
@@ -68,7 +69,7 @@ pub fn new_fix(
     Ok(vec![fix.join("patch.toml"), fix.join("src/lib.rs"), case.join("case.toml"), case.join("run.sh")])
 }
 
-/// Fills in the template: writes a fix to `to/fix`, and its case to `to/case`.
+/// Fills in the template: writes a fix to `to/fix` and its case to `to/case`.
 ///
 /// # Errors
 /// The kernel has no such function, or a file cannot be written.
@@ -125,7 +126,7 @@ fn values(
         message: error.to_string(),
     };
     let types = objects.types();
-    // rustc warns of parameters that nothing uses, until the author has written the body.
+    // rustc warns about unused parameters until the author has written the body.
     let shows_command_line = symbol.symbol == "cmdline_proc_show";
     let signature = Renderer::new(types)
         .signature_with(&prototype, |parameter| match parameter {
@@ -148,7 +149,7 @@ fn values(
         }
         TypeKind::Int { name, .. } if name == "_Bool" || name == "bool" => "false".to_owned(),
         TypeKind::Int { .. } | TypeKind::Enum { .. } => "0".to_owned(),
-        // SAFETY of the generated text: all zeroes is a value of every C struct.
+        // SAFETY of the generated text: all zeroes is a valid value of every C struct.
         _ => "// SAFETY: all zeroes is a value of the C type.\n        unsafe { core::mem::zeroed() }"
             .to_owned(),
     };
@@ -181,19 +182,19 @@ fn values(
     ])
 }
 
-/// The function's name, or one like it that can stand in Rust.
+/// Name of the function, or a similar name that is valid in Rust.
 fn method(function: &str) -> String {
     if is_rust_keyword(function) { format!("{function}_") } else { function.to_owned() }
 }
 
-/// Whether a signature has a type that is not of the language itself, and so comes from the prelude.
+/// True if a signature contains a type that is not built into Rust and therefore comes from the prelude.
 fn names_a_type(signature: &str) -> bool {
     const OF_THE_LANGUAGE: [&str; 22] = [
         "bool", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize",
         "f32", "f64", "mut", "const", "Option", "unsafe", "extern", "fn", "C",
     ];
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    // What stands before a colon is a parameter's name.
+    // The text before a colon is a parameter name.
     let types = signature.split(',').map(|part| part.split_once(": ").map_or(part, |(_, rest)| rest));
     types.flat_map(|part| part.split(|c| !word(c))).any(|part| {
         !part.is_empty()

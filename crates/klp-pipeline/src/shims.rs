@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Shims: C that gives the static inline functions and macros of a fix a symbol.
+//! Shims: C functions that give the static inline functions and macros of a fix a symbol.
 //!
-//! A shim takes as an argument what the kernel's C code has as a constant. Mostly that costs a few instructions. User copies do
-//! something else then: hardened usercopy looks at the memory of a copy whose size is no constant, and stops the task where
-//! it does not like what it finds (`check_object_size` of `include/linux/thread_info.h`).
+//! A value that is a constant in the kernel's C code is an argument of the shim. Usually this costs only a
+//! few instructions. User copies are different: hardened usercopy checks the memory of a copy with a
+//! non-constant size, and kills the task if the check fails (`check_object_size` in
+//! `include/linux/thread_info.h`).
 
 use std::collections::BTreeSet;
 
@@ -11,17 +12,18 @@ use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget, SymbolKind};
 
 use crate::bindings::MACRO;
 
-/// What is called where the size of a copy is no constant.
+/// Functions that are called for a copy with a non-constant size.
 const CHECKS: [&str; 1] = ["__check_object_size"];
-/// What bindgen ends the name of a shim with.
+/// Suffix of a shim's name in bindgen's output.
 const SHIM: &str = "__extern";
 
-/// The first line of a shims' file: what C says of its own place must not depend on where it is compiled.
+/// First line of a file with shims. It makes file names in C messages independent of the compilation
+/// directory.
 pub(crate) fn line_directive(module: &str) -> String {
     format!("#line 1 \"{module}_shims.c\"\n")
 }
 
-/// For each shim in the object that would check what the original does not: what to do instead.
+/// Remedy for each shim in the object that performs a check which the original does not perform.
 pub(crate) fn checked_copies(object: &[u8]) -> Result<Vec<String>, String> {
     if object.is_empty() {
         return Ok(Vec::new());
@@ -62,7 +64,7 @@ fn reason(name: &str) -> String {
     }
 }
 
-/// The exported function that copies without that check.
+/// Exported function that copies without this check.
 fn replacement(name: &str) -> Option<&'static str> {
     Some(match name {
         "copy_to_user" | "__copy_to_user" | "__copy_to_user_inatomic" => "_copy_to_user",
@@ -80,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_copy_has_a_function_to_call_instead() {
+    fn user_copy_shims_have_an_exported_replacement() {
         assert!(reason("copy_to_user").contains("\"vmlinux:_copy_to_user\" into `functions`"));
         assert!(reason("copy_struct_from_user").contains("write in Rust what it does"));
     }

@@ -1,19 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Stage 7: the signature that a kernel asks for, appended to the finished module. Nothing may change it afterwards.
+//! Stage 7: the signature for the kernel, appended to the finished module. The module must not be changed
+//! afterwards.
 //!
 //! Source: `Documentation/admin-guide/module-signing.rst`.
 
 use std::path::{Path, PathBuf};
 
-use klp_base::files::make_dir;
 use klp_base::process::Cmd;
 use klp_kernel::KernelTree;
 
 use crate::error::Error;
 
-/// Signs a module with a key that the kernel trusts, by the kernel's own program, into `dir`: the path of the signed one.
+/// Key that signs modules for a kernel: `key`, otherwise the key from the build of the kernel.
 ///
-/// `key` is a PEM file with the private key and the certificate; none takes the one that was made with the kernel.
+/// # Errors
+/// There is no key.
+pub fn signing_key<'a>(tree: &'a KernelTree, key: Option<&'a Path>) -> Result<&'a Path, Error> {
+    key.or(tree.signing_key.as_deref()).ok_or_else(|| {
+        klp_kernel::Error::NotAble {
+            what: format!("{} has no signing key of its own: whoever built it keeps it", tree.id),
+            help: "give the key that the machines trust: --sign-key FILE (PEM, private key and certificate)"
+                .to_owned(),
+        }
+        .into()
+    })
+}
+
+/// Signs a module with a key that the kernel trusts, by the kernel's own program. Writes the signed module
+/// into `dir` and returns its path.
+///
+/// `key` is a PEM file with private key and certificate. `None`: the key from the build of the kernel.
 ///
 /// # Errors
 /// There is no key, the kernel does not check signatures, or signing failed.
@@ -25,14 +41,8 @@ pub fn sign(tree: &KernelTree, ko: &Path, key: Option<&Path>, dir: &Path) -> Res
             "leave the module unsigned",
         )
     })?;
-    let key = key.or(tree.signing_key.as_deref()).ok_or_else(|| {
-        not_able(
-            format!("{} has no signing key of its own: whoever built it keeps it", tree.id),
-            "give the key that the machines trust: --sign-key FILE (PEM, private key and certificate)",
-        )
-    })?;
+    let key = signing_key(tree, key)?;
     let program = tree.headers.join("scripts/sign-file");
-    make_dir(dir)?;
     let signed = dir.join(ko.file_name().unwrap_or_default());
     Cmd::new(&program)
         .arg(hash)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Bit-fields of structs that only BTF has, against what C does with the same struct: gcc compiles it, pahole makes the BTF,
-//! and two programs set the same values, print the bytes and read the values back.
+//! Bit-fields of structs that exist only in BTF, compared with C: gcc compiles the same struct, pahole
+//! generates its BTF, and two programs set the same values, print the bytes and read the values back.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -51,7 +51,7 @@ union either {
 };
 ";
 
-/// Struct, and its bit-fields.
+/// Structs with their bit-fields.
 const FIELDS: [(&str, &[&str]); 3] = [
     (
         "struct plain",
@@ -76,7 +76,8 @@ const FIELDS: [(&str, &[&str]); 3] = [
 
 const VALUES: [i64; 9] = [0, 1, -1, 5, -5, 0x5555_5555_5555_5555, -0x5555_5555_5555_5556, i64::MAX, i64::MIN];
 
-/// Sets every field to every value, over bytes that are all zero or all one, and prints what is there then.
+/// C program that sets every field to every value, over bytes that are all zeroes or all ones, and prints the
+/// resulting bytes.
 fn program_in_c() -> String {
     let mut text = format!("#include <stdio.h>\n#include <string.h>\n{STRUCTS}\nint main(void)\n{{\n");
     for (name, fields) in FIELDS {

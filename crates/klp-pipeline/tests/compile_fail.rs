@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Fixes that must not compile: `tests/compile-fail/<name>` with the message that the author sees in `expected`.
+//! Fixes that must not compile: `tests/compile-fail/<name>`. Its file `expected` contains the message for the
+//! author.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -10,10 +11,11 @@ use std::path::Path;
 
 use klp_base::events::Silent;
 use klp_pipeline::Error;
-use klp_pipeline::build::{Build, Range, Stage};
+use klp_pipeline::build::Build;
 use klp_pipeline::project::{Target, read_fix};
+use klp_pipeline::stage::{Range, Stage};
 
-/// Set to 1 to write what is seen into the `expected` files.
+/// Variable that is set to 1 to write the actual messages into the `expected` files.
 const UPDATE: &str = "FERROGRAFT_UPDATE_EXPECTED";
 
 #[test]
@@ -32,12 +34,19 @@ fn messages_are_as_expected() {
         let name = dir.file_name().unwrap().to_string_lossy().into_owned();
         let fix = read_fix(&name, &dir).unwrap();
         let mut target = Target { name: format!("compile-fail-{name}"), ..Target::of_fix(fix) };
-        // A second fix of the same module.
+        // Optional second fix of the same module.
         let other = dir.join("other");
         if other.is_dir() {
             target.fixes.push(read_fix("other", &other).unwrap());
         }
-        let build = Build { project: &project, tree: &tree, target: &target, cache: &cache, sink: &Silent };
+        let build = Build {
+            project: &project,
+            tree: &tree,
+            target: &target,
+            cache: &cache,
+            sign_key: None,
+            sink: &Silent,
+        };
         let seen = match build.run(Range { from: None, to: Stage::Compile }) {
             Ok(_) => "it compiles\n".to_owned(),
             Err(Error::Compile { diagnostics, .. }) => diagnostics,
@@ -51,12 +60,14 @@ fn messages_are_as_expected() {
 }
 
 fn compare(file: &Path, seen: &str, dir: &Path) -> Option<String> {
-    // The message stands at the author's line and shows what the kernel has, whatever else rustc says.
+    // In addition to rustc's own text, the message refers to the author's line and contains the kernel's
+    // prototype.
     let source = dir.strip_prefix(common::root()).unwrap().join("src/lib.rs");
     let at_source = seen.contains(&format!("--> {}:", source.display()));
     let with_kernel = seen.contains("int cmdline_proc_show(struct seq_file *m, void *v)")
         || seen.contains("int version_proc_show(struct seq_file *m, void *v)");
-    // Misuse of `klp` is not about a prototype; where two fixes do not fit, the message stands in neither.
+    // The message for misuse of `klp` contains no prototype. A conflict of two fixes has no line in either
+    // fix.
     let misuse = source.to_string_lossy().contains("/misuse-");
     let two_fixes = dir.join("other").is_dir() && seen.contains("two fixes of this module");
     if !(at_source || two_fixes) || !(with_kernel || misuse) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Layouts and prototypes that we make of BTF, against what pahole and pfunct make of the same BTF: 300 of each, drawn by
-//! a seed that is printed and can be set (FERROGRAFT_SEED).
+//! Layouts and prototypes generated from BTF, compared with the output of pahole and pfunct for the same BTF:
+//! 300 of each, selected by a seed that is printed and can be set (FERROGRAFT_SEED).
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -17,7 +17,7 @@ use klp_pipeline::bindings;
 
 const COUNT: usize = 300;
 
-/// A generator that is good enough to draw with (splitmix64).
+/// Simple pseudo-random generator (splitmix64).
 struct Draw(u64);
 
 impl Draw {
@@ -42,7 +42,7 @@ impl Draw {
     }
 }
 
-/// The default kernel's image, and a file with its BTF.
+/// Image of the default kernel, and a file with its BTF.
 fn image_and_btf() -> (KernelImage, tempfile::NamedTempFile) {
     let (_, cache, tree) = common::default_kernel();
     let image = KernelImage::load(tree.image_file(), &cache, &Silent).unwrap();
@@ -52,13 +52,13 @@ fn image_and_btf() -> (KernelImage, tempfile::NamedTempFile) {
     (image, file)
 }
 
-/// Size and offsets of one struct: by member, bytes from the start. Bit-fields are left out.
+/// Size of one struct, and member offsets in bytes. Bit-fields are omitted.
 struct Seen {
     size: usize,
     members: Vec<(String, usize)>,
 }
 
-/// pahole's listing: every struct with a tag, members of the first level.
+/// Parses pahole's output: every struct with a tag, first-level members only.
 fn read_pahole(text: &str) -> BTreeMap<String, Vec<Seen>> {
     let mut all: BTreeMap<String, Vec<Seen>> = BTreeMap::new();
     let mut name = None;
@@ -88,7 +88,7 @@ fn read_pahole(text: &str) -> BTreeMap<String, Vec<Seen>> {
     all
 }
 
-/// The name that a C declaration declares; none for bit-fields and what has no name.
+/// Name in a C declaration. `None` for bit-fields and unnamed members.
 fn member_name(declaration: &str) -> Option<String> {
     let declaration = declaration.split(" __attribute__").next()?.trim_end_matches(';').trim();
     let declarator = match declaration.split_once("(*") {
@@ -128,7 +128,9 @@ fn structs_are_laid_out_as_pahole_says() {
             "const _: () = assert!(size_of::<{name}>() == {}, \"size of {name}\");",
             seen.size
         );
-        for (member, offset) in seen.members.iter().filter(|(member, _)| !bindings::is_rust_keyword(member)) {
+        for (member, offset) in
+            seen.members.iter().filter(|(member, _)| !klp_pipeline::rust_name::is_rust_keyword(member))
+        {
             let _ = writeln!(
                 source,
                 "const _: () = assert!(core::mem::offset_of!({name}, {member}) == {offset}, \"{name}.{member}\");"
@@ -148,7 +150,7 @@ fn structs_are_laid_out_as_pahole_says() {
     println!("{COUNT} structs, {offsets} offsets");
 }
 
-/// Prototypes without the white space that the two print differently.
+/// Prototypes without white space, which the two tools print differently.
 fn squeezed(text: &str) -> String {
     let text = text.replace("_Bool", "bool").replace('\t', " ");
     let words: Vec<&str> = text.split_whitespace().collect();
@@ -175,8 +177,9 @@ fn prototypes_are_as_pfunct_says() {
     }
     let ours =
         |name: &str| image.types.function(name).map(|found| squeezed(&image.types.c_prototype(&found)));
-    // pahole 1.24 puts the `const` of a pointer before what it points to, and so twice, and takes a pointer to an array for
-    // one to its elements: those are left out. Of the other 49,000 none differs.
+    // pahole 1.24 prints the `const` of a pointer before its target type (and therefore twice), and prints a
+    // pointer to an array as a pointer to its elements. Such prototypes are omitted. The other 49,000 are all
+    // equal.
     let mut names: Vec<String> = by_name
         .iter()
         .filter(|(name, lines)| !name.is_empty() && lines.len() == 1)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Whether a stream may replace the version before it is judged when it is read: what the kernel would refuse with EINVAL when it
-//! is loaded (`selftests-state-incompatible` shows that) is refused here with the reason.
+//! Streams and their predecessors: a stream that the kernel would reject with EINVAL at load time (see case
+//! `selftests-state-incompatible`) is rejected with the reason when its file is read.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use klp_pipeline::project::{Project, Target};
 
-/// A project with one fix for each name, which declares these states.
+/// A project with one fix per name; each fix declares the given states.
 fn project(root: &Path, fixes: &[(&str, &str)]) -> Project {
     fs::create_dir_all(root.join("kernel-configs")).unwrap();
     fs::create_dir_all(root.join("patches/streams")).unwrap();
@@ -58,7 +58,8 @@ fn a_stream_is_compared_with_the_states_of_the_version_before_it() {
     {
         assert!(lost.contains(words), "{words}: {lost}");
     }
-    // On top of the patch before it, a module need not know the other's states, but must not have them in a lower version.
+    // A stacked module need not support the states of the patch below it, but must not have them in a lower
+    // version.
     after("v2", "'none'", "stacked = true").unwrap();
     assert!(after("v2", "'lower'", "stacked = true").unwrap_err().contains("only version 1"));
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What fixes cannot have: it is refused where the author can see why, with what to do instead.
+//! Fixes with unsupported input. The message refers to the author's input and contains the remedy.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -10,10 +10,12 @@ use std::path::Path;
 
 use klp_base::events::Silent;
 use klp_pipeline::Error;
-use klp_pipeline::build::{Build, Built, Range};
+use klp_pipeline::build::Build;
 use klp_pipeline::project::{Project, Target, read_fix};
+use klp_pipeline::stage::{Built, Range};
 
-/// Writes a fix that replaces `cmdline_proc_show` to `dir`; `UNSAFE` stands for the keyword, which this file must not have.
+/// Writes a fix that replaces `cmdline_proc_show` to `dir`. `UNSAFE` stands for the keyword, which this file
+/// must not contain.
 fn write_fix(dir: &Path, keys: &str, body: &str) {
     fs::create_dir_all(dir.join("src")).unwrap();
     let toml = format!("description = 'x'\nreplace = ['vmlinux:cmdline_proc_show']\n{keys}\n");
@@ -29,10 +31,11 @@ fn write_fix(dir: &Path, keys: &str, body: &str) {
 fn build(project: &Project, name: &str, dir: &Path) -> Result<Built, Error> {
     let (_, cache, tree) = common::default_kernel();
     let target = Target { name: name.to_owned(), ..Target::of_fix(read_fix(name, dir)?) };
-    Build { project, tree: &tree, target: &target, cache: &cache, sink: &Silent }.run(Range::default())
+    Build { project, tree: &tree, target: &target, cache: &cache, sign_key: None, sink: &Silent }
+        .run(Range::default())
 }
 
-/// What the build of a fix with these keys and this body fails with.
+/// Error message of the build of a fix with these keys and this body.
 fn error_of(name: &str, keys: &str, body: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     write_fix(dir.path(), keys, body);
@@ -74,7 +77,7 @@ fn user_copies_through_shims_are_refused() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn the_functions_that_are_named_instead_build() {
+fn suggested_replacement_functions_build() {
     let dir = tempfile::tempdir().unwrap();
     write_fix(
         dir.path(),
@@ -88,7 +91,7 @@ fn the_functions_that_are_named_instead_build() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn what_is_no_constant_is_said_to_be_none() {
+fn names_that_are_not_constants_are_reported() {
     for (header, name, expected) in [
         ("linux/kernel.h", "NULL", "core::ptr::null_mut()"),
         ("linux/minmax.h", "swap", "is a macro"),
@@ -125,7 +128,7 @@ fn floating_point_and_wide_divisions_are_shown_at_the_authors_line() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn a_module_with_shims_holds_no_path_of_the_builder() {
+fn module_with_shims_contains_no_build_path() {
     let made = |depth: &str| {
         let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().join(depth);

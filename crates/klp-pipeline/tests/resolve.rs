@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What stage 1 refuses on the default kernel, and why.
+//! Input that stage 1 rejects on the default kernel, with the reasons.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -11,17 +11,19 @@ use klp_base::events::{Event, Recorder, Severity, Silent};
 use klp_format::ObjectName;
 use klp_image::Symbol;
 use klp_pipeline::Error;
-use klp_pipeline::build::{Build, Built, Range, Stage};
+use klp_pipeline::build::Build;
 use klp_pipeline::objects::Objects;
 use klp_pipeline::project::{Target, read_fix};
-use klp_pipeline::resolve::{Resolved, resolve};
+use klp_pipeline::resolve::resolve;
+use klp_pipeline::resolved::Resolved;
+use klp_pipeline::stage::{Built, Range, Stage};
 
-/// The beginning of a fix that uses something.
+/// First line of a fix that uses a kernel symbol.
 const SHOW: &str = "replace = ['vmlinux:version_proc_show']\n";
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
+fn invalid_symbols_are_rejected_with_the_reason() {
     let (project, cache, tree) = common::default_kernel();
     let objects = Objects::load(&project, &tree, [], &cache, &Silent).unwrap();
     let image = &objects.kernel;
@@ -39,7 +41,7 @@ fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
         ("replace = ['vmlinux:start_kernel']", "cannot be replaced"),
         ("replace = ['no_such_module:f']", "no module of that name"),
         ("replace = ['ext4:no_such_function']", "no such function"),
-        // Two modules, both found; each has its own types.
+        // Two modules with separate types; both are found.
         ("replace = ['ext4:ext4_fill_super', 'xfs:no_such_function']", "no such function"),
         ("replace = ['ext4:ext4_fill_super', 'xfs:ext4_fill_super']", "xfs:ext4_fill_super"),
         (
@@ -56,7 +58,7 @@ fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
             "replace = ['vmlinux:cmdline_proc_show']\nfunctions = ['vmlinux:no_such_function']",
             "no such function",
         ),
-        // BTF has one prototype of a name, whatever stands how often.
+        // BTF has one prototype per name, even if several functions have the name.
         ("replace = ['vmlinux:start_show,5']", "has 5 functions of that name"),
         ("replace = [{ symbol = 'vmlinux:start_show,5', as = 'f' }]", "start_show,5 between"),
         ("replace = ['vmlinux:start_show,9']", "position 9 was asked for, there are 5"),
@@ -67,7 +69,7 @@ fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
             ),
             "say which",
         ),
-        // What BTF knows, nobody else knows better.
+        // An unchecked prototype is rejected if BTF has the prototype.
         (
             "replace = [{ symbol = 'vmlinux:version_proc_show', prototype = 'long version_proc_show(void)' }]",
             "contradicts BTF, which has `int version_proc_show(struct seq_file *m, void *v)`",
@@ -86,7 +88,7 @@ fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
             ),
             "call f itself where the kernel has it",
         ),
-        // What is no function, no variable, or gone.
+        // Symbols that are not functions, not variables, or freed after init.
         (
             &format!(
                 "{SHOW}functions = [{{ symbol = 'vmlinux:saved_command_line', prototype = 'int saved_command_line(void)' }}]"
@@ -106,7 +108,7 @@ fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
             ),
             "whose memory is freed afterwards",
         ),
-        // A variable of each CPU, exported and not.
+        // Per-CPU variables, exported and not exported.
         (
             &format!("{SHOW}symbols = ['vmlinux:kernel_cpustat']"),
             "macros = [\"void *this_cpu_ptr(void *p)\"]",
@@ -116,7 +118,7 @@ fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
             &format!("{SHOW}symbols = [{{ symbol = 'vmlinux:saved_command_line', per_cpu = true }}]"),
             "it is no per-CPU variable",
         ),
-        // A module that may be away, and one that may not.
+        // A module that may be unloaded, and a module that is always loaded.
         (
             &format!("{SHOW}functions = ['binfmt_misc:bm_status_read']"),
             "binfmt_misc may be away when the fix runs: the fix changes vmlinux alone",
@@ -125,7 +127,7 @@ fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
             "replace = ['jbd2:jbd2_journal_clear_err']\nfunctions = ['ext4:ext4_fill_super']",
             "ext4 may be away when the fix runs: the fix changes jbd2 alone",
         ),
-        // Who has it.
+        // Advice names the object with the symbol.
         (
             "replace = ['ext4:cmdline_proc_show']",
             "the kernel itself has it: write \"vmlinux:cmdline_proc_show\"",
@@ -151,7 +153,7 @@ fn what_cannot_be_replaced_or_used_is_refused_with_the_reason() {
     }
 }
 
-/// What a fix of this patch.toml is resolved to.
+/// Result of stage resolve for a fix with this patch.toml.
 fn resolved(text: &str) -> Resolved {
     let (project, cache, tree) = common::default_kernel();
     let dir = tempfile::tempdir().unwrap();
@@ -163,7 +165,7 @@ fn resolved(text: &str) -> Resolved {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn a_name_that_stands_several_times_has_the_authors_prototype() {
+fn ambiguous_function_uses_the_unchecked_prototype() {
     let prototype = "ssize_t start_show(struct firmware_map_entry *entry, char *buf)";
     let item = format!("{{ symbol = 'vmlinux:start_show,5', as = 'map_start', prototype = '{prototype}' }}");
     let replaced = resolved(&format!("replace = [{item}]"));
@@ -174,7 +176,7 @@ fn a_name_that_stands_several_times_has_the_authors_prototype() {
     assert_eq!((function.name.as_str(), function.c_declaration.as_str()), ("map_start", prototype));
     assert!(function.asserted && called.asserted().count() == 1);
 
-    // Data of the same name makes a position necessary, and BTF no less evident.
+    // Data with the same name requires a symbol position, but BTF's prototype stays reliable.
     let (project, cache, tree) = common::default_kernel();
     let objects = Objects::load(&project, &tree, [], &cache, &Silent).unwrap();
     let symbols = &objects.kernel.symbols;
@@ -190,7 +192,7 @@ fn a_name_that_stands_several_times_has_the_authors_prototype() {
     let mixed = resolved(&format!("replace = ['vmlinux:{},{}']", mixed.name, mixed.position));
     assert!(!mixed.functions[0].asserted);
 
-    // The author's word is BTF's.
+    // The author's prototype equals BTF's prototype.
     let same = resolved(
         "replace = [{ symbol = 'vmlinux:version_proc_show', prototype = 'int version_proc_show(struct seq_file *, void *unused)' }]\n\
          functions = [{ symbol = 'vmlinux:simple_read_from_buffer', prototype = 'ssize_t simple_read_from_buffer(void __user *to, size_t count, loff_t *ppos, const void *from, unsigned long n)' }]",
@@ -198,7 +200,7 @@ fn a_name_that_stands_several_times_has_the_authors_prototype() {
     assert!(!same.functions[0].asserted && !same.externs[0].asserted);
 }
 
-/// Functions of one name in several objects are different functions.
+/// Functions with one name in several objects are different functions.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn functions_are_typed_by_the_btf_of_their_own_object() {
@@ -232,16 +234,16 @@ fn exports_are_imported_with_their_namespace_or_resolved_by_the_livepatch_core()
         "{SHOW}functions = ['vmlinux:dma_buf_get', 'vmlinux:kfree', 'vmlinux:anon_inode_make_secure_inode']"
     ));
     let seen: Vec<_> = found.externs.iter().map(|item| (item.exported, item.namespace.as_deref())).collect();
-    // The last is exported to module kvm alone.
+    // The last symbol is exported only to module kvm.
     assert_eq!(seen, [(true, Some("DMA_BUF")), (true, None), (false, None)]);
     let imports = klp_pipeline::compile::imports(&found);
     assert!(imports.contains("[u8; 18] = *b\"import_ns=DMA_BUF\\0\""), "{imports}");
-    // A module that another one needs is there with it.
+    // A dependency of a loaded module is also loaded.
     let found = resolved("replace = ['ext4:ext4_fill_super']\nfunctions = ['jbd2:jbd2_journal_clear_err']");
     assert!(found.needs["ext4"].contains("jbd2") && !found.externs[0].exported);
 }
 
-/// Builds fixes of these names, patch.toml and source, as one module.
+/// Builds fixes, given as name, patch.toml and source, as one module.
 fn build(name: &str, fixes: &[(&str, &str, &str)], to: Stage) -> (Result<Built, Error>, Vec<Event>) {
     let (project, cache, tree) = common::default_kernel();
     let parent = common::root().join("build");
@@ -257,15 +259,22 @@ fn build(name: &str, fixes: &[(&str, &str, &str)], to: Stage) -> (Result<Built, 
     let fixes: Vec<_> = fixes.collect();
     let target = Target { name: name.to_owned(), fixes: fixes.clone(), ..Target::of_fix(fixes[0].clone()) };
     let recorder = Recorder::default();
-    let build = Build { project: &project, tree: &tree, target: &target, cache: &cache, sink: &recorder };
+    let build = Build {
+        project: &project,
+        tree: &tree,
+        target: &target,
+        cache: &cache,
+        sign_key: None,
+        sink: &recorder,
+    };
     let built = build.run(Range { from: None, to });
     (built, recorder.events())
 }
 
-/// The kernel's private structs share names; in one module a name stands for one of them.
+/// Private structs of the kernel may have the same name. In one module each name stands for one struct.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn two_types_of_one_name_are_refused_naming_both_users() {
+fn two_types_with_one_name_are_rejected_with_both_users() {
     let apart = [
         ("hotplug", "replace = ['vmlinux:pciehp_check_presence']", ""),
         ("power", "replace = ['vmlinux:shpchp_handle_power_fault']", ""),
@@ -288,10 +297,11 @@ fn two_types_of_one_name_are_refused_naming_both_users() {
     assert!(message.contains("two C types are called `walk_control`"), "{message}");
 }
 
-/// What a replacement of one object uses of another may be away; of a module that it needs it may not.
+/// A replacement in one object may use symbols of another object only if that object is always loaded with
+/// the first.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn symbols_of_a_module_are_used_only_while_it_is_there() {
+fn symbols_of_a_module_are_used_only_while_it_is_loaded() {
     let source = |object: &str, function: &str, call: &str| {
         format!(
             "#![no_std]\nuse klp::prelude::*;\nuse klp::core::callbacks::{{Callbacks, Object}};\npub struct Patch;\n\
@@ -361,11 +371,11 @@ fn symbols_of_a_module_are_used_only_while_it_is_there() {
     assert!(rule.left_out.as_ref().unwrap().contains("ext4 without mbcache"), "{rule:?}");
 }
 
-/// Static inline functions that reach what the kernel keeps to itself: stage 4 says what it is and what to do. One whose
-/// static key is exported is in tests/fixes/tracepoint.
+/// Static inline functions that refer to unexported symbols: stage 4 describes the symbol and the remedy.
+/// tests/fixes/tracepoint contains an inline function with an exported static key.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn what_inline_functions_reach_and_modules_may_not_see_is_refused_with_the_reason() {
+fn inline_functions_with_unexported_symbols_are_rejected_with_the_reason() {
     let (project, cache, tree) = common::default_kernel();
     for (header, inline, symbol, kind) in [
         ("linux/cpuset.h", "cpusets_enabled", "cpusets_enabled_key", "is a static key"),
@@ -388,7 +398,14 @@ fn what_inline_functions_reach_and_modules_may_not_see_is_refused_with_the_reaso
         fs::write(dir.path().join("src/lib.rs"), source).unwrap();
         let name = format!("not-exported-{}", inline.replace('_', "-"));
         let target = Target { name, ..Target::of_fix(read_fix("test", dir.path()).unwrap()) };
-        let build = Build { project: &project, tree: &tree, target: &target, cache: &cache, sink: &Silent };
+        let build = Build {
+            project: &project,
+            tree: &tree,
+            target: &target,
+            cache: &cache,
+            sign_key: None,
+            sink: &Silent,
+        };
         match build.run(Range { from: None, to: Stage::Kbuild }).map(|_| ()) {
             Err(Error::NotExported { reasons, .. }) => {
                 assert!(

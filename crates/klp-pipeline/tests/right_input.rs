@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Fixes that are right, and that generated code once got in the way of: each builds and passes the verifier.
+//! Valid fixes for which generated code once failed: each builds and passes the verifier.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -11,21 +11,22 @@ use std::path::Path;
 use klp_base::events::Silent;
 use klp_format::KlpSymbol;
 use klp_pipeline::Error;
-use klp_pipeline::build::{Build, Built, Range};
+use klp_pipeline::build::Build;
 use klp_pipeline::objects::Objects;
 use klp_pipeline::project::{Target, read_fix};
 use klp_pipeline::scaffold;
+use klp_pipeline::stage::{Built, Range};
 
 /// Builds the fix in `dir` on the default kernel.
 fn build(name: &str, dir: &Path) -> Result<Built, Error> {
     let (project, cache, tree) = common::default_kernel();
     let target = Target { name: format!("right-{name}"), ..Target::of_fix(read_fix(name, dir)?) };
-    Build { project: &project, tree: &tree, target: &target, cache: &cache, sink: &Silent }
+    Build { project: &project, tree: &tree, target: &target, cache: &cache, sign_key: None, sink: &Silent }
         .run(Range::default())
 }
 
-/// Builds a fix that replaces `cmdline_proc_show`, with `keys` in its patch.toml and `body` in the replacement; `UNSAFE` stands for
-/// the keyword, which this file must not have.
+/// Builds a fix that replaces `cmdline_proc_show`, with `keys` in its patch.toml and `body` in the
+/// replacement. `UNSAFE` stands for the keyword, which this file must not contain.
 fn with(name: &str, keys: &str, body: &str) {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("src")).unwrap();
@@ -59,7 +60,7 @@ fn typedefs_of_enumerations_are_there() {
         "let _ = m;\nunsafe extern \"C\" fn handler(_irq: c_int, _data: *mut c_void) -> irqreturn_t { irqreturn_IRQ_HANDLED }\n\
          UNSAFE { request_threaded_irq(1, Some(handler), None, 0, core::ptr::null(), v) + dev_set_mtu(v.cast(), 1500) }",
     );
-    // No header of the fix's has the enumeration: it comes from BTF, with its constants.
+    // No header of the fix defines the enumeration: it comes from BTF, including its constants.
     with(
         "enumerations-of-btf",
         "functions = ['vmlinux:request_threaded_irq', 'vmlinux:regsafe']",
@@ -70,7 +71,7 @@ fn typedefs_of_enumerations_are_there() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn functions_that_the_crate_klp_calls_may_be_called_by_name() {
+fn fixes_may_call_functions_that_klp_calls() {
     with(
         "functions-of-klp",
         "functions = ['vmlinux:kfree', 'vmlinux:seq_putc', 'vmlinux:seq_write', 'vmlinux:_printk', 'vmlinux:__kmalloc_noprof', 'vmlinux:klp_shadow_get', \
@@ -81,13 +82,13 @@ fn functions_that_the_crate_klp_calls_may_be_called_by_name() {
     );
 }
 
-/// What `new-patch` makes for these functions.
+/// Output of `new-patch` for these functions.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn new_fixes_build_as_they_are() {
+fn new_fixes_build_without_changes() {
     let (project, cache, tree) = common::default_kernel();
     for function in [
-        // A parameter `type`, `in`, `self`, with capitals; a name with two underscores; no types.
+        // Parameters named `type`, `in` and `self`, or with capitals; a name with two underscores; no types.
         "common_branch_type",
         "filemap_splice_read",
         "__kthread_parkme",
@@ -105,10 +106,10 @@ fn new_fixes_build_as_they_are() {
     }
 }
 
-/// Parameters may be called as in C; where C has none of such a name, rustc's lint is on.
+/// Parameters may have their C names. Other names are still checked by rustc's lint.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn names_of_c_need_no_attribute() {
+fn c_parameter_names_need_no_allow_attribute() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("src")).unwrap();
     let made = |function: &str, prototype: &str| {

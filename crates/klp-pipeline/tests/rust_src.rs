@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The source of `core` from Debian's package, for machines where rustup does not give it.
+//! Source of `core` from Debian's package, for machines without rustup's copy.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 

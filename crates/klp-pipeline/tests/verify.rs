@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! For every rule of `verify`, modules that break it: one good module, built by the pipeline, broken in the ways that
-//! `verify/cases.rs` lists, and modules that are really compiled with a flag missing.
+//! Modules that violate each rule of `verify`: one valid module from the pipeline, changed as listed in
+//! `verify/cases.rs`, and modules that are compiled without a required flag.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 #![allow(unreachable_pub, reason = "the modules of this test program")]
@@ -21,16 +21,17 @@ use klp_base::events::{Event, Recorder, Severity, Silent};
 use klp_image::KernelImage;
 use klp_kernel::KernelTree;
 use klp_pipeline::Error;
-use klp_pipeline::build::{Build, Built, Range, Stage};
+use klp_pipeline::build::Build;
 use klp_pipeline::expected;
 use klp_pipeline::postlink;
+use klp_pipeline::stage::{Built, Range, Stage};
 use klp_verify::rules::{self, GPL_COMPATIBLE, rule_ids};
 use klp_verify::{Outcome, Refused, Report, refuse_errors, verify};
 
 use self::cases::{CASES, HARMLESS, UNCHECKED, hide_tables};
 use self::module::Sample;
 
-/// Builds fix `peek` under a name of its own for a kernel, as far as stage postlink.
+/// Builds fix `peek` under another name for a kernel, up to stage postlink.
 fn build(name: &str, tree: &KernelTree) -> Result<Built, Error> {
     build_fix("peek", name, tree)
 }
@@ -39,11 +40,12 @@ fn build_fix(fix: &str, name: &str, tree: &KernelTree) -> Result<Built, Error> {
     let (project, cache, _) = common::default_kernel();
     let mut target = project.target(fix).unwrap();
     target.name = name.to_owned();
-    let build = Build { project: &project, tree, target: &target, cache: &cache, sink: &Silent };
+    let build =
+        Build { project: &project, tree, target: &target, cache: &cache, sign_key: None, sink: &Silent };
     build.run(Range { from: None, to: Stage::Postlink })
 }
 
-/// The good module.
+/// The valid module.
 fn good() -> Sample {
     static GOOD: OnceLock<Sample> = OnceLock::new();
     GOOD.get_or_init(|| {
@@ -58,7 +60,8 @@ fn good() -> Sample {
     .clone()
 }
 
-/// The kernel with one option of its configuration left out, as the pipeline sees it. kbuild sees the kernel's own.
+/// The kernel without one option of its configuration, for the pipeline. kbuild still uses the real
+/// configuration.
 fn without(tree: &KernelTree, option: &str) -> KernelTree {
     assert!(tree.config.is_on(option), "the kernel is built without {option}");
     KernelTree { config: tree.config.clone().without(option), ..tree.clone() }
@@ -78,7 +81,7 @@ fn a_good_module_passes_every_rule() {
         assert_eq!((rule.outcome, &rule.left_out), (Outcome::Passed, &None), "{}", rule.rule);
     }
     assert!(report.rules.iter().map(|rule| rule.rule).eq(rule_ids()));
-    // The tools that break it in the next test do not break it by themselves.
+    // An edit without a change must not break the module, because the next test edits it in the same way.
     let mut edited = sample;
     edited.edit(|_| ());
     assert_eq!(verify(&edited.bytes, &edited.expected).findings, []);
@@ -113,7 +116,7 @@ fn each_broken_module_is_found_by_its_rule() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn harmless_changes_are_not_found() {
+fn harmless_changes_cause_no_finding() {
     for (what, make) in HARMLESS {
         let mut sample = good();
         let before = sample.bytes.clone();
@@ -151,7 +154,7 @@ fn rules_without_access_to_their_subject_are_unchecked() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// No tool of the kernel says a word: the build goes through.
+/// No kernel tool reports this fault: the build succeeds.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn a_module_compiled_without_call_padding_is_found() {
@@ -163,10 +166,10 @@ fn a_module_compiled_without_call_padding_is_found() {
     assert!(functions.len() > 5 && functions.contains("init_module"), "{functions:?}");
 }
 
-/// A fix that takes an index from outside as it is, and the same fix with `get`.
+/// A fix that uses an index from user input without a check, and the same fix with `get`.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn a_fix_that_can_panic_is_told_the_line() {
+fn possible_panic_is_reported_with_its_line() {
     let (_, _, tree) = common::default_kernel();
     let told = |fix: &str| {
         let built = build_fix(fix, &format!("verify-{fix}"), &tree).unwrap();
@@ -181,7 +184,8 @@ fn a_fix_that_can_panic_is_told_the_line() {
     assert_eq!(told("locks"), []);
 }
 
-/// objtool says so and exits with 0: the build stops at its words, and the module is one that `verify` refuses.
+/// objtool reports the fault but exits with 0: the build stops because of objtool's message, and `verify`
+/// rejects the module.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn a_module_compiled_without_branch_targets_is_found_twice() {
@@ -203,7 +207,7 @@ fn a_module_compiled_without_branch_targets_is_found_twice() {
     assert_eq!(report.findings.len(), 3, "the replacement, init and exit: {:?}", report.findings);
 }
 
-/// The kernel reads one list, and the C objects of a module have one too.
+/// The kernel reads only one list, and the C objects of a module use it too.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn replacements_and_shims_are_in_one_list_of_traceable_functions() {
@@ -229,7 +233,7 @@ fn replacements_and_shims_are_in_one_list_of_traceable_functions() {
     assert_eq!(list.size as usize, 8 * module.relocations_of(list.index).count());
 }
 
-/// Local labels would stand in /proc/kallsyms, and a stream's or kernel's name may have capitals.
+/// Local labels would appear in /proc/kallsyms. The name of a stream or kernel may contain capitals.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn a_module_has_no_local_labels_and_may_have_capitals_in_its_name() {
@@ -248,7 +252,7 @@ fn a_module_has_no_local_labels_and_may_have_capitals_in_its_name() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn of_a_file_alone_what_cannot_be_known_is_said_not_passed() {
+fn rules_without_facts_are_not_passed_for_a_single_file() {
     let (_, cache, tree) = common::default_kernel();
     let image = KernelImage::load(tree.image_file(), &cache, &Silent).unwrap();
     let mut sample = good();
@@ -260,18 +264,18 @@ fn of_a_file_alone_what_cannot_be_known_is_said_not_passed() {
         partly.map(|rule| (rule.rule, rule.outcome)).collect()
     };
     let expected = BTreeMap::from([
-        // This kernel is for another processor.
+        // The rule is for another architecture than this kernel's.
         (rules::BTI_LANDING_PAD.id, Outcome::NotApplied),
         (rules::MODULE_NAME.id, Outcome::Passed),
         (rules::PATCH_TABLE.id, Outcome::Passed),
     ]);
     assert_eq!(left_out(&sample), expected);
-    // Tables of another name are found by what the module gives to klp_enable_patch.
+    // Tables with another name are found through the argument of klp_enable_patch().
     sample.symbol("__klp_patch", |symbol| symbol.name = b"patch"[..].into());
     assert_eq!(left_out(&sample), expected);
 }
 
-/// Nothing leads to the tables: what is judged by them is not passed.
+/// Without a reference to the tables, the result of rules that read the tables is not "passed".
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn rules_that_need_the_tables_are_not_passed_without_them() {
@@ -292,10 +296,10 @@ fn rules_that_need_the_tables_are_not_passed_without_them() {
     assert!(refuse_errors("x.ko".as_ref(), &report, &Silent).is_err());
 }
 
-/// Damage of any kind is judged, and nothing of it makes the judge fail.
+/// The verifier accepts any damaged input without a panic.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn no_damage_panics() {
+fn damaged_modules_cause_no_panic() {
     let good = good();
     // xorshift: the same damage in every run.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -307,7 +311,7 @@ fn no_damage_panics() {
     };
     for round in 0..1000 {
         let mut bytes = good.bytes.clone();
-        // Half of them in the code, which lies at the beginning.
+        // Every second change is in the code, which is at the beginning of the file.
         let limit = if round % 2 == 0 { bytes.len() } else { bytes.len().min(4096) };
         for _ in 0..=random(16) {
             bytes[random(limit)] = u8::try_from(random(256)).unwrap();
@@ -316,7 +320,7 @@ fn no_damage_panics() {
     }
 }
 
-/// A kernel without a feature has no use for the feature's rule, and the report says so.
+/// A rule does not apply to a kernel without the rule's feature, and the report says so.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn rules_of_features_that_the_kernel_does_not_have_are_not_applied() {
@@ -335,7 +339,7 @@ fn rules_of_features_that_the_kernel_does_not_have_are_not_applied() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn findings_are_told_and_counted_by_rule() {
+fn findings_are_reported_and_counted_by_rule() {
     let mut sample = good();
     sample.text(".modinfo", "livepatch=Y", "livepatch=N");
     sample.text(".modinfo", "license=GPL", "license=MIT");
@@ -351,7 +355,7 @@ fn findings_are_told_and_counted_by_rule() {
     assert_eq!(told, [rules::LIVEPATCH_TAG.id, rules::LICENSE_TAG.id]);
 }
 
-/// The kernel's own list of licences is the second opinion on ours.
+/// Compares the list of licences with the kernel's own list.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn the_licences_are_those_of_the_kernel() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What reading an image costs, and what it costs others, measured in one run.
+//! Cost of reading an image, compared with other tools, measured in one run.
 
 use std::fmt;
 use std::path::Path;
@@ -11,33 +11,33 @@ use klp_base::process::{Cmd, find_program};
 use klp_kernel::KernelTree;
 use klp_pipeline::Error;
 
-/// The function that is looked up: static, with parameters, in every kernel.
+/// The function to look up: static, with parameters, in every kernel.
 const FUNCTION: &str = "cmdline_proc_show";
 
-/// What one process took.
+/// Resource usage of one process.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
     /// User and system time.
     pub cpu: Duration,
-    /// The most memory, in KiB; not known of processes that are not ours.
+    /// Peak memory in KiB; unknown for other tools.
     pub peak_kib: Option<u64>,
 }
 
-/// A process that was measured, or why it was not.
+/// Cost of a process, or the reason of the failed measurement.
 pub type Measured = Result<Cost, String>;
 
-/// What reading one kernel's image costs: medians of several runs.
+/// Cost of reading one kernel's image: medians of several runs.
 #[derive(Clone, Debug)]
 pub struct Figures {
     /// Id of the kernel.
     pub kernel: String,
-    /// The whole index from the image.
+    /// Generation of the complete index from the image.
     pub index: Cost,
-    /// Prototype, positions and traceability of one function from the index.
+    /// Look-up of the prototype, symbol positions and traceability of one function in the index.
     pub look_up: Cost,
-    /// `pfunct` on the kernel's raw BTF: the prototype of the same function, nothing else.
+    /// `pfunct` on the kernel's raw BTF: only the prototype of the same function.
     pub pfunct: Measured,
-    /// `vmlinux-to-elf` on the image: symbols alone. Run once.
+    /// `vmlinux-to-elf` on the image: only symbols. Run once.
     pub vmlinux_to_elf: Measured,
 }
 
@@ -62,10 +62,11 @@ impl fmt::Display for Figures {
     }
 }
 
-/// Measures one kernel. `program` is the example `image` of this crate; `runs` says how often each is run.
+/// Measures one kernel. `program` is the example `image` of this crate; `runs` is the number of runs of each
+/// program.
 ///
 /// # Errors
-/// Our own processes failed. Others that are missing or fail are told in the figures.
+/// The program of this crate failed. Missing or failed other tools are reported in the figures.
 pub fn measure(tree: &KernelTree, program: &Path, runs: usize) -> Result<Figures, Error> {
     let dir = tempfile::tempdir().map_err(io_error("make a directory in", std::env::temp_dir()))?;
     let index = Cmd::new(program).arg("index").arg(&tree.image).arg(tree.release.as_str()).arg(dir.path());
@@ -81,7 +82,7 @@ pub fn measure(tree: &KernelTree, program: &Path, runs: usize) -> Result<Figures
     })
 }
 
-/// The median of several runs; memory is the last one's.
+/// Median of several runs; memory is from the last run.
 fn median(cmd: &Cmd, runs: usize) -> Result<Cost, Error> {
     let mut times = Vec::new();
     let mut peak_kib = None;
@@ -94,7 +95,7 @@ fn median(cmd: &Cmd, runs: usize) -> Result<Cost, Error> {
     Ok(Cost { cpu: times.get(times.len() / 2).copied().unwrap_or_default(), peak_kib })
 }
 
-/// The program of that name, or else its package for this run alone.
+/// Uses the installed program, or installs its package for this run only.
 fn vmlinux_to_elf(image: &Path, dir: &Path) -> Measured {
     const NAME: &str = "vmlinux-to-elf";
     let output = dir.join("vmlinux.elf");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a running kernel's `available_filter_functions` should hold, for the case that compares it
+//! Expected content of `available_filter_functions` on a running kernel, for the case that compares it
 //! (`tests/cases/traceability`).
 
 use std::collections::BTreeMap;
@@ -7,9 +7,9 @@ use std::fmt::Write;
 
 use klp_image::{KernelImage, listed};
 
-/// What to expect of a guest with this kernel, as text: the line `seed <seed>`, then for each name of code
-/// `<times listed> <name> <why not>`. Padding before functions is left out: it would outnumber everything that is not
-/// listed.
+/// Expected values for a guest with this kernel as text: the line `seed <seed>`, then for each name of code
+/// `<number of expected entries> <name> <reason if not traceable>`. Padding before functions is omitted,
+/// because it would outnumber all other unlisted symbols.
 pub fn predictions(image: &KernelImage, seed: u64) -> String {
     let listed = listed(&image.symbols, &image.trace);
     let mut text = format!("seed {seed}\n");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Predictions for an invented kernel.
+//! Predictions for an artificial kernel.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -11,7 +11,7 @@ mod synthetic;
 use synthetic::{Layout, RELEASE};
 
 #[test]
-fn predictions_tell_how_often_and_why_not() {
+fn predictions_contain_count_and_reason() {
     let dir = tempfile::tempdir().unwrap();
     let image = dir.path().join("vmlinuz");
     std::fs::write(&image, synthetic::image(&synthetic::lz4(&synthetic::vmlinux(Layout::Places)))).unwrap();

@@ -19,7 +19,7 @@ use self::report::{Findings, Scope};
 pub use self::report::{Outcome, Refused, Report, RuleOutcome, refuse_errors};
 use self::rules::{Check, File};
 
-/// Applies all rules to a finished module.
+/// Judges a finished module by all rules.
 pub fn verify(bytes: &[u8], expected: &Expected) -> Report {
     let parsed = Module::parse(bytes);
     let file = File { parsed: parsed.as_ref(), expected };

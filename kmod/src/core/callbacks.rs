@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a fix does when one of its objects is patched and unpatched.
+//! Patch and unpatch callbacks of an object.
 //!
-//! The rules are those of `Documentation/livepatch/callbacks.rst`. All callbacks run in process context and one at a
-//! time (under the livepatch core's mutex); they may sleep, and they must not wait for a task that waits for the
-//! transition. After an atomic replace only the new patch's callbacks run: what a fix registered with the kernel is taken back
-//! in [`Exit::exit`](super::exit::Exit::exit).
+//! Source of the rules: [`Documentation/livepatch/callbacks.rst`]. All callbacks run in process context, one at a
+//! time, under the mutex of the livepatch core. They may sleep. They must not wait for a task that waits for the
+//! transition. After an atomic replace only the callbacks of the new patch run: unregister kernel objects in
+//! [`Exit::exit`](super::exit::Exit::exit).
 //!
-//! C header: `include/linux/livepatch.h`
+//! C header: [`include/linux/livepatch.h`]
+//!
+//! [`Documentation/livepatch/callbacks.rst`]: srctree/Documentation/livepatch/callbacks.rst
+//! [`include/linux/livepatch.h`]: srctree/include/linux/livepatch.h
 
 use ::core::ffi::CStr;
 use ::core::marker::PhantomData;
@@ -16,71 +19,87 @@ use bindings::{klp_callbacks, klp_object, module};
 
 use super::errno::Errno;
 
-/// The callbacks of a fix for one object: `O` is the object's type in `replaced::objects`. Each may be left out.
+/// Callbacks of a fix for one object. `O` is the type of the object in `replaced::objects`. Each callback is
+/// optional.
 ///
-/// `patch.toml` names the object in `callbacks`; it need not have a function that is replaced.
+/// `patch.toml` names the object in `callbacks`. The object may be one without replaced functions.
+///
+/// # Examples
+/// ```ignore
+/// impl Callbacks<replaced::objects::vmlinux> for Patch {
+///     fn pre_patch(_object: &Object<'_>) -> Result<(), Errno> {
+///         register() // an error rejects the patch
+///     }
+///
+///     fn post_unpatch(_object: &Object<'_>) {
+///         unregister();
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no callbacks for the object `{O}`, which `callbacks` of patch.toml names",
     note = "write `impl klp::core::callbacks::Callbacks<{O}> for {Self} {{ ... }}`, or take the object out of `callbacks`"
 )]
 pub trait Callbacks<O> {
-    /// Before the object is patched: when the patch is loaded, or when the object's module comes. An error vetoes: the
-    /// patch is not loaded, or the module is not. No other callback runs then.
+    /// Runs before the object is patched: when the patch is loaded, or when the module of the object is loaded. An
+    /// error rejects the load of the patch or of the module; no further callback runs.
     ///
     /// # Errors
-    /// The reason of the veto, which `insmod` reports.
+    /// Reason of the rejection; `insmod` reports it.
     fn pre_patch(object: &Object<'_>) -> Result<(), Errno> {
         let _ = object;
         Ok(())
     }
 
-    /// After it was patched: when the transition is over, or when the object's module has come.
+    /// Runs after the object is patched: at the end of the transition, or when the module of the object is loaded.
     fn post_patch(object: &Object<'_>) {
         let _ = object;
     }
 
-    /// Before it is unpatched: when the patch is disabled, or when the object's module goes.
+    /// Runs before the object is unpatched: when the patch is disabled, or when the module of the object is unloaded.
     fn pre_unpatch(object: &Object<'_>) {
         let _ = object;
     }
 
-    /// After it was unpatched. It runs also when a patch was loaded, [`Callbacks::pre_patch`] allowed it, and the
-    /// transition was taken back.
+    /// Runs after the object is unpatched. Also runs if [`Callbacks::pre_patch`] succeeded and the transition of the
+    /// loaded patch was reversed.
     fn post_unpatch(object: &Object<'_>) {
         let _ = object;
     }
 }
 
-/// An object while one of its callbacks runs.
+/// Object during one of its callbacks.
 ///
 /// # Invariants
-/// The pointer is valid for `'a`, and the livepatch core's mutex is held.
+/// The pointer is valid for `'a`, and the mutex of the livepatch core is held.
 pub struct Object<'a> {
     object: *mut klp_object,
     lifetime: PhantomData<&'a klp_object>,
 }
 
 impl Object<'_> {
-    /// Name of the module; none for the kernel itself.
+    /// Name of the module; `None` for vmlinux.
     pub fn name(&self) -> Option<&CStr> {
-        // SAFETY: by the type's invariants; a name is a string that lives as long as the patch.
+        // SAFETY: the object is valid (type invariant). A non-null `name` is a string of the patch tables; it ends
+        // with NUL and lives as long as the patch, which outlives `'a`.
         unsafe {
             let name = (*self.object).name;
             if name.is_null() { None } else { Some(CStr::from_ptr(name.cast())) }
         }
     }
 
-    /// The module, while it is loaded; null for the kernel itself.
+    /// Module of the object while it is loaded; null for vmlinux.
     pub fn module(&self) -> *mut module {
-        // SAFETY: by the type's invariants.
+        // SAFETY: the object is valid, and the mutex of the livepatch core, which protects `mod`, is held (type
+        // invariants).
         unsafe { (*self.object).mod_ }
     }
 }
 
-/// The callbacks of all fixes of a module for one object. `()` is none.
+/// Callbacks of all fixes of a module for one object; `()` is the empty list.
 ///
-/// They run in the order of the fixes when the object is patched, and in the reverse order when it is unpatched. Where one
-/// vetoes, those that allowed it before see their `post_unpatch`, as the kernel does it for one.
+/// Patch callbacks run in the order of the fixes, unpatch callbacks in reverse order. If one `pre_patch` fails,
+/// `post_unpatch` runs for the fixes whose `pre_patch` succeeded, as the kernel does for a single callback.
 #[doc(hidden)]
 #[allow(missing_docs, reason = "as in Callbacks")]
 pub trait All {
@@ -102,7 +121,7 @@ impl All for () {
     fn post_unpatch(_: &Object<'_>) {}
 }
 
-/// Fix `F` with its callbacks for `O`, and the fixes after it.
+/// Callbacks of fix `F` for object `O`, followed by those of the remaining fixes.
 #[doc(hidden)]
 pub struct Then<F, O, Rest>(PhantomData<(F, O, Rest)>);
 
@@ -132,7 +151,7 @@ impl<F: Callbacks<O>, O, Rest: All> All for Then<F, O, Rest> {
     }
 }
 
-/// The entry for the tables.
+/// Callback entry of the patch tables.
 #[doc(hidden)]
 pub const fn table<C: All>() -> klp_callbacks {
     let mut table = super::tables::no_callbacks();
@@ -146,16 +165,19 @@ pub const fn table<C: All>() -> klp_callbacks {
     table
 }
 
-/// An object for as long as a callback runs.
+/// Wraps the argument of a callback.
 ///
 /// # Safety
-/// The livepatch core must have called a callback with this object, and `'a` must not outlive it.
+/// - `object` is the argument of a callback that the livepatch core is calling.
+/// - `'a` does not outlive that call.
 unsafe fn object<'a>(object: *mut klp_object) -> Object<'a> {
+    // INVARIANT: the livepatch core calls callbacks with a valid object and holds its mutex, until the callback returns.
     Object { object, lifetime: PhantomData }
 }
 
 unsafe extern "C" fn pre_patch<C: All>(at: *mut klp_object) -> c_int {
-    // SAFETY: the core calls it as a callback.
+    // SAFETY: the function is in the patch tables only, so the livepatch core calls it, with the object; the borrow
+    // ends with the call.
     match C::pre_patch(&unsafe { object(at) }) {
         Ok(()) => 0,
         Err(error) => error.to_ret(),
@@ -163,16 +185,19 @@ unsafe extern "C" fn pre_patch<C: All>(at: *mut klp_object) -> c_int {
 }
 
 unsafe extern "C" fn post_patch<C: All>(at: *mut klp_object) {
-    // SAFETY: the core calls it as a callback.
+    // SAFETY: the function is in the patch tables only, so the livepatch core calls it, with the object; the borrow
+    // ends with the call.
     C::post_patch(&unsafe { object(at) });
 }
 
 unsafe extern "C" fn pre_unpatch<C: All>(at: *mut klp_object) {
-    // SAFETY: the core calls it as a callback.
+    // SAFETY: the function is in the patch tables only, so the livepatch core calls it, with the object; the borrow
+    // ends with the call.
     C::pre_unpatch(&unsafe { object(at) });
 }
 
 unsafe extern "C" fn post_unpatch<C: All>(at: *mut klp_object) {
-    // SAFETY: the core calls it as a callback.
+    // SAFETY: the function is in the patch tables only, so the livepatch core calls it, with the object; the borrow
+    // ends with the call.
     C::post_unpatch(&unsafe { object(at) });
 }

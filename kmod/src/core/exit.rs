@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The end hook: a fix takes back what it registered with the kernel, when its module is removed.
+//! Exit hook: a fix unregisters its kernel objects when its module is removed.
 //!
-//! A patch that was replaced by another one sees none of its callbacks any more (`Documentation/livepatch/callbacks.rst`,
-//! "Limitations"). What it registered with the kernel and what points into its module (a file of /proc or sysfs, a timer, work, a
-//! notifier) would then be used after the module was freed.
+//! After an atomic replace, no callback of the replaced patch runs ([`Documentation/livepatch/callbacks.rst`],
+//! "Limitations"). Without an exit hook, kernel objects that point into the module (a file of /proc or sysfs, a
+//! timer, work, a notifier) would be used after the module was freed.
 //!
-//! C header: `include/linux/module.h` (`module_exit`)
+//! C header: [`include/linux/module.h`] (`module_exit`)
+//!
+//! [`Documentation/livepatch/callbacks.rst`]: srctree/Documentation/livepatch/callbacks.rst
+//! [`include/linux/module.h`]: srctree/include/linux/module.h
 
-/// The end of a fix. `patch.toml` says `exit = true`.
+/// Exit hook of a fix. Requires `exit = true` in `patch.toml`.
 ///
+/// # Examples
 /// ```ignore
 /// impl Exit for Patch {
 ///     fn exit() {
-///         // SAFETY: `pre_patch` made the file, or left null there, which proc_remove() ignores.
+///         // SAFETY: FILE is the file of `pre_patch`, or null, which proc_remove() ignores. Only this code removes it.
 ///         unsafe { proc_remove(FILE.swap(null_mut(), Ordering::Relaxed)) };
 ///     }
 /// }
@@ -22,12 +26,12 @@
     note = "write `impl klp::core::exit::Exit for {Self} {{ fn exit() {{ ... }} }}`, or take `exit` out of patch.toml"
 )]
 pub trait Exit {
-    /// Runs once, when the module is removed (`rmmod`, `kpatch unload`): after the patch was disabled or replaced, when no task
-    /// runs its functions any more. It may sleep. It must return only when nothing of the kernel points into the module any more,
-    /// and no function of the module runs: cancel timers and work with the `_sync` functions.
+    /// Runs once, when the module is removed (`rmmod`, `kpatch unload`): the patch is disabled or replaced, and no
+    /// task runs its functions. May sleep. On return, no kernel object may point into the module, and no function of
+    /// the module may run: cancel timers and work with the `_sync` functions.
     ///
-    /// It runs after `post_unpatch` too, where that ran: what was taken back there is not there any more. It does not run when
-    /// the module could not be loaded; then `post_unpatch` does, if `pre_patch` succeeded. The module's fixes end in the
-    /// reverse of their order.
+    /// Runs also after `post_unpatch`: objects that `post_unpatch` unregistered are already gone. Does not run if the
+    /// module load failed; in that case `post_unpatch` runs, if `pre_patch` succeeded. Fixes of one module exit in
+    /// reverse order.
     fn exit();
 }

@@ -1,46 +1,71 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The kernel's lists, and the struct around a member.
+//! Linked lists of the kernel, and `container_of!`.
 //!
-//! C header: `include/linux/list.h`, `include/linux/rculist.h`
+//! C headers: [`include/linux/list.h`], [`include/linux/rculist.h`]
+//!
+//! [`include/linux/list.h`]: srctree/include/linux/list.h
+//! [`include/linux/rculist.h`]: srctree/include/linux/rculist.h
 
 use ::core::marker::PhantomData;
 
 use bindings::list_head;
 
-/// The struct that holds a member, from a pointer to the member: `container_of!(entry, task_struct, tasks)`.
+/// Pointer to the struct that contains a member, from a pointer to the member: `container_of!(entry, task_struct,
+/// tasks)`.
 ///
-/// To be used in an unsafe block: the pointer must point to that member of such a struct.
+/// Requires an unsafe block: the pointer must point to that member of such a struct. See
+/// [`entries`](crate::core::list::entries) for an example.
 #[macro_export]
 macro_rules! container_of {
     ($member:expr, $type:ty, $($field:tt)+) => {{
         let member = $member;
         let offset = ::core::mem::offset_of!($type, $($field)+);
         let container: *mut $type = member.cast_mut().byte_sub(offset).cast();
-        // The member's type is the one that the pointer points to.
+        // Type check: the member has the type that the pointer points to.
         let _ = || if false { let _: *const _ = $crate::core::list::same_pointer(member, &raw const (*container).$($field)+); };
         container
     }};
 }
 
-/// Compiles where both point to the same type.
+/// Compile-time check that both pointers have the same type.
 #[doc(hidden)]
 pub const fn same_pointer<T>(one: *const T, _other: *const T) -> *const T {
     one
 }
 
-/// The entries of a list, in its order, without the head: what `list_for_each` and `list_for_each_entry_rcu` go through.
+/// Entries of a list in list order, without the head: the equivalent of `list_for_each` and
+/// `list_for_each_entry_rcu`.
 ///
-/// The next entry is read (once, as with `READ_ONCE`) before an entry is given out, so that it may be taken off the list.
+/// The iterator reads the next entry (once, as `READ_ONCE` does) before it returns the current one, so the caller may
+/// remove the current entry from the list.
 ///
 /// # Safety
-/// `head` must be the head of a list that nothing changes during `'a` but this task: its lock is held; or it is one for
-/// RCU, and `'a` lies inside of one read-side section.
+/// `head` is the head of a valid list, and during `'a` one of these holds:
+/// - The lock of the list is held, and no other task changes the list.
+/// - The list is an RCU list, and `'a` lies within one RCU read-side section.
+///
+/// # Examples
+/// ```ignore
+/// // SAFETY: `init_task.tasks` is an RCU list; the loop runs within one read-side section and does not sleep. Its
+/// // entries are `tasks` members of `task_struct`.
+/// unsafe {
+///     let _section = Guard::section(rcu_read_lock, rcu_read_unlock);
+///     for entry in list::entries(&raw const init_task.tasks) {
+///         let task = container_of!(entry, task_struct, tasks);
+///         pr_info!("{}", (*task).pid);
+///     }
+/// }
+/// ```
 pub unsafe fn entries<'a>(head: *const list_head) -> Entries<'a> {
-    // SAFETY: the caller's word.
+    // SAFETY: `head` is the head of a valid list (contract of this function).
+    // INVARIANT: the contract of this function covers all of `'a`.
     Entries { head, next: unsafe { next(head) }, lifetime: PhantomData }
 }
 
-/// See [`entries`].
+/// Iterator of [`entries`].
+///
+/// # Invariants
+/// `head` is a valid list head, and `next` points to it or to a valid entry of its list, during `'a`.
 pub struct Entries<'a> {
     head: *const list_head,
     next: *const list_head,
@@ -55,15 +80,19 @@ impl Iterator for Entries<'_> {
             return None;
         }
         let entry = self.next;
-        // SAFETY: by the word of who made it, each entry is valid.
+        // SAFETY: `entry` is a valid entry of the list (type invariant).
+        // INVARIANT: the `next` pointer of a valid entry points to a valid entry or to the head.
         self.next = unsafe { next(entry) };
         Some(entry)
     }
 }
 
+/// Reads the `next` pointer once.
+///
 /// # Safety
 /// `entry` is valid.
 unsafe fn next(entry: *const list_head) -> *const list_head {
-    // SAFETY: the caller's word. Volatile is what READ_ONCE is.
+    // SAFETY: `entry` is valid (contract of this function), so its member `next` is readable and aligned. A volatile
+    // read is `READ_ONCE`, which allows a concurrent writer.
     unsafe { (&raw const (*entry).next).read_volatile() }
 }

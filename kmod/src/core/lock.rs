@@ -1,27 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Locks of the kernel, let go on every path.
+//! Kernel locks, released on every path.
 //!
-//! What the kernel's lock functions are called, and which of them are static inline, differs between kernels and locks, so
-//! the author names the pair, in `functions` or `inlines` of `patch.toml`; the types see to it that both are for the same kind
-//! of lock.
+//! Lock functions differ between kernels and locks, and some are static inline. The author names the pair in `functions`
+//! or `inlines` of `patch.toml`; the types ensure that both functions take the same kind of lock.
 //!
-//! ```ignore
-//! // SAFETY: the mutex lives as long as the module; a show function may sleep, and holds no lock that comes after this one.
-//! let _held = unsafe { Guard::lock(&raw mut a_mutex, mutex_lock, mutex_unlock) };
-//! ```
-//!
-//! C header: `include/linux/mutex.h`, `include/linux/spinlock.h`, `include/linux/rcupdate.h`
+//! C headers: [`mutex.h`](srctree/include/linux/mutex.h), [`spinlock.h`](srctree/include/linux/spinlock.h)
 
 use ::core::marker::PhantomData;
 use ::core::mem::ManuallyDrop;
 
 use bindings::ffi::c_ulong;
 
-/// A lock that is held, or a section that was entered, until it is dropped: by the task that did so, which is why it cannot be
-/// sent to another.
+/// Held lock or entered section, until the drop. Not `Send`: the same task must release the lock.
 ///
 /// # Invariants
-/// `leave` undoes what was done when this was made, once.
+/// `leave` reverses the acquisition that created this value, and runs once, in the drop.
 #[must_use = "what is held is let go when this is dropped: bind it to a name, as in `let _held = ...`"]
 pub struct Guard<F: FnOnce()> {
     leave: ManuallyDrop<F>,
@@ -29,63 +22,94 @@ pub struct Guard<F: FnOnce()> {
 }
 
 impl Guard<fn()> {
-    /// Takes a lock: `Guard::lock(&raw mut a_mutex, mutex_lock, mutex_unlock)`.
+    /// Takes a lock.
     ///
     /// # Safety
-    /// `lock` is set up and stays while this lives; `take` may be called here (it may sleep, or not; this task does not hold
-    /// the lock; the order of locks is the kernel's), and `leave` lets go what it took.
+    /// - `lock` is initialised and remains valid until the guard is dropped.
+    /// - `take` may be called here (sleeping, lock order), and this task does not hold the lock.
+    /// - `leave` releases the lock that `take` acquires.
+    ///
+    /// # Examples
+    /// ```ignore
+    /// // SAFETY: `a_mutex` is static; a show function may sleep and holds no later lock.
+    /// let _held = unsafe { Guard::lock(&raw mut a_mutex, mutex_lock, mutex_unlock) };
+    /// ```
     pub unsafe fn lock<T>(
         lock: *mut T,
         take: unsafe extern "C" fn(*mut T),
         leave: unsafe extern "C" fn(*mut T),
     ) -> Guard<impl FnOnce()> {
-        // SAFETY: the caller's word.
+        // SAFETY: `lock` is initialised and valid, and `take` may be called here (contract of this function).
         unsafe { take(lock) };
-        // SAFETY: it is held, and the lock is there, by the caller's word.
+        // SAFETY:
+        // - `lock` is held: `take` returned, and the guard calls `leave` only once (type invariant), in this task
+        //   (not `Send`).
+        // - `lock` is still valid, and `leave` matches `take` (contract of this function).
         Guard::until_dropped(move || unsafe { leave(lock) })
     }
 
-    /// Takes a lock with functions that turn interrupts off, and put them back as they were:
-    /// `Guard::lock_irqsave(&raw mut lock, _raw_spin_lock_irqsave, _raw_spin_unlock_irqrestore)`.
+    /// Takes a lock with a function that disables interrupts and returns their previous state.
     ///
     /// # Safety
-    /// As for [`Guard::lock`]; guards of this kind are dropped in the reverse order.
+    /// As for [`Guard::lock`]; in addition, guards of this kind are dropped in reverse order.
+    ///
+    /// # Examples
+    /// ```ignore
+    /// // SAFETY: `a_lock` is static, is not held by this task, and nothing sleeps before the drop.
+    /// let _held = unsafe {
+    ///     Guard::lock_irqsave(&raw mut a_lock, _raw_spin_lock_irqsave, _raw_spin_unlock_irqrestore)
+    /// };
+    /// ```
     pub unsafe fn lock_irqsave<T>(
         lock: *mut T,
         take: unsafe extern "C" fn(*mut T) -> c_ulong,
         leave: unsafe extern "C" fn(*mut T, c_ulong),
     ) -> Guard<impl FnOnce()> {
-        // SAFETY: the caller's word.
+        // SAFETY: `lock` is initialised and valid, and `take` may be called here (contract of this function).
         let flags = unsafe { take(lock) };
-        // SAFETY: it is held, and the lock is there, by the caller's word; the flags are those that it was taken with.
+        // SAFETY:
+        // - `lock` is held: `take` returned, and the guard calls `leave` only once (type invariant), in this task
+        //   (not `Send`).
+        // - `lock` is still valid, and `leave` matches `take` (contract of this function).
+        // - `flags` is the value that `take` returned for this acquisition.
         Guard::until_dropped(move || unsafe { leave(lock, flags) })
     }
 
-    /// Enters a section that has no lock: `Guard::section(rcu_read_lock, rcu_read_unlock)`.
+    /// Enters a section without a lock object, such as an RCU read-side section
+    /// ([`rcupdate.h`](srctree/include/linux/rcupdate.h)).
     ///
     /// # Safety
-    /// `enter` may be called here, nothing is done before the drop that is not allowed inside (sleeping, for RCU), and `leave`
-    /// ends what it began.
+    /// - `enter` may be called here.
+    /// - No operation that the section forbids (sleeping, for RCU) runs before the guard is dropped.
+    /// - `leave` ends the section that `enter` begins.
+    ///
+    /// # Examples
+    /// ```ignore
+    /// // SAFETY: nothing sleeps before the drop.
+    /// let _section = unsafe { Guard::section(rcu_read_lock, rcu_read_unlock) };
+    /// ```
     pub unsafe fn section(
         enter: unsafe extern "C" fn(),
         leave: unsafe extern "C" fn(),
     ) -> Guard<impl FnOnce()> {
-        // SAFETY: the caller's word.
+        // SAFETY: `enter` may be called here (contract of this function).
         unsafe { enter() };
-        // SAFETY: it was entered.
+        // SAFETY: `enter` returned, so the section is entered; the guard calls `leave`, which ends it (contract of
+        // this function), only once (type invariant), in this task (not `Send`).
         Guard::until_dropped(move || unsafe { leave() })
     }
 }
 
 impl<F: FnOnce()> Guard<F> {
     fn until_dropped(leave: F) -> Self {
+        // INVARIANT: each caller passes the reverse of the acquisition that it just made; only the drop runs `leave`.
         Self { leave: ManuallyDrop::new(leave), not_send: PhantomData }
     }
 }
 
 impl<F: FnOnce()> Drop for Guard<F> {
     fn drop(&mut self) {
-        // SAFETY: it is taken once, here.
+        // SAFETY: the drop runs once, and no other code takes `leave`.
         unsafe { ManuallyDrop::take(&mut self.leave)() };
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The livepatch interface itself, for every form of a fix.
+//! The livepatch interface, for every form of a fix.
 //!
-//! This half is compiled against our own `core` and against the kernel's `kernel` crate alike: it uses crate `bindings`,
-//! the `core` library, `macro_rules!`, and no unstable feature but `used_with_arg`. Inside of crate `klp` this module
-//! hides the library of its name: write `::core::`.
+//! This module compiles against our own `core` and against the kernel's `kernel` crate: it uses crate `bindings`, the
+//! `core` library, `macro_rules!`, and no unstable feature except `used_with_arg`. Inside crate `klp` this module
+//! shadows the `core` library: write `::core::` for the library.
 
 pub mod callbacks;
 pub mod errno;

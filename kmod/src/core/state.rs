@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! System states: what a patch changed beside the code, so that the patch that replaces it can take it over.
+//! System states: changes that a patch makes outside the code, and that the replacing patch can take over.
 //!
-//! `patch.toml` declares them (`states`), with the id that stays the same in all versions of a stream, and a version. The
-//! kernel refuses a patch that replaces another and does not support all its states, at the same version or a higher one;
-//! the build refuses it before, by the stream's predecessor (`Documentation/livepatch/system-state.rst`).
+//! `patch.toml` declares them in `states`: an id, which stays the same in all versions of a stream, and a version.
+//! The kernel refuses a replacing patch that does not support every state of the loaded patch at the same or a higher
+//! version. The build refuses it earlier, by the predecessor of the stream
+//! ([`Documentation/livepatch/system-state.rst`]).
 //!
-//! C header: `include/linux/livepatch.h`
+//! C header: [`include/linux/livepatch.h`]
+//!
+//! [`Documentation/livepatch/system-state.rst`]: srctree/Documentation/livepatch/system-state.rst
+//! [`include/linux/livepatch.h`]: srctree/include/linux/livepatch.h
 
 use ::core::marker::PhantomData;
 use ::core::ptr::NonNull;
@@ -17,109 +21,123 @@ use super::callbacks::Object;
 
 #[allow(improper_ctypes, reason = "the kernel's own struct, some members of which are empty in some kernels")]
 unsafe extern "C" {
-    // Made by `klp::patch!`, in the module's root.
+    // Defined by `klp::patch!` in the root of the module.
     static mut __klp_patch: klp_patch;
 }
 
-/// A state of `patch.toml`, as `replaced::states` has it.
+/// State of `patch.toml`, as listed in `replaced::states`.
 pub struct Declared {
     id: c_ulong,
     version: c_uint,
 }
 
 impl Declared {
-    /// For the generated crate `replaced` alone.
+    /// For the generated crate `replaced` only.
     #[doc(hidden)]
     pub const fn new(id: c_ulong, version: c_uint) -> Self {
         Self { id, version }
     }
 }
 
-/// A state whose data, where it has any, is a `T`.
-///
-/// ```ignore
-/// // SAFETY: each version of this stream keeps a c_int there.
-/// const LEVEL: State<c_int> = unsafe { State::new(replaced::states::LOG_LEVEL) };
-/// ```
+/// System state whose data, if present, is a `T`.
 ///
 /// # Invariants
-/// Every patch that supports a state of this id keeps a `T` as its data, or none.
+/// Every patch that supports a state of this id stores a `T` as its data, or no data.
+///
+/// # Examples
+/// ```ignore
+/// // SAFETY: each version of this stream stores a c_int.
+/// const LEVEL: State<c_int> = unsafe { State::new(replaced::states::LOG_LEVEL) };
+///
+/// fn pre_patch(object: &Object<'_>) -> Result<(), Errno> {
+///     match LEVEL.previous(object) {
+///         Some(previous) => LEVEL.take_over(object, previous),
+///         None => LEVEL.set_data(object, Some(KBox::new(0, Gfp::KERNEL)?.leak())),
+///     }
+///     Ok(())
+/// }
+/// ```
 pub struct State<T: 'static> {
     declared: Declared,
     data: PhantomData<*mut T>,
 }
 
-/// A state as the patch has it that is being replaced.
+/// State of the patch that is being replaced.
 pub struct Previous<T: 'static> {
-    /// The version of the state there.
+    /// Version of the state in that patch.
     pub version: c_uint,
-    /// Its data.
+    /// Data of the state in that patch.
     pub data: Option<NonNull<T>>,
 }
 
 impl<T: 'static> State<T> {
-    /// A state with data of this type.
+    /// State with data of type `T`.
     ///
     /// # Safety
-    /// Every version of the stream that declares the state, the versions before and after this one, must give its data
-    /// the same type.
+    /// Every version of the stream that declares the state, earlier or later, gives its data the same type.
     pub const unsafe fn new(declared: Declared) -> Self {
+        // INVARIANT: every version of the stream stores a `T` or no data (contract of this function).
         Self { declared, data: PhantomData }
     }
 
-    /// This patch's version of the state.
+    /// Version of the state in this patch.
     pub const fn version(&self) -> c_uint {
         self.declared.version
     }
 
-    /// This patch's data of the state. Callbacks run one at a time, and only they see it.
+    /// Data of the state in this patch. Only callbacks access it, and they run one at a time.
     pub fn data(&self, _during: &Object<'_>) -> Option<NonNull<T>> {
-        // SAFETY: the entry lives as long as the patch, and no other callback runs.
+        // SAFETY: the entry is part of the static tables of this module. `_during` shows that a callback runs, and
+        // callbacks run one at a time, so nothing writes `data` during the read.
         self.entry().and_then(|entry| NonNull::new(unsafe { (*entry.as_ptr()).data }.cast()))
     }
 
-    /// Sets this patch's data, which has to stay until it is taken back: what was there before belongs to the caller. (In the
-    /// own-`core` form: `KBox::leak`.)
+    /// Sets the data of this patch. The data must stay valid until it is taken back; the caller owns the previous
+    /// data. (In the own-`core` form: `KBox::leak`.)
     pub fn set_data(&self, during: &Object<'_>, data: Option<&'static mut T>) {
         self.set(during, data.map(NonNull::from));
     }
 
-    /// Makes the previous patch's data this one's. The previous patch is not told that it was replaced, and its callbacks
-    /// do not run any more.
+    /// Makes the data of the previous patch the data of this patch. The previous patch is not notified, and its
+    /// callbacks do not run any more.
     pub fn take_over(&self, during: &Object<'_>, previous: Previous<T>) {
         self.set(during, previous.data);
     }
 
     fn set(&self, _during: &Object<'_>, data: Option<NonNull<T>>) {
-        // The generated tables have every state that the crate `replaced` has.
+        // Not null: the generated tables contain every state of crate `replaced`.
         if let Some(entry) = self.entry() {
             let data = data.map_or(::core::ptr::null_mut(), |data| data.as_ptr().cast());
-            // SAFETY: as in `data`.
+            // SAFETY: the entry is part of the static, writable tables of this module. `_during` shows that a
+            // callback runs, and callbacks run one at a time, so nothing else accesses `data` during the write.
             unsafe { (*entry.as_ptr()).data = data };
         }
     }
 
-    /// The state as the patch has it that this one replaces; none where none of the loaded patches supports it.
+    /// The same state in the patch that this patch replaces; `None` if no loaded patch supports it.
     ///
-    /// In `pre_patch` and `post_patch` that is the patch before; while this patch is taken back there is none.
+    /// In `pre_patch` and `post_patch` this is the previous patch; while this patch is being disabled the result is `None`.
     pub fn previous(&self, _during: &Object<'_>) -> Option<Previous<T>> {
-        // SAFETY: a callback runs, so there is a transition; the entry lives as long as its patch.
+        // SAFETY: `klp_get_prev_state()` walks the list of patches, which the mutex of the livepatch core protects;
+        // `_during` shows that a callback runs, so the mutex is held. Without a transition the result is null.
         let entry = NonNull::new(unsafe { bindings::own::klp_get_prev_state(self.declared.id) })?;
-        // SAFETY: as above.
+        // SAFETY: the entry is in the tables of a loaded patch, whose module stays loaded while the mutex of the
+        // livepatch core is held. Only callbacks write it, and they run one at a time.
         let entry = unsafe { entry.as_ref() };
         Some(Previous { version: entry.version, data: NonNull::new(entry.data.cast()) })
     }
 
     fn entry(&self) -> Option<NonNull<klp_state>> {
-        // SAFETY: this module's patch, whose list of states has an end.
+        // SAFETY: `__klp_patch` is the patch of this module: a static whose list of states is null or ends with id 0,
+        // as `klp_get_state()` requires.
         NonNull::new(unsafe { bindings::own::klp_get_state(&raw mut __klp_patch, self.declared.id) })
     }
 }
 
-/// An entry for the tables.
+/// State entry of the patch tables.
 #[doc(hidden)]
 pub const fn entry(id: c_ulong, version: c_uint) -> klp_state {
-    // SAFETY: all zeroes is a value of klp_state: without data, and with an id of 0 it ends a list.
+    // SAFETY: all zeroes is a valid `klp_state`: id 0, which ends a list, and no data.
     let mut state: klp_state = unsafe { ::core::mem::zeroed() };
     state.id = id;
     state.version = version;

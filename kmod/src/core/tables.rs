@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The livepatch core's tables, as constants: everything in them is known at compile time.
+//! Tables of the livepatch core as constants; all content is known at compile time.
 //!
-//! C header: `include/linux/livepatch.h`
+//! C header: [`include/linux/livepatch.h`]
+//!
+//! [`include/linux/livepatch.h`]: srctree/include/linux/livepatch.h
 
 use ::core::ffi::CStr;
 use ::core::mem::zeroed;
@@ -10,13 +12,13 @@ use ::core::ptr::null;
 use bindings::ffi::{c_int, c_ulong, c_void};
 use bindings::{klp_callbacks, klp_func, klp_object, klp_patch, klp_state, module};
 
-/// One function: `old_name` is replaced by `new_func`. `position` is 0 where the object has only one symbol of that name,
-/// else which of them, from 1, in the order of kallsyms.
+/// Function entry: `new_func` replaces `old_name`. `position` is the symbol position: 0 if the name is unique in the
+/// object, else the index from 1 in the order of kallsyms.
 ///
 /// # Safety
-/// `new_func` must be a function with the prototype of the one that it replaces.
+/// `new_func` is a function with the prototype of the function that it replaces.
 pub const unsafe fn func(old_name: &'static CStr, position: c_ulong, new_func: *const c_void) -> klp_func {
-    // SAFETY: all zeroes is a value of klp_func: its internal part is set up by klp_enable_patch().
+    // SAFETY: all zeroes is a valid `klp_func`; `klp_enable_patch()` initialises its internal members.
     let mut func: klp_func = unsafe { zeroed() };
     func.old_name = old_name.as_ptr().cast();
     func.new_func = new_func.cast_mut();
@@ -24,22 +26,22 @@ pub const unsafe fn func(old_name: &'static CStr, position: c_ulong, new_func: *
     func
 }
 
-/// The entry that ends a list of functions.
+/// Entry that ends a list of functions.
 pub const fn end_of_funcs() -> klp_func {
-    // SAFETY: all zeroes is a value of klp_func, and a null `old_name` is what ends a list.
+    // SAFETY: all zeroes is a valid `klp_func`; a null `old_name` ends a list.
     unsafe { zeroed() }
 }
 
-/// One object: `name` is a module's, or none for the kernel itself.
+/// Object entry: `name` is the name of a module, or `None` for vmlinux.
 ///
 /// # Safety
-/// `funcs` must point to a list that ends with [`end_of_funcs`] and lives as long as the module.
+/// `funcs` points to a list that ends with [`end_of_funcs`] and lives as long as the module.
 pub const unsafe fn object(
     name: Option<&'static CStr>,
     callbacks: klp_callbacks,
     funcs: *mut klp_func,
 ) -> klp_object {
-    // SAFETY: all zeroes is a value of klp_object: its internal part is set up by klp_enable_patch().
+    // SAFETY: all zeroes is a valid `klp_object`; `klp_enable_patch()` initialises its internal members.
     let mut object: klp_object = unsafe { zeroed() };
     object.name = match name {
         Some(name) => name.as_ptr().cast(),
@@ -50,30 +52,31 @@ pub const unsafe fn object(
     object
 }
 
-/// The entry that ends a list of objects.
+/// Entry that ends a list of objects.
 pub const fn end_of_objects() -> klp_object {
-    // SAFETY: all zeroes is a value of klp_object, and a null `funcs` is what ends a list.
+    // SAFETY: all zeroes is a valid `klp_object`; a null `funcs` ends a list.
     unsafe { zeroed() }
 }
 
-/// No callbacks.
+/// Callback entry without callbacks.
 pub const fn no_callbacks() -> klp_callbacks {
-    // SAFETY: all zeroes is a value of klp_callbacks: none of them.
+    // SAFETY: all zeroes is a valid `klp_callbacks`: four null pointers, which mean no callback.
     unsafe { zeroed() }
 }
 
-/// The patch itself. `replace` makes it take the place of every patch that was loaded before, atomically.
+/// Patch entry. `replace` requests an atomic replace of all patches loaded before.
 ///
 /// # Safety
-/// `objects` must point to a list that ends with [`end_of_objects`], `states` is null or points to one that ends with an id of 0;
-/// both live as long as the module.
+/// - `objects` points to a list that ends with [`end_of_objects`].
+/// - `states` is null or points to a list that ends with id 0.
+/// - Both lists live as long as the module.
 pub const unsafe fn patch(
     module: *mut module,
     objects: *mut klp_object,
     states: *mut klp_state,
     replace: bool,
 ) -> klp_patch {
-    // SAFETY: all zeroes is a value of klp_patch: its internal part is set up by klp_enable_patch().
+    // SAFETY: all zeroes is a valid `klp_patch`; `klp_enable_patch()` initialises its internal members.
     let mut patch: klp_patch = unsafe { zeroed() };
     patch.mod_ = module;
     patch.objs = objects;
@@ -82,16 +85,17 @@ pub const unsafe fn patch(
     patch
 }
 
-/// Enables the patch of this module; its transition goes on after this returns.
+/// Enables the patch of this module. The transition continues after the return.
 ///
 /// # Safety
-/// `patch` must be this module's own, made by [`patch()`], and not enabled yet.
+/// `patch` is the patch of this module, made by [`patch()`], and is not enabled yet.
 pub unsafe fn enable(patch: *mut klp_patch) -> c_int {
-    // SAFETY: the caller's duty.
+    // SAFETY: `patch` is a complete table with ended lists, belongs to this module, and is not enabled yet (contract
+    // of this function).
     unsafe { bindings::own::klp_enable_patch(patch) }
 }
 
-/// A text as the bytes of a `.modinfo` entry.
+/// Text as the bytes of a `.modinfo` entry.
 pub const fn modinfo<const N: usize>(text: &str) -> [u8; N] {
     let mut bytes = [0; N];
     let mut at = 0;
@@ -102,10 +106,10 @@ pub const fn modinfo<const N: usize>(text: &str) -> [u8; N] {
     bytes
 }
 
-/// Makes the module of a live patch: its tables, `.modinfo` entries, init and exit. The generated root of a module calls
-/// it; fixes do not.
+/// Creates the module of a live patch: tables, `.modinfo` entries, init and exit. The generated root of a module
+/// calls it; fixes do not.
 ///
-/// Each object has the type that lists its callbacks, `()` where it has none, and its functions. `exits` are the types whose
+/// Each object has a type that lists its callbacks, `()` for none, and its functions. `exits` are the types whose
 /// [`Exit::exit`](super::exit::Exit::exit) runs when the module is removed, in this order.
 #[macro_export]
 macro_rules! patch {
@@ -134,21 +138,23 @@ macro_rules! patch {
 
             static mut OBJECTS: [klp_object; 1 + <[&str]>::len(&[$(stringify!($object)),*])] = [
                 $({
-                    // Named, because an object with callbacks alone has only the end here, and zeroes would go to .bss.
+                    // Explicit section: an object without functions has only the end entry, and zeroes would go to
+                    // .bss.
                     #[unsafe(link_section = ".data.klp_funcs")]
                     static mut FUNCS: [klp_func; 1 + <[&::core::ffi::CStr]>::len(&[$($name),*])] = [
-                        // SAFETY: the method's type is checked against the prototype by the generated trait.
+                        // SAFETY: the generated trait checks the type of the method against the prototype of the
+                        // replaced function.
                         $(unsafe { tables::func($name, $position, $new as *const ::core::ffi::c_void) },)*
                         tables::end_of_funcs(),
                     ];
                     const CALLBACKS: $crate::bindings::klp_callbacks = callbacks::table::<$callbacks>();
-                    // SAFETY: FUNCS is a static list with an end.
+                    // SAFETY: FUNCS is a static list that ends with `end_of_funcs`.
                     unsafe { tables::object($object, CALLBACKS, (&raw mut FUNCS).cast()) }
                 },)*
                 tables::end_of_objects(),
             ];
 
-            // SAFETY: both are static lists with an end.
+            // SAFETY: OBJECTS and STATES are static lists that end with `end_of_objects` and id 0.
             #[unsafe(no_mangle)]
             static mut __klp_patch: klp_patch = unsafe {
                 tables::patch(
@@ -178,18 +184,20 @@ macro_rules! patch {
             #[unsafe(no_mangle)]
             #[unsafe(link_section = ".init.text")]
             unsafe extern "C" fn init_module() -> $crate::bindings::ffi::c_int {
-                // SAFETY: called once, by the module loader; the patch is this module's.
+                // SAFETY: the module loader calls the init function once, so the patch is not enabled yet;
+                // `__klp_patch` is the patch of this module, made by `tables::patch`.
                 unsafe { tables::enable(&raw mut __klp_patch) }
             }
 
-            // A module without an exit function cannot be removed.
+            // The kernel does not unload a module without an exit function.
             #[unsafe(no_mangle)]
             #[unsafe(link_section = ".exit.text")]
             extern "C" fn cleanup_module() {
                 $(<$exit as $crate::core::exit::Exit>::exit();)*
             }
 
-            // Without these objtool takes the two for never called through a pointer and seals their ENDBR.
+            // Pointers to both functions: without them objtool assumes that no pointer refers to the functions and
+            // seals their ENDBR.
             #[used(compiler)]
             #[unsafe(link_section = ".init.data")]
             static INIT: unsafe extern "C" fn() -> $crate::bindings::ffi::c_int = init_module;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Memory: one value at a time.
+//! Memory allocation of single values.
 //!
-//! C header: `include/linux/slab.h`
+//! C header: [`include/linux/slab.h`]
+//!
+//! [`include/linux/slab.h`]: srctree/include/linux/slab.h
 
 use ::core::ops::{Deref, DerefMut};
 use ::core::ptr::NonNull;
@@ -9,49 +11,61 @@ use ::core::ptr::NonNull;
 use crate::core::errno::Errno;
 use crate::core::shadow::Gfp;
 
-/// A value in memory of its own (`kmalloc`), freed when it is dropped.
+/// Owning pointer to a value in `kmalloc` memory; the drop frees it.
 ///
 /// # Invariants
-/// The pointer comes from `kmalloc`, and holds a `T` that nobody else owns.
+/// The pointer comes from `kmalloc` and points to a valid `T` that only this `KBox` owns.
+///
+/// # Examples
+/// ```ignore
+/// let mut counted = KBox::new(Counted { processes: 0 }, Gfp::KERNEL)?;
+/// counted.processes += 1;
+/// ```
 pub struct KBox<T>(NonNull<T>);
 
-// SAFETY: it owns the value.
+// SAFETY: `KBox` owns its `T` (type invariant), so a transfer of the box is a transfer of a `T`, which is `Send`;
+// `kfree()` may run in any task.
 unsafe impl<T: Send> Send for KBox<T> {}
-// SAFETY: as a reference to the value.
+// SAFETY: a shared `KBox` gives out only `&T`, and `T` is `Sync`.
 unsafe impl<T: Sync> Sync for KBox<T> {}
 
 impl<T> KBox<T> {
-    /// `kmalloc` aligns to at least this.
+    /// Compile-time check: `kmalloc` guarantees an alignment of 8 bytes, and the size is not 0.
     const FITS: () = assert!(align_of::<T>() <= 8 && size_of::<T>() > 0);
 
-    /// Puts a value into memory of its own.
+    /// Allocates memory with `kmalloc` and moves `value` into it.
     ///
     /// # Errors
-    /// `ENOMEM`; the value is dropped.
+    /// `ENOMEM`; `value` is dropped.
     pub fn new(value: T, gfp: Gfp) -> Result<Self, Errno> {
         let () = Self::FITS;
-        // SAFETY: any size and flags may be asked for.
+        // SAFETY: `__kmalloc()` takes any size, and the flags come from `Gfp`; the result is checked for null.
         let memory = unsafe { bindings::own::__kmalloc(size_of::<T>(), gfp.flags()) };
         let memory = NonNull::new(memory.cast::<T>()).ok_or(Errno::new(bindings::ENOMEM))?;
-        // SAFETY: it is room for a `T`.
+        // SAFETY: `memory` is not null, has `size_of::<T>()` bytes, is aligned to 8 bytes, which `FITS` compares with
+        // `T`, and has no other user.
         unsafe { memory.as_ptr().write(value) };
+        // INVARIANT: `memory` comes from `kmalloc`, holds `value`, and has no other owner.
         Ok(Self(memory))
     }
 
-    /// The value; it is not freed any more.
+    /// Gives up the allocation: returns a reference that stays valid, and never frees the memory.
     pub fn leak(self) -> &'static mut T
     where
         T: 'static,
     {
-        // SAFETY: by the type's invariants; nobody else owns it, and it stays.
+        // SAFETY: the pointer points to a valid `T` without another owner (type invariant). `ManuallyDrop` prevents
+        // the free, so the reference stays valid for `'static`.
         unsafe { ::core::mem::ManuallyDrop::new(self).0.as_mut() }
     }
 
-    /// Takes back what [`KBox::leak`] gave.
+    /// Restores a box from the pointer of [`KBox::leak`].
     ///
     /// # Safety
-    /// It must come from there, and nobody else may take it back.
+    /// - `pointer` comes from [`KBox::leak`].
+    /// - No other reference to the value is in use, and the pointer is not passed to this function a second time.
     pub unsafe fn from_raw(pointer: NonNull<T>) -> Self {
+        // INVARIANT: `leak` gave up the ownership of the pointer, which only this call takes (contract of this function).
         Self(pointer)
     }
 }
@@ -60,21 +74,25 @@ impl<T> Deref for KBox<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: by the type's invariants.
+        // SAFETY: the pointer points to a valid `T` that this box owns (type invariant); the shared borrow of the box
+        // excludes writers.
         unsafe { self.0.as_ref() }
     }
 }
 
 impl<T> DerefMut for KBox<T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: by the type's invariants.
+        // SAFETY: the pointer points to a valid `T` that this box owns (type invariant); the exclusive borrow of the
+        // box excludes other users.
         unsafe { self.0.as_mut() }
     }
 }
 
 impl<T> Drop for KBox<T> {
     fn drop(&mut self) {
-        // SAFETY: by the type's invariants; the value is not used any more.
+        // SAFETY:
+        // - The pointer points to a valid `T` that only this box owns (type invariant); the drop is its last use.
+        // - The memory comes from `kmalloc` (type invariant), and is freed once, after the value was dropped.
         unsafe {
             self.0.as_ptr().drop_in_place();
             bindings::own::kfree(self.0.as_ptr().cast());

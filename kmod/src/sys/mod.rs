@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What kernels without a usable `kernel` crate lack: printing, the panic handler.
+//! Allocation, printing and the panic handler, for kernels without a usable `kernel` crate.
 
 pub mod alloc;
 pub mod panic;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A kernel made of files, for a kpatch that is a process of its own: insertion, removal and a patch's end happen at one
-//! stroke, so that a kill never finds half of them.
+//! Fake kernel on files, for kpatch in a process of its own. Insertion, removal and the end of a transition are atomic, so that a
+//! kill never leaves a half of them.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ struct FilesKernel {
     start: Instant,
 }
 
-/// All of kpatch below `root`, with this process's arguments.
+/// Runs kpatch below `root` with this process's arguments.
 pub fn kpatch(root: &Path) -> ExitCode {
     let kernel = FilesKernel { root: root.to_owned(), start: Instant::now() };
     let system = System::new(root.to_owned(), Box::new(kernel));
@@ -25,7 +25,7 @@ pub fn kpatch(root: &Path) -> ExitCode {
     ExitCode::from(kpatch::main(std::env::args_os(), &system, &mut out, &mut err))
 }
 
-/// The same with these arguments; the exit code and all that was said.
+/// Runs kpatch below `root` with these arguments. Returns the exit code and the output.
 pub fn kpatch_with(root: &Path, arguments: impl Iterator<Item = std::ffi::OsString>) -> (u8, String) {
     let kernel = FilesKernel { root: root.to_owned(), start: Instant::now() };
     let system = System::new(root.to_owned(), Box::new(kernel));
@@ -41,7 +41,7 @@ pub fn load(root: &Path, name: &str) -> io::Result<()> {
     let _ = fs::remove_dir_all(&aside);
     fs::create_dir_all(aside.join("module"))?;
     fs::create_dir_all(aside.join("patch"))?;
-    // As of a module that nothing uses: a kill between the two renames leaves what can be removed.
+    // Reference count 0: after a kill between the two renames the module can be removed.
     fs::write(aside.join("module/refcnt"), "0\n")?;
     fs::write(aside.join("module/taint"), "OEK\n")?;
     fs::write(aside.join("patch/enabled"), "1\n")?;
@@ -54,7 +54,7 @@ pub fn load(root: &Path, name: &str) -> io::Result<()> {
 }
 
 impl FilesKernel {
-    /// What the kernel does by itself: a patch that was told to be disabled is gone.
+    /// Completes transitions: removes the directories of disabled patches.
     fn settle(&self) -> io::Result<()> {
         for entry in fs::read_dir(self.root.join("sys/kernel/livepatch"))? {
             let dir = entry?.path();
@@ -106,7 +106,7 @@ impl Kernel for FilesKernel {
     }
 
     fn sleep(&self, time: Duration) {
-        // Whether it could or not: the waiting goes on and sees.
+        // After an error the loader continues to wait.
         let _ = self.settle();
         std::thread::sleep(time);
     }

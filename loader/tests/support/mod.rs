@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A machine in a temporary directory: its files, a clock that only goes on when the loader waits, and a kernel that does
-//! what the test says.
+//! Fake machine in a temporary directory: files, a clock that advances only when the loader waits, and a kernel with scripted
+//! results.
 
 mod module;
 
@@ -14,23 +14,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use klp_format::ModuleName;
 use kpatch::{BpfLink, Image, Kernel, System};
-#[allow(unused_imports, reason = "not every test needs all")]
+#[allow(unused_imports, reason = "some tests need only a part")]
 pub use module::{manifest, module_named, module_with};
 use rustix::io::Errno;
 
 pub const RELEASE: &str = "6.12.117+deb12-amd64";
-/// A real module, named `cmdline_c` inside.
+/// Real module with the module name `cmdline_c`.
 pub const MODULE: &[u8] = include_bytes!("../../../crates/klp-module/tests/data/cmdline_c.ko");
 
-/// What the kernel does when it is called, on the machine's files.
+/// Effect of a system call on the machine's files, and its result.
 type Answer = Box<dyn FnMut(&Files) -> Result<(), Errno>>;
-/// What happens as time goes by.
+/// Event at a set time.
 enum Event {
     Files(Box<dyn FnOnce(&Files)>),
     Signal(i32),
 }
 
-/// What a command did.
+/// Result of a command.
 pub struct Ran {
     pub code: u8,
     pub out: String,
@@ -38,13 +38,13 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// The messages, less those on what a load could not check: most machines here have no tracefs.
+    /// Messages without those about checks that a load could not make; most machines here have no tracefs.
     pub fn complaints(&self) -> String {
         self.err.split_inclusive('\n').filter(|line| !line.contains(": not checked: ")).collect()
     }
 }
 
-/// The machine's files, below its root.
+/// Files of the machine.
 #[derive(Clone)]
 pub struct Files(PathBuf);
 
@@ -59,7 +59,7 @@ impl Files {
         fs::write(path, text).unwrap();
     }
 
-    /// A file's text. What was written over a longer text, as into sysfs, counts up to the end of its line.
+    /// Content of a file, without white space at the end.
     pub fn read(&self, path: &str) -> String {
         fs::read_to_string(self.path(path)).unwrap().trim_end().to_owned()
     }
@@ -72,7 +72,7 @@ impl Files {
         self.path(path).exists()
     }
 
-    /// A patch, as the livepatch core shows it, and its module.
+    /// Adds a patch to the livepatch core, and its module.
     pub fn patch(&self, name: &str, enabled: bool, transition: bool) {
         let directory = format!("/sys/kernel/livepatch/{name}");
         self.write(&format!("{directory}/enabled"), if enabled { "1\n" } else { "0\n" });
@@ -80,13 +80,13 @@ impl Files {
         self.module(name, "1");
     }
 
-    /// A loaded livepatch module.
+    /// Adds a loaded livepatch module.
     pub fn module(&self, name: &str, references: &str) {
         self.write(&format!("/sys/module/{name}/refcnt"), format!("{references}\n"));
         self.write(&format!("/sys/module/{name}/taint"), "OEK\n");
     }
 
-    /// What the kernel does when a patch has been disabled.
+    /// Completes the disabling of a patch.
     pub fn disabled(&self, name: &str) {
         self.remove(&format!("/sys/kernel/livepatch/{name}"));
         self.write(&format!("/sys/module/{name}/refcnt"), "0\n");
@@ -99,7 +99,7 @@ impl Files {
         self.write(&format!("{directory}/stack"), stack);
     }
 
-    /// A line of the kernel's log.
+    /// Adds a line to the kernel's log.
     pub fn log(&self, line: &str) {
         use std::io::Write;
         let mut file = File::options().append(true).open(self.path("/dev/kmsg")).unwrap();
@@ -107,7 +107,7 @@ impl Files {
     }
 }
 
-struct State {
+struct MachineState {
     files: Files,
     time: Cell<Duration>,
     events: RefCell<Vec<(Duration, Event)>>,
@@ -119,7 +119,7 @@ struct State {
     bpf: RefCell<Result<Vec<BpfLink>, Errno>>,
 }
 
-struct Fake(Rc<State>);
+struct Fake(Rc<MachineState>);
 
 impl Kernel for Fake {
     fn insert(&self, module: Image<'_>) -> Result<(), Errno> {
@@ -186,12 +186,13 @@ impl Kernel for Fake {
 pub struct Machine {
     _root: tempfile::TempDir,
     pub files: Files,
-    state: Rc<State>,
+    state: Rc<MachineState>,
     system: System,
 }
 
 impl Machine {
-    /// The same as [`Machine::new`], where everything can be looked at and nothing is traced: tracefs, debugfs, the kernel's build id.
+    /// Same as [`Machine::new`], with empty lists in tracefs and debugfs and with the kernel's build id, so that all checks can be
+    /// made.
     pub fn quiet() -> Self {
         let machine = Self::new();
         machine.files.write("/sys/kernel/tracing/enabled_functions", "");
@@ -201,8 +202,7 @@ impl Machine {
         machine
     }
 
-    /// One with live patching, nothing loaded, nothing installed. Its kernel takes every module and enables the patch
-    /// `cmdline_c` at once.
+    /// Machine with live patching and without modules. Its kernel accepts every module and enables the patch `cmdline_c` at once.
     pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let files = Files(root.path().to_owned());
@@ -211,7 +211,7 @@ impl Machine {
         files.write("/proc/sys/kernel/random/boot_id", "boot-1\n");
         files.write("/proc/uptime", "1000.00 900.00\n");
         files.write("/dev/kmsg", "");
-        let state = Rc::new(State {
+        let state = Rc::new(MachineState {
             files: files.clone(),
             time: Cell::default(),
             events: RefCell::default(),
@@ -237,27 +237,27 @@ impl Machine {
         *self.state.remove.borrow_mut() = Box::new(answer);
     }
 
-    /// Something that happens when the loader has waited so long in all.
+    /// Schedules an event after this total wait time.
     pub fn after(&self, time: Duration, event: impl FnOnce(&Files) + 'static) {
         self.state.events.borrow_mut().push((time, Event::Files(Box::new(event))));
     }
 
-    /// A signal that comes when the loader has waited so long in all.
+    /// Schedules a signal after this total wait time.
     pub fn signal_after(&self, time: Duration, number: i32) {
         self.state.events.borrow_mut().push((time, Event::Signal(number)));
     }
 
-    /// What systemctl answers from now on.
+    /// Sets the result of systemctl.
     pub fn systemctl(&self, answer: Result<(), String>) {
         *self.state.systemctl.borrow_mut() = answer;
     }
 
-    /// What bpf(2) tells of programs on functions of the kernel.
+    /// Sets the BPF links that bpf(2) returns.
     pub fn bpf(&self, links: Result<Vec<BpfLink>, Errno>) {
         *self.state.bpf.borrow_mut() = links;
     }
 
-    /// Another boot of the same machine: nothing is loaded.
+    /// Reboots the machine: no module is loaded.
     pub fn reboot(&self, boot_id: &str) {
         for directory in ["/sys/kernel/livepatch", "/sys/module", "/run"] {
             if self.files.exists(directory) {
@@ -269,13 +269,13 @@ impl Machine {
         self.state.signal.set(None);
     }
 
-    /// The same machine as another run of the program finds it.
+    /// Same machine for another process.
     pub fn again(self) -> Self {
         let system = System::new(self.files.path("/"), Box::new(Fake(self.state.clone())));
         Self { system, ..self }
     }
 
-    /// A module file outside of the store; its path as an argument.
+    /// Writes a module file outside of the store and returns its path.
     pub fn file(&self, name: &str, bytes: &[u8]) -> String {
         self.files.write(&format!("/tmp/{name}"), bytes);
         self.files.path(&format!("/tmp/{name}")).to_str().unwrap().to_owned()
@@ -293,7 +293,7 @@ impl Machine {
         Ran { code, out: text(out), err: text(err) }
     }
 
-    /// Runs a command whose output is closed.
+    /// Runs a command with a closed standard output.
     pub fn run_closed(&self, arguments: &[&str]) -> (u8, String) {
         struct Closed;
         impl io::Write for Closed {
@@ -310,12 +310,12 @@ impl Machine {
         (code, String::from_utf8(err).unwrap())
     }
 
-    /// The insertions and removals so far.
+    /// Insertions and removals so far.
     pub fn calls(&self) -> Vec<String> {
         self.state.calls.borrow().clone()
     }
 
-    /// How long the loader has waited in all.
+    /// Total wait time of the loader.
     pub fn waited(&self) -> Duration {
         self.state.time.get()
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The real module in other forms.
+//! Variants of the real module.
 
 use super::MODULE;
 
-/// The real module with one text in it replaced by another of the same length.
+/// Real module with the last occurrence of `old` replaced by `new`, which has the same length.
 pub fn module_with(old: &str, new: &str) -> Vec<u8> {
     assert_eq!(old.len(), new.len());
     let mut bytes = MODULE.to_vec();
@@ -12,7 +12,7 @@ pub fn module_with(old: &str, new: &str) -> Vec<u8> {
     bytes
 }
 
-/// The real module under another name, with more entries in its `.modinfo`.
+/// Real module with another module name and additional entries in its `.modinfo`.
 pub fn module_named(name: &str, entries: &[&str]) -> Vec<u8> {
     let mut bytes = MODULE.to_vec();
     let (_, this_module, _) = section(&bytes, ".gnu.linkonce.this_module");
@@ -24,7 +24,7 @@ pub fn module_named(name: &str, entries: &[&str]) -> Vec<u8> {
         modinfo.extend(entry.as_bytes());
         modinfo.push(0);
     }
-    // The section moves to the end of the file.
+    // The new section content is at the end of the file.
     let end = bytes.len() as u64;
     bytes[header + 24..header + 32].copy_from_slice(&end.to_le_bytes());
     bytes[header + 32..header + 40].copy_from_slice(&(modinfo.len() as u64).to_le_bytes());
@@ -32,7 +32,7 @@ pub fn module_named(name: &str, entries: &[&str]) -> Vec<u8> {
     bytes
 }
 
-/// A manifest's `.modinfo` entry; `more` is put before the end of the object.
+/// `.modinfo` entry of a manifest; `more` is inserted before the end of the JSON object.
 pub fn manifest(stream: &str, version: (u32, u32), cves: &str, more: &str) -> String {
     let (version, release) = version;
     format!(
@@ -40,7 +40,7 @@ pub fn manifest(stream: &str, version: (u32, u32), cves: &str, more: &str) -> St
     )
 }
 
-/// Where a section's header, its data and how many bytes of it are.
+/// File offset of a section's header, file offset of its content, and its size.
 fn section(bytes: &[u8], name: &str) -> (usize, usize, usize) {
     let word = |at: usize, size: usize| {
         bytes[at..at + size].iter().rev().fold(0_usize, |value, byte| value << 8 | usize::from(*byte))

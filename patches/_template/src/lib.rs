@@ -10,7 +10,7 @@ pub struct Patch;
 impl replaced::{{object}} for Patch {
     // {{prototype}}
     unsafe extern "C" fn {{method}}{{signature}} {
-        // Replace this body: it is what runs in place of the kernel's.
+        // Replace this body: it runs instead of the kernel's function.
         {{body}}
     }
 }

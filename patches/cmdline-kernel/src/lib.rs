@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes /proc/cmdline say that it was patched: `patches/cmdline` on the kernel's own `kernel` crate.
+//! Adds a line "patched from Rust" to /proc/cmdline: `patches/cmdline`, based on the kernel's own `kernel`
+//! crate.
 //!
-//! The replacement is the same, and so are trait, types and tables; printing is the `kernel` crate's.
+//! The replacement, its trait, its types and its tables are the same; only printing uses the `kernel` crate.
 #![no_std]
 
 use klp::prelude::*;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes /proc/cmdline say that it was patched: the smallest fix there is.
+//! Adds a line "patched from Rust" to /proc/cmdline: the smallest possible fix.
 #![no_std]
 
 use klp::prelude::*;

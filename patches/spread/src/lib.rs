@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes /proc/sys/kernel/hostname and its neighbours tell what the kernel they are on looks like.
+//! Shows properties of the running kernel in /proc/sys/kernel/hostname and in the other files with the same
+//! handler.
 //!
-//! Kernels before 6.11 give the handler a `struct ctl_table *`, later ones a `const struct ctl_table *`: one body, two
-//! signatures, chosen by `cfg`. rustc checks each against the kernel that it is compiled for.
+//! Kernels before 6.11 pass a `struct ctl_table *` to the handler, later kernels a `const struct ctl_table
+//! *`. Therefore the fix has one body and two signatures, selected by `cfg`. rustc checks each signature
+//! against the kernel that it is compiled for.
 #![no_std]
 
 use klp::prelude::*;
@@ -10,7 +12,7 @@ use klp::prelude::*;
 /// The replacements of this fix.
 pub struct Patch;
 
-/// What is read.
+/// Content of the files.
 const TEXT: &[u8] = {
     #[cfg(all(has_member = "ctl_table.child", has_member = "ctl_table.procname"))]
     const TEXT: &[u8] = b"patched, with ctl_table.child\n";
@@ -31,7 +33,7 @@ impl replaced::vmlinux for Patch {
         lenp: *mut usize,
         ppos: *mut loff_t,
     ) -> c_int {
-        // SAFETY: the sysctl core's arguments are passed on as they are.
+        // SAFETY: the arguments come from the sysctl core unchanged, and it passes valid pointers.
         unsafe { show(write, buffer, lenp, ppos) }
     }
 
@@ -43,12 +45,12 @@ impl replaced::vmlinux for Patch {
         lenp: *mut usize,
         ppos: *mut loff_t,
     ) -> c_int {
-        // SAFETY: the sysctl core's arguments are passed on as they are.
+        // SAFETY: the arguments come from the sysctl core unchanged, and it passes valid pointers.
         unsafe { show(write, buffer, lenp, ppos) }
     }
 }
 
-/// Answers a read with [`TEXT`], refuses a write.
+/// Answers a read with [`TEXT`] and rejects a write.
 ///
 /// # Safety
 /// `buffer` has room for `*lenp` bytes; `lenp` and `ppos` are valid.
@@ -56,7 +58,8 @@ unsafe fn show(write: c_int, buffer: *mut c_void, lenp: *mut usize, ppos: *mut l
     if write != 0 {
         return Errno::new(EPERM).to_ret();
     }
-    // SAFETY: by this function's contract; a kernel buffer since 5.8.
+    // SAFETY: the caller guarantees valid pointers and room for `*lenp` bytes. Since 5.8 the buffer is in
+    // kernel memory.
     unsafe {
         let length = if *ppos == 0 { TEXT.len().min(*lenp) } else { 0 };
         core::ptr::copy_nonoverlapping(TEXT.as_ptr(), buffer.cast(), length);

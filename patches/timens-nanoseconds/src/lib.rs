@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! CVE-2026-93146: offsets of a time namespace with a negative number of nanoseconds.
+//! CVE-2026-93146: time namespace offsets with a negative number of nanoseconds.
 //!
-//! Whoever writes to `/proc/<pid>/timens_offsets` gives seconds and nanoseconds. The parser reads the nanoseconds as an
-//! unsigned number into a signed member and refuses 10^9 and more; what does not fit the sign passes as negative.
-//! `proc_timens_set_offset` then adds it to the time of the clock, which takes away one second at a time: for the
-//! smallest number nine thousand million rounds in the kernel, without a chance to be interrupted. A negative number
-//! that passes the other checks is stored, and each conversion of a time in that namespace meets it again.
+//! A write to `/proc/<pid>/timens_offsets` contains seconds and nanoseconds. The parser reads the nanoseconds
+//! as an unsigned number into a signed member and rejects only 10^9 and above; a number beyond the signed
+//! range becomes negative and is accepted. `proc_timens_set_offset` then adds it to the time of the clock,
+//! and the addition subtracts one second per iteration. The smallest number causes nine thousand million
+//! iterations in the kernel, which cannot be interrupted. A negative number that passes the other checks is
+//! stored, and every conversion of a time in that namespace uses it again.
 //!
-//! Upstream: "time/namespace: Validate nanosecond field in proc_timens_set_offset()". It refuses such an offset with
-//! EINVAL, once the clock is known and before anything is calculated; Debian has it since 6.12.115-1. Here the whole
-//! function stands anew, with that check in the same place; all other answers, their order, the lock and the references
-//! are those of the original.
+//! Upstream: "time/namespace: Validate nanosecond field in proc_timens_set_offset()". The upstream fix
+//! rejects such an offset with EINVAL after the check of the clock and before any calculation; Debian has it
+//! since 6.12.115-1. This fix reimplements the whole function with the same check in the same place. All
+//! other results, their order, the lock and the references are the same as in the original.
 //!
 //! C source: `kernel/time/namespace.c`
 #![no_std]
@@ -28,7 +29,8 @@ const CAP_SYS_TIME: c_int = 25;
 const NSEC_PER_SEC: c_long = 1_000_000_000;
 /// `KTIME_SEC_MAX` of `include/linux/ktime.h`: the seconds in the largest `ktime_t`.
 const KTIME_SEC_MAX: i64 = i64::MAX / 1_000_000_000;
-/// The last second that an offset may move a clock to: so far from `KTIME_MAX` that the clock never reaches that.
+/// Latest second to which an offset may move a clock. It is so far from `KTIME_MAX` that the clock never
+/// overflows.
 const LAST_SECOND: i64 = KTIME_SEC_MAX / 2;
 
 /// The replacements of this fix.
@@ -47,61 +49,61 @@ impl replaced::vmlinux for Patch {
             return -ESRCH;
         }
         let count = usize::try_from(noffsets).unwrap_or(0);
-        // SAFETY: the caller passes an array of its own with `noffsets` elements.
+        // SAFETY: the caller passes a private array with `noffsets` elements.
         let offsets = unsafe { core::slice::from_raw_parts(offsets, count) };
-        // SAFETY: `ns` is the member of a time namespace, and a reference to it is held until `timens_put`.
+        // SAFETY: `ns` is a member of a time namespace, and the reference to it is held until `timens_put`.
         let result =
             unsafe { set_offsets(file, ns.byte_sub(offset_of!(time_namespace, ns)).cast(), offsets) };
-        // SAFETY: gives back the reference that `timens_for_children_get` took.
+        // SAFETY: releases the reference that `timens_for_children_get` took.
         unsafe { timens_put(ns) };
         result.map_or_else(Errno::to_ret, |()| 0)
     }
 }
 
 /// # Safety
-/// `time_ns` must be a time namespace that stays for the call, `file` the file that is written to.
+/// `time_ns` must be a time namespace that exists during the call, `file` the file that is being written.
 unsafe fn set_offsets(
     file: *mut file,
     time_ns: *mut time_namespace,
     offsets: &[proc_timens_offset],
 ) -> Result<(), Errno> {
-    // SAFETY: the owner of a namespace is set when it is made and stays as long as it.
+    // SAFETY: the owner of a namespace is set at its creation and exists as long as the namespace.
     if !unsafe { file_ns_capable(file, (*time_ns).user_ns, CAP_SYS_TIME) } {
         return Err(Errno::new(EPERM));
     }
     offsets.iter().try_for_each(check)?;
 
-    // SAFETY: the lock of all offsets; process context, and nothing is held.
+    // SAFETY: `offset_lock` is the lock of all offsets. This is process context, and no other lock is held.
     unsafe { mutex_lock(&raw mut offset_lock) };
-    // SAFETY: the lock is held.
+    // SAFETY: the caller guarantees a valid `time_ns`, and the lock is held.
     let result = unsafe { store(time_ns, offsets) };
-    // SAFETY: it was locked above.
+    // SAFETY: the mutex was locked above.
     unsafe { mutex_unlock(&raw mut offset_lock) };
     result
 }
 
-/// Whether an offset is one that the clock can have.
+/// Checks that the clock accepts an offset.
 fn check(offset: &proc_timens_offset) -> Result<(), Errno> {
     let now = match offset.clockid {
         CLOCK_MONOTONIC => {
             let mut now = timespec64 { tv_sec: 0, tv_nsec: 0 };
-            // SAFETY: it fills in the time.
+            // SAFETY: the function only writes to `now`, which is valid.
             unsafe { ktime_get_ts64(&raw mut now) };
             now
         }
-        // SAFETY: both read clocks and convert, nothing else.
+        // SAFETY: both functions only read clocks and convert times.
         CLOCK_BOOTTIME => unsafe { ns_to_timespec64(ktime_get_with_offset(tk_offsets_TK_OFFS_BOOT)) },
         _ => return Err(Errno::new(EINVAL)),
     };
     let (seconds, nanoseconds) = (offset.val.tv_sec, offset.val.tv_nsec);
-    // The repair.
+    // The check from the upstream fix.
     if !(0..NSEC_PER_SEC).contains(&nanoseconds) {
         return Err(Errno::new(EINVAL));
     }
     if !(-KTIME_SEC_MAX..=KTIME_SEC_MAX).contains(&seconds) {
         return Err(Errno::new(ERANGE));
     }
-    // Both are below a second: their sum carries one second at most.
+    // Both values are below one second, so the carry is at most one second.
     let carry = i64::from(now.tv_nsec + nanoseconds >= NSEC_PER_SEC);
     match now.tv_sec + seconds + carry {
         0..=LAST_SECOND => Ok(()),
@@ -110,9 +112,9 @@ fn check(offset: &proc_timens_offset) -> Result<(), Errno> {
 }
 
 /// # Safety
-/// `time_ns` must be valid, and the lock of all offsets held.
+/// `time_ns` must be valid, and the lock of all offsets must be held.
 unsafe fn store(time_ns: *mut time_namespace, offsets: &[proc_timens_offset]) -> Result<(), Errno> {
-    // SAFETY: the namespace is valid, and its members are changed under the lock only.
+    // SAFETY: the caller guarantees a valid namespace, and its members are changed only under the held lock.
     let time_ns = unsafe { &mut *time_ns };
     if time_ns.frozen_offsets {
         return Err(Errno::new(EACCES));
@@ -120,7 +122,7 @@ unsafe fn store(time_ns: *mut time_namespace, offsets: &[proc_timens_offset]) ->
     for offset in offsets {
         match offset.clockid {
             CLOCK_MONOTONIC => time_ns.offsets.monotonic = offset.val,
-            // `check` lets no third clock pass.
+            // CLOCK_BOOTTIME, because `check` rejects all other clocks.
             _ => time_ns.offsets.boottime = offset.val,
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes /proc/version list squares that were put into an allocated vector under a mutex: the `kernel` crate's
-//! abstractions in a live patch.
+//! Shows square numbers in /proc/version. They are in an allocated vector under a mutex, as an example of the
+//! `kernel` crate's abstractions in a live patch.
 #![no_std]
 
 use core::fmt::Write;
@@ -8,7 +8,7 @@ use core::fmt::Write;
 use kernel::sync::{Arc, Mutex, new_mutex};
 use klp::prelude::*;
 
-/// How many squares are listed.
+/// Number of squares.
 const COUNT: u32 = 5;
 
 /// The replacements of this fix.
@@ -23,7 +23,7 @@ impl replaced::vmlinux for Patch {
                 let squares = squares.lock();
                 pr_info!("{} squares were allocated\n", squares.len());
                 for square in squares.iter() {
-                    // A sequence file takes what fits and asks again for the rest; it does not fail.
+                    // An overflow is not an error: seq_file calls this function again with a larger buffer.
                     let _ = writeln!(file, "{square}");
                 }
                 0
@@ -33,7 +33,7 @@ impl replaced::vmlinux for Patch {
     }
 }
 
-/// The squares, in memory of their own, behind a lock: all of it is given back when the last reference goes.
+/// The squares in an allocated vector behind a mutex. Dropping the last reference frees everything.
 fn squares() -> Result<Arc<Mutex<KVec<u32>>>> {
     let squares = Arc::pin_init(new_mutex!(KVec::new(), "squares"), GFP_KERNEL)?;
     for number in 1..=COUNT {

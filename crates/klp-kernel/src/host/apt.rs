@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Packages through apt as it is set up on the machine. No host name of an archive stands in this project.
+//! Packages through apt as configured on the machine. This project contains no host name of a package
+//! archive.
 
 use std::path::{Path, PathBuf};
 
@@ -11,19 +12,21 @@ use klp_base::process::{Cmd, find_program};
 use crate::error::Error;
 use crate::package::Package;
 
-/// Bytes that apt's lists of one suite take, and more. `apt-get update` can wait for ever on a full disk instead of failing.
+/// Upper bound of the size of apt's lists for one suite, in bytes. On a full disk, `apt-get update` can hang
+/// instead of failing.
 const LISTS: u64 = 64 << 20;
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const HINT: &str =
     "pinned kernels come through apt: use a Debian machine, or one with apt set up for Debian's archive";
 
-/// apt, reading either the machine's package lists or lists of our own in the cache.
+/// apt with the package lists of the machine, or with separate lists in the cache.
 pub(crate) struct Apt {
     options: Vec<String>,
 }
 
 impl Apt {
-    /// apt with the lists that hold `package` in this very version: the machine's, else our own, brought up to date.
+    /// apt with lists that contain exactly this version of `package`: the machine's lists, otherwise updated
+    /// lists in the cache.
     pub(crate) fn that_has(package: &Package, cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
         if find_program("apt-get").is_none() {
             return Err(Error::NotAble { what: "apt-get is missing".to_owned(), help: HINT.to_owned() });
@@ -43,13 +46,13 @@ impl Apt {
         Err(own.vanished(package)?)
     }
 
-    /// apt with lists of our own in the cache, brought up to date. Needs no root.
+    /// apt with updated lists in the cache. Does not need root.
     pub(crate) fn updated(cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
         Self::with_lists_in(&cache.root().join("apt"), &[], sink)
     }
 
-    /// apt with the lists of another suite of Debian, or of another architecture, from the mirror that the machine's own
-    /// suite comes from.
+    /// apt with the lists of another Debian suite or another architecture. Uses the mirror of the machine's
+    /// own suite.
     pub(crate) fn of_suite(
         suite: &str,
         architecture: Option<&str>,
@@ -133,8 +136,8 @@ impl Apt {
         })
     }
 
-    /// The packages of one line, all versions that the archive has, oldest first: their names differ from `name` in the
-    /// numbers of the kernel's version only, from the third on (sublevel, ABI).
+    /// All archived versions of the packages of one line, oldest first. Their names differ from `name` only
+    /// in the numbers of the kernel version, from the third number on (sublevel, ABI).
     pub(crate) fn line_of(&self, name: &str) -> Result<Vec<Package>, Error> {
         let names = self.cmd("apt-cache").args(["pkgnames", &common_prefix(name)]).run()?.stdout_text();
         let names: Vec<&str> = names.lines().filter(|other| is_like(other, name)).collect();
@@ -148,7 +151,8 @@ impl Apt {
         Ok(packages)
     }
 
-    /// Downloads a package into `dir` and compares its hash with the pinned one: the path of its file.
+    /// Downloads a package into `dir` and compares its hash with the pin. Returns the path of the package
+    /// file.
     pub(crate) fn download_checked(&self, package: &Package, dir: &Path) -> Result<PathBuf, Error> {
         let deb = self.download(package, dir)?;
         let found = cache::sha256_file(&deb)?;
@@ -164,7 +168,7 @@ impl Apt {
         })
     }
 
-    /// Downloads a package, compares its hash with the pinned one, and unpacks its files into `dir`.
+    /// Downloads a package, compares its hash with the pin, and unpacks its files into `dir`.
     pub(crate) fn unpack_checked(&self, package: &Package, dir: &Path) -> Result<(), Error> {
         let deb = self.download_checked(package, dir)?;
         Cmd::new("dpkg-deb").arg("-x").args([deb.as_path(), dir]).hint("install the package dpkg").run()?;
@@ -172,7 +176,7 @@ impl Apt {
         Ok(())
     }
 
-    /// Downloads a package into `dir`: the path of its file, whose content is not checked yet.
+    /// Downloads a package into `dir` without checking its content. Returns the path of the package file.
     pub(crate) fn download(&self, package: &Package, dir: &Path) -> Result<PathBuf, Error> {
         make_dir(dir)?;
         let wanted = format!("{}={}", package.name, package.version);
@@ -196,10 +200,10 @@ impl Apt {
     }
 }
 
-/// Where the machine's own packages of Debian come from, as apt is set up.
+/// Debian mirror from apt's configuration on this machine.
 ///
 /// # Errors
-/// apt is missing, or has no source of Debian's.
+/// apt is missing, or has no Debian source.
 pub fn debian_mirror() -> Result<String, Error> {
     let targets = Cmd::new("apt-get")
         .args([
@@ -221,10 +225,10 @@ pub fn debian_mirror() -> Result<String, Error> {
     })
 }
 
-/// A package of another suite of Debian, downloaded, checked and unpacked in the cache: its directory.
+/// Downloads a package of another Debian suite, checks it and unpacks it in the cache. Returns its directory.
 ///
 /// # Errors
-/// It is not to be had, or is not what was pinned.
+/// The package is unavailable or does not match its pin.
 pub fn unpacked_package(
     package: &Package,
     suite: &str,
@@ -237,7 +241,7 @@ pub fn unpacked_package(
     })
 }
 
-/// The lines `name | version | source` of `apt-cache madison`.
+/// Parses the lines `name | version | source` of `apt-cache madison`.
 fn packages(madison: &str) -> impl Iterator<Item = Package> {
     madison.lines().filter_map(|line| {
         let mut fields = line.split('|').map(str::trim);
@@ -249,8 +253,8 @@ fn numbers(text: &str) -> Vec<u64> {
     text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
 }
 
-/// Whether two packages are of one line: the same kernel series, flavour, architecture and, after a `+`, release of the
-/// distribution.
+/// True if two package names belong to one line: same kernel series, flavour, architecture and, after a `+`,
+/// same release of the distribution.
 fn is_like(one: &str, other: &str) -> bool {
     let series = |name: &str| numbers(name).into_iter().take(2).collect::<Vec<_>>();
     shape(one) == shape(other) && series(one) == series(other)
@@ -286,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_of_one_line_differ_in_late_numbers_only() {
+    fn packages_of_one_line_differ_only_from_the_third_number_on() {
         assert_eq!(common_prefix("linux-image-6.12.117+deb12-amd64"), "linux-image-6.12.");
         assert_eq!(common_prefix("linux-kbuild-6.1"), "linux-kbuild-6.1");
         assert!(is_like("linux-image-6.12.99+deb12-amd64", "linux-image-6.12.117+deb12-amd64"));

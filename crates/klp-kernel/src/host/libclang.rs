@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! libclang, which reads C headers for bindgen.
+//! libclang, the C header parser of bindgen.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::error::Error;
 /// Loads libclang for the calling thread.
 ///
 /// # Errors
-/// [`Error::NotAble`]: this machine has none.
+/// [`Error::NotAble`]: the machine has no libclang.
 pub fn load(kernel: &str) -> Result<(), Error> {
     if clang_sys::is_loaded() {
         return Ok(());
@@ -19,12 +19,12 @@ pub fn load(kernel: &str) -> Result<(), Error> {
     })
 }
 
-/// Whether libclang can be loaded.
+/// True if libclang can be loaded.
 pub fn is_there() -> bool {
     clang_sys::is_loaded() || clang_sys::load().is_ok()
 }
 
-/// Directory of the loaded libclang, for programs that load it themselves.
+/// Directory of the loaded libclang, for programs that load it on their own.
 pub fn dir() -> Option<PathBuf> {
     if !is_there() {
         return None;

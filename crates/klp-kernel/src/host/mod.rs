@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The machine that builds: its package manager, its Rust compiler, its libclang.
+//! The build machine: package manager, Rust compiler, libclang.
 
 pub mod apt;
 pub mod libclang;

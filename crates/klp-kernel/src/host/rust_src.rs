@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The source of `core` from Debian's package rust-src, for machines where rustup does not give it.
+//! Source of `core` from Debian's package rust-src, for machines without rustup's copy.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use super::rustc::VERSION;
 use crate::error::Error;
 use crate::package::Package;
 
-/// The package of exactly the pinned compiler's version.
+/// The package with exactly the version of the pinned compiler.
 const PACKAGE: (&str, &str, &str, &str) = (
     "rust-src",
     "1.95.0+dfsg1-2~bpo13+1",
@@ -23,7 +23,7 @@ fn key() -> Key {
     Key::new("rust-src 1").with(PACKAGE.1).with(PACKAGE.3)
 }
 
-/// Directory with the library's source in the cache, where it is there.
+/// Directory of the library source in the cache, if present.
 pub(super) fn in_cache(cache: &Cache) -> Option<PathBuf> {
     let library = library(&cache.find("rust-src", VERSION, &key())?);
     library.is_dir().then_some(library)
@@ -33,10 +33,10 @@ fn library(entry: &Path) -> PathBuf {
     entry.join("usr/src").join(format!("rustc-{VERSION}")).join("library")
 }
 
-/// Fetches it into the cache.
+/// Fetches the source into the cache.
 ///
 /// # Errors
-/// The package is not to be had, or is not what was pinned.
+/// The package is unavailable or does not match its pin.
 pub fn from_debian(cache: &Cache, sink: &dyn Sink) -> Result<(), Error> {
     let (name, version, suite, sha256) = PACKAGE;
     let package = Package::new(name, version, sha256);

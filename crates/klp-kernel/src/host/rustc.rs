@@ -9,11 +9,12 @@ use klp_base::process::Cmd;
 use super::rust_src;
 use crate::error::Error;
 
-/// The version that rust-toolchain.toml pins; a kernel may pin its own later.
+/// Version that rust-toolchain.toml pins.
 pub const VERSION: &str = "1.95.0";
 
 /// The pinned compiler.
 pub struct Rustc {
+    sysroot: PathBuf,
     program: PathBuf,
     version: String,
     library: PathBuf,
@@ -23,7 +24,7 @@ impl Rustc {
     /// Finds the compiler and the source of its `core`.
     ///
     /// # Errors
-    /// rustc is missing or another version, or the source of `core` is not there.
+    /// rustc is missing or has another version, or the source of `core` is missing.
     pub fn find(cache: &Cache) -> Result<Self, Error> {
         let hint = "install Rust 1.95.0: `rustup toolchain install` in the project's directory";
         let sysroot = PathBuf::from(Cmd::new("rustc").args(["--print", "sysroot"]).hint(hint).read()?);
@@ -47,18 +48,18 @@ impl Rustc {
             what: format!("the source of Rust {VERSION}'s `core` library is missing"),
             help: "`rustup component add rust-src`, or run `cargo xtask doctor --fix`".to_owned(),
         })?;
-        Ok(Self { program, version, library })
+        Ok(Self { sysroot, program, version, library })
     }
 
-    /// Version, commit and LLVM, as `rustc -vV` prints them.
+    /// Version, commit and LLVM version, from `rustc -vV`.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// Asks for the version that a kernel was built with: metadata of other versions cannot be read.
+    /// Requires the compiler version that built the kernel. rustc cannot read metadata of other versions.
     ///
     /// # Errors
-    /// It is another one.
+    /// The version differs.
     pub fn must_be(&self, version: &str, kernel: &str) -> Result<(), Error> {
         if version == VERSION {
             return Ok(());
@@ -71,7 +72,7 @@ impl Rustc {
         })
     }
 
-    /// What the kernel's make must be told of it: the programs themselves, not rustup's wrappers.
+    /// Rust arguments for the kernel's make: paths of the real programs instead of rustup's wrappers.
     pub fn make_words(&self) -> Vec<String> {
         let bin = self.program.parent().unwrap_or(Path::new(""));
         [("RUSTC", "rustc"), ("HOSTRUSTC", "rustc"), ("RUSTDOC", "rustdoc"), ("RUSTFMT", "rustfmt")]
@@ -84,7 +85,12 @@ impl Rustc {
         &self.library
     }
 
-    /// The program.
+    /// Root directory of the toolchain.
+    pub fn sysroot(&self) -> &Path {
+        &self.sysroot
+    }
+
+    /// Path of rustc.
     pub fn program(&self) -> &Path {
         &self.program
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The build of a kernel from its source package. The build tree (some gigabytes) is thrown away.
+//! Build of a kernel from its source package. The build tree (several gigabytes) is deleted afterwards.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,21 +21,21 @@ use crate::host::rustc::Rustc;
 use crate::pin::{Pin, SourcePin};
 use crate::toolchain::Toolchain;
 
-/// What a build takes on disk at its peak, in bytes: the source and the objects.
+/// Peak disk space of a build in bytes: source and objects.
 const PEAK: u64 = 5 << 30;
 
-/// What a build cost, kept beside its result.
+/// Resource usage of a build, stored with its result.
 #[derive(Serialize)]
 struct Cost {
     /// User and system time of all processes, in seconds.
     cpu_seconds: f64,
     /// Wall time, in seconds.
     wall_seconds: f64,
-    /// Processes that ran at a time.
+    /// Number of parallel jobs.
     jobs: usize,
-    /// The most memory that one process held, in bytes.
+    /// Peak memory of the largest process, in bytes.
     memory_bytes: u64,
-    /// The most that was on disk, in bytes.
+    /// Peak disk usage, in bytes.
     disk_bytes: u64,
 }
 
@@ -91,13 +91,13 @@ pub(super) fn build(
     };
     write(&dir.join("cost.json"), serde_json::to_vec_pretty(&cost).unwrap_or_default())?;
     stage(sink, "keep", &pin.id, || keep(&maker, &work, dir).map(|()| (StageEnd::Done, ())))?;
-    // It names the machine's directories.
+    // The log contains directory names of this machine.
     fs::remove_file(&log).map_err(io_error("remove", &log))?;
     fs::remove_dir_all(&work).map_err(io_error("remove", &work))?;
     Ok(())
 }
 
-/// What can be said before an hour's work: tools, libraries, room.
+/// Checks tools, libraries and disk space before a build of about one hour.
 fn check_host(pin: &Pin, source: &SourcePin, dir: &Path) -> Result<(), Error> {
     let mut packages: Vec<String> = source
         .toolchain
@@ -134,7 +134,7 @@ fn check_host(pin: &Pin, source: &SourcePin, dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// What make must be told of Rust: the pinned compiler itself, not a wrapper that asks the home directory.
+/// Rust arguments for make: the pinned compiler itself. rustup's wrapper would read the home directory.
 fn rust_words(
     pin: &Pin,
     source: &SourcePin,
@@ -164,7 +164,7 @@ fn rust_words(
     words.push(format!("BINDGEN={}", tools.join("bin/bindgen").display()));
     let library = rustc.library().display();
     words.push(format!("RUST_LIB_SRC={library}"));
-    // Panics in the kernel's crates name source files, and some end in the modules that use them.
+    // Panic messages in the kernel's crates contain source file names, and some are inlined into modules.
     words.push(format!(
         "KRUSTFLAGS=--remap-path-prefix={library}=library --remap-path-prefix={}=.",
         work.display()
@@ -172,7 +172,7 @@ fn rust_words(
     Ok(words)
 }
 
-/// Unpacks the source package: the directory of the source.
+/// Unpacks the source package. Returns the source directory.
 fn unpack(pin: &Pin, work: &Path, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
     let package = pin.packages.get("source").ok_or_else(|| Error::Config {
         file: pin.file.clone(),
@@ -195,7 +195,7 @@ fn unpack(pin: &Pin, work: &Path, cache: &Cache, sink: &dyn Sink) -> Result<Path
     if tree.join("Makefile").is_file() { Ok(tree) } else { Err(damaged()) }
 }
 
-/// make in the kernel's source, in an environment that does not depend on who runs it.
+/// make in the kernel source, with an environment independent of the user.
 struct Maker<'a> {
     pin: &'a Pin,
     source: &'a SourcePin,
@@ -229,7 +229,7 @@ impl Maker<'_> {
     }
 }
 
-/// Makes the configuration, and compares it with what was asked for.
+/// Generates the configuration and compares it with the requested options.
 fn configure(maker: &Maker<'_>, wanted: &Wanted, work: &Path) -> Result<(), Error> {
     let fragment = work.join("wanted.config");
     write(&fragment, wanted.text())?;
@@ -253,7 +253,8 @@ fn configure(maker: &Maker<'_>, wanted: &Wanted, work: &Path) -> Result<(), Erro
     Ok(())
 }
 
-/// A key of our own for the kernel's modules; the kernel's build puts its certificate among those that it trusts.
+/// Creates a separate key for signing kernel modules. kbuild adds its certificate to the trusted keys of the
+/// kernel.
 fn make_signing_key(objects: &Path) -> Result<(), Error> {
     let dir = objects.join("certs");
     make_dir(&dir)?;
@@ -273,7 +274,7 @@ fn make_signing_key(objects: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// make's target for the bootable image, and where it is.
+/// make target of the bootable image, and its path.
 fn image_of(arch: Arch) -> (&'static str, &'static str) {
     match arch {
         Arch::X86_64 => ("bzImage", "arch/x86/boot/bzImage"),
@@ -281,7 +282,7 @@ fn image_of(arch: Arch) -> (&'static str, &'static str) {
     }
 }
 
-/// Takes what stays out of the build tree.
+/// Copies the permanent files from the build tree to `dir`.
 fn keep(maker: &Maker<'_>, work: &Path, dir: &Path) -> Result<(), Error> {
     let objects = maker.objects;
     let copy = |from: &Path, to: &Path| fs::copy(from, to).map(|_| ()).map_err(io_error("copy", from));
@@ -308,7 +309,7 @@ fn keep(maker: &Maker<'_>, work: &Path, dir: &Path) -> Result<(), Error> {
     let install = format!("$(srctree)/scripts/package/install-extmod-build {}", devel.display());
     maker.cmd().args(["-s", "run-command"]).arg(format!("KBUILD_RUN_COMMAND={install}")).run()?;
     copy(&objects.join(".config"), &devel.join(".config"))?;
-    // The kernel's script forgets what Rust modules need.
+    // The kernel's own install script omits files that Rust modules need.
     let rust = objects.join("rust");
     if rust.is_dir() && !maker.rust.is_empty() {
         make_dir(&devel.join("rust"))?;

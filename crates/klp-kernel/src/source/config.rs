@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Fragments of a kernel's configuration: what was asked for, and whether Kconfig did as it was told.
+//! Configuration fragments: requested options, and the check that Kconfig accepted them.
 
 use std::collections::BTreeMap;
 
-/// What fragments ask for: option without `CONFIG_`, and its value; none for "is not set".
+/// Requested options without `CONFIG_`, with their values. `None` means "is not set".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted(BTreeMap<String, Option<String>>);
 
 impl Wanted {
-    /// Reads the lines `CONFIG_X=value` and `# CONFIG_X is not set` of a fragment; other comments and empty lines are for
-    /// people.
+    /// Parses the lines `CONFIG_X=value` and `# CONFIG_X is not set` of a fragment. Other comments and empty
+    /// lines are ignored.
     pub(super) fn add(&mut self, fragment: &str) -> Result<(), String> {
         for line in fragment.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let not_set = line.strip_prefix("# CONFIG_").and_then(|rest| rest.strip_suffix(" is not set"));
@@ -32,7 +32,7 @@ impl Wanted {
         Ok(())
     }
 
-    /// As Kconfig takes it (`KCONFIG_ALLCONFIG`).
+    /// The options as text for Kconfig (`KCONFIG_ALLCONFIG`).
     pub(super) fn text(&self) -> String {
         let line = |(name, value): (&String, &Option<String>)| match value {
             Some(value) => format!("CONFIG_{name}={value}\n"),
@@ -41,7 +41,7 @@ impl Wanted {
         self.0.iter().map(line).collect()
     }
 
-    /// What the configuration that Kconfig made has otherwise: a line for each.
+    /// Differences between the requested options and the configuration that Kconfig generated, one line each.
     pub(super) fn not_in(&self, config: &str) -> Vec<String> {
         let made: BTreeMap<&str, &str> =
             config.lines().filter_map(|line| line.strip_prefix("CONFIG_")?.split_once('=')).collect();
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_did_not_stick_is_named() {
+    fn options_that_kconfig_changed_are_reported() {
         let mut wanted = Wanted::default();
         wanted.add("# For people.\nCONFIG_A=y\n\nCONFIG_B=\"x\"\n# CONFIG_C is not set\n").unwrap();
         assert_eq!(wanted.text(), "CONFIG_A=y\nCONFIG_B=\"x\"\n# CONFIG_C is not set\n");

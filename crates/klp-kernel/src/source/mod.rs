@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Kernels that are built here: a distribution's source package and fragments of our own. Built once; what stays is the
-//! image, the ELF file that it was made of, the kernel's own modules, and a packed tree for building modules, which is
-//! unpacked into an entry of its own. Neither holds a path of the machine that matters.
+//! Kernels built here: source package of a distribution and the project's configuration fragments. Each
+//! kernel is built once. The cache keeps the image, its ELF file, the kernel's modules, and an archive of the
+//! tree for building modules; the unpacked tree is a separate cache entry. No entry contains a machine path
+//! that affects a build.
 
 mod build;
 mod config;
@@ -19,15 +20,16 @@ use crate::error::Error;
 use crate::pin::{Pin, SourcePin};
 use crate::tree::{KernelTree, OwnModules};
 
-/// Names inside an entry of the cache.
+/// File names in a cache entry.
 const IMAGE: &str = "image";
 const VMLINUX: &str = "vmlinux";
 const MODULES: &str = "modules";
 const DEVEL: &str = "devel.tar.zst";
-/// The key and certificate that the kernel trusts, where it checks signatures of modules: PEM, both in one file.
+/// Key and certificate for module signatures that the kernel trusts, if it checks signatures: both in one PEM
+/// file.
 const SIGNING_KEY: &str = "signing_key.pem";
 
-/// Makes or finds the kernel in the cache.
+/// Finds the kernel in the cache, or builds it.
 pub(super) fn fetch(pin: &Pin, cache: &Cache, sink: &dyn Sink) -> Result<KernelTree, Error> {
     let source = pin.source.as_ref().ok_or_else(|| Error::Config {
         file: pin.file.clone(),
@@ -63,7 +65,7 @@ pub(super) fn fetch(pin: &Pin, cache: &Cache, sink: &dyn Sink) -> Result<KernelT
     open(pin, source, &entry, &tree, &key)
 }
 
-/// Everything that the kernel's configuration must hold.
+/// All options that the kernel configuration must contain.
 fn wanted(pin: &Pin, source: &SourcePin) -> Result<Wanted, Error> {
     let mut wanted = Wanted::default();
     let dir = pin.file.parent().and_then(Path::parent).unwrap_or(Path::new(".")).join("fragments");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Functions whose prototype is the author's word, because BTF has none: bindgen reads it as if a header declared it.
+//! Functions with an unchecked prototype (written by the author because BTF has none). bindgen reads it as a
+//! header declaration.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +10,19 @@ use quote::ToTokens;
 use syn::{ForeignItem, Item};
 
 use crate::project::CPrototype;
-use crate::resolve::Resolved;
+use crate::resolved::Resolved;
 
-/// The prototypes of one module that are asserted: C text by alias.
+/// Unchecked prototypes of one module: C text by alias.
 pub(super) struct Asserted(BTreeMap<String, String>);
 
-/// The name that a function's prototype is declared under: a header may declare another function of its own name, and two
-/// fixes may see a function differently.
+/// C name for the declaration of a function. A header may declare another function with the real name, and
+/// two fixes may declare different prototypes for one function.
 pub(super) fn alias(symbol: &KlpSymbol, prototype: &str) -> String {
     format!("__klp_asserted_{}", &sha256(format!("{symbol} {prototype}").as_bytes())[..16])
 }
 
 impl Asserted {
-    /// Those that stage 1 took the author's word for.
+    /// Functions for which stage 1 accepted an unchecked prototype.
     pub(super) fn of(resolved: &Resolved) -> Result<Self, String> {
         let declare = |(symbol, text): (&KlpSymbol, &str)| {
             let alias = alias(symbol, text);
@@ -31,17 +32,17 @@ impl Asserted {
         resolved.asserted().map(declare).collect::<Result<_, _>>().map(Self)
     }
 
-    /// C declarations of them.
+    /// C declarations of the functions.
     pub(super) fn declarations(&self) -> String {
         self.0.values().map(|text| format!("{text};\n")).collect()
     }
 
-    /// Their aliases.
+    /// Aliases of the functions.
     pub(super) fn names(&self) -> impl Iterator<Item = String> + '_ {
         self.0.keys().cloned()
     }
 
-    /// Their signatures in Rust, out of bindgen's text: `(regs: *const pt_regs) -> ffi::c_long`.
+    /// Rust signatures of the functions from bindgen's text: `(regs: *const pt_regs) -> ffi::c_long`.
     pub(super) fn signatures(&self, generated: &str) -> Result<BTreeMap<String, String>, String> {
         if self.0.is_empty() {
             return Ok(BTreeMap::new());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The C compiler's flags for a module of this kernel, as kbuild itself gives them.
+//! C compiler flags for a module of this kernel, taken from kbuild.
 
 use klp_base::cache::{Cache, Key};
 use klp_base::files::{make_dir, read_text, write};
@@ -7,11 +7,11 @@ use klp_kernel::KernelTree;
 
 use crate::error::Error;
 
-/// Stands for the kernel's directory in the cached text, so that the cache can be moved.
+/// Placeholder for the kernel's directory in the cached text. It keeps the cache relocatable.
 const TREE: &str = "@TREE@";
 
-/// Flags that gcc knows and clang does not, by their beginning. The list follows `bindgen_skip_c_flags` of the kernel's
-/// rust/Makefile and what libclang 14 to 19 refuse.
+/// Prefixes of flags that gcc supports and clang does not. Sources: `bindgen_skip_c_flags` in the kernel's
+/// rust/Makefile, and flags that libclang 14 to 19 reject.
 const NOT_FOR_CLANG: [&str; 24] = [
     "-Wp,",
     "-W",
@@ -39,7 +39,7 @@ const NOT_FOR_CLANG: [&str; 24] = [
     "-ftrivial-auto-var-init=zero",
 ];
 
-/// Flags for libclang to read this kernel's headers with.
+/// Flags with which libclang parses this kernel's headers.
 pub(super) fn for_clang(tree: &KernelTree, cache: &Cache) -> Result<Vec<String>, Error> {
     let key = Key::new("cflags 2").with(&tree.fingerprint).with(format!("{:?}", tree.toolchain));
     let entry = cache.entry("cflags", &tree.id, &key, |dir| probe(tree, dir))?;
@@ -56,7 +56,7 @@ pub(super) fn for_clang(tree: &KernelTree, cache: &Cache) -> Result<Vec<String>,
         } else if let Some(path) = word.strip_prefix("-I") {
             flags.push(format!("-I{}", absolute(path)));
         } else if !NOT_FOR_CLANG.iter().any(|start| word.starts_with(start)) {
-            // kbuild's record is for a shell; no flag of a kernel's has a space in its quotes.
+            // kbuild's record is shell text. No kernel flag has a space inside quotes.
             flags.push(word.replace('\'', ""));
         }
         after_include = word == "-include";
@@ -68,7 +68,7 @@ pub(super) fn for_clang(tree: &KernelTree, cache: &Cache) -> Result<Vec<String>,
     Ok(flags)
 }
 
-/// Compiles an empty module and takes the flags from kbuild's record of the command.
+/// Compiles an empty module to read the flags from kbuild's record of the command.
 fn probe(tree: &KernelTree, dir: &std::path::Path) -> Result<(), Error> {
     let work = dir.join("probe");
     make_dir(&work)?;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! bindgen, as a library, on this kernel's headers: only what is asked for, and only the members of what is looked into.
+//! bindgen, used as a library on this kernel's headers. Only requested items are generated, and only structs
+//! with accessed members get their members.
 
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +18,7 @@ use super::variables::{Linked, name_links};
 use super::{cflags, constants, trim};
 use crate::error::Error;
 
-/// What bindings are wanted.
+/// Requested bindings.
 pub(super) struct Request {
     /// `#include` lines.
     pub(super) headers: String,
@@ -25,34 +26,34 @@ pub(super) struct Request {
     pub(super) needed: Needed,
     /// Functions.
     pub(super) functions: Vec<String>,
-    /// Static inline functions of the headers, for which shims in C are made.
+    /// Static inline functions of the headers; each gets a C shim.
     pub(super) inlines: Vec<String>,
-    /// Macros that are constants.
+    /// Macros with constant values.
     pub(super) constants: Vec<String>,
     /// Variables.
     pub(super) variables: Vec<Linked>,
 }
 
-/// What bindgen made.
+/// Output of bindgen.
 pub(super) struct Made {
-    /// Rust.
+    /// Rust text.
     pub(super) rust: String,
-    /// C that gives static inline functions a symbol; empty where none is wanted.
+    /// C shims that give static inline functions a symbol. Empty if none is requested.
     pub(super) shims: String,
 }
 
-/// A constant of this name and prefix stands for a macro: bindgen does not evaluate macros with casts in them.
+/// Name prefix of the C constant that replaces a macro. bindgen does not evaluate macros that contain casts.
 const CONSTANT: &str = "__klp_constant_";
-/// A constant of this prefix and a struct's name is the struct's alignment.
+/// Name prefix of the constant with the alignment of a struct.
 const ALIGNMENT: &str = "__klp_alignment_";
 
-/// Version of libclang, as part of the key of what it makes.
+/// Version of libclang, for the cache key of its output.
 pub(super) fn version(tree: &KernelTree) -> Result<String, Error> {
     libclang::load(&tree.id)?;
     Ok(bindgen::clang_version().full)
 }
 
-/// Makes or finds the bindings.
+/// Finds the bindings in the cache, or generates them.
 pub(super) fn bindings(
     tree: &KernelTree,
     types: &Types,
@@ -86,7 +87,7 @@ pub(super) fn bindings(
         stage(sink, "bindgen", &tree.id, || {
             let shims = dir.join("shims.c");
             let text = generate(tree, types, request, &shims, cache)?;
-            // bindgen writes the wrappers alone.
+            // bindgen writes only the wrappers, without `#include` lines.
             let wrappers = if shims.is_file() {
                 format!("{}{}", request.headers, read_text(&shims)?)
             } else {
@@ -107,136 +108,181 @@ fn generate(
     shims: &Path,
     cache: &Cache,
 ) -> Result<String, Error> {
-    libclang::load(&tree.id)?;
-    let failed = |message: String| Error::Bindings { kernel: tree.id.clone(), message };
-    let target = bindgen::RustTarget::stable(85, 0).map_err(|error| failed(error.to_string()))?;
-    let evaluated = request.constants.iter().fold(String::new(), |mut text, name| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "static const __typeof__({name}) {CONSTANT}{name} = {name};");
-        text
-    });
-    let clang_args = cflags::for_clang(tree, cache)?;
-    let plain = |constants: &str| {
-        bindgen::builder()
-            .header_contents("ferrograft.h", &format!("{}{constants}", request.headers))
-            .clang_args(&clang_args)
-            .rust_target(target)
-            .rust_edition(bindgen::RustEdition::Edition2024)
-            .use_core()
-            .ctypes_prefix("ffi")
-    };
-    let mut builder = plain(&evaluated)
-        .enable_function_attribute_detection()
-        .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
-        .derive_debug(false)
-        .derive_default(false)
-        .layout_tests(false)
-        .generate_comments(false)
-        .disable_header_comment()
-        .formatter(bindgen::Formatter::Prettyplease)
-        .allowlist_var("E[A-Z][A-Z0-9]+");
-    for name in request.needed.full.keys().chain(request.needed.names.keys()) {
-        builder = builder.allowlist_type(name);
-    }
-    for name in request.needed.opaque.keys() {
-        builder = builder.allowlist_type(name).opaque_type(name);
-    }
-    for name in &request.functions {
-        builder = builder.allowlist_function(name);
-    }
-    for variable in &request.variables {
-        builder = builder.allowlist_var(&variable.c_name);
-    }
-    for name in &request.constants {
-        builder = builder.allowlist_var(format!("{CONSTANT}{name}"));
-    }
-    if !request.inlines.is_empty() {
-        builder = builder.wrap_static_fns(true).wrap_static_fns_path(shims);
-    }
-    for name in &request.inlines {
-        builder = builder.allowlist_function(name);
-    }
-    // bindgen panics on some input; that is a failure of this stage, not of the process.
-    let run = |builder: bindgen::Builder| {
-        catch_unwind(AssertUnwindSafe(|| builder.generate()))
-            .map_err(|_| failed("bindgen panicked; its message is above".to_owned()))?
-            .map_err(|error| failed(format!("{error}; check `headers` in patch.toml")))
-            .map(|generated| generated.to_string())
-    };
-    let why = |name: &str| {
-        let compile = |text: &str| run(plain(text).allowlist_var(format!("{}.*", constants::PROBE))).ok();
-        failed(format!("{} (`constants` in patch.toml)", constants::diagnose(name, compile)))
-    };
-    // clang's own words are about the text that stands for a constant.
-    let fault = |error: Error| {
-        let alone = |name: &&String| {
-            let text = format!("static const __typeof__({name}) {CONSTANT}{name} = {name};\n");
-            run(plain(&text).allowlist_var(format!("{CONSTANT}.*"))).is_err()
-        };
-        // Where the headers fail without any, it is none's fault.
-        let headers = || run(plain("").allowlist_var(constants::PROBE)).is_ok();
-        let found = if headers() { request.constants.iter().find(alone) } else { None };
-        found.map_or(error, |name| why(name))
-    };
-    let text = run(builder).map_err(fault)?;
-    let needed = &request.needed;
-    let errnos = text
-        .split("pub const ")
-        .skip(1)
-        .filter_map(|rest| rest.split(':').next())
-        .filter(|name| is_errno(name));
-    let roots =
-        needed.full.keys().chain(needed.opaque.keys()).chain(needed.names.keys()).chain(&request.functions);
-    let named_constants: Vec<String> =
-        request.constants.iter().map(|name| format!("{CONSTANT}{name}")).collect();
-    let roots = roots
-        .chain(&request.inlines)
-        .chain(&named_constants)
-        .chain(request.variables.iter().map(|variable| &variable.c_name))
-        .cloned()
-        .chain(errnos.map(ToOwned::to_owned))
-        .collect();
-    let opaque = needed.opaque.iter().filter(|(_, id)| id.is_some()).map(|(name, _)| name);
-    let known = needed.full.keys().chain(opaque).cloned().collect();
-    let text = trim::trim(&text, &roots, &known)
-        .map_err(|error| failed(format!("bindgen's text cannot be read: {error}")))?;
-    for (what, start, names) in [
-        ("static inline function", "pub fn ", &request.inlines),
-        ("constant", "pub const ", &named_constants),
-    ] {
-        let there = |name: &&String| {
-            text.contains(&format!("{start}{name}(")) || text.contains(&format!("{start}{name}:"))
-        };
-        if let Some(name) = names.iter().find(|name| !there(name)) {
-            if let Some(name) = name.strip_prefix(CONSTANT) {
-                return Err(why(name));
-            }
-            return Err(failed(format!(
-                "no header that the fix names has a {what} `{name}` that can be had; check `inlines` and `headers` in patch.toml"
-            )));
-        }
-    }
-    let mut alignments = String::new();
-    for name in empty_structs(&text) {
-        if let Some(in_c) = c_name(types, &name).map_err(|error| failed(error.to_string()))? {
-            let _ = writeln!(alignments, "static const unsigned long {ALIGNMENT}{name} = _Alignof({in_c});");
-        }
-    }
-    let text = if alignments.is_empty() {
-        text
-    } else {
-        aligned(text, &run(plain(&alignments).allowlist_var(format!("{ALIGNMENT}.*")))?)
-    };
+    let session = Session::new(tree, request, cache)?;
+    let text = session.run(session.builder(shims)).map_err(|error| session.with_cause(error))?;
+    let text = session.trimmed(&text)?;
+    session.check_presence(&text)?;
+    let text = session.aligned(text, types)?;
     Ok(name_links(text.replace(CONSTANT, ""), &request.variables))
 }
 
-/// Structs without members, which have a name in C.
+/// bindgen runs for one request.
+struct Session<'a> {
+    tree: &'a KernelTree,
+    request: &'a Request,
+    target: bindgen::RustTarget,
+    clang_args: Vec<String>,
+}
+
+impl<'a> Session<'a> {
+    fn new(tree: &'a KernelTree, request: &'a Request, cache: &Cache) -> Result<Self, Error> {
+        libclang::load(&tree.id)?;
+        let target = bindgen::RustTarget::stable(85, 0)
+            .map_err(|error| Error::Bindings { kernel: tree.id.clone(), message: error.to_string() })?;
+        Ok(Self { tree, request, target, clang_args: cflags::for_clang(tree, cache)? })
+    }
+
+    fn failed(&self, message: String) -> Error {
+        Error::Bindings { kernel: self.tree.id.clone(), message }
+    }
+
+    /// Builder for the request's headers, followed by the C text `constants`.
+    fn plain(&self, constants: &str) -> bindgen::Builder {
+        bindgen::builder()
+            .header_contents("ferrograft.h", &format!("{}{constants}", self.request.headers))
+            .clang_args(&self.clang_args)
+            .rust_target(self.target)
+            .rust_edition(bindgen::RustEdition::Edition2024)
+            .use_core()
+            .ctypes_prefix("ffi")
+    }
+
+    /// Builder for all items of the request.
+    fn builder(&self, shims: &Path) -> bindgen::Builder {
+        let request = self.request;
+        let evaluated: String = request.constants.iter().map(|name| constant_in_c(name)).collect();
+        let mut builder = self
+            .plain(&evaluated)
+            .enable_function_attribute_detection()
+            .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
+            .derive_debug(false)
+            .derive_default(false)
+            .layout_tests(false)
+            .generate_comments(false)
+            .disable_header_comment()
+            .formatter(bindgen::Formatter::Prettyplease)
+            .allowlist_var("E[A-Z][A-Z0-9]+");
+        for name in request.needed.full.keys().chain(request.needed.names.keys()) {
+            builder = builder.allowlist_type(name);
+        }
+        for name in request.needed.opaque.keys() {
+            builder = builder.allowlist_type(name).opaque_type(name);
+        }
+        for name in &request.functions {
+            builder = builder.allowlist_function(name);
+        }
+        for variable in &request.variables {
+            builder = builder.allowlist_var(&variable.c_name);
+        }
+        for name in &request.constants {
+            builder = builder.allowlist_var(format!("{CONSTANT}{name}"));
+        }
+        if !request.inlines.is_empty() {
+            builder = builder.wrap_static_fns(true).wrap_static_fns_path(shims);
+        }
+        for name in &request.inlines {
+            builder = builder.allowlist_function(name);
+        }
+        builder
+    }
+
+    /// Runs bindgen. It panics on some input; the panic becomes an error of this stage.
+    fn run(&self, builder: bindgen::Builder) -> Result<String, Error> {
+        catch_unwind(AssertUnwindSafe(|| builder.generate()))
+            .map_err(|_| self.failed("bindgen panicked; its message is above".to_owned()))?
+            .map_err(|error| self.failed(format!("{error}; check `headers` in patch.toml")))
+            .map(|generated| generated.to_string())
+    }
+
+    /// Reason why a macro is not a constant.
+    fn no_constant(&self, name: &str) -> Error {
+        let compile =
+            |text: &str| self.run(self.plain(text).allowlist_var(format!("{}.*", constants::PROBE))).ok();
+        self.failed(format!("{} (`constants` in patch.toml)", constants::diagnose(name, compile)))
+    }
+
+    /// Adds the constant that caused an error. clang's own message refers only to the generated C text of the
+    /// constant.
+    fn with_cause(&self, error: Error) -> Error {
+        let fails_alone = |name: &&String| {
+            let text = constant_in_c(name);
+            self.run(self.plain(&text).allowlist_var(format!("{CONSTANT}.*"))).is_err()
+        };
+        // If the headers fail without any constant, no constant is the cause.
+        if self.run(self.plain("").allowlist_var(constants::PROBE)).is_err() {
+            return error;
+        }
+        self.request.constants.iter().find(fails_alone).map_or(error, |name| self.no_constant(name))
+    }
+
+    /// bindgen's text without unused items.
+    fn trimmed(&self, text: &str) -> Result<String, Error> {
+        let needed = &self.request.needed;
+        let errnos = text
+            .split("pub const ")
+            .skip(1)
+            .filter_map(|rest| rest.split(':').next())
+            .filter(|name| is_errno(name));
+        let types = needed.full.keys().chain(needed.opaque.keys()).chain(needed.names.keys());
+        let constants = self.request.constants.iter().map(|name| format!("{CONSTANT}{name}"));
+        let roots = types
+            .chain(&self.request.functions)
+            .chain(&self.request.inlines)
+            .chain(self.request.variables.iter().map(|variable| &variable.c_name))
+            .cloned()
+            .chain(constants)
+            .chain(errnos.map(ToOwned::to_owned))
+            .collect();
+        let opaque = needed.opaque.iter().filter(|(_, id)| id.is_some()).map(|(name, _)| name);
+        let known = needed.full.keys().chain(opaque).cloned().collect();
+        trim::trim(text, &roots, &known)
+            .map_err(|error| self.failed(format!("bindgen's text cannot be read: {error}")))
+    }
+
+    /// Checks that the text contains each requested static inline function and constant.
+    fn check_presence(&self, text: &str) -> Result<(), Error> {
+        let is_there = |start: &str, name: &str| {
+            text.contains(&format!("{start}{name}(")) || text.contains(&format!("{start}{name}:"))
+        };
+        if let Some(name) = self.request.inlines.iter().find(|name| !is_there("pub fn ", name)) {
+            return Err(self.failed(format!(
+                "no header that the fix names has a static inline function `{name}` that can be had; check `inlines` and `headers` in patch.toml"
+            )));
+        }
+        let constant = |name: &&String| !is_there("pub const ", &format!("{CONSTANT}{name}"));
+        self.request.constants.iter().find(constant).map_or(Ok(()), |name| Err(self.no_constant(name)))
+    }
+
+    /// Adds the alignment in C to structs without members.
+    fn aligned(&self, text: String, types: &Types) -> Result<String, Error> {
+        let mut alignments = String::new();
+        for name in empty_structs(&text) {
+            if let Some(in_c) = c_name(types, &name).map_err(|error| self.failed(error.to_string()))? {
+                // Writing to a String cannot fail.
+                let _ =
+                    writeln!(alignments, "static const unsigned long {ALIGNMENT}{name} = _Alignof({in_c});");
+            }
+        }
+        if alignments.is_empty() {
+            return Ok(text);
+        }
+        let found = self.run(self.plain(&alignments).allowlist_var(format!("{ALIGNMENT}.*")))?;
+        Ok(aligned(text, &found))
+    }
+}
+
+/// C constant that bindgen evaluates instead of a macro.
+fn constant_in_c(name: &str) -> String {
+    format!("static const __typeof__({name}) {CONSTANT}{name} = {name};\n")
+}
+
+/// Structs without members that have a name in C.
 fn empty_structs(text: &str) -> Vec<String> {
     let name = |line: &str| Some(line.strip_prefix("pub struct ")?.strip_suffix(" {}")?.to_owned());
     text.lines().filter_map(name).filter(|name| !name.contains("__bindgen_")).collect()
 }
 
-/// A struct as C knows it: by its tag, or by a typedef. None for one that the kernel's layouts do not have.
+/// C name of a struct: its tag or its typedef. `None` if the kernel's types do not contain the struct.
 fn c_name(types: &Types, name: &str) -> Result<Option<String>, BtfError> {
     if !types.composites(name)?.is_empty() {
         return Ok(Some(format!("struct {name}")));
@@ -244,8 +290,9 @@ fn c_name(types: &Types, name: &str) -> Result<Option<String>, BtfError> {
     Ok(types.typedef(name)?.map(|_| name.to_owned()))
 }
 
-/// Gives structs without members the alignment that constants of `alignments` say: bindgen does not, and what has such a
-/// member (`task_struct`, where scheduler statistics are off) would be laid out otherwise than in C.
+/// Adds the alignment from the constants in `alignments` to structs without members. bindgen omits it, and a
+/// struct with such a member (`task_struct` without scheduler statistics) would have another layout than in
+/// C.
 fn aligned(mut text: String, alignments: &str) -> String {
     for constant in alignments.split(&format!("pub const {ALIGNMENT}")).skip(1) {
         let name = constant.split(':').next().unwrap_or_default();
@@ -258,7 +305,7 @@ fn aligned(mut text: String, alignments: &str) -> String {
     text
 }
 
-/// Names of error numbers: the only macros that fixes get.
+/// True for names of error numbers, the only macros that fixes get.
 fn is_errno(name: &str) -> bool {
     name.len() > 2
         && name.starts_with('E')

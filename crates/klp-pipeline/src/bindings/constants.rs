@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Why a name in `constants` is no constant, and what to write instead: asked of clang once bindgen has failed.
+//! Diagnosis for names in `constants` that are not constants. clang is asked only after bindgen has failed.
 
-/// What the names of the probes begin with.
+/// Name prefix of the probes.
 pub(super) const PROBE: &str = "__klp_probe_";
-/// `pointer_type_class`, `real_type_class`, `record_type_class` and `union_type_class` of gcc's `typeclass.h`, which clang follows.
+/// `pointer_type_class`, `real_type_class`, `record_type_class` and `union_type_class` of gcc's
+/// `typeclass.h`. clang uses the same values.
 const POINTER: &str = "5";
 const REAL: &str = "8";
 const RECORDS: [&str; 2] = ["12", "13"];
 
-/// What `name` is, and what to do. `compile` gives bindgen's text for C that stands behind the headers, with the variables that
-/// begin with [`PROBE`]; none where clang refuses it.
+/// Description of `name`, with the remedy. `compile` appends C text to the headers and returns bindgen's text
+/// of the variables with the prefix [`PROBE`]; `None` if clang rejects the text.
 pub(super) fn diagnose(name: &str, compile: impl Fn(&str) -> Option<String>) -> String {
     let value = |text: &str, probe: &str| {
         let rest = text.split(&format!("pub const {PROBE}{probe}:")).nth(1)?;
@@ -25,7 +26,7 @@ pub(super) fn diagnose(name: &str, compile: impl Fn(&str) -> Option<String>) -> 
          static const int {PROBE}constant = __builtin_constant_p({name});\n"
     );
     let Some(text) = compile(&class) else {
-        // `sizeof` has no answer for it, or it is no expression.
+        // `sizeof` does not accept the name, or it is not an expression.
         return if is_macro() {
             format!(
                 "`{name}` is a macro, but no expression of its own: where it takes arguments, name it in `macros` with the prototype that \
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_is_told_from_the_others() {
+    fn diagnosis_distinguishes_kinds_of_names() {
         let answers = |class: &str, string: u8, constant: u8| {
             let text = format!(
                 "pub const {PROBE}class: ffi::c_int = {class};\npub const {PROBE}string: ffi::c_int = {string};\npub const {PROBE}constant: ffi::c_int = {constant};\n"

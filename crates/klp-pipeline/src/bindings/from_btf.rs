@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Types that no header defines, out of BTF: structs and unions with bit-fields, anonymous members, packed members and
-//! flexible arrays, and enumerations.
+//! Generates types without a header definition from BTF: structs and unions (with bit-fields, anonymous
+//! members, packed members and flexible arrays) and enumerations.
 //!
-//! BTF has offsets and sizes but no alignment. A field is placed where Rust's `repr(C)` puts it, with explicit padding;
-//! a struct whose members lie closer than that is packed. The layout assertions of the bindings check the result.
+//! BTF has offsets and sizes but no alignment. Each field gets its place from the rules of Rust's `repr(C)`
+//! and explicit padding; a struct with closer members is packed. The layout assertions of the bindings check
+//! the result.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use klp_image::{BtfError, Member, TypeId, TypeKind, Types};
 
-use super::render::{Needed, Renderer, enum_integer, is_rust_keyword, type_name};
+use super::render::{Needed, Renderer, enum_integer, type_name};
+use crate::rust_name::is_rust_keyword;
 
-/// Rust definitions of everything in `needed` that `defined` does not have, and of all that these refer to. Empty where
-/// nothing is missing.
+/// Rust definitions of the types in `needed` that are missing in `defined`, and of all types that they refer
+/// to. Empty if no type is missing.
 ///
 /// # Errors
 /// BTF is damaged.
@@ -27,7 +29,7 @@ pub(crate) fn definitions(
     written(writer, needed, defined)
 }
 
-/// The same where nothing is defined, with the offset of every field asserted.
+/// The same without existing definitions, with an assertion for the offset of every field.
 ///
 /// # Errors
 /// BTF is damaged.
@@ -44,7 +46,7 @@ fn written(mut writer: Writer<'_>, needed: &Needed, defined: &BTreeSet<String>) 
         let more = writer.renderer.needed();
         let missing = |name: &&String| !done.contains(*name);
         let full = needed.full.iter().chain(&more.full).find(|(name, _)| missing(name));
-        // Last in the list are those that are only pointed at: nothing else wants their members then.
+        // Types behind pointers come last: by then no other definition needs their members.
         let name = || needed.names.iter().chain(&more.names).find(|(name, _)| missing(name));
         if let Some((name, id)) = full.or_else(name) {
             let (name, id) = (name.clone(), *id);
@@ -79,7 +81,7 @@ fn written(mut writer: Writer<'_>, needed: &Needed, defined: &BTreeSet<String>) 
     Ok(format!("// No header that the fix names defines these: from BTF.\n\n{}{bit_fields}", writer.text))
 }
 
-/// Names and types of the structs and unions with a name that a type holds by value, itself first.
+/// Names and types of the named structs and unions that a type contains by value, including the type itself.
 ///
 /// # Errors
 /// BTF is damaged.
@@ -89,7 +91,7 @@ pub(crate) fn by_value(types: &Types, id: TypeId) -> Result<BTreeMap<String, Typ
     Ok(renderer.into_needed().full)
 }
 
-/// What reads and writes bit-fields; goes out once with the definitions.
+/// Helper functions for access to bit-fields, emitted once with the definitions.
 const BIT_FIELDS: &str = "
 /// Reads `width` bits from bit `start` of little-endian bytes.
 #[inline]
@@ -128,13 +130,13 @@ struct Writer<'a> {
     types: &'a Types,
     renderer: Renderer<'a>,
     text: String,
-    /// Whether what was written reads or writes bit-fields.
+    /// True if the generated text accesses bit-fields.
     bit_fields: bool,
-    /// Whether to assert the offset of every field.
+    /// True if every field offset is asserted.
     offsets: bool,
 }
 
-/// A field of a Rust struct: where it lies, what Rust would align it to, its text.
+/// Field of a Rust struct: its offset, its natural alignment in Rust, its text.
 struct Field {
     offset: usize,
     size: usize,
@@ -143,8 +145,8 @@ struct Field {
 }
 
 impl Field {
-    /// Where it lies, as a constant assertion; empty for the bytes of bit-fields, and for what has no size, which may be left
-    /// out.
+    /// Constant assertion of the field's offset. Empty for the bytes of bit-fields, and for fields of size
+    /// zero, which may be omitted.
     fn assertion(&self, parent: &str) -> String {
         let name = self.text.strip_prefix("pub ").and_then(|text| text.split(':').next());
         let Some(name) = name.filter(|_| self.size > 0) else { return String::new() };
@@ -153,7 +155,7 @@ impl Field {
 }
 
 impl Writer<'_> {
-    /// A typedef, or an enumeration.
+    /// Defines a typedef or an enumeration.
     fn named(&mut self, name: &str, id: TypeId) -> Result<(), BtfError> {
         let target = match self.types.kind(id)? {
             TypeKind::Typedef(_, target) => target,
@@ -172,7 +174,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// An enumeration as bindgen writes it: an integer type, and constants.
+    /// Defines an enumeration in bindgen's form: an integer type and constants.
     fn enumeration(&mut self, name: &str, size: usize, signed: bool, values: &[(String, i64)]) {
         let _ = writeln!(self.text, "pub type {name} = {};", enum_integer(size, signed));
         for (variant, value) in values {
@@ -237,7 +239,7 @@ impl Writer<'_> {
             _ => false,
         };
         let composite = matches!(self.types.kind(bare)?, TypeKind::Composite { .. } | TypeKind::Array(..));
-        // C compilers of today take a struct with a tag as an anonymous member too (-fms-extensions).
+        // Current C compilers also accept a tagged struct as an anonymous member (-fms-extensions).
         if untagged || member.name.is_none() {
             *anonymous += 1;
         }
@@ -262,7 +264,7 @@ impl Writer<'_> {
         })
     }
 
-    /// What reads and sets a bit-field, as a value of its type.
+    /// Getter and setter of a bit-field. The value has the type of the bit-field.
     fn accessor(
         &mut self,
         text: &mut String,
@@ -285,7 +287,7 @@ impl Writer<'_> {
             _ => format!("__bits(&{at}) as {rust}"),
         };
         let set = format!("__set_bits(&mut {at}, value as u64)");
-        // Any bytes are a value of a union's bytes.
+        // Any byte pattern is valid for the bytes of a union.
         let [get, set] = [get, set].map(|text| if in_union { format!("unsafe {{ {text} }}") } else { text });
         let _ = writeln!(
             text,
@@ -296,7 +298,7 @@ impl Writer<'_> {
     }
 
     fn structure(&mut self, name: &str, size: usize, mut fields: Vec<Field>) {
-        // A flexible array at the end of nothing has the offset of what follows: it goes first then.
+        // A flexible array of size zero has the offset of the next field, so it must come first.
         fields.sort_by_key(|field| (field.offset, field.size));
         let align = fields.iter().map(|field| field.align).max().unwrap_or(1);
         let natural =
@@ -306,7 +308,7 @@ impl Writer<'_> {
         let mut at = 0;
         for (index, field) in fields.iter().enumerate() {
             if field.offset < at && field.size == 0 {
-                // A marker inside a bit-field's bytes.
+                // A marker of size zero inside the bytes of a bit-field.
                 continue;
             }
             if field.offset > at {
@@ -361,7 +363,8 @@ impl Writer<'_> {
                     align = align.max(member_align);
                 }
                 let packed = packed || !size.is_multiple_of(align);
-                // What bindgen defines has C's alignment, bit-fields counted; ours has that of its fields.
+                // bindgen's types have C's alignment, including bit-fields. Types generated here have the
+                // alignment of their fields.
                 (size, if packed { 1 } else { align })
             }
             _ => (0, 1),
@@ -369,14 +372,14 @@ impl Writer<'_> {
     }
 }
 
-/// Bytes that a bit-field touches: start and end.
+/// Byte range of a bit-field: start and end.
 fn bit_range(member: &Member) -> Option<(usize, usize)> {
     let bits = member.bits? as usize;
     let start = member.bit_offset as usize;
     Some((start / 8, (start + bits).div_ceil(8)))
 }
 
-/// Bytes that bit-fields touch, neighbours joined.
+/// Byte ranges of bit-fields; adjacent ranges are joined.
 fn bit_ranges(members: &[Member], union: bool) -> Vec<(usize, usize)> {
     let mut ranges: Vec<(usize, usize)> = members.iter().filter_map(bit_range).collect();
     ranges.sort_unstable();

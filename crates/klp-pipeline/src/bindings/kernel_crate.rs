@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What the kernel's own Rust code declares already (`kernel::bindings`): one Rust type per C type, so a fix that uses the
-//! `kernel` crate takes its types, and only what is missing there is added.
+//! Declarations in the kernel's own Rust code (`kernel::bindings`). Each C type must have one Rust type, so a
+//! fix on the `kernel` crate uses its types; only missing declarations are added.
 
 use std::collections::BTreeSet;
 
@@ -11,18 +11,18 @@ use syn::{ForeignItem, Item};
 use super::C_NAMES;
 use super::clang::Request;
 use crate::error::Error;
-use crate::resolve::Extern;
+use crate::resolved::Extern;
 
-/// The text that bindgen made in the kernel's build, as the kernel's tree keeps it.
+/// bindgen's output of the kernel build, in the kernel tree.
 const FILE: &str = "rust/bindings_generated.rs";
 
-/// The declarations of `kernel::bindings`.
+/// Declarations of `kernel::bindings`.
 pub(super) struct KernelBindings {
     text: String,
     names: BTreeSet<String>,
 }
 
-/// Head of crate `bindings` on top of the kernel's.
+/// First lines of crate `bindings` on top of `kernel::bindings`.
 pub(super) fn head(tree: &KernelTree) -> String {
     format!(
         "//! Generated: what `kernel::bindings` of {} ({}) lacks.\n\
@@ -32,14 +32,13 @@ pub(super) fn head(tree: &KernelTree) -> String {
     )
 }
 
-/// Module `named`: what the fixes name, and what their prototypes do. Everything that C declares would hide half of the
-/// `kernel` crate's prelude.
-pub(super) fn named(request: &Request, externs: &[Extern]) -> String {
+/// Module `named`: names that the fixes and their prototypes use. All C declarations together would hide half
+/// of the `kernel` crate's prelude.
+pub(super) fn named(request: &Request, constants: &[String], externs: &[Extern]) -> String {
     let needed = &request.needed;
     let types = needed.full.keys().chain(needed.opaque.keys()).chain(needed.names.keys());
     let functions = externs.iter().map(|item| &item.name).chain(&request.inlines);
-    let names: BTreeSet<&str> =
-        types.chain(functions).chain(&request.constants).map(String::as_str).collect();
+    let names: BTreeSet<&str> = types.chain(functions).chain(constants).map(String::as_str).collect();
     let names: Vec<&str> = names.into_iter().collect();
     format!(
         "\n/// What the fixes name.\npub mod named {{\n    pub use super::{{{}}};\n}}\n",
@@ -48,20 +47,20 @@ pub(super) fn named(request: &Request, externs: &[Extern]) -> String {
 }
 
 impl KernelBindings {
-    /// Reads them.
+    /// Reads the declarations from the kernel tree.
     pub(super) fn read(tree: &KernelTree) -> Result<Self, Error> {
         let text = read_text(&tree.headers.join(FILE))?;
         let names = names(&text);
         Ok(Self { text, names })
     }
 
-    /// As bindgen wrote them.
+    /// Text of bindgen.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
-    /// What is left of generated items without those that the kernel declares. Variables that a fix names stay: they are
-    /// linked under a name of ours.
+    /// Generated items that the kernel does not declare. Variables of a fix remain, because they have their
+    /// own link names.
     pub(super) fn rest_of(
         &self,
         generated: &str,
@@ -87,8 +86,8 @@ impl KernelBindings {
     }
 }
 
-/// Names of the types, constants, functions and variables that bindgen's text declares. (It is laid out by rustfmt: items
-/// begin in the first column, foreign ones are indented in their block.)
+/// Names of the types, constants, functions and variables in bindgen's text. (rustfmt formats this text:
+/// items begin in the first column, foreign items are indented in their block.)
 fn names(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut foreign = false;
@@ -123,7 +122,7 @@ mod tests {
     const KERNELS: &str = "pub const EPERM: u32 = 1;\n#[repr(C)]\npub struct a {\n    pub b: b,\n}\nimpl a {\n    pub fn get(&self) -> u8 {\n        0\n    }\n}\npub type b = u32;\nextern \"C\" {\n    pub fn f(a: *mut a);\n}\nextern \"C\" {\n    pub static mut v: u32;\n}\n";
 
     #[test]
-    fn items_are_told_from_methods_and_members() {
+    fn items_are_distinguished_from_methods_and_members() {
         let found = names(KERNELS);
         assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), ["EPERM", "a", "b", "f", "v"]);
     }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Stage 2: Rust declarations of this kernel, as crate `bindings`, and the traits that the fixes implement, as one
-//! crate `replaced` per fix.
+//! Stage 2: Rust declarations of this kernel as crate `bindings`, and the traits that the fixes implement as
+//! one crate `replaced` per fix.
 //!
-//! One Rust type per C type: bindgen's where a header defines it; where none does, a type of BTF's size and alignment.
+//! One Rust type per C type: bindgen's type if a header defines it, otherwise a type with BTF's size and
+//! alignment.
 
 mod asserted;
 mod cflags;
@@ -26,15 +27,15 @@ use klp_image::{BtfError, TypeId, TypeKind, Types};
 use klp_kernel::KernelTree;
 
 use self::kernel_crate::KernelBindings;
-pub use self::render::is_rust_keyword;
-pub(crate) use self::render::object_in_rust;
 use self::render::{Needed, Renderer, type_name};
 use crate::error::Error;
 use crate::objects::Objects;
 use crate::project::{Fix, Header, Language, Target, objects_of};
-use crate::resolve::{self, Extern, ExternKind, Resolved};
+use crate::resolve;
+use crate::resolved::{Extern, ExternKind, Resolved};
+use crate::rust_name::{is_rust_keyword, object_in_rust};
 
-/// Headers that every fix gets.
+/// Headers of every fix.
 const HEADERS: [&str; 6] = [
     "linux/module.h",
     "linux/livepatch.h",
@@ -43,7 +44,7 @@ const HEADERS: [&str; 6] = [
     "linux/slab.h",
     "linux/ptrace.h",
 ];
-/// Structs whose members crate `klp` uses.
+/// Structs with members that crate `klp` uses.
 const STRUCTS: [&str; 5] = ["klp_func", "klp_object", "klp_patch", "klp_state", "pt_regs"];
 /// Exported functions that crate `klp` uses.
 const FUNCTIONS: [&str; 14] = [
@@ -59,35 +60,35 @@ const FUNCTIONS: [&str; 14] = [
     "seq_putc",
     "_printk",
     "kfree",
-    // Kernels have the one or the other.
+    // A kernel has one of the two functions.
     "__kmalloc",
     "__kmalloc_noprof",
 ];
-/// Macros that are constants, which crate `klp` uses.
+/// Constant macros that crate `klp` uses.
 const CONSTANTS: [&str; 2] = ["GFP_KERNEL", "GFP_ATOMIC"];
-/// Structs in one module of [`structs_alone`].
+/// Number of structs in one module of [`structs_alone`].
 const MODULE_SIZE: usize = 1000;
-/// What a function begins with that calls a macro.
+/// Name prefix of a function that calls a macro.
 pub(crate) const MACRO: &str = "klp_macro_";
 
-/// Lints that generated crates are not asked for: the names are C's, and what is declared need not be used.
+/// Lints that are off in generated crates: the names come from C, and declarations may be unused.
 const C_NAMES: &str = "#![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, dead_code, unused_imports, \
                        improper_ctypes, improper_ctypes_definitions, unnecessary_transmutes, unsafe_op_in_unsafe_fn, clippy::all)]";
 
-/// The generated sources of one module.
+/// Generated sources of one module.
 pub struct Sources {
     /// Crate `bindings`.
     pub bindings: String,
-    /// Crate `replaced` of each fix, by the fix's name.
+    /// Crate `replaced` of each fix, by name of the fix.
     pub replaced: Vec<(String, String)>,
-    /// C that gives static inline functions a symbol; empty where the fixes call none.
+    /// C shims that give static inline functions a symbol. Empty if the fixes call none.
     pub shims: String,
 }
 
 /// Generates the sources of stage 2.
 ///
 /// # Errors
-/// libclang is missing or the headers cannot be read by it; BTF is damaged.
+/// libclang is missing or cannot parse the headers, or BTF is damaged.
 pub fn generate(
     tree: &KernelTree,
     objects: &Objects,
@@ -96,6 +97,48 @@ pub fn generate(
     cache: &Cache,
     sink: &dyn Sink,
 ) -> Result<Sources, Error> {
+    let module = Module { tree, objects, target, resolved };
+    let (mut needed, traits, externs) = rendered(&module)?;
+    // Crate `klp` needs only the address of a `struct module`.
+    if !target.fixes.iter().any(|fix| fix.types.iter().any(|name| name == "module")) {
+        let ids = objects.types().composites("module").map_err(failed(tree))?;
+        needed.opaque.insert("module".to_owned(), ids.first().copied());
+        needed.full.remove("module");
+    }
+    let unreadable = |message| Error::Bindings { kernel: tree.id.clone(), message };
+    let asserted = asserted::Asserted::of(resolved).map_err(unreadable)?;
+    let request = request(target, resolved, &needed, &asserted);
+    let made = clang::bindings(tree, objects.types(), &request, cache, sink)?;
+    let signatures = asserted.signatures(&made.rust).map_err(unreadable)?;
+    let fill_in = |text: &str| {
+        let replace = |text: String, (name, signature): (&String, &String)| {
+            text.replace(&format!("@{name}@"), signature)
+        };
+        signatures.iter().fold(text.to_owned(), replace)
+    };
+    check_declared(tree, resolved, &made.rust)?;
+    let bindings = bindings_crate(&module, &needed, &request, made.rust, &fill_in(&externs))?;
+    let variables = rust_names(&request.variables);
+    let bindings = without_conflicts(tree, bindings, &variables)?;
+    let traits =
+        traits.into_iter().map(|(fix, text)| Ok((fix, without_conflicts(tree, fill_in(&text), &variables)?)));
+    Ok(Sources { bindings, replaced: traits.collect::<Result<_, Error>>()?, shims: made.shims })
+}
+
+/// A module, and the kernel for which its sources are generated.
+struct Module<'a> {
+    tree: &'a KernelTree,
+    objects: &'a Objects,
+    target: &'a Target,
+    resolved: &'a Resolved,
+}
+
+/// Types that the module needs, traits of each fix by name, and declarations of the imports.
+type Rendered = (Needed, Vec<(String, String)>, String);
+
+/// Renders traits and declarations from BTF, and collects the types that they use.
+fn rendered(module: &Module<'_>) -> Result<Rendered, Error> {
+    let Module { tree, objects, target, resolved } = *module;
     let mut renderer = Renderer::new(objects.types());
     let of_klp = STRUCTS.iter().map(|name| ("crate klp".to_owned(), (*name).to_owned()));
     let of_fix = |fix: &Fix| {
@@ -111,51 +154,54 @@ pub fn generate(
         replaced.push((fix.name.clone(), traits(&mut renderer, fix, resolved, tree, objects)?));
     }
     let externs = externs(&mut renderer, resolved, tree, objects)?;
-    let mut needed = renderer.into_needed();
-    // Crate `klp` only passes its address on.
-    if !target.fixes.iter().any(|fix| fix.types.iter().any(|name| name == "module")) {
-        let module = objects.types().composites("module").map_err(failed(tree))?;
-        needed.opaque.insert("module".to_owned(), module.first().copied());
-        needed.full.remove("module");
-    }
-    let asserted = asserted::Asserted::of(resolved)
-        .map_err(|message| Error::Bindings { kernel: tree.id.clone(), message })?;
+    Ok((renderer.into_needed(), replaced, externs))
+}
 
-    let mut request = clang::Request {
+/// Request to bindgen: headers, types and functions for crate `klp` and the fixes.
+fn request(
+    target: &Target,
+    resolved: &Resolved,
+    needed: &Needed,
+    asserted: &asserted::Asserted,
+) -> clang::Request {
+    let own = CONSTANTS.iter().map(|name| (*name).to_owned());
+    let constants: BTreeSet<String> = own.chain(all_of(target, |fix| &fix.constants)).collect();
+    clang::Request {
         headers: format!("{}{}", header_text(target), asserted.declarations()),
         needed: needed.clone(),
         functions: FUNCTIONS.iter().map(|name| (*name).to_owned()).chain(asserted.names()).collect(),
         inlines: all_of(target, |fix| &fix.inlines).into_iter().chain(macro_names(target)).collect(),
-        constants: {
-            let own = CONSTANTS.iter().map(|name| (*name).to_owned());
-            own.chain(all_of(target, |fix| &fix.constants)).collect::<BTreeSet<_>>().into_iter().collect()
-        },
+        constants: constants.into_iter().collect(),
         variables: variables::linked(target, resolved),
-    };
-    let clang::Made { rust: mut generated, shims } =
-        clang::bindings(tree, objects.types(), &request, cache, sink)?;
-    let signatures = asserted
-        .signatures(&generated)
-        .map_err(|message| Error::Bindings { kernel: tree.id.clone(), message })?;
-    let fill_in = |text: String| {
-        signatures.iter().fold(text, |text, (name, signature)| text.replace(&format!("@{name}@"), signature))
-    };
-    let externs = fill_in(externs);
-    let replaced: Vec<_> = replaced.into_iter().map(|(fix, text)| (fix, fill_in(text))).collect();
-    for item in resolved.externs.iter().filter(|item| item.kind == ExternKind::Variable) {
-        // What is const in C is no `mut` in Rust.
-        if !["static mut ", "static "]
-            .iter()
-            .any(|start| generated.contains(&format!("{start}{}:", item.name)))
-        {
-            return Err(Error::Symbol {
-                symbol: item.symbol.to_string(),
-                kernel: tree.id.clone(),
-                message: "no header that the fix names declares this variable; add the one that does to `headers` in patch.toml, or for a static variable its C declaration: { symbol = \"...\", declaration = \"struct mutex a_lock\" }"
-                    .to_owned(),
-            });
-        }
     }
+}
+
+/// Checks that each variable is declared. A const variable of C is not `mut` in Rust.
+fn check_declared(tree: &KernelTree, resolved: &Resolved, generated: &str) -> Result<(), Error> {
+    let is_declared = |item: &&Extern| {
+        ["static mut ", "static "].iter().any(|start| generated.contains(&format!("{start}{}:", item.name)))
+    };
+    let mut variables = resolved.externs.iter().filter(|item| item.kind == ExternKind::Variable);
+    match variables.find(|item| !is_declared(item)) {
+        None => Ok(()),
+        Some(item) => Err(Error::Symbol {
+            symbol: item.symbol.to_string(),
+            kernel: tree.id.clone(),
+            message: "no header that the fix names declares this variable; add the one that does to `headers` in patch.toml, or for a static variable its C declaration: { symbol = \"...\", declaration = \"struct mutex a_lock\" }"
+                .to_owned(),
+        }),
+    }
+}
+
+/// Crate `bindings`: bindgen's text, names for crate `klp`, imports, and types without a header definition.
+fn bindings_crate(
+    module: &Module<'_>,
+    needed: &Needed,
+    request: &clang::Request,
+    mut generated: String,
+    externs: &str,
+) -> Result<String, Error> {
+    let Module { tree, objects, target, resolved } = *module;
     let kernel = match target.language() {
         Language::Core => None,
         Language::Kernel => Some(KernelBindings::read(tree)?),
@@ -163,52 +209,48 @@ pub fn generate(
     let mut bindings = match &kernel {
         None => crate_head(tree),
         Some(kernel) => {
-            let variables: BTreeSet<String> = rust_names(&request.variables);
-            generated = kernel.rest_of(&generated, &variables, tree)?;
+            generated = kernel.rest_of(&generated, &rust_names(&request.variables), tree)?;
             kernel_crate::head(tree)
         }
     };
-    let own = {
-        let others = own::others(&resolved.externs);
-        own::module(&mut generated, &others, kernel.as_ref().map(KernelBindings::text))
-    };
-    bindings.push_str(&generated);
-    bindings.push_str(&own);
-    bindings.push_str(&externs);
+    let others = own::others(&resolved.externs);
+    let own = own::module(&mut generated, &others, kernel.as_ref().map(KernelBindings::text));
     let theirs = kernel.as_ref().map_or("", KernelBindings::text);
-    let others = not_in_headers(objects.types(), &needed, &[&generated, theirs]).map_err(failed(tree))?;
+    let others = not_in_headers(objects.types(), needed, &[&generated, theirs]).map_err(failed(tree))?;
     let assertions =
-        layout_assertions(objects.types(), &needed, &[&generated, &others, theirs]).map_err(failed(tree))?;
-    bindings.push_str(&others);
-    bindings.push_str(&assertions);
+        layout_assertions(objects.types(), needed, &[&generated, &others, theirs]).map_err(failed(tree))?;
+    for part in [&generated, &own, externs, &others, &assertions] {
+        bindings.push_str(part);
+    }
     for name in macro_names(target) {
+        // Writing to a String cannot fail.
         let _ = writeln!(bindings, "pub use {name} as {};", name.trim_start_matches(MACRO));
     }
     if kernel.is_some() {
-        // The others are for crate `klp` alone, and the kernel's prelude has its own of these names.
-        request.constants = all_of(target, |fix| &fix.constants);
-        bindings.push_str(&kernel_crate::named(&request, &resolved.externs));
+        // The other constants are only for crate `klp`, and the kernel's prelude has its own constants with
+        // these names.
+        let constants = all_of(target, |fix| &fix.constants);
+        bindings.push_str(&kernel_crate::named(request, &constants, &resolved.externs));
     }
-    // Only where it must: what is parsed and written anew loses its plain comments.
-    let variables: BTreeSet<String> = rust_names(&request.variables);
-    let unlike = |text: String| {
-        if !variables.iter().any(|name| parameters::may_be_called(&text, name)) {
-            return Ok(text);
-        }
-        parameters::unlike(&text, &variables).map_err(|error| Error::Bindings {
-            kernel: tree.id.clone(),
-            message: format!("the generated text cannot be read: {error}"),
-        })
-    };
-    let replaced =
-        replaced.into_iter().map(|(fix, text)| Ok((fix, unlike(text)?))).collect::<Result<_, Error>>()?;
-    Ok(Sources { bindings: unlike(bindings)?, replaced, shims })
+    Ok(bindings)
 }
 
-/// Rust source that defines structs from BTF alone, as if no header did; a whole crate.
+/// The text without parameters that have the name of a variable (E0530). A text without such parameters is
+/// returned unchanged, because a new rendering of the syntax tree loses plain comments.
+fn without_conflicts(tree: &KernelTree, text: String, variables: &BTreeSet<String>) -> Result<String, Error> {
+    if !variables.iter().any(|name| parameters::may_be_called(&text, name)) {
+        return Ok(text);
+    }
+    parameters::unlike(&text, variables).map_err(|error| Error::Bindings {
+        kernel: tree.id.clone(),
+        message: format!("the generated text cannot be read: {error}"),
+    })
+}
+
+/// Rust source of a complete crate that defines structs from BTF alone, without headers.
 ///
 /// # Errors
-/// BTF is damaged, or has no struct of one of the names.
+/// BTF is damaged, or contains no struct with one of the names.
 pub fn from_btf_alone(types: &Types, names: &[String]) -> Result<String, BtfError> {
     let missing = |name: &String| BtfError::Damaged(format!("it has no struct {name}"));
     let mut wanted = BTreeMap::new();
@@ -223,8 +265,8 @@ pub fn from_btf_alone(types: &Types, names: &[String]) -> Result<String, BtfErro
     ))
 }
 
-/// Rust source that defines structs and unions from BTF alone, with their sizes and offsets asserted; a whole crate. Types
-/// that share a name stand in different modules of it.
+/// Rust source of a complete crate that defines structs and unions from BTF alone, and asserts sizes and
+/// offsets. Types with the same name are in different modules of the crate.
 ///
 /// # Errors
 /// BTF is damaged.
@@ -251,7 +293,7 @@ pub fn structs_alone(types: &Types, wanted: &[(String, TypeId)]) -> Result<Strin
     Ok(text)
 }
 
-/// Key of everything that [`generate`] depends on.
+/// Key over all inputs of [`generate`].
 ///
 /// # Errors
 /// libclang is missing.
@@ -269,7 +311,7 @@ pub fn key(tree: &KernelTree, target: &Target, resolved: &Resolved) -> Result<Ke
     Ok(key.with(format!("{:?}", target.language())).with(resolved.to_json()))
 }
 
-/// What the fixes name, each once.
+/// Names from all fixes, without duplicates.
 fn all_of(target: &Target, names: impl Fn(&Fix) -> &Vec<String>) -> Vec<String> {
     target
         .fixes
@@ -330,7 +372,7 @@ fn want_by_name(
     }
 }
 
-/// One trait per object; the C prototype is the documentation of each method.
+/// One trait per object. The documentation of each method is the C prototype.
 fn traits(
     renderer: &mut Renderer<'_>,
     fix: &Fix,
@@ -401,7 +443,8 @@ fn traits(
     Ok(text)
 }
 
-/// Functions that fixes call: typed from BTF, linked under the name that stage 5 knows.
+/// Declarations of the functions that fixes call, with types from BTF and the link names that stage 5
+/// expects.
 fn externs(
     renderer: &mut Renderer<'_>,
     resolved: &Resolved,
@@ -436,7 +479,7 @@ fn describe(item: &Extern) -> String {
 }
 
 fn crate_head(tree: &KernelTree) -> String {
-    // Plain `char` is unsigned from 6.2 on (-funsigned-char).
+    // Plain `char` is unsigned since 6.2 (-funsigned-char).
     let c_char = if tree.release.version() >= (6, 2) { "u8" } else { "i8" };
     head(&format!("declarations of kernel {} ({})", tree.id, tree.release), c_char)
 }
@@ -452,7 +495,8 @@ fn head(what: &str, c_char: &str) -> String {
     )
 }
 
-/// What bindgen left undefined: structs with members from BTF, structs that are only pointed at, enumerations and typedefs.
+/// Types that bindgen did not define: structs with members from BTF, opaque structs behind pointers,
+/// enumerations and typedefs.
 fn not_in_headers(types: &Types, needed: &Needed, generated: &[&str]) -> Result<String, BtfError> {
     let defined: BTreeSet<String> = generated.iter().flat_map(|text| defined_names(text)).collect();
     Ok(format!("\n{}", from_btf::definitions(types, needed, &defined)?))
@@ -473,8 +517,8 @@ fn defined_names(generated: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Size of every struct, and offset of every named member that bindgen shows, as BTF has them: a build of the wrong
-/// headers does not compile.
+/// Assertions of the size of every struct and of the offset of every named member in bindgen's text, with
+/// values from BTF. Bindings from wrong headers do not compile.
 fn layout_assertions(types: &Types, needed: &Needed, texts: &[&str]) -> Result<String, BtfError> {
     let mut text = String::from("\n// What BTF says of the layouts.\n");
     for (name, id) in &needed.full {

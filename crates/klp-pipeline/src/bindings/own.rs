@@ -1,25 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The kernel's functions that crate `klp` calls: module `own` of the bindings. A fix may name functions of the same names.
+//! Kernel functions that crate `klp` calls: module `own` of the bindings. A fix may import functions with the
+//! same names.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::FUNCTIONS;
-use crate::resolve::{Extern, ExternKind};
+use crate::resolved::{Extern, ExternKind};
 
-/// Whether a fix calls a function that crate `klp` calls too, so that the header's declaration is that of both.
+/// True if a fix and crate `klp` call the same function, so that both use the header's declaration.
 pub(super) fn is_shared(item: &Extern) -> bool {
     item.exported && item.name == item.symbol.symbol && FUNCTIONS.contains(&item.name.as_str())
 }
 
-/// Names of the functions that fixes call and that crate `klp` does not.
+/// Names of the functions that only fixes call, not crate `klp`.
 pub(super) fn others(externs: &[Extern]) -> BTreeSet<&str> {
     let functions = externs.iter().filter(|item| item.kind == ExternKind::Function && !is_shared(item));
     functions.map(|item| item.name.as_str()).collect()
 }
 
-/// Module `own`, as text. Where fixes call another function of such a name (`others`), the declaration in `generated` gets a
-/// name of its own. `in_kernel_crate` holds the declarations of the kernel's own Rust code, which `generated` does not repeat.
+/// Text of module `own`. If fixes call a different function with one of the names (`others`), the declaration
+/// in `generated` gets a separate name. `in_kernel_crate` contains the names that the kernel's own Rust code
+/// declares; `generated` does not repeat them.
 pub(super) fn module(
     generated: &mut String,
     others: &BTreeSet<&str>,
@@ -64,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_function_of_a_fix_stands_beside_ours_of_the_same_name() {
+    fn fix_may_call_another_function_with_a_name_that_klp_uses() {
         let text = "unsafe extern \"C\" {\n    pub fn kfree(p: u8);\n    pub fn seq_write(p: u8);\n}\n";
         let mut generated = text.to_owned();
         let made = module(&mut generated, &BTreeSet::new(), None);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Renames what functions call their parameters and locals where a kernel variable has that name: in Rust nothing local
-//! may be called like a static that is in scope (E0530), in C it may.
+//! Renames parameters and local variables that have the name of a kernel variable. Rust rejects a local name
+//! equal to a static in scope (E0530); C accepts it.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use quote::ToTokens;
 use syn::visit_mut::{self, VisitMut};
 use syn::{Block, ForeignItemFn, ImplItemFn, ItemFn, Signature, TraitItemFn};
 
-/// The same source, with no parameter or local called like one of `variables`; each gets an underscore behind its name.
+/// The same source with an underscore after every parameter and local variable whose name is in `variables`.
 pub(super) fn unlike(text: &str, variables: &BTreeSet<String>) -> Result<String, syn::Error> {
     let mut file = syn::parse_file(text)?;
     let mut renamer = Renamer { variables, failed: None };
@@ -20,7 +20,8 @@ pub(super) fn unlike(text: &str, variables: &BTreeSet<String>) -> Result<String,
     }
 }
 
-/// Whether something that is no static may be called this; says yes too often, never no.
+/// Conservative test for a local variable or parameter with this name: false positives are possible, false
+/// negatives are not.
 pub(super) fn may_be_called(text: &str, name: &str) -> bool {
     text.contains(&format!("let {name} "))
         || text.contains(&format!("let mut {name} "))
@@ -76,9 +77,9 @@ impl VisitMut for Renamer<'_> {
     }
 }
 
-/// Tokens with an underscore behind each of the names, but not where it is a field or a method.
+/// Tokens with an underscore after each of the names, except for fields and methods.
 fn renamed(tokens: TokenStream, names: &BTreeSet<String>) -> TokenStream {
-    // One dot leads to a member, two are a range.
+    // One dot precedes a member; two dots are a range.
     let mut dots = 0;
     tokens
         .into_iter()
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_local_is_called_like_a_variable() {
+    fn local_names_never_equal_a_variable_name() {
         let text = "unsafe extern \"C\" {\n    pub static mut index: u32;\n    pub fn f(index: u32, other: index_t);\n}\n\
                     pub trait T {\n    /// Kept.\n    unsafe extern \"C\" fn g(index: u8);\n}\n\
                     impl S {\n    pub fn index(&self, index: usize) -> u8 {\n        let val = index / 8;\n        self.index[val..index]\n    }\n}\n";

@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! C types as Rust writes them, and which C types that needs.
+//! Renders C types as Rust types, and collects the C types that they need.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use klp_format::ObjectName;
+use crate::rust_name::is_rust_keyword;
 use klp_image::{BtfError, Prototype, TypeId, TypeKind, Types};
 
 use super::same::Names;
 
-/// What the rendered text refers to by name.
+/// Types that the rendered text refers to by name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Needed {
-    /// Structs and unions whose members are wanted: name to type.
+    /// Structs and unions whose members are needed: name to type.
     pub(crate) full: BTreeMap<String, TypeId>,
-    /// Structs and unions that are only pointed at: name to type, where BTF has one.
+    /// Structs and unions that are only behind pointers: name to type, if BTF has one.
     pub(crate) opaque: BTreeMap<String, Option<TypeId>>,
     /// Typedefs and enumerations: name to type.
     pub(crate) names: BTreeMap<String, TypeId>,
 }
 
-/// Renders types of one kernel, and gathers what they need.
+/// Renderer of one kernel's types. Collects the types that they need.
 pub(crate) struct Renderer<'a> {
     types: &'a Types,
     needed: Needed,
-    /// Names that are defined already, once that is known: other typedefs are then seen through.
+    /// Existing definitions, if known. Typedefs without a definition are replaced by their target.
     defined: Option<BTreeSet<String>>,
-    /// Which type each name stands for; none where names may stand for several.
+    /// Type of each name; `None` if a name may stand for several types.
     taken: Option<Names>,
-    /// What the types are needed for, as messages say it.
+    /// User of the types, for messages.
     user: String,
 }
 
@@ -42,17 +42,18 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// The same, for text beside which only `defined` names exist: other typedefs are seen through.
+    /// Renderer for text in which only `defined` names exist. Other typedefs are replaced by their target.
     pub(crate) fn beside(types: &'a Types, defined: BTreeSet<String>) -> Self {
         Self { defined: Some(defined), ..Self::new(types) }
     }
 
-    /// The same, for text whose pointers nobody follows: a name may stand for several types behind them.
+    /// Renderer for text whose pointers are never dereferenced. A name may stand for several types behind
+    /// pointers.
     pub(crate) fn sharing_names(self) -> Self {
         Self { taken: None, ..self }
     }
 
-    /// Says what the types are needed for that are wanted from now on.
+    /// Sets the user of the following types, for messages.
     pub(crate) fn wants_for(&mut self, user: String) {
         self.user = user;
     }
@@ -64,19 +65,19 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// What was needed so far.
+    /// Types needed so far.
     pub(crate) fn needed(&self) -> &Needed {
         &self.needed
     }
 
-    /// What was needed so far; a type that is wanted in full is not opaque as well.
+    /// Types needed so far. A type with members is not also opaque.
     pub(crate) fn into_needed(self) -> Needed {
         let mut needed = self.needed;
         needed.opaque.retain(|name, _| !needed.full.contains_key(name));
         needed
     }
 
-    /// The parameter list and result of a function in Rust: `(m: *mut seq_file) -> c_int`.
+    /// Rust parameter list and result of a function: `(m: *mut seq_file) -> c_int`.
     pub(crate) fn signature(&mut self, prototype: &Prototype) -> Result<String, BtfError> {
         self.signature_with(prototype, |name| match name {
             "self" | "Self" | "super" | "crate" | "_" => format!("{name}_"),
@@ -85,7 +86,8 @@ impl<'a> Renderer<'a> {
         })
     }
 
-    /// The same with parameters called as `rename` says: of the name in C, or of `arg<position>` where C has none.
+    /// The same with parameter names from `rename`. Its argument is the C name, or `arg<position>` for a
+    /// parameter without a name.
     pub(crate) fn signature_with(
         &mut self,
         prototype: &Prototype,
@@ -113,7 +115,7 @@ impl<'a> Renderer<'a> {
         Ok(format!("({}){returns}", parameters.join(", ")))
     }
 
-    /// Wants the members of the struct that a parameter points to.
+    /// Requests the members of the struct behind a pointer parameter.
     fn look_inside(&mut self, id: TypeId) -> Result<(), BtfError> {
         if let TypeKind::Pointer(target) = self.types.kind(self.types.bare(id)?)? {
             let target = self.types.bare(target)?;
@@ -124,13 +126,13 @@ impl<'a> Renderer<'a> {
         Ok(())
     }
 
-    /// Wants the members of a struct or union, and of those that it holds by value.
+    /// Requests the members of a struct or union, and of those that it contains by value.
     pub(crate) fn want(&mut self, id: TypeId) -> Result<(), BtfError> {
         let typedef = self.last_typedef(id)?;
         let id = self.types.bare(id)?;
         match self.types.kind(id)? {
             TypeKind::Composite { name, members, .. } => {
-                // A struct without a tag goes by the name of its typedef, if it has one.
+                // The name of an untagged struct is its typedef, if any.
                 if let Some(name) = name.or(typedef) {
                     let name = type_name(name);
                     self.take(&name, id, true)?;
@@ -150,7 +152,7 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// The typedef that stands directly on the bare type.
+    /// The typedef that refers directly to the bare type.
     fn last_typedef(&self, mut id: TypeId) -> Result<Option<String>, BtfError> {
         let mut last = None;
         for _ in 0..64 {
@@ -168,7 +170,7 @@ impl<'a> Renderer<'a> {
         Ok(last)
     }
 
-    /// Notes what is behind a pointer: only its name matters.
+    /// Records a type behind a pointer; only its name matters.
     fn point_at(&mut self, id: TypeId) -> Result<(), BtfError> {
         let id = self.types.bare(id)?;
         match self.types.kind(id)? {
@@ -202,7 +204,7 @@ impl<'a> Renderer<'a> {
         Ok(())
     }
 
-    /// A type as Rust writes it.
+    /// Rust text of a type.
     pub(crate) fn rust_type(&mut self, id: TypeId) -> Result<String, BtfError> {
         Ok(match self.types.kind(id)? {
             TypeKind::Void => "c_void".to_owned(),
@@ -251,7 +253,7 @@ impl<'a> Renderer<'a> {
         })
     }
 
-    /// Whether a typedef has no definition to refer to.
+    /// True if a typedef has no definition to refer to.
     fn sees_through(&self, name: &str, target: TypeId) -> Result<bool, BtfError> {
         let untagged =
             matches!(self.types.kind(self.types.bare(target)?)?, TypeKind::Composite { name: None, .. });
@@ -282,7 +284,7 @@ impl<'a> Renderer<'a> {
         Ok(format!("*{} {text}", if self.is_const(target)? { "const" } else { "mut" }))
     }
 
-    /// The name of a struct that is pointed at, without wanting its members.
+    /// Name of a struct behind a pointer, without a request for its members.
     fn pointee(&self, id: TypeId) -> Result<Option<String>, BtfError> {
         Ok(match self.types.kind(id)? {
             TypeKind::Const(target) | TypeKind::Qualified(target) | TypeKind::Volatile(target) => {
@@ -322,7 +324,7 @@ impl<'a> Renderer<'a> {
     }
 }
 
-/// The integer type of an enumeration.
+/// Integer type of an enumeration.
 pub(crate) fn enum_integer(size: usize, signed: bool) -> &'static str {
     match (size, signed) {
         (1, false) => "u8",
@@ -336,8 +338,8 @@ pub(crate) fn enum_integer(size: usize, signed: bool) -> &'static str {
     }
 }
 
-/// The kernel's C integer types, as module `ffi` of the bindings names them.
-/// gcc and clang spell the same type differently.
+/// Names of the kernel's C integer types in module `ffi` of the bindings. gcc and clang use different
+/// spellings for the same type.
 fn integer(name: &str, size: usize, signed: bool) -> &'static str {
     match (name, size) {
         ("_Bool" | "bool", _) => "bool",
@@ -366,7 +368,7 @@ fn integer(name: &str, size: usize, signed: bool) -> &'static str {
     }
 }
 
-/// Typedefs that Rust has a type of its own for.
+/// Typedefs with a built-in Rust type.
 fn known_typedef(name: &str) -> Option<&'static str> {
     Some(match name {
         "bool" => "bool",
@@ -384,61 +386,7 @@ fn known_typedef(name: &str) -> Option<&'static str> {
     })
 }
 
-/// A C type's name in Rust: what is a keyword there gets an underscore behind it, as from bindgen.
+/// Rust name of a C type. A Rust keyword gets a trailing underscore, as in bindgen.
 pub(crate) fn type_name(name: String) -> String {
     if is_rust_keyword(&name) { name + "_" } else { name }
-}
-
-/// Whether rustc's lint `non_snake_case` takes a name as it is.
-pub(crate) fn is_snake_case(name: &str) -> bool {
-    let name = name.trim_matches('_');
-    !name.contains("__") && !name.chars().any(char::is_uppercase)
-}
-
-/// A C name as that lint wants it.
-pub(crate) fn snake_case(name: &str) -> String {
-    let mut name = name.to_ascii_lowercase();
-    while !is_snake_case(&name) {
-        let inner = name.trim_matches('_').to_owned();
-        name = name.replacen(&inner, &inner.replace("__", "_"), 1);
-    }
-    name
-}
-
-/// An object's name as a name in Rust: of the trait, and of the type in `objects`. Modules may be called `loop` or `8021q`.
-pub(crate) fn object_in_rust(object: &ObjectName) -> String {
-    if is_rust_keyword(object.as_str()) {
-        return format!("r#{object}");
-    }
-    let digit = object.as_str().starts_with(|c: char| c.is_ascii_digit());
-    if digit { format!("_{object}") } else { object.to_string() }
-}
-
-/// Whether a C name cannot stand in Rust as it is.
-pub fn is_rust_keyword(name: &str) -> bool {
-    const KEYWORDS: [&str; 50] = [
-        "as", "async", "await", "become", "box", "break", "const", "continue", "do", "dyn", "else", "enum",
-        "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match",
-        "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "static", "struct", "trait",
-        "true", "try", "type", "typeof", "unsafe", "use", "virtual", "where", "while", "yield", "self",
-        "Self", "super", "crate",
-    ];
-    KEYWORDS.contains(&name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_become_what_the_lint_wants() {
-        for name in ["m", "_m", "__m_", "a_b", "arg0"] {
-            assert!(is_snake_case(name) && snake_case(name) == name, "{name}");
-        }
-        for (name, expected) in [("NODE", "node"), ("a___b", "a_b"), ("__a__B_", "__a_b_"), ("tDGL", "tdgl")]
-        {
-            assert!(!is_snake_case(name));
-            assert_eq!(snake_case(name), expected);
-        }
-    }
 }

@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Which C type a name of the bindings stands for. Private types of different source files share names; BTF also has copies of
-//! one type, where its compression did not see that they are the same.
+//! C type of each name in the bindings. Private types of different source files may have the same name. BTF
+//! also contains copies of one type if its deduplication did not detect them.
 
 use std::collections::BTreeMap;
 
 use klp_image::{BtfError, TypeId, TypeKind, Types};
 
-/// The types that generated text names, and what for.
+/// Types that the generated text names, with their users.
 #[derive(Default)]
 pub(super) struct Names(BTreeMap<String, Vec<Named>>);
 
 struct Named {
     id: TypeId,
-    /// Whether the text says what is in it; else it is only pointed at.
+    /// True if the text contains the members; false if the type is only behind pointers.
     full: bool,
     user: String,
 }
 
 impl Names {
-    /// Takes a name for a type. `user` is what needs it, for the message.
+    /// Assigns a name to a type. `user` is the user of the type, for the message.
     ///
     /// # Errors
-    /// The name stands for another type already, and text that says what is in the one would be taken for the other.
+    /// The name already stands for another type, and text with the members of one type would be used for the
+    /// other.
     pub(super) fn take(
         &mut self,
         types: &Types,
@@ -67,7 +68,7 @@ fn message(types: &Types, name: &str, first: &Named, second: TypeId, user: &str)
 /// The types among `ids` that differ from each other.
 ///
 /// # Errors
-/// The BTF is damaged.
+/// BTF is damaged.
 pub(super) fn distinct(types: &Types, ids: &[TypeId]) -> Result<Vec<TypeId>, BtfError> {
     let mut found: Vec<TypeId> = Vec::new();
     for id in ids {
@@ -82,8 +83,8 @@ pub(super) fn distinct(types: &Types, ids: &[TypeId]) -> Result<Vec<TypeId>, Btf
     Ok(found)
 }
 
-/// Whether two types look the same to who uses their members: as far as they are held by value, with the names of what they
-/// point at.
+/// True if two types are equal for users of their members. Types held by value are compared completely, types
+/// behind pointers by name.
 fn same(types: &Types, first: TypeId, second: TypeId) -> Result<bool, BtfError> {
     let (first, second) = (types.bare(first)?, types.bare(second)?);
     if first == second {
@@ -109,7 +110,7 @@ fn same(types: &Types, first: TypeId, second: TypeId) -> Result<bool, BtfError> 
             length_a == length_b && same(types, a, b)?
         }
         (TypeKind::Pointer(a), TypeKind::Pointer(b)) => points_at_same(types, a, b)?,
-        // A type that is only declared somewhere may be any of its name.
+        // A type that is only declared may be any type with its name.
         (TypeKind::Forward { .. }, TypeKind::Composite { .. } | TypeKind::Forward { .. })
         | (TypeKind::Composite { .. }, TypeKind::Forward { .. })
         | (TypeKind::Function(_), TypeKind::Function(_)) => true,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Drops what nobody asked for from bindgen's text: it follows the anonymous members even of opaque structs, which for
-//! the kernel means everything.
+//! Removes unrequested items from bindgen's text. bindgen follows anonymous members even of opaque structs,
+//! which for the kernel includes almost every type.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,8 +8,8 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{ForeignItem, Item, Type, UseTree};
 
-/// Keeps the items with a name in `roots`, and what they refer to. Structs that the headers only declare are dropped
-/// where they are in `known`: BTF has more of them.
+/// Keeps the items with a name in `roots` and the items that they refer to. Structs that the headers only
+/// declare are removed if they are in `known`, because BTF has their definition.
 pub(super) fn trim(
     text: &str,
     roots: &BTreeSet<String>,
@@ -50,7 +50,7 @@ pub(super) fn trim(
     Ok(prettyplease::unparse(&syn::File { items, ..file }))
 }
 
-/// Whether an item is bindgen's stand-in for a struct that is only declared.
+/// True if an item is bindgen's placeholder for a struct that is only declared.
 fn is_declaration(item: &Item, known: &BTreeSet<String>) -> bool {
     let Item::Struct(item) = item else { return false };
     let stand_in = |field: &syn::Field| {
@@ -59,7 +59,7 @@ fn is_declaration(item: &Item, known: &BTreeSet<String>) -> bool {
     known.contains(&item.ident.to_string()) && item.fields.len() == 1 && item.fields.iter().all(stand_in)
 }
 
-/// One item for each function and variable of a foreign block.
+/// Splits a foreign block into one item per function and variable.
 fn split(item: Item) -> Vec<Item> {
     match item {
         Item::ForeignMod(block) => {
@@ -74,7 +74,7 @@ fn split(item: Item) -> Vec<Item> {
     }
 }
 
-/// The type, constant or alias that an item defines, or the type that it is about.
+/// The type, constant or alias that an item defines, or the type that an item implements.
 pub(super) fn owner_of_any(item: &Item) -> Option<String> {
     match item {
         Item::ForeignMod(_) => None,
@@ -83,7 +83,8 @@ pub(super) fn owner_of_any(item: &Item) -> Option<String> {
     }
 }
 
-/// The name that brings an item in: its own; the type's, for an implementation or a constant of an enumeration.
+/// Name that selects an item: its own name, or the name of the type for an implementation or an enumeration
+/// constant.
 fn owner(item: &Item, roots: &BTreeSet<String>) -> Option<String> {
     match item {
         Item::Struct(item) => Some(item.ident.to_string()),
@@ -143,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_roots_reach_stays() {
+    fn only_items_reachable_from_the_roots_remain() {
         let text = "pub struct a { pub b: *mut b, pub e: e } pub struct b { pub x: u8 } pub struct c { pub a: a }
             impl b { pub fn get(&self) -> u8 { 0 } } pub type e = u32; pub const e_ONE: e = 1; pub const OTHER: u32 = 1;
             unsafe extern \"C\" { pub fn f(a: *mut a); pub fn g(c: *mut c); }";

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Kernel variables: how C declares them to bindgen, and under which names Rust has them.
+//! Kernel variables: their C declarations for bindgen, and their names in Rust.
 //!
-//! bindgen heeds a link name for functions only, and C has one variable of a name where an object of the kernel may have
-//! several; so the names are put in afterwards.
+//! bindgen supports link names for functions only. C allows one variable per name, but an object of the
+//! kernel may contain several. Therefore the names are inserted after bindgen's run.
 
 use klp_base::cache::sha256;
 
 use crate::project::{Fix, Target, Variable};
-use crate::resolve::{ExternKind, Resolved};
+use crate::resolved::{ExternKind, Resolved};
 
 /// A variable in the bindings.
 #[derive(Clone, Debug)]
 pub(super) struct Linked {
-    /// The name that C declares it by.
+    /// Name of the C declaration.
     pub(super) c_name: String,
-    /// Its name in Rust.
+    /// Name in Rust.
     pub(super) name: String,
-    /// The name that it is linked under.
+    /// Link name.
     pub(super) link_name: String,
-    /// Whether each CPU has its own.
+    /// True for a per-CPU variable.
     pub(super) per_cpu: bool,
 }
 
-/// The type of per-CPU variables; goes out with the first of them.
+/// Type of per-CPU variables; emitted with the first of them.
 const PER_CPU: &str = "/// A per-CPU variable. Its address is an offset, of which C's `this_cpu_ptr` makes an address: nothing can be read here.
 #[repr(transparent)]
 pub struct PerCpu<T>(T);
@@ -33,8 +33,8 @@ fn all(target: &Target) -> impl Iterator<Item = &Variable> {
     target.fixes.iter().flat_map(of_fix)
 }
 
-/// The name that C declares a variable by: its own; another where Rust has it under another name, or where C has a different
-/// variable of that name.
+/// Name of the C declaration of a variable: its own name, or a different one if Rust uses another name or C
+/// has another variable with this name.
 fn c_name(target: &Target, variable: &Variable) -> String {
     let Some(declaration) = &variable.declaration else { return variable.declared_as.clone() };
     let own = variable.declared_as == variable.symbol.symbol && variable.name == variable.declared_as;
@@ -49,7 +49,7 @@ fn c_name(target: &Target, variable: &Variable) -> String {
     format!("__klp_variable_{}", &sha256(what.as_bytes())[..16])
 }
 
-/// C declarations of the variables that the fixes declare themselves.
+/// C declarations of the variables with a declaration in patch.toml.
 pub(super) fn declarations(target: &Target) -> impl Iterator<Item = String> + '_ {
     all(target).filter_map(|variable| {
         let text = variable.declaration.as_ref()?;
@@ -57,7 +57,7 @@ pub(super) fn declarations(target: &Target) -> impl Iterator<Item = String> + '_
     })
 }
 
-/// A declaration of a variable of another name: the first word `from` that is no tag.
+/// Declaration with another variable name: replaces the first word `from` that is not a tag.
 fn renamed(declaration: &str, from: &str, to: &str) -> String {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let found = declaration.match_indices(from).map(|(at, _)| at).find(|at| {
@@ -71,7 +71,7 @@ fn renamed(declaration: &str, from: &str, to: &str) -> String {
     }
 }
 
-/// The variables that the bindings declare.
+/// Variables that the bindings declare.
 pub(super) fn linked(target: &Target, resolved: &Resolved) -> Vec<Linked> {
     let externs = resolved.externs.iter().filter(|item| item.kind == ExternKind::Variable);
     let mut linked: Vec<Linked> = externs
@@ -89,7 +89,7 @@ pub(super) fn linked(target: &Target, resolved: &Resolved) -> Vec<Linked> {
     linked
 }
 
-/// Gives variables the names that Rust has them under, and those that they are linked under.
+/// Inserts the Rust names and link names of the variables.
 pub(super) fn name_links(mut text: String, variables: &[Linked]) -> String {
     for same in variables.chunk_by(|a, b| a.c_name == b.c_name) {
         let starts =

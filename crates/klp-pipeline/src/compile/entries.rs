@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Entry functions: what the livepatch tables name as replacements. Each calls the fix's method and stays on the stack
-//! until the method has returned.
+//! Entry functions: the replacements in the livepatch tables. Each calls the fix's method and stays on the
+//! stack until the method returns.
 //!
-//! Source of the need: `klp_check_stack_func()` in `kernel/livepatch/transition.c`. The kernel looks for `new_func` on the
-//! stacks of sleeping tasks, to see which of them still run the replacement. If the tables named the method itself, its last
-//! call could be compiled into a jump: a task that sleeps in the called function would have no trace of `new_func` on its
-//! stack, and the module could be removed under it.
+//! Source of the requirement: `klp_check_stack_func()` in `kernel/livepatch/transition.c`. The kernel
+//! searches the stacks of sleeping tasks for `new_func` to find the tasks that still run the replacement. If
+//! the tables contained the method itself, the compiler could turn its last call into a jump (tail call). A
+//! task that sleeps in the called function would then have no `new_func` on its stack, and the module could
+//! be unloaded while the task still runs its code.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -15,16 +16,17 @@ use klp_base::files::read_text;
 use quote::ToTokens;
 use syn::{FnArg, Item, ReturnType, Signature, TraitItem, ext::IdentExt};
 
-use crate::bindings::object_in_rust;
 use crate::error::Error;
 use crate::project::Fix;
-use crate::resolve::{Function, Resolved};
+use crate::resolved::{Function, Resolved};
+use crate::rust_name::object_in_rust;
 
-/// What the name of an entry function begins with; the kernel's own live patches in C use the same.
+/// Name prefix of entry functions, as in the kernel's own live patches in C.
 const PREFIX: &str = "livepatch_";
 
 /// Symbol names of the entry functions, in the order of `functions`: `livepatch_<function>`, or
-/// `livepatch_<object>_<function>_<position>` where the module replaces several functions of one name. Unique in a module.
+/// `livepatch_<object>_<function>_<position>` if the module replaces several functions with one name. The
+/// names are unique in a module.
 pub(super) fn names(functions: &[Function]) -> Vec<String> {
     let word = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "_");
     let short = |function: &Function| format!("{PREFIX}{}", word(&function.symbol.symbol));
@@ -46,13 +48,13 @@ pub(super) fn names(functions: &[Function]) -> Vec<String> {
     functions.iter().map(&mut name).collect()
 }
 
-/// Name of the module in the root crate that holds a fix's entry functions.
+/// Name of the module in the root crate with the entry functions of a fix.
 pub(super) fn module_of(fix: &str) -> String {
     format!("entries_{}", fix.replace('-', "_"))
 }
 
-/// The entry functions of one fix, from the traits that stage 2 generated into `sources`; `names` are those of
-/// `resolved.functions`.
+/// Source of the entry functions of one fix, generated from the traits of stage 2 in `sources`. `names` are
+/// the entry names of `resolved.functions`.
 ///
 /// # Errors
 /// The traits cannot be read.
@@ -98,8 +100,8 @@ fn method<'a>(traits: &'a syn::File, function: &Function) -> Option<&'a Signatur
     })
 }
 
-/// One entry function. Its parameters have names of their own: a parameter may not be called like a kernel variable that
-/// is in scope.
+/// One entry function. Its parameters get new names, because a parameter must not have the name of a kernel
+/// variable in scope.
 fn entry(fix: &Fix, function: &Function, name: &str, signature: &Signature) -> String {
     let types = signature.inputs.iter().filter_map(|input| match input {
         FnArg::Typed(input) => Some(input.ty.to_token_stream()),
@@ -147,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_named_after_the_function_and_have_one_name_each() {
+    fn entry_names_contain_the_function_and_are_unique() {
         assert_eq!(names(&functions(&["vmlinux:a", "m:b"])), ["livepatch_a", "livepatch_b"]);
         assert_eq!(names(&functions(&["vmlinux:a.isra.0"])), ["livepatch_a_isra_0"]);
         assert_eq!(

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! rustc's flags, derived from the kernel's configuration: what the kernel's own C code is compiled with.
+//! rustc flags derived from the kernel's configuration, equivalent to the flags of the kernel's C code.
 //!
-//! Source: `arch/x86/Makefile` and `Makefile` of the kernel (KBUILD_RUSTFLAGS), and what objtool and the module loader
-//! refuse.
+//! Sources: `arch/x86/Makefile` and `Makefile` of the kernel (KBUILD_RUSTFLAGS), and the checks of objtool
+//! and the module loader.
 
 use klp_base::arch::Arch;
 use klp_format::ftrace::Sites;
 use klp_kernel::{KernelConfig, KernelTree};
 
-/// Flags that every crate of a module is compiled with, `core` too. Crates of different flags do not mix: rustc refuses
-/// only some of the mismatches, so they are part of every key.
-pub(super) fn rustc(tree: &KernelTree) -> Vec<String> {
+/// Flags of every crate of a module, including `core`. Crates with different flags must not be mixed. rustc
+/// rejects only some mismatches, so the flags are part of every key.
+pub(crate) fn rustc(tree: &KernelTree) -> Vec<String> {
     let mut flags: Vec<String> = [
         "-Cpanic=abort",
         "-Cembed-bitcode=n",
@@ -22,7 +22,7 @@ pub(super) fn rustc(tree: &KernelTree) -> Vec<String> {
         "-Copt-level=2",
         "-Cdebug-assertions=n",
         "-Coverflow-checks=n",
-        // One section a function, so that the link can drop what is not used.
+        // One section per function, so that the link can remove unused functions.
         "-Zfunction-sections=y",
     ]
     .map(ToOwned::to_owned)
@@ -40,7 +40,8 @@ fn x86_64(config: &KernelConfig, flags: &mut Vec<String>) {
         "--target=x86_64-unknown-none",
         "-Ccode-model=kernel",
         "-Cno-redzone=y",
-        // Without it LLVM's calls of memcpy and the like get GOTPCREL relocations, which the module loader does not know.
+        // Without this flag LLVM's calls of memcpy and similar functions get GOTPCREL relocations, which the
+        // module loader does not support.
         "-Zplt=yes",
         "-Ctarget-cpu=x86-64",
         "-Ztune-cpu=generic",
@@ -70,14 +71,16 @@ fn x86_64(config: &KernelConfig, flags: &mut Vec<String>) {
 fn arm64(config: &KernelConfig, flags: &mut Vec<String>) {
     let mut add = |items: &[&str]| flags.extend(items.iter().map(|item| (*item).to_owned()));
     add(&["--target=aarch64-unknown-none-softfloat", "-Cforce-frame-pointers=y"]);
-    // What protects returns and branches goes into every function, or none: a kernel without it runs such code too.
+    // Protection of returns and branches must be in all functions or in none. A kernel without the protection
+    // also runs protected code.
     match (config.is_on("ARM64_BTI_KERNEL"), config.is_on("ARM64_PTR_AUTH_KERNEL")) {
         (true, _) => add(&["-Zbranch-protection=bti,pac-ret"]),
         (false, true) => add(&["-Zbranch-protection=pac-ret"]),
         (false, false) => {}
     }
-    // The two nops before a function become a pointer that is written at once (DYNAMIC_FTRACE_WITH_CALL_OPS). In every crate:
-    // the alignment of a generic function is that of the crate that defines it, wherever it is instantiated.
+    // The kernel replaces the two nops before a function by a pointer in one write
+    // (DYNAMIC_FTRACE_WITH_CALL_OPS), so functions need this alignment. The flag is for every crate: a
+    // generic function has the alignment of its defining crate, wherever it is instantiated.
     if config.is_on("FUNCTION_ALIGNMENT_8B") {
         add(&["-Zmin-function-alignment=8"]);
     }
@@ -86,7 +89,7 @@ fn arm64(config: &KernelConfig, flags: &mut Vec<String>) {
     }
 }
 
-/// The flag that leaves room for the ftrace sites of a crate's functions.
+/// Flag that reserves space for the ftrace sites of a crate's functions.
 pub(super) fn room_for(sites: Sites) -> String {
     format!("-Zpatchable-function-entry={},{}", sites.before + sites.after, sites.before)
 }
@@ -95,7 +98,7 @@ pub(super) fn room_for(sites: Sites) -> String {
 mod tests {
     use super::*;
 
-    /// What a configuration adds to the flags that every x86 kernel gets.
+    /// Flags that a configuration adds to the flags of every x86 kernel.
     fn added(config: &str) -> Vec<String> {
         let (mut with, mut without) = (Vec::new(), Vec::new());
         x86_64(&KernelConfig::parse(config), &mut with);
@@ -111,7 +114,7 @@ mod tests {
             "-Zindirect-branch-cs-prefix",
             "-Ctarget-feature=+harden-sls-ijmp,+harden-sls-ret",
         ];
-        // 6.1, then 6.12 without what is new there.
+        // Options of 6.1, then of 6.12 without the options that are new in 6.12.
         assert_eq!(added("CONFIG_RETPOLINE=y\nCONFIG_RETHUNK=y\nCONFIG_SLS=y\n"), expected);
         assert_eq!(
             added("CONFIG_MITIGATION_RETPOLINE=y\nCONFIG_MITIGATION_RETHUNK=y\nCONFIG_MITIGATION_SLS=y\n"),
@@ -120,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_functions_are_as_the_kernel_has_them() {
+    fn function_entry_flags_match_the_kernel() {
         assert_eq!(
             added("CONFIG_X86_KERNEL_IBT=y\nCONFIG_CALL_PADDING=y\nCONFIG_FUNCTION_PADDING_BYTES=16\n"),
             ["-Zcf-protection=branch", "-Zpatchable-function-entry=16,16"]

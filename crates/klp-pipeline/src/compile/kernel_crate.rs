@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Stage 3 for fixes that use the kernel's `kernel` crate: the kernel's own build compiles them, by its own rules and with
-//! its own flags, as crates of one module.
+//! Stage 3 for fixes that use the kernel's `kernel` crate: kbuild compiles them with its own rules and flags,
+//! as crates of one module.
 //!
-//! Its rule names a crate after its file and compiles what lies below the module's directory, so the sources are copied
-//! there; rustc is told where they came from, and its messages stand at the author's lines.
+//! kbuild's rule derives the crate name from the file name and compiles files below the module's directory.
+//! Therefore the sources are copied there. rustc gets the original paths, so that its messages refer to the
+//! author's lines.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,24 +15,24 @@ use super::rustc::{Job, judge};
 use super::{EDITION, Inputs, ROOT, cfg_flags, root, sites};
 use crate::error::Error;
 
-/// The crate that holds the module's tables. (The module's own name is that of the composite object.)
+/// Crate with the module's tables. (The composite object already has the module's name.)
 const TABLES: &str = "klp_tables";
 
 /// One crate of the module.
 struct Crate {
-    /// Name, and that of its directory and of its root file.
+    /// Name of the crate, of its directory and of its root file.
     name: String,
-    /// What it is to people: a fix's name where it is one.
+    /// Name in messages; for a fix, the name of the fix.
     subject: String,
-    /// Where its root file came from, as messages show it.
+    /// Original path of the root file, for messages.
     shown: PathBuf,
-    /// Crates that it uses: the name that its source has for each, and their own.
+    /// Dependencies: name in the crate's source, and real name.
     uses: Vec<(String, String)>,
-    /// More of rustc's arguments, one a line.
+    /// Additional rustc arguments, one per line.
     arguments: Vec<String>,
 }
 
-/// Compiles the crates of a module: its objects, that with the tables first.
+/// Compiles the crates of a module. Returns its objects; the object with the tables is first.
 pub(super) fn compile(inputs: &Inputs<'_>, dir: &Path, log: &Path) -> Result<Vec<PathBuf>, Error> {
     let work = dir.join("kbuild");
     let crates = lay_out(inputs, &work)?;
@@ -51,7 +52,8 @@ pub(super) fn compile(inputs: &Inputs<'_>, dir: &Path, log: &Path) -> Result<Vec
     let object = |item: &Crate| work.join(&item.name).join(format!("{}.o", item.name));
     let stderr = output.stderr_text();
     let (messages, others): (Vec<&str>, Vec<&str>) = stderr.lines().partition(|line| line.starts_with('{'));
-    // The crates are compiled one after the other, and warnings are errors: all messages are of the first that is missing.
+    // kbuild compiles the crates one after the other, and warnings are errors. Therefore all messages belong
+    // to the first crate without an object.
     if let Some(failed) = crates.iter().find(|item| !object(item).is_file()) {
         let job = Job {
             tree: inputs.tree,
@@ -61,7 +63,7 @@ pub(super) fn compile(inputs: &Inputs<'_>, dir: &Path, log: &Path) -> Result<Vec
             log,
             resolved: Some(inputs.resolved),
         };
-        // rustc names the root file as the kernel's rule needs it.
+        // rustc prints the root file with the name that kbuild's rule requires.
         let named = failed.shown.with_file_name(format!("{}.rs", failed.name)).display().to_string();
         judge(&messages.join("\n").replace(&named, &failed.shown.display().to_string()), &job)?;
     }
@@ -82,7 +84,7 @@ pub(super) fn compile(inputs: &Inputs<'_>, dir: &Path, log: &Path) -> Result<Vec
     Ok(crates.iter().rev().map(object).collect())
 }
 
-/// Copies the sources to where the kernel's build takes them: the crates in the order in which they are compiled.
+/// Copies the sources to the places that kbuild expects. Returns the crates in compilation order.
 fn lay_out(inputs: &Inputs<'_>, work: &Path) -> Result<Vec<Crate>, Error> {
     let Inputs { tree, project, target, resolved, sources, .. } = *inputs;
     let mut crates = Vec::new();
@@ -99,7 +101,7 @@ fn lay_out(inputs: &Inputs<'_>, work: &Path) -> Result<Vec<Crate>, Error> {
         });
         Ok::<_, Error>(())
     };
-    // The kernel has a crate `bindings` of its own.
+    // The kernel has its own crate `bindings`.
     let bindings = ("bindings", "klp_bindings");
     let klp = ("klp", "klp");
     add(bindings.1, "the bindings", &sources.join("bindings.rs"), &[], Vec::new())?;
@@ -126,7 +128,7 @@ fn lay_out(inputs: &Inputs<'_>, work: &Path) -> Result<Vec<Crate>, Error> {
     let tables = work.join("tables.rs");
     write(&tables, root::source(tree, project, target, resolved, sources)?)?;
     add(TABLES, ROOT, &tables, &of_tables, vec![super::flags::room_for(sites(tree))])?;
-    // The modules of a crate stand beside its root file.
+    // The modules of a crate are next to its root file.
     let with_modules =
         target.fixes.iter().zip(&names).map(|(fix, (name, _))| (fix.dir.join("src"), name.as_str()));
     for (from, name) in with_modules.chain([(project.kmod().join("src"), "klp")]) {
@@ -147,7 +149,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// rustc's arguments for one crate beside those of the kernel, one a line.
+/// Additional rustc arguments for one crate, one per line.
 fn arguments(item: &Crate, work: &Path, headers: &Path) -> String {
     let meta = work.join("meta");
     let shown = item.shown.parent().unwrap_or(Path::new("")).display();
@@ -170,8 +172,8 @@ fn metadata(meta: &Path, name: &str) -> String {
     meta.join(format!("lib{name}.rmeta")).display().to_string()
 }
 
-/// What the kernel's build reads. Fixes and `klp` are of a later edition than the kernel's own code; lints that the kernel
-/// asks of its own documentation are not asked of them.
+/// Content of the `Kbuild` file. Fixes and `klp` have a later edition than the kernel's own code, and the
+/// kernel's documentation lints are off for them.
 fn kbuild_file(module: &str, crates: &[Crate]) -> String {
     let object = |name: &str| format!("{name}/{name}.o");
     let objects: Vec<String> = crates.iter().map(|item| object(&item.name)).collect();

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Stage 3: rustc, with a `core` of our own, then one relocatable link that drops what is not used.
+//! Stage 3: rustc with a separately compiled `core`, then one relocatable link that removes unused code.
 
 mod entries;
 mod flags;
 mod kernel_crate;
 mod own_core;
+mod own_crates;
 mod root;
 mod rustc;
 mod soft_float;
@@ -13,36 +14,39 @@ use std::path::{Path, PathBuf};
 
 use klp_base::cache::{Cache, Key};
 use klp_base::events::Sink;
-use klp_base::files::{io_error, make_dir, read, write};
+use klp_base::files::{read, write};
 use klp_base::process::Cmd;
 use klp_format::ftrace::Sites;
 use klp_kernel::KernelTree;
 use klp_kernel::exports;
 use klp_kernel::host::rustc::Rustc;
 
+pub(crate) use self::flags::rustc as rustc_flags;
+pub(crate) use self::own_core::build as build_core;
 pub use self::root::imports;
-use self::rustc::{Crate, Job};
 use crate::error::Error;
 use crate::project::{Language, Project, Target};
-use crate::resolve::Resolved;
+use crate::resolved::Resolved;
+use crate::stage::WORK_SOURCES;
 
-/// Edition of `klp`, of the fixes and of what is generated.
+/// Edition of `klp`, the fixes and the generated crates.
 const EDITION: &str = "2024";
 
-/// What the crates of a module are compiled with, beside the flags that the kernel asks for.
+/// rustc flags for the crates of a module, in addition to the flags derived from the kernel.
 const EXTRA: [&str; 4] = [
     "-Dwarnings",
     "-Cdebuginfo=2",
     "-Zcrate-attr=feature(used_with_arg)",
-    // Crate `klp` leaves out its half `sys` where the kernel's own `kernel` crate is used.
+    // Crate `klp` omits its half `sys` on the kernel's own `kernel` crate.
     "--check-cfg=cfg(kernel_crate)",
 ];
 
-/// What the root crate is to people.
+/// Name of the root crate in messages.
 const ROOT: &str = "the module's tables";
 
-/// Sections of the result; everything else is dropped. `KEEP` holds what nothing refers to. Of the functions with room for
-/// ftrace, those of the root crate are listed: only that crate has the room behind its functions' landing pads.
+/// Sections of the result; all others are removed. `KEEP` marks sections without references. Of the functions
+/// with space for ftrace only those of the root crate are listed, because only this crate has the space after
+/// the functions' landing pads.
 const LINKER_SCRIPT: &str = "SECTIONS {
   .text 0 : ALIGN(16) { *(.text .text.*) }
   .init.text 0 : ALIGN(16) { KEEP(*(.init.text)) }
@@ -58,40 +62,41 @@ const LINKER_SCRIPT: &str = "SECTIONS {
 }
 ";
 
-/// Key of everything that [`compile`] depends on, beside the generated sources in stage 2's directory.
+/// Key over all inputs of [`compile`], except for the generated sources in stage 2's directory.
 ///
 /// # Errors
 /// A source file cannot be read.
 pub fn key(tree: &KernelTree, project: &Project, target: &Target, rustc: &Rustc) -> Result<Key, Error> {
-    // What the manifest says of the stream.
+    // Stream version and predecessor in the manifest.
     let version = format!("{:?} {:?}", target.version, target.predecessor);
     Ok(sources_key(tree, project, target, rustc)?.with(&target.name).with(version))
 }
 
-/// Key of what is compiled of files that people wrote, and of how.
+/// Cache key over hand-written sources and compiler flags.
 fn sources_key(tree: &KernelTree, project: &Project, target: &Target, rustc: &Rustc) -> Result<Key, Error> {
     let mut key =
         Key::new("compile").with(rustc.version()).with(flags::rustc(tree).join(" ")).with(LINKER_SCRIPT);
     key = key.with(format!("{:?}", sites(tree)));
     if target.language() == Language::Kernel {
-        // Its flags and its crates are the kernel's.
+        // The kernel defines flags and crates.
         key = key.with(&tree.fingerprint);
     }
-    let dirs = target.fixes.iter().map(|fix| fix.dir.clone()).chain([project.kmod().join("src")]);
-    for dir in dirs {
-        for file in klp_base::cache::walk(&dir)? {
-            let relative = file.strip_prefix(project.root()).unwrap_or(&file);
-            key = key.with(relative.to_string_lossy().as_bytes()).with_file(&file)?;
-        }
+    let mut files = klp_base::cache::walk(&project.kmod().join("src"))?;
+    for fix in &target.fixes {
+        files.extend(fix.files()?);
+    }
+    for file in files {
+        let relative = file.strip_prefix(project.root()).unwrap_or(&file);
+        key = key.with(relative.to_string_lossy().as_bytes()).with_file(&file)?;
     }
     Ok(key)
 }
 
-/// Key of the crates that a module's tables stand on.
+/// Key of the crates below the root crate.
 fn crates_key(inputs: &Inputs<'_>) -> Result<Key, Error> {
     let Inputs { tree, project, target, resolved, rustc, sources, .. } = *inputs;
     let mut key = sources_key(tree, project, target, rustc)?
-        .with(crate::build::program_id()?)
+        .with(WORK_SOURCES)
         .with(format!("{:?}", resolved.cfg))
         .with_file(&sources.join("bindings.rs"))?;
     for fix in &target.fixes {
@@ -100,7 +105,7 @@ fn crates_key(inputs: &Inputs<'_>) -> Result<Key, Error> {
     Ok(key)
 }
 
-/// What stage 3 works on.
+/// Inputs of stage 3.
 pub struct Inputs<'a> {
     /// The kernel.
     pub tree: &'a KernelTree,
@@ -108,25 +113,26 @@ pub struct Inputs<'a> {
     pub project: &'a Project,
     /// The fix or stream.
     pub target: &'a Target,
-    /// Stage 1's result.
+    /// Result of stage 1.
     pub resolved: &'a Resolved,
     /// The compiler.
     pub rustc: &'a Rustc,
-    /// Stage 2's directory.
+    /// Directory of stage 2.
     pub sources: &'a Path,
-    /// Where the crates of a module are kept that do not depend on its version: those of a stream's next version are the same.
+    /// Directory for the crates that do not depend on the module's version. The next version of a stream
+    /// reuses them.
     pub crates: &'a Path,
 }
 
-/// Compiles the fixes of a module and what they stand on into one object in `dir`: its path.
+/// Compiles the fixes of a module and their dependencies into one object in `dir`. Returns its path.
 ///
 /// # Errors
-/// rustc refused a source, or the link failed.
+/// rustc rejected a source, or the link failed.
 pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
     let log = dir.join("log");
     let (objects, collect) = match inputs.target.language() {
-        Language::Core => (with_own_core(inputs, dir, &log, cache, sink)?, true),
-        // The kernel's Rust code is not compiled into a section per function, and uses sections that nothing refers to.
+        Language::Core => (own_crates::compile(inputs, dir, &log, cache, sink)?, true),
+        // The kernel's Rust code has no separate section per function, and uses sections without references.
         Language::Kernel => (kernel_crate::compile(inputs, dir, &log)?, false),
     };
     let object = link(inputs.tree, dir, &objects, collect, &log)?;
@@ -134,7 +140,7 @@ pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) 
     Ok(object)
 }
 
-/// Refuses floating point and the like, at the author's line.
+/// Rejects floating point and other unsupported operations, with the author's line.
 fn refuse_routines(inputs: &Inputs<'_>, object: &Path) -> Result<(), Error> {
     let exports = exports::of(inputs.tree)?;
     let exported = |name: &str| exports.contains_key(name);
@@ -150,111 +156,10 @@ fn refuse_routines(inputs: &Inputs<'_>, object: &Path) -> Result<(), Error> {
     })
 }
 
-/// Compiles the crates of a module on top of our own `core`: their objects and its.
-fn with_own_core(
-    inputs: &Inputs<'_>,
-    dir: &Path,
-    log: &Path,
-    cache: &Cache,
-    sink: &dyn Sink,
-) -> Result<Vec<PathBuf>, Error> {
-    let Inputs { tree, project, target, resolved, rustc, sources, crates: out } = *inputs;
-    let core = own_core::build(tree, rustc, cache, sink)?;
-    let relative = |path: PathBuf| path.strip_prefix(project.root()).map(ToOwned::to_owned).unwrap_or(path);
-    let metadata = |name: &str, suffix: &str| out.join(format!("lib{name}{suffix}.rmeta"));
-    let with_core = |externs: &[(&str, PathBuf)]| {
-        let core = ("core".to_owned(), core.join("libcore.rmeta"));
-        externs
-            .iter()
-            .map(|(name, path)| ((*name).to_owned(), path.clone()))
-            .chain([core])
-            .collect::<Vec<_>>()
-    };
-    let build_into = |out: &Path,
-                      subject: &str,
-                      name: &str,
-                      suffix: &str,
-                      source: PathBuf,
-                      externs: &[(&str, PathBuf)],
-                      more: Vec<String>| {
-        let source = relative(source);
-        rustc::compile(
-            rustc,
-            &Job { tree, subject, root: project.root(), out, log, resolved: Some(resolved) },
-            &Crate {
-                name,
-                source: &source,
-                suffix,
-                edition: EDITION,
-                externs: with_core(externs),
-                search: vec![out.to_owned(), inputs.crates.to_owned(), core.clone()],
-                extra: EXTRA
-                    .map(ToOwned::to_owned)
-                    .into_iter()
-                    .chain(cfg_flags(resolved, subject))
-                    .chain(more)
-                    .collect(),
-            },
-        )
-    };
-
-    let key = crates_key(inputs)?.with_file(&core.join("libcore.rmeta"))?.hex();
-    let stamp = out.join("stamp");
-    let reused = std::fs::read_to_string(&stamp).is_ok_and(|found| found == key);
-    if !reused && out.exists() {
-        std::fs::remove_dir_all(out).map_err(io_error("remove", out))?;
-    }
-    make_dir(out)?;
-    let build = |subject: &str, name: &str, suffix: &str, source: PathBuf, externs: &[(&str, PathBuf)]| {
-        if reused { Ok(()) } else { build_into(out, subject, name, suffix, source, externs, Vec::new()) }
-    };
-
-    build("the bindings", "bindings", "", sources.join("bindings.rs"), &[])?;
-    let bindings = ("bindings", metadata("bindings", ""));
-    build("crate klp", "klp", "", project.kmod().join("src/lib.rs"), std::slice::from_ref(&bindings))?;
-    let klp = ("klp", metadata("klp", ""));
-
-    let mut root_externs = vec![bindings.clone(), klp.clone()];
-    let mut names = Vec::new();
-    for fix in &target.fixes {
-        let name = fix.crate_name();
-        let suffix = format!("-{name}");
-        let what = format!("the traits of {}", fix.name);
-        build(
-            &what,
-            "replaced",
-            &suffix,
-            sources.join(format!("replaced/{}.rs", fix.name)),
-            &[bindings.clone(), klp.clone()],
-        )?;
-        let replaced = metadata("replaced", &suffix);
-        let externs = [bindings.clone(), klp.clone(), ("replaced", replaced.clone())];
-        // The suffix keeps a fix that is named like one of our crates apart from it.
-        build(&fix.name, &format!("fix_{name}"), "", fix.source(), &externs)?;
-        names.push((format!("fix_{name}"), format!("replaced_{name}"), replaced));
-    }
-    for (fix, alias, replaced) in &names {
-        root_externs.push((fix, metadata(fix, "")));
-        root_externs.push((alias, replaced.clone()));
-    }
-    if !reused {
-        klp_base::cache::write_durable(&stamp, key.as_bytes())?;
-    }
-    let source = dir.join("module.rs");
-    write(&source, root::source(tree, project, target, resolved, sources)?)?;
-    build_into(dir, ROOT, &resolved.module, "", source, &root_externs, vec![flags::room_for(sites(tree))])?;
-
-    let mut objects = vec![dir.join(format!("{}.o", resolved.module))];
-    objects.extend(target.fixes.iter().map(|fix| out.join(format!("fix_{}.o", fix.crate_name()))));
-    objects.extend(["klp.o", "bindings.o"].map(|name| out.join(name)));
-    objects.extend(["core.o", "compiler_builtins.o"].map(|name| core.join(name)));
-    Ok(objects)
-}
-
-/// What a fix asked of the kernel, as rustc's flags. A question that patch.toml does not ask is an error.
+/// rustc flags for the `cfg` questions of a fix. A question that is not in patch.toml is a compile error.
 fn cfg_flags(resolved: &Resolved, fix: &str) -> Vec<String> {
     let mut flags = Vec::new();
-    // Parameters may be called as in C.
+    // Parameters may have their C names.
     if resolved.functions.iter().any(|function| function.fix == fix && !function.has_snake_case_parameters())
     {
         flags.push("-Anon_snake_case".to_owned());
@@ -270,12 +175,13 @@ fn cfg_flags(resolved: &Resolved, fix: &str) -> Vec<String> {
     flags
 }
 
-/// The sites of ftrace in the root crate.
+/// ftrace sites in the root crate.
 fn sites(tree: &KernelTree) -> Sites {
     klp_kernel::sites_of(tree.arch, &tree.config)
 }
 
-/// One object of all, the root crate's first; `collect` drops what nothing refers to.
+/// Links all objects into one; the root crate's object is first. With `collect`, unreferenced sections are
+/// removed.
 fn link(
     tree: &KernelTree,
     dir: &Path,
@@ -294,7 +200,7 @@ fn link(
         .arg("-r")
         .args(collect.then_some("--gc-sections"))
         .args(["-e", "init_module", "-u", "cleanup_module"])
-        // modpost records its version, and stage 5 refers to it.
+        // modpost records the version of this symbol, and stage 5 refers to it.
         .args(sites(tree).called().into_iter().flat_map(|symbol| ["-u", symbol]))
         .arg("-T")
         .arg(&script)

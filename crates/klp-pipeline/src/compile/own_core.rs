@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The `core` library, compiled with the kernel's flags: once per compiler and set of flags.
+//! The `core` library, compiled with the kernel's flags once per compiler and set of flags.
 
 use std::path::PathBuf;
 
@@ -13,11 +13,13 @@ use super::flags;
 use super::rustc::{Crate, Job};
 use crate::error::Error;
 
-/// What `core` refers to for 128-bit division; a fix that uses it does not link, and the message names it.
+/// Source of an empty crate `compiler_builtins`. `core` refers to it for 128-bit division; a fix with such a
+/// division does not link, and the message names the missing routine.
 const COMPILER_BUILTINS: &str = "#![feature(compiler_builtins)]\n#![compiler_builtins]\n#![no_builtins]\n#![no_std]\n#![allow(internal_features)]\n";
 
-/// Makes or finds `core` and `compiler_builtins`: the directory with their metadata and objects.
-pub(super) fn build(
+/// Finds `core` and `compiler_builtins` in the cache, or compiles them. Returns the directory with their
+/// metadata and objects.
+pub(crate) fn build(
     tree: &KernelTree,
     rustc: &Rustc,
     cache: &Cache,
@@ -59,7 +61,7 @@ pub(super) fn build(
                     extra: vec!["--cap-lints=allow".to_owned()],
                 },
             )?;
-            // It holds paths of this machine.
+            // The log contains paths of this machine.
             std::fs::remove_file(&log).map_err(klp_base::files::io_error("remove", &log))?;
             Ok((StageEnd::Done, ()))
         })

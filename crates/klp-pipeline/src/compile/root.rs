@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The root crate of a module, in every form of its fixes: its tables, the entry functions that the tables name, and its
-//! manifest.
+//! Root crate of a module for both languages of fixes: tables, entry functions of the tables, manifest.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -10,16 +9,16 @@ use std::path::Path;
 use klp_kernel::KernelTree;
 
 use super::entries;
-use crate::bindings::object_in_rust;
 use crate::error::Error;
 use crate::manifest;
 use crate::project::{Project, Target, objects_in_tables};
-use crate::resolve::Resolved;
+use crate::resolved::Resolved;
+use crate::rust_name::object_in_rust;
 
 /// Source of the root crate of a module.
 ///
 /// # Errors
-/// The traits that stage 2 generated, or the sources of a fix, cannot be read.
+/// The traits of stage 2, or the sources of a fix, cannot be read.
 pub(super) fn source(
     tree: &KernelTree,
     project: &Project,
@@ -38,10 +37,10 @@ pub(super) fn source(
     Ok(text)
 }
 
-/// The tables: the fixes' replacements, by object. `names` are those of the entry functions, in the order of
+/// Source of the tables: replacements of the fixes by object. `names` are the entry functions in the order of
 /// `resolved.functions`.
 fn tables(target: &Target, resolved: &Resolved, names: &[String]) -> String {
-    // A module may be named after a kernel or a stream with capitals.
+    // The module name may contain capitals from a kernel or stream name.
     let mut text = format!(
         "//! Generated: the tables of module {}.\n#![no_std]\n#![allow(non_snake_case)]\n\nklp::patch! {{\n",
         resolved.module
@@ -56,7 +55,7 @@ fn tables(target: &Target, resolved: &Resolved, names: &[String]) -> String {
         let _ = writeln!(text, "        ({}, {}),", state.id, state.version);
     }
     text.push_str("    ],\n    exits: [");
-    // What was set up last is taken back first.
+    // Exit functions run in reverse order.
     for fix in target.fixes.iter().rev().filter(|fix| fix.exit) {
         let _ = write!(text, "fix_{}::__Patch, ", fix.crate_name());
     }
@@ -91,7 +90,7 @@ fn tables(target: &Target, resolved: &Resolved, names: &[String]) -> String {
     text
 }
 
-/// Asks rustc whether fixes that share ids of shadow variables give them one type.
+/// Compile-time check that fixes with the same shadow variable id use the same type.
 fn shared_shadows(target: &Target) -> String {
     let mut first: BTreeMap<u64, String> = BTreeMap::new();
     let mut text = String::new();
@@ -115,7 +114,7 @@ fn shared_shadows(target: &Target) -> String {
     text
 }
 
-/// The module information that imports the namespaces of what a module uses, as Rust items of its root crate
+/// Rust items for the root crate that add the namespace imports of a module to its module information
 /// (`MODULE_IMPORT_NS` in `include/linux/module.h`).
 pub fn imports(resolved: &Resolved) -> String {
     let used: BTreeSet<&str> = resolved.externs.iter().filter_map(|item| item.namespace.as_deref()).collect();
@@ -138,9 +137,11 @@ pub fn imports(resolved: &Resolved) -> String {
 mod tests {
     use std::fs;
 
+    use klp_module::KlpLayout;
+
     use super::*;
     use crate::project::{Language, read_fix};
-    use crate::resolve::{Function, Layout};
+    use crate::resolved::Function;
     use klp_base::arch::Arch;
     use klp_kernel::{CToolchain, KernelConfig, OwnModules, Toolchain};
 
@@ -163,7 +164,7 @@ mod tests {
         }
     }
 
-    /// Two fixes of one form, each with an end hook.
+    /// Two fixes in one language, each with an exit function.
     fn composed(language: Language) -> String {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
@@ -209,7 +210,7 @@ mod tests {
         source(&tree(root), &project, &target, &resolved, root).unwrap()
     }
 
-    fn layout() -> Layout {
+    fn layout() -> KlpLayout {
         serde_json::from_value(serde_json::json!({
             "func_size": 0, "func_old_name": 0, "func_new_func": 0, "func_old_sympos": 0, "object_size": 0,
             "object_name": 0, "object_funcs": 0, "patch_size": 0, "patch_mod": 0, "patch_objs": 0,
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_has_tables_entries_and_manifest() {
+    fn both_languages_have_tables_entries_and_manifest() {
         let core = composed(Language::Core);
         for part in [
             "(c\"one\", 0, entries_one::livepatch_one),",
@@ -231,7 +232,7 @@ mod tests {
         ] {
             assert!(core.contains(part), "no `{part}` in\n{core}");
         }
-        // But for the hash of the sources they are the same.
+        // The results are equal except for the hash of the sources.
         let kernel = composed(Language::Kernel);
         let tables = |text: &str| text.split("static MANIFEST").next().unwrap().to_owned();
         assert_eq!(tables(&core), tables(&kernel));
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn fixes_end_in_the_reverse_of_their_order() {
+    fn exit_functions_run_in_reverse_order() {
         let text = composed(Language::Core);
         assert!(text.contains("exits: [fix_two::__Patch, fix_one::__Patch, ],"), "{text}");
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Calls of rustc, and its diagnostics for authors.
+//! rustc runs, and their diagnostics for authors.
 
 use std::path::{Path, PathBuf};
 
@@ -10,23 +10,23 @@ use klp_kernel::host::rustc::Rustc;
 use serde::Deserialize;
 
 use super::flags;
-use crate::bindings::object_in_rust;
 use crate::error::Error;
-use crate::resolve::Resolved;
+use crate::resolved::Resolved;
+use crate::rust_name::object_in_rust;
 
-/// What rustc says of flags that it passes on to LLVM all the same.
+/// rustc warnings about flags that it nevertheless passes to LLVM.
 const KNOWN_WARNINGS: [&str; 2] =
     ["unknown and unstable feature specified for `-Ctarget-feature`: `harden-sls-", "warnings emitted"];
 
-/// What to compile.
+/// A crate to compile.
 pub(super) struct Crate<'a> {
     pub(super) name: &'a str,
     pub(super) source: &'a Path,
-    /// Distinguishes crates of one name; part of the files' names.
+    /// Suffix in file names that distinguishes crates with the same name.
     pub(super) suffix: &'a str,
     pub(super) edition: &'a str,
     pub(super) externs: Vec<(String, PathBuf)>,
-    /// Directories with crates that the externs need.
+    /// Directories with indirect dependencies.
     pub(super) search: Vec<PathBuf>,
     pub(super) extra: Vec<String>,
 }
@@ -59,7 +59,7 @@ pub(super) fn compile(rustc: &Rustc, job: &Job<'_>, item: &Crate<'_>) -> Result<
     if output.status.success() { Ok(()) } else { Err(cmd.failed(&output).into()) }
 }
 
-/// What rustc said, as JSON lines: nothing but what is known to be harmless is good.
+/// Checks rustc's messages (JSON lines). Any message that is not known to be harmless is an error.
 pub(super) fn judge(stderr: &str, job: &Job<'_>) -> Result<(), Error> {
     let said = diagnostics(stderr, job);
     if said.is_empty() {
@@ -68,12 +68,12 @@ pub(super) fn judge(stderr: &str, job: &Job<'_>) -> Result<(), Error> {
     Err(Error::Compile { subject: job.subject.to_owned(), kernel: job.tree.id.clone(), diagnostics: said })
 }
 
-/// What every crate of one module has in common.
+/// Common settings of the crates of one module.
 pub(super) struct Job<'a> {
     pub(super) tree: &'a KernelTree,
-    /// Name of what is compiled, for messages.
+    /// Subject of the compilation, for messages.
     pub(super) subject: &'a str,
-    /// The project's directory: rustc runs there, and paths in the result are relative to it.
+    /// Directory of the project. rustc runs there, and paths in the result are relative to it.
     pub(super) root: &'a Path,
     pub(super) out: &'a Path,
     pub(super) log: &'a Path,
@@ -106,8 +106,8 @@ struct Line {
     text: String,
 }
 
-/// rustc's words for people: without the warnings that are known, with the kernel's prototype where an implementation
-/// does not fit it.
+/// rustc's messages in readable form, without the known warnings. If an implementation does not match its
+/// trait, the kernel's prototype is added.
 fn diagnostics(stderr: &str, job: &Job<'_>) -> String {
     let mut said = String::new();
     for line in stderr.lines().filter(|line| !line.trim().is_empty()) {
@@ -133,7 +133,7 @@ fn diagnostics(stderr: &str, job: &Job<'_>) -> String {
     said
 }
 
-/// The kernel's prototypes of the functions that a diagnostic is about.
+/// Kernel prototypes of the functions in a diagnostic.
 fn prototypes(diagnostic: &Diagnostic, job: &Job<'_>) -> String {
     let (Some(resolved), Some(code)) = (job.resolved, &diagnostic.code) else { return String::new() };
     let primary = || diagnostic.spans.iter().filter(|span| span.is_primary).flat_map(|span| &span.text);
@@ -143,11 +143,11 @@ fn prototypes(diagnostic: &Diagnostic, job: &Job<'_>) -> String {
         diagnostic.message.contains(&quoted) || primary().any(|line| line.text.contains(&defined))
     };
     let in_fix = resolved.functions.iter().filter(|function| function.fix == job.subject);
-    // Below rustc's own notes, which stand one column after the arrow.
+    // The lines follow rustc's notes, which are indented by one column more than the arrow.
     let arrow =
         diagnostic.rendered.as_deref().and_then(|text| text.lines().find_map(|line| line.find("--> ")));
     let note = |text: String| format!("{}= kernel: {text}\n", " ".repeat(arrow.unwrap_or(1) + 1));
-    let prototype = |f: &crate::resolve::Function| {
+    let prototype = |f: &crate::resolved::Function| {
         note(format!("in {} of {} it is `{}`", f.symbol.object, resolved.kernel, f.c_prototype))
     };
     match code.code.as_str() {
@@ -155,14 +155,14 @@ fn prototypes(diagnostic: &Diagnostic, job: &Job<'_>) -> String {
         "E0053" | "E0050" | "E0046" | "E0195" | "E0186" => {
             in_fix.filter(|function| names(&function.method)).map(prototype).collect()
         }
-        // A trait that is not implemented at all.
+        // Missing trait implementation.
         "E0277" => in_fix
             .filter(|f| {
                 diagnostic.message.contains(&format!(": replaced::{}`", object_in_rust(&f.symbol.object)))
             })
             .map(prototype)
             .collect(),
-        // A function that patch.toml does not name.
+        // A function that is not in patch.toml.
         "E0407" => {
             let declared: Vec<String> = in_fix.map(|f| format!("`{}`", f.c_prototype)).collect();
             note(format!(

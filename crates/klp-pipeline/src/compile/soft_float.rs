@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Calls of routines that compilers make for what the processor's integer instructions cannot do: floating point and 128-bit
-//! division. The kernel has none of them. They are found in stage 3's object, at the author's line, before modpost reports a
-//! name that nobody wrote.
+//! Calls of compiler runtime routines for operations without integer instructions: floating point and 128-bit
+//! division. The kernel has none of these routines. This check finds them in stage 3's object and reports the
+//! author's line. Without it modpost would report a symbol name that is not in the author's source.
 //!
-//! Source of the names: <https://gcc.gnu.org/onlinedocs/gccint/Libgcc.html>, and `libm` for what `core` calls.
+//! Source of the names: <https://gcc.gnu.org/onlinedocs/gccint/Libgcc.html>, and `libm` for the calls of
+//! `core`.
 
 use std::collections::BTreeSet;
 
 use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
 
-/// What a routine is for, and what to do without it.
+/// Purpose of a routine, which determines the remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Float,
@@ -18,7 +19,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// Of an undefined symbol; none for one that is no such routine.
+    /// Kind of an undefined symbol; `None` if it is not a runtime routine.
     fn of(name: &str) -> Option<Self> {
         const MATHS: [&str; 22] = [
             "acos", "asin", "atan", "atan2", "cbrt", "ceil", "cos", "exp", "exp2", "fabs", "floor", "fma",
@@ -68,7 +69,8 @@ impl Kind {
     }
 }
 
-/// One line for each place in `object` that needs such a routine; `exported` says what the kernel has all the same.
+/// One line for each call of such a routine in `object`. `exported` returns true for a routine that the
+/// kernel exports.
 pub(super) fn calls(object: &[u8], exported: impl Fn(&str) -> bool) -> Result<Vec<String>, String> {
     let file = object::File::parse(object).map_err(|error| error.to_string())?;
     let mut found: BTreeSet<(u64, u64, String, Kind)> = BTreeSet::new();
@@ -96,12 +98,12 @@ pub(super) fn calls(object: &[u8], exported: impl Fn(&str) -> bool) -> Result<Ve
     Ok(said.into_iter().collect())
 }
 
-/// Bits by which the addresses of a section are moved, so that those of two sections differ.
+/// Shift that gives each section a separate address range.
 const SECTION: u32 = 40;
 
 type Reader = gimli::EndianArcSlice<gimli::RunTimeEndian>;
 
-/// Lines of the source by address.
+/// Source lines by address.
 struct Lines(addr2line::Context<Reader>);
 
 impl Lines {
@@ -114,7 +116,7 @@ impl Lines {
         Ok(Self(addr2line::Context::from_dwarf(gimli::Dwarf::load(load)?)?))
     }
 
-    /// The line of a fix that an instruction comes from: that of the innermost call which is not in `core`.
+    /// Source line in a fix of an instruction: the innermost inlined call outside of `core`.
     fn at(&self, section: u64, offset: u64) -> Option<String> {
         let frames = self.0.find_frames((section << SECTION) + offset);
         let mut frames = frames.skip_all_loads().ok()?;
@@ -132,7 +134,7 @@ impl Lines {
     }
 }
 
-/// The bytes of a section of debug information in an object that is not linked, with its relocations applied.
+/// Content of a debug section of a relocatable object, with its relocations applied.
 fn relocated<'data>(file: &object::File<'data>, section: &object::Section<'data, '_>) -> Vec<u8> {
     let mut data = section.uncompressed_data().map(|data| data.into_owned()).unwrap_or_default();
     for (offset, relocation) in section.relocations() {
@@ -159,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn routines_are_known_by_their_names() {
+    fn runtime_routines_are_recognized_by_name() {
         for name in [
             "__muldf3",
             "__adddf3",

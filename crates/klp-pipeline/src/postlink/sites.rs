@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The functions that ftrace can hook into: the compiler left room at their beginning and listed them; here the room gets
-//! the instruction, and the list the form, that the kernel expects.
+//! ftrace sites of the functions. The compiler reserved space at the beginning of each function and listed
+//! the functions. This module writes the instruction into the space and converts the list to the kernel's
+//! format.
 
 use klp_format::ftrace::{FENTRY, Site, Sites};
 use object::build::elf::{Builder, Relocation, SectionData, SectionId, SymbolId};
@@ -9,25 +10,25 @@ use object::elf;
 use super::PostlinkError;
 
 const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
-/// The five-byte nop as LLVM writes it.
+/// The five-byte nop of LLVM.
 const COMPILERS_NOP: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x08];
-/// The five-byte nop as ftrace knows it: `x86_nops[5]` in `arch/x86/kernel/alternative.c`.
+/// The five-byte nop of ftrace: `x86_nops[5]` in `arch/x86/kernel/alternative.c`.
 const KERNELS_NOP: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
-/// A call whose destination a relocation writes.
+/// A call with a destination from a relocation.
 const CALL: [u8; 5] = [0xe8, 0, 0, 0, 0];
 
-/// A place in a section.
+/// A position in a section.
 struct Place {
     section: SectionId,
     offset: u64,
 }
 
-/// Makes the compiler's list of functions the kernel's.
+/// Converts the compiler's list of functions to the kernel's list.
 pub(super) fn list(builder: &mut Builder<'_>, sites: Sites) -> Result<(), PostlinkError> {
     let missing = |what: &str| PostlinkError::Sites(format!("{what} is missing"));
     let list = named(builder, sites.root_section()).ok_or_else(|| missing(sites.root_section()))?;
     if sites.site == Site::Patchable {
-        // The kernel reads the compiler's own.
+        // The kernel reads the compiler's list itself.
         return Ok(());
     }
     let fentry = builder.symbols.iter().find(|symbol| *symbol.name == *FENTRY.as_bytes());
@@ -48,7 +49,7 @@ pub(super) fn list(builder: &mut Builder<'_>, sites: Sites) -> Result<(), Postli
         entry.r_addend = (place.offset - start).cast_signed();
     }
     if let Some(kernels) = named(builder, sites.section()) {
-        // Of the shims in C, whose compiler made the sites itself.
+        // The kernel's list contains the C shims; the C compiler wrote their sites.
         return append(builder, kernels, entries, [list, relocations]);
     }
     let section = builder.sections.get_mut(relocations);
@@ -66,7 +67,7 @@ fn named(builder: &Builder<'_>, name: &str) -> Option<SectionId> {
     builder.sections.iter().find(|section| *section.name == *name.as_bytes()).map(|section| section.id())
 }
 
-/// Puts entries behind those that the kernel's list has, and drops the sections that they came from.
+/// Appends entries to the kernel's list, and removes the compiler's list and its relocations.
 fn append(
     builder: &mut Builder<'_>,
     list: SectionId,
@@ -81,7 +82,7 @@ fn append(
     for symbol in &mut builder.symbols {
         symbol.delete |= symbol.section.is_some_and(|section| from.contains(&section));
     }
-    // It grows: behind everything that stays in memory there is room.
+    // The section grows, so it moves after all sections that stay in memory.
     let end = super::end_of_alloc(builder);
     let section = builder.sections.get_mut(list);
     let SectionData::Data(data) = &mut section.data else { return Err(damaged()) };
@@ -98,7 +99,7 @@ fn append(
     Ok(())
 }
 
-/// The relocations of a section, and the section that holds them.
+/// Relocations of a section, and the section that contains them.
 fn entries_of(builder: &Builder<'_>, target: SectionId) -> Option<(SectionId, Vec<Relocation>)> {
     builder.sections.iter().filter(|section| section.sh_info_section == Some(target)).find_map(|section| {
         match &section.data {
@@ -108,7 +109,7 @@ fn entries_of(builder: &Builder<'_>, target: SectionId) -> Option<(SectionId, Ve
     })
 }
 
-/// Where the instruction belongs of a function that the compiler listed: behind the nops before it and its landing pad.
+/// Position of the ftrace instruction of a listed function: after the `before` nops and the landing pad.
 fn site(builder: &Builder<'_>, entry: &Relocation, before: u32) -> Result<Place, PostlinkError> {
     let unusable = |what: String| PostlinkError::Sites(what);
     let symbol = entry.symbol.map(|symbol| builder.symbols.get(symbol));
@@ -132,7 +133,7 @@ fn site(builder: &Builder<'_>, entry: &Relocation, before: u32) -> Result<Place,
 }
 
 fn write(builder: &mut Builder<'_>, place: &Place, instruction: &[u8]) {
-    // The place was read before.
+    // The same position was read before, so it is within the section.
     if let SectionData::Data(code) = &mut builder.sections.get_mut(place.section).data
         && let Ok(start) = usize::try_from(place.offset)
         && let Some(code) = code.to_mut().get_mut(start..start + instruction.len())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The entries of `replace`, `functions` and `symbols`: a text, or a table whose unknown keys are refused.
+//! Entries of `replace`, `functions` and `symbols`: a text, or a table without unknown keys.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,10 +10,11 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::prototype::is_c_name;
-use super::{CPrototype, Called, Replaced, Variable, is_rust_name};
+use super::{CPrototype, Called, Replaced, Variable};
+use crate::rust_name::is_rust_name;
 
-/// An entry as it stands in the file: `"vmlinux:f"`, or a table. (An untagged enumeration of serde would pass over keys that
-/// it does not know, or not say which one it is.)
+/// An entry as written in the file: `"vmlinux:f"`, or a table. (serde's untagged enumerations ignore unknown
+/// keys or do not name them in the error.)
 pub(super) enum Entry<T> {
     Plain(String),
     Table(T),
@@ -105,7 +106,7 @@ fn syscall(name: &str, method: Option<String>) -> Result<Replaced, String> {
     if !is_rust_name(&method) {
         return Err(format!("`{method}` is no Rust name"));
     }
-    // What the wrappers of all architectures with wrappers have; BTF has some of them, not all.
+    // The wrappers of all architectures with wrappers have this prototype; BTF contains only some of them.
     let prototype = CPrototype::new(&format!("long {symbol}(const struct pt_regs *regs)"))?;
     let symbol = KlpSymbol::new(object, &symbol, SymbolPosition(0)).map_err(|error| error.to_string())?;
     Ok(Replaced { symbol, method, syscall: true, prototype: Some(prototype) })
@@ -153,7 +154,8 @@ fn parsed(text: &str) -> Result<KlpSymbol, String> {
     text.parse().map_err(|error: NameError| error.to_string())
 }
 
-/// The name in Rust: what `as` says, else the symbol's own. `more` is what else a table of this entry has.
+/// Name in Rust: the value of `as`, otherwise the name of the symbol. `more` lists the other keys of such a
+/// table.
 fn given_name(symbol: &KlpSymbol, given: Option<String>, more: &str) -> Result<String, String> {
     let name = given.unwrap_or_else(|| symbol.symbol.clone());
     if is_rust_name(&name) {
@@ -162,7 +164,7 @@ fn given_name(symbol: &KlpSymbol, given: Option<String>, more: &str) -> Result<S
     Err(format!("`{name}` is no Rust name; write {{ symbol = \"{symbol}\", as = \"...\"{more} }}"))
 }
 
-/// A prototype that is the author's word, of a function of one of these names.
+/// Unchecked prototype of a function with one of these names.
 fn asserted(text: &str, names: &[&str]) -> Result<CPrototype, String> {
     let prototype = CPrototype::new(text)?;
     if names.contains(&prototype.name()) {
@@ -173,7 +175,7 @@ fn asserted(text: &str, names: &[&str]) -> Result<CPrototype, String> {
     Err(format!("the prototype `{text}` is of `{}`, not of `{}`", prototype.name(), names.join("` or `")))
 }
 
-/// Whether a text can stand between `extern` and `;` to declare a variable of this name.
+/// True if a text between `extern` and `;` declares a variable with this name.
 fn declares(declaration: &str, name: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     declaration.chars().all(|c| word(c) || " *()[],".contains(c))

@@ -1,83 +1,89 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What an author says in `patch.toml`.
+//! Content of `patch.toml`.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use klp_base::arch::Arch;
+use klp_base::cache;
 use klp_format::{KlpSymbol, ObjectName};
 use serde::Deserialize;
 
 use super::entries::{CalledTable, Entry, ReplaceTable, VariableTable, called, replaced, variable};
 use super::headers::{Header, header};
 use super::{CPrototype, names, parse_toml};
-use crate::bindings::render::is_rust_keyword;
 use crate::error::Error;
+use crate::rust_name::is_rust_name;
+use klp_format::parse_version;
 
-/// One fix: what an author wrote.
+/// Name of rust-analyzer's project file in the directory of a fix. It is generated, and git ignores it.
+pub const EDITOR_FILE: &str = "rust-project.json";
+
+/// One fix with the content of its `patch.toml`.
 #[derive(Clone, Debug)]
 pub struct Fix {
-    /// Its name: the name of its directory, and of its crate with underscores.
+    /// Name of its directory. The crate has the same name with underscores.
     pub name: String,
     /// `patches/<name>`.
     pub dir: PathBuf,
-    /// One line for people.
+    /// One line of description.
     pub description: String,
-    /// Whether a module of this fix alone is put on top of the patches that are loaded, instead of replacing them.
+    /// True if a module of this fix alone is stacked on the loaded patches instead of replacing them.
     pub stacked: bool,
-    /// The functions that it replaces, with the name that the trait's method has.
+    /// Functions to replace, with the names of the trait's methods.
     pub replace: Vec<Replaced>,
-    /// The objects for which it has callbacks.
+    /// Objects with callbacks.
     pub callbacks: Vec<ObjectName>,
-    /// Whether it has something to take back when its module is removed.
+    /// True if the fix has an exit function, which runs before its module is unloaded.
     pub exit: bool,
-    /// The system states that it supports.
+    /// System states that the fix supports.
     pub states: Vec<State>,
-    /// Ids of its shadow variables that other fixes of a module use too.
+    /// Ids of shadow variables that other fixes of a module use too.
     pub shadows: Vec<u64>,
-    /// C headers that the bindings take in beside the usual ones.
+    /// C headers for the bindings, in addition to the default headers.
     pub headers: Vec<Header>,
-    /// C types that the fix looks into, beside those that the prototypes name.
+    /// C types whose members the fix uses, in addition to the types in the prototypes.
     pub types: Vec<String>,
-    /// Kernel functions that it calls.
+    /// Kernel functions that the fix calls.
     pub functions: Vec<Called>,
-    /// Kernel variables that it reads or writes.
+    /// Kernel variables that the fix reads or writes.
     pub symbols: Vec<Variable>,
-    /// Static inline functions of its headers that it calls.
+    /// Static inline functions of its headers that the fix calls.
     pub inlines: Vec<String>,
-    /// Macros of its headers that it calls as functions of these prototypes.
+    /// Macros of its headers that the fix calls as functions with these prototypes.
     pub macros: Vec<CPrototype>,
-    /// Macros of its headers that are constants.
+    /// Constant macros of its headers.
     pub constants: Vec<String>,
-    /// What it asks of the kernel it is compiled for.
+    /// Questions about the target kernel.
     pub cfg: Cfg,
-    /// The CVEs that it repairs.
+    /// CVEs that the fix repairs.
     pub cves: Vec<String>,
-    /// What it is written on.
+    /// Runtime of the fix.
     pub language: Language,
 }
 
-/// What a fix is written on.
+/// Runtime of a fix: the crates that it is based on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Language {
-    /// A `core` library of our own and crate `klp`: on every kernel.
+    /// A separately compiled `core` library and crate `klp`: for every kernel.
     #[default]
     Core,
-    /// The kernel's own `kernel` crate and the half `klp::core`: on kernels that have it.
+    /// The kernel's own `kernel` crate and the half `klp::core`: for kernels with this crate.
     Kernel,
 }
 
-/// What a fix asks of the kernel it is compiled for; each becomes a `cfg` value of rustc.
+/// Questions of a fix about the target kernel; each becomes a `cfg` value of rustc.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cfg {
-    /// `struct.member`: does the struct have it?
+    /// `struct.member`: the struct has this member.
     #[serde(default)]
     pub has_member: Vec<String>,
-    /// A function: is it there (not inlined everywhere)?
+    /// A function: it exists and is not inlined everywhere.
     #[serde(default)]
     pub has_function: Vec<String>,
-    /// `6.12`: is the kernel of this version or newer?
+    /// `6.12`: the kernel has this version or a newer one.
     #[serde(default)]
     pub kernel_at_least: Vec<String>,
 }
@@ -94,12 +100,12 @@ impl Cfg {
         .flat_map(|(name, values)| values.iter().map(move |value| (name, value.as_str())))
     }
 
-    /// The first value that is not of its form, with what it should look like.
+    /// The first malformed value, with the correct form.
     fn wrong(&self) -> Option<String> {
         let member =
             |text: &&String| text.split_once('.').is_none_or(|(a, b)| !is_rust_name(a) || !is_rust_name(b));
         let wrong_member = self.has_member.iter().find(member);
-        let wrong_version = self.kernel_at_least.iter().find(|text| crate::resolve::version(text).is_none());
+        let wrong_version = self.kernel_at_least.iter().find(|text| parse_version(text).is_none());
         wrong_member
             .map(|text| format!("`has_member`: {text:?} should look like \"seq_file.private\""))
             .or_else(|| {
@@ -109,32 +115,42 @@ impl Cfg {
 }
 
 impl Fix {
-    /// Name of its crate.
+    /// Name of the crate.
     pub fn crate_name(&self) -> String {
         self.name.replace('-', "_")
     }
 
-    /// The crate's root file.
+    /// Root file of the crate.
     pub fn source(&self) -> PathBuf {
         self.dir.join("src/lib.rs")
     }
+
+    /// All files that the author wrote, sorted. [`EDITOR_FILE`] is generated, and holds paths of this machine.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn files(&self) -> Result<Vec<PathBuf>, cache::Error> {
+        let mut files = cache::walk(&self.dir)?;
+        files.retain(|file| *file != self.dir.join(EDITOR_FILE));
+        Ok(files)
+    }
 }
 
-/// A function that is replaced.
+/// A function to replace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replaced {
-    /// Which; of a system call, `sys_<name>` without the architecture's prefix.
+    /// Symbol of the function. A system call is `sys_<name>` without the architecture's prefix.
     pub symbol: KlpSymbol,
     /// Name of the trait's method.
     pub method: String,
-    /// Whether it is a system call, so that what is replaced is the architecture's wrapper.
+    /// True for a system call. The replaced function is then the architecture's wrapper.
     pub syscall: bool,
-    /// The author's word for its prototype, where BTF has none.
+    /// Unchecked prototype, for a function without a prototype in BTF.
     pub prototype: Option<CPrototype>,
 }
 
 impl Replaced {
-    /// The symbol on an architecture.
+    /// Symbol of the function on an architecture.
     pub fn symbol_on(&self, arch: Arch) -> KlpSymbol {
         let mut symbol = self.symbol.clone();
         if self.syscall {
@@ -147,11 +163,11 @@ impl Replaced {
 /// A kernel function that a fix calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Called {
-    /// Which.
+    /// Symbol of the function.
     pub symbol: KlpSymbol,
     /// Its name in Rust.
     pub name: String,
-    /// The author's word for its prototype, where BTF has none.
+    /// Unchecked prototype, for a function without a prototype in BTF.
     pub prototype: Option<CPrototype>,
 }
 
@@ -161,24 +177,25 @@ pub struct Called {
 pub struct State {
     /// Name of the constant in `replaced::states`.
     pub name: String,
-    /// Its id, the same in all versions of a stream.
+    /// Id, the same in all versions of a stream.
     pub id: u64,
-    /// Its version; a patch that replaces this one must support the state with this version or a higher one.
+    /// Version. A patch that replaces this one must support the state with this version or a higher one.
     pub version: u32,
 }
 
 /// A kernel variable that a fix uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variable {
-    /// Which.
+    /// Symbol of the variable.
     pub symbol: KlpSymbol,
     /// Its name in Rust.
     pub name: String,
-    /// How C declares it, where no header does (most static variables): the author's word, which BTF cannot check.
+    /// C declaration if no header declares the variable (most static variables). It is unchecked, because BTF
+    /// contains no such variables.
     pub declaration: Option<String>,
-    /// The name that it is declared by in C.
+    /// Name in the C declaration.
     pub declared_as: String,
-    /// Whether each CPU has its own, so that its address is an offset.
+    /// True for a per-CPU variable, whose address is an offset.
     pub per_cpu: bool,
 }
 
@@ -223,82 +240,51 @@ struct FixFile {
 /// Reads `patch.toml` of the fix in `dir`.
 ///
 /// # Errors
-/// It is missing or wrong.
+/// The file is missing, or an entry is invalid; the error names the key.
 pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
     let file = dir.join("patch.toml");
-    let wrong = |key: &str, message: String| -> Error {
-        klp_kernel::Error::Config { file: file.clone(), message: format!("`{key}`: {message}") }.into()
-    };
     let parsed: FixFile = parse_toml(&file)?;
+    checked(name, dir, parsed).map_err(|message| klp_kernel::Error::Config { file, message }.into())
+}
+
+/// Error message for the value of a key.
+fn wrong(key: &str, message: impl fmt::Display) -> String {
+    format!("`{key}`: {message}")
+}
+
+/// The fix of a file, or the message for its first fault.
+fn checked(name: &str, dir: &Path, parsed: FixFile) -> Result<Fix, String> {
     if parsed.replace.is_empty() && parsed.callbacks.is_empty() {
-        return Err(wrong(
-            "replace",
-            "is empty: name at least one function, as \"vmlinux:cmdline_proc_show\"".to_owned(),
-        ));
+        let message = "is empty: name at least one function, as \"vmlinux:cmdline_proc_show\"";
+        return Err(wrong("replace", message));
     }
-    let mut replace: Vec<Replaced> = Vec::new();
-    for entry in parsed.replace {
-        let entry = replaced(entry).map_err(|message| wrong("replace", message))?;
-        let symbol = &entry.symbol;
-        if replace.iter().any(|other| other.symbol == *symbol) {
-            return Err(wrong("replace", format!("{symbol} stands twice")));
-        }
-        if replace.iter().any(|other| other.symbol.object == symbol.object && other.method == entry.method) {
-            return Err(wrong(
-                "replace",
-                format!(
-                    "two functions named `{}`; give one of them another name with as = \"...\"",
-                    entry.method
-                ),
-            ));
-        }
-        replace.push(entry);
-    }
+    let replace = all_replaced(parsed.replace)?;
     let callbacks = parsed.callbacks.iter().map(|text| ObjectName::new(text)).collect::<Result<Vec<_>, _>>();
-    let callbacks = callbacks.map_err(|error| wrong("callbacks", error.to_string()))?;
+    let callbacks = callbacks.map_err(|error| wrong("callbacks", error))?;
     if let Some(twice) = repeated(&callbacks) {
-        return Err(wrong("callbacks", format!("{twice} stands twice")));
+        return Err(wrong("callbacks", format_args!("{twice} stands twice")));
     }
-    for state in &parsed.states {
-        if state.id == 0 {
-            return Err(wrong("states", format!("`{}`: an id of 0 ends the kernel's list", state.name)));
-        }
-        if !is_rust_name(&state.name) {
-            return Err(wrong("states", format!("`{}` is no Rust name", state.name)));
-        }
-    }
-    if let Some(twice) = repeated(&parsed.states.iter().map(|state| state.id).collect::<Vec<_>>()) {
-        return Err(wrong("states", format!("the id {twice} stands twice")));
-    }
+    check_states(&parsed.states)?;
     let functions = parsed.functions.into_iter().map(called).collect::<Result<Vec<_>, _>>();
     let functions = functions.map_err(|message| wrong("functions", message))?;
     let macros = parsed.macros.iter().map(|text| CPrototype::new(text)).collect::<Result<Vec<_>, _>>();
     let macros = macros.map_err(|message| wrong("macros", message))?;
     if let Some(item) = macros.iter().find(|item| item.parameters().is_none()) {
-        return Err(wrong("macros", format!("`{}`: each parameter needs a name", item.text())));
+        return Err(wrong("macros", format_args!("`{}`: each parameter needs a name", item.text())));
     }
     if let Some(message) = parsed.cfg.wrong() {
         return Err(wrong("cfg", message));
     }
     for (key, names) in [("inlines", &parsed.inlines), ("constants", &parsed.constants)] {
         if let Some(name) = names.iter().find(|name| !is_rust_name(name)) {
-            return Err(wrong(key, format!("`{name}` is no name of C")));
+            return Err(wrong(key, format_args!("`{name}` is no name of C")));
         }
     }
     if let Some(text) = parsed.cves.iter().find(|text| !is_cve(text)) {
-        return Err(wrong("cves", format!("{text:?} should look like \"CVE-2026-12345\"")));
+        return Err(wrong("cves", format_args!("{text:?} should look like \"CVE-2026-12345\"")));
     }
-    let variables = parsed.symbols.into_iter().map(variable);
-    let variables: Vec<Variable> =
-        variables.collect::<Result<_, _>>().map_err(|message| wrong("symbols", message))?;
-    let named = functions.iter().map(|item| ("functions", item.symbol.symbol.as_str()));
-    let named = named.chain(variables.iter().map(|item| ("symbols", item.symbol.symbol.as_str())));
-    let named = named.chain(parsed.inlines.iter().map(|name| ("inlines", name.as_str())));
-    for (key, name) in named.chain(macros.iter().map(|item| ("macros", item.name()))) {
-        if let Some(why) = rewritten_code(name) {
-            return Err(wrong(key, format!("`{name}`: {why}")));
-        }
-    }
+    let symbols = parsed.symbols.into_iter().map(variable).collect::<Result<Vec<_>, _>>();
+    let symbols = symbols.map_err(|message| wrong("symbols", message))?;
     let headers = parsed.headers.iter().map(|text| header(name, dir, text)).collect::<Result<_, _>>();
     let fix = Fix {
         name: name.to_owned(),
@@ -313,7 +299,7 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
         headers: headers.map_err(|message| wrong("headers", message))?,
         types: parsed.types,
         functions,
-        symbols: variables,
+        symbols,
         inlines: parsed.inlines,
         macros,
         constants: parsed.constants,
@@ -321,13 +307,62 @@ pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
         language: parsed.language,
         cves: parsed.cves,
     };
-    match names::clash(std::slice::from_ref(&fix)) {
-        Some(message) => Err(klp_kernel::Error::Config { file, message }.into()),
-        None => Ok(fix),
+    refuse_rewritten_code(&fix)?;
+    names::clash(std::slice::from_ref(&fix)).map_or(Ok(fix), Err)
+}
+
+/// Functions that a fix replaces. Each occurs once and has a unique name in the trait of its object.
+fn all_replaced(entries: Vec<Entry<ReplaceTable>>) -> Result<Vec<Replaced>, String> {
+    let mut all: Vec<Replaced> = Vec::new();
+    for entry in entries {
+        let entry = replaced(entry).map_err(|message| wrong("replace", message))?;
+        let symbol = &entry.symbol;
+        if all.iter().any(|other| other.symbol == *symbol) {
+            return Err(wrong("replace", format_args!("{symbol} stands twice")));
+        }
+        if all.iter().any(|other| other.symbol.object == symbol.object && other.method == entry.method) {
+            let message = format_args!(
+                "two functions named `{}`; give one of them another name with as = \"...\"",
+                entry.method
+            );
+            return Err(wrong("replace", message));
+        }
+        all.push(entry);
+    }
+    Ok(all)
+}
+
+fn check_states(states: &[State]) -> Result<(), String> {
+    for state in states {
+        if state.id == 0 {
+            return Err(wrong("states", format_args!("`{}`: an id of 0 ends the kernel's list", state.name)));
+        }
+        if !is_rust_name(&state.name) {
+            return Err(wrong("states", format_args!("`{}` is no Rust name", state.name)));
+        }
+    }
+    let ids: Vec<u64> = states.iter().map(|state| state.id).collect();
+    match repeated(&ids) {
+        Some(twice) => Err(wrong("states", format_args!("the id {twice} stands twice"))),
+        None => Ok(()),
     }
 }
 
-/// Whether a text is a CVE's name: a year, and a number of at least four digits.
+/// Rejects names of code that the kernel modifies at run time.
+fn refuse_rewritten_code(fix: &Fix) -> Result<(), String> {
+    let functions = fix.functions.iter().map(|item| ("functions", item.symbol.symbol.as_str()));
+    let variables = fix.symbols.iter().map(|item| ("symbols", item.symbol.symbol.as_str()));
+    let inlines = fix.inlines.iter().map(|name| ("inlines", name.as_str()));
+    let macros = fix.macros.iter().map(|item| ("macros", item.name()));
+    for (key, name) in functions.chain(variables).chain(inlines).chain(macros) {
+        if let Some(why) = rewritten_code(name) {
+            return Err(wrong(key, format_args!("`{name}`: {why}")));
+        }
+    }
+    Ok(())
+}
+
+/// True if a text has the form of a CVE name: a year, and a number with at least four digits.
 fn is_cve(text: &str) -> bool {
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     text.strip_prefix("CVE-")
@@ -335,13 +370,13 @@ fn is_cve(text: &str) -> bool {
         .is_some_and(|(year, number)| year.len() == 4 && number.len() >= 4 && digits(year) && digits(number))
 }
 
-/// Whether a fix may be called this.
+/// True if a fix may have this name.
 pub(crate) fn is_fix_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
 }
 
-/// Why a name that stands for code which the kernel rewrites while it runs cannot be used, and what to do instead.
+/// Reason and remedy for a name of code that the kernel modifies at run time.
 fn rewritten_code(name: &str) -> Option<&'static str> {
     const KEY: &str = "a static key is a jump that the kernel rewrites, listed in a table that a live patch may not have for keys \
                        which modules cannot see; read the key instead, as `(*(&raw const key)).enabled.counter > 0` with \
@@ -359,17 +394,7 @@ fn repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
     items.iter().enumerate().find(|(at, item)| items[..*at].contains(item)).map(|(_, item)| item)
 }
 
-pub(crate) fn is_rust_name(text: &str) -> bool {
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    !text.is_empty()
-        && text != "_"
-        && !text.starts_with(|c: char| c.is_ascii_digit())
-        && text.chars().all(word)
-        && !["self", "Self", "super", "crate"].contains(&text)
-        && !is_rust_keyword(text)
-}
-
-/// The modules whose functions or variables fixes use.
+/// Modules with functions or variables that fixes use.
 pub fn modules_used_by<'a>(fixes: impl IntoIterator<Item = &'a Fix>) -> Vec<&'a ObjectName> {
     let used = fixes.into_iter().flat_map(|fix| {
         let called = fix.functions.iter().map(|item| &item.symbol.object);
@@ -381,8 +406,8 @@ pub fn modules_used_by<'a>(fixes: impl IntoIterator<Item = &'a Fix>) -> Vec<&'a 
     modules
 }
 
-/// The objects of the tables of a module: those that its fixes change, then those of which they only use something. The livepatch
-/// core applies the relocations of an object when it comes to the object's entry.
+/// Objects in the tables of a module: first the objects that its fixes patch, then the objects that they only
+/// use. The livepatch core applies the relocations of an object when it handles the entry of the object.
 pub fn objects_in_tables<'a>(fixes: impl IntoIterator<Item = &'a Fix> + Clone) -> Vec<ObjectName> {
     let mut objects = objects_of(fixes.clone());
     for module in modules_used_by(fixes) {
@@ -393,8 +418,8 @@ pub fn objects_in_tables<'a>(fixes: impl IntoIterator<Item = &'a Fix> + Clone) -
     objects
 }
 
-/// The objects that fixes change: the kernel itself, then modules in the order in which they first appear, those of functions
-/// before those that have callbacks alone. It is the order in which callbacks run.
+/// Objects that fixes patch: first the kernel, then modules in the order of their first occurrence; modules
+/// with functions precede modules with callbacks only. The callbacks run in this order.
 pub fn objects_of<'a>(fixes: impl IntoIterator<Item = &'a Fix> + Clone) -> Vec<ObjectName> {
     let functions = fixes.clone().into_iter().flat_map(|fix| &fix.replace).map(|item| &item.symbol.object);
     let callbacks = fixes.into_iter().flat_map(|fix| &fix.callbacks);
@@ -416,6 +441,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("patch.toml"), text).unwrap();
         read_fix("test", dir.path())
+    }
+
+    /// The file changes with the machine and the kernel of the editor; the manifest's hash and stage compile's key must not.
+    #[test]
+    fn the_editors_file_is_no_source() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("patch.toml"), "description = 'x'\nreplace = ['vmlinux:a']").unwrap();
+        let fix = read_fix("test", dir.path()).unwrap();
+        let files = fix.files().unwrap();
+        std::fs::write(dir.path().join(EDITOR_FILE), "{}").unwrap();
+        assert_eq!((files.len(), fix.files().unwrap()), (1, files));
+        std::fs::write(dir.path().join("answer.h"), "").unwrap();
+        assert_eq!(fix.files().unwrap().len(), 2);
     }
 
     #[test]

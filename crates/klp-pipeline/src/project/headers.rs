@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! C headers that a fix names: the kernel's, and those of its own directory.
+//! C headers of a fix: headers of the kernel, and headers in the fix's directory.
 //!
-//! The kernel's are of a tree that does not change. What a fix brings along becomes part of the generated C text, so that it is
-//! in the key of everything that is made of it, and its path on this machine is in nothing.
+//! The kernel's headers do not change. The text of a fix's own header becomes part of the generated C text.
+//! Therefore it is in the key of all results, and no result contains the header's path on this machine.
 
 use std::path::{Component, Path};
 
 use klp_base::files::read_text;
 
-/// A header that the bindings and shims take in.
+/// A header for the bindings and shims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// The kernel's, as in `#include <...>`.
+    /// A kernel header, as in `#include <...>`.
     Kernel(String),
-    /// The fix's own: its text, with what it includes of the fix's own files.
+    /// A header of the fix: its text, including the fix's own files that it includes.
     Own(String),
 }
 
 impl Header {
-    /// The lines of C that take it in.
+    /// C lines that include the header.
     pub fn text(&self) -> String {
         match self {
             Self::Kernel(path) => format!("#include <{path}>\n"),
@@ -27,13 +27,13 @@ impl Header {
     }
 }
 
-/// Deepest nesting of a fix's own headers.
+/// Maximum include depth of a fix's own headers.
 const DEPTH: usize = 16;
 
 /// Reads one entry of `headers` of the fix `name` in `dir`.
 ///
 /// # Errors
-/// The path leads out of the kernel's tree and of the fix, or the file cannot be read.
+/// The path leaves the kernel's headers and the fix, or the file cannot be read.
 pub(super) fn header(name: &str, dir: &Path, text: &str) -> Result<Header, String> {
     let path = Path::new(text);
     let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
@@ -51,7 +51,7 @@ pub(super) fn header(name: &str, dir: &Path, text: &str) -> Result<Header, Strin
     own(name, dir, path, &mut once, DEPTH).map(Header::Own)
 }
 
-/// The text of an own header, and of those that it includes in quotes and that are the fix's own too.
+/// Text of an own header, with the text of the fix's own headers that it includes in quotes.
 fn own(
     name: &str,
     dir: &Path,
@@ -86,7 +86,7 @@ fn own(
                 text.push_str(&own(name, dir, &file, once, depth - 1)?);
                 text.push_str(&place(number + 1));
             }
-            // Not beside whatever the C text is compiled in.
+            // A kernel header. Angle brackets prevent a search in the directory of the generated C file.
             Some(file) => {
                 let file = file.strip_prefix(path.parent().unwrap_or(Path::new(""))).unwrap_or(&file);
                 text.push_str(&format!("#include <{}>\n", file.display()));
@@ -100,7 +100,7 @@ fn own(
     Ok(text)
 }
 
-/// The file of a line `#include "..."`.
+/// File name in a line `#include "..."`.
 fn included(line: &str) -> Option<&str> {
     let rest = line.trim_start().strip_prefix('#')?.trim_start().strip_prefix("include")?;
     rest.trim_start().strip_prefix('"')?.split_once('"').map(|(file, _)| file)
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_headers_are_taken_in_with_what_they_include() {
+    fn own_headers_are_expanded_with_their_includes() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("c")).unwrap();
         std::fs::write(
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_lead_elsewhere_are_refused() {
+    fn header_paths_outside_of_kernel_and_fix_are_rejected() {
         let dir = tempfile::tempdir().unwrap();
         for text in ["/etc/x.h", "../x.h", "linux/../../x.h", "", "a>b.h", "./x.h"] {
             assert!(header("x", dir.path(), text).unwrap_err().contains("the fix's directory"), "{text}");

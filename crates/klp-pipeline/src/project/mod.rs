@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The author's files: where fixes, streams and kernels stand, and what their TOML says. Everything is checked here,
-//! before work starts.
+//! The author's files: fixes, streams and kernels with their TOML files. All content is checked here, before
+//! work starts.
 
 mod entries;
 mod fix;
@@ -17,40 +17,39 @@ use klp_kernel::{parse_toml, pinned_ids};
 use serde::Deserialize;
 
 pub(crate) use self::fix::is_fix_name;
-pub(crate) use self::fix::is_rust_name;
 pub use self::fix::{
-    Called, Cfg, Fix, Language, Replaced, State, Variable, modules_used_by, objects_in_tables, objects_of,
-    read_fix,
+    Called, Cfg, EDITOR_FILE, Fix, Language, Replaced, State, Variable, modules_used_by, objects_in_tables,
+    objects_of, read_fix,
 };
 pub use self::headers::Header;
 pub use self::prototype::CPrototype;
 use crate::error::Error;
 
-/// A checkout: where everything stands.
+/// A checkout of the project.
 #[derive(Clone, Debug)]
 pub struct Project {
     root: PathBuf,
 }
 
-/// A module to build: a stream, or a fix as a stream of one.
+/// A module to build: a stream, or a single fix.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// Name of the stream or fix.
     pub name: String,
-    /// One line for people.
+    /// One line of description.
     pub description: String,
-    /// What it links.
+    /// Fixes to link into the module.
     pub fixes: Vec<Fix>,
-    /// Version and release, for a stream.
+    /// Version and release; only for a stream.
     pub version: Option<(u32, u32)>,
-    /// Version and release of the stream that it follows.
+    /// Version and release of the stream's predecessor.
     pub predecessor: Option<(u32, u32)>,
-    /// Whether it takes the place of the patches that are loaded; else it is put on top of them.
+    /// True if the module replaces the loaded patches; false if it is stacked on them.
     pub replace: bool,
 }
 
 impl Target {
-    /// A fix as a stream of one.
+    /// A single fix as a target.
     pub fn of_fix(fix: Fix) -> Self {
         Self {
             name: fix.name.clone(),
@@ -62,12 +61,12 @@ impl Target {
         }
     }
 
-    /// The states that its fixes support, in their order.
+    /// States that the fixes support, in the order of the fixes.
     pub fn states(&self) -> impl Iterator<Item = &State> {
         self.fixes.iter().flat_map(|fix| &fix.states)
     }
 
-    /// Every symbol that its fixes name.
+    /// All symbols that the fixes name.
     pub fn symbols(&self) -> impl Iterator<Item = &KlpSymbol> {
         self.fixes.iter().flat_map(|fix| {
             let replaced = fix.replace.iter().map(|item| &item.symbol);
@@ -76,20 +75,21 @@ impl Target {
         })
     }
 
-    /// Every object that its fixes change or use something of.
+    /// All objects that the fixes patch or use.
     pub fn objects(&self) -> Vec<ObjectName> {
         objects_in_tables(&self.fixes)
     }
 
-    /// What its fixes are written on: one of them for all.
+    /// Runtime of the fixes; all fixes of a target have the same.
     pub fn language(&self) -> Language {
         self.fixes.first().map(|fix| fix.language).unwrap_or_default()
     }
 
-    /// The module's name: `kpatch_<kernel>_<version>_<release>` for a stream, `kpatch_<fix>` for a single fix.
+    /// Name of the module: `kpatch_<kernel>_<version>_<release>` for a stream, `kpatch_<fix>` for a single
+    /// fix.
     ///
     /// # Errors
-    /// It would be longer than the kernel allows.
+    /// The name is longer than the kernel's limit.
     pub fn module_name(&self, release: &KernelRelease) -> Result<ModuleName, Error> {
         Ok(ModuleName::sanitized(&match self.version {
             Some((version, patch_release)) => format!("kpatch_{release}_{version}_{patch_release}"),
@@ -105,18 +105,18 @@ struct StreamFile {
     version: u32,
     release: u32,
     fixes: Vec<String>,
-    /// Put on top of the patches that are loaded, instead of replacing them.
+    /// True if the module is stacked on the loaded patches instead of replacing them.
     #[serde(default)]
     stacked: bool,
-    /// Name of the stream's version before this one.
+    /// Name of the previous version of the stream.
     predecessor: Option<String>,
 }
 
 impl Project {
-    /// The project whose root is `root`.
+    /// Opens the project with the root directory `root`.
     ///
     /// # Errors
-    /// `root` holds no `kernel-configs` directory.
+    /// `root` contains no directory `kernel-configs`.
     pub fn open(root: &Path) -> Result<Self, Error> {
         let root = root.canonicalize().map_err(io_error("find", root))?;
         if root.join("kernel-configs").is_dir() {
@@ -129,12 +129,12 @@ impl Project {
         .into())
     }
 
-    /// The project's directory.
+    /// Root directory of the project.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where builds of `target` for `kernel` happen.
+    /// Directory for builds of `target` for `kernel`.
     pub fn build_dir(&self, kernel: &str, target: &str) -> PathBuf {
         self.root.join("build").join(kernel).join(target)
     }
@@ -144,13 +144,13 @@ impl Project {
         self.root.join("kmod")
     }
 
-    /// Source of a module in C that the tests' live patches change, if there is one of this name.
+    /// C source of a test module that live patches of the tests patch, if a module with this name exists.
     pub fn target_module(&self, name: &ObjectName) -> Option<PathBuf> {
         let source = self.root.join("tests/modules").join(format!("{name}.c"));
         source.is_file().then_some(source)
     }
 
-    /// Names of the fixes and streams that may be shipped, sorted.
+    /// Names of the fixes and streams for users, sorted. Those of the tests are not included.
     pub fn target_names(&self) -> Vec<String> {
         let mut names = self.fix_names();
         names.extend(self.stream_names());
@@ -158,7 +158,7 @@ impl Project {
         names
     }
 
-    /// Where fixes stand: what is shipped, and what only the tests use.
+    /// Directories of fixes: for users, and for tests only.
     fn fix_dirs(&self) -> [PathBuf; 2] {
         [self.root.join("patches"), self.root.join("tests/fixes")]
     }
@@ -175,7 +175,7 @@ impl Project {
         names_in(&self.stream_dirs(), |path| path.extension().is_some_and(|extension| extension == "toml"))
     }
 
-    /// A fix or stream whose name becomes the same name of a module.
+    /// Name of a fix or stream that would give the same module name.
     pub(crate) fn like(&self, name: &str) -> Option<String> {
         let plain = |name: &str| name.replace('-', "_");
         self.target_names().into_iter().find(|other| plain(other) == plain(name))
@@ -191,10 +191,10 @@ impl Project {
         pinned_ids(&self.kernel_configs())
     }
 
-    /// The fix or stream of this name.
+    /// The fix or stream with this name.
     ///
     /// # Errors
-    /// There is none, or one of its files is wrong.
+    /// It does not exist, or one of its files is invalid.
     pub fn target(&self, name: &str) -> Result<Target, Error> {
         let stream = self
             .stream_dirs()
@@ -279,8 +279,9 @@ impl Project {
         Ok(target)
     }
 
-    /// Whether a stream may replace the one before it: what the kernel asks of the states (`klp_is_patch_compatible` of
-    /// `kernel/livepatch/state.c`), before it does. The version and release of that one.
+    /// Checks that a stream may replace its predecessor. Applies the kernel's rule for states
+    /// (`klp_is_patch_compatible()` in `kernel/livepatch/state.c`) at build time. Returns version and release
+    /// of the predecessor.
     fn check_predecessor(&self, target: &Target, name: &str) -> Result<Option<(u32, u32)>, String> {
         let before = self.predecessor(name)?;
         if target.version <= before.version {
@@ -317,7 +318,7 @@ impl Project {
             .map(|dir| dir.join(format!("{name}.toml")))
             .find(|file| file.is_file());
         let file = file.ok_or_else(|| format!("`predecessor`: there is no stream `{name}`"))?;
-        // Its own predecessor is not looked at: a chain of versions has no end.
+        // The predecessor of the predecessor is not read: a chain of versions may have any length.
         let stream: StreamFile = parse_toml(&file).map_err(|error| error.to_string())?;
         let fixes = stream.fixes.iter().map(|fix| self.fix(fix)).collect::<Result<_, _>>();
         Ok(Target {
@@ -330,10 +331,10 @@ impl Project {
         })
     }
 
-    /// The fix of this name.
+    /// The fix with this name.
     ///
     /// # Errors
-    /// There is none, or its files are wrong.
+    /// It does not exist, or its files are invalid.
     pub fn fix(&self, name: &str) -> Result<Fix, Error> {
         let dir = self
             .fix_dirs()
@@ -374,7 +375,7 @@ fn names_in(dirs: &[PathBuf], is_one: impl Fn(&Path) -> bool) -> Vec<String> {
 mod tests {
     use super::*;
 
-    /// What is said of a stream of these fixes: names and patch.toml without its description.
+    /// Reads a stream with these fixes, given as name and patch.toml without its description.
     fn stream(fixes: &[(&str, &str)]) -> Result<Target, String> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("kernel-configs")).unwrap();
@@ -392,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn fixes_of_a_stream_have_crates_of_their_own() {
+    fn fixes_of_a_stream_have_different_crate_names() {
         let [first, second] = ["replace = ['vmlinux:a']", "replace = ['vmlinux:b']"];
         assert!(stream(&[("x-y", first), ("x-z", second)]).is_ok());
         let error = stream(&[("x-y", first), ("x_y", second)]).unwrap_err();
@@ -402,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_stands_for_one_thing_in_a_stream() {
+    fn each_import_name_is_unique_in_a_stream() {
         let text = |object: &str, entry: &str| format!("replace = ['{object}:a']\n{entry}");
         let first = text("m1", "symbols = [{ symbol = 'm1:debug', declaration = 'int debug' }]");
         let second = text("m2", "symbols = [{ symbol = 'm2:debug', declaration = 'bool debug' }]");

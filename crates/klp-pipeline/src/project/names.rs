@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Names in Rust of what fixes import from the kernel. The fixes of a module share crate `bindings`, in which each name
-//! stands for one thing.
+//! Rust names of kernel symbols that fixes import. The fixes of a module share crate `bindings`, in which
+//! each name must be unique.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,12 @@ struct Import<'a> {
     /// The key of patch.toml.
     key: &'static str,
     name: &'a str,
-    /// What the name stands for, as the author wrote it.
+    /// Symbol or item that the name stands for, as in patch.toml.
     what: String,
 }
 
-/// The first name that stands for two things, as a message that says what to do; `fixes` are those of one module.
+/// Message about the first name that stands for two different items, with the remedy. `fixes` are the fixes
+/// of one module.
 pub(super) fn clash(fixes: &[Fix]) -> Option<String> {
     let mut seen: BTreeMap<&str, Import<'_>> = BTreeMap::new();
     for import in fixes.iter().flat_map(imports) {
@@ -65,7 +66,7 @@ fn message(first: &Import<'_>, second: &Import<'_>) -> String {
     format!("the name `{}` stands for {} and for {}; {advice}", second.name, place(first), place(second))
 }
 
-/// C text with its white space made one.
+/// C text with each run of white space replaced by one space.
 fn squeezed(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Prototypes in C, as an author writes them.
+//! C prototypes in patch.toml.
 
-use super::is_rust_name;
+use crate::rust_name::is_rust_name;
 
-/// A prototype in C, as an author writes it: `long f(const struct pt_regs *regs)`.
+/// A C prototype in patch.toml: `long f(const struct pt_regs *regs)`.
 ///
 /// # Invariants
-/// The text is one line without a semicolon, and names the function right before its first parenthesis.
+/// The text is one line without a semicolon, and the function's name is directly before its first
+/// parenthesis.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CPrototype {
     text: String,
@@ -14,7 +15,7 @@ pub struct CPrototype {
 }
 
 impl CPrototype {
-    /// Reads one.
+    /// Parses a prototype.
     ///
     /// # Errors
     /// The text does not look like a prototype.
@@ -37,23 +38,23 @@ impl CPrototype {
         &self.name
     }
 
-    /// The prototype.
+    /// Text of the prototype.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The same for a function of another name.
+    /// The same prototype with another function name.
     pub fn renamed(&self, name: &str) -> String {
         self.text.replacen(&format!("{}(", self.name), &format!("{name}("), 1)
     }
 
-    /// What stands before the function's name: the type that it returns.
+    /// Return type: the text before the function's name.
     pub fn returns(&self) -> &str {
         let head = self.text.split_once('(').map_or("", |(head, _)| head);
         head.strip_suffix(self.name.as_str()).unwrap_or(head)
     }
 
-    /// The parameters as they are written, without `void` and `...`.
+    /// Parameters as written, without `void` and `...`.
     pub fn parameter_texts(&self) -> Vec<&str> {
         let inside = self.text.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or("");
         let mut depth = 0;
@@ -64,12 +65,12 @@ impl CPrototype {
         parts.map(str::trim).filter(|part| !["", "void", "..."].contains(part)).collect()
     }
 
-    /// Whether it takes a variable number of arguments.
+    /// True if the function is variadic.
     pub fn is_variadic(&self) -> bool {
         self.text.contains("...")
     }
 
-    /// Names of its parameters; none where one has no name, or where it returns nothing that could be passed on.
+    /// Names of the parameters. `None` if a parameter has no name, or a name that Rust does not accept.
     pub fn parameters(&self) -> Option<Vec<&str>> {
         let inside = self.text.split_once('(')?.1.strip_suffix(')')?;
         if inside.trim() == "void" || inside.trim().is_empty() {
@@ -93,7 +94,7 @@ impl CPrototype {
     }
 }
 
-/// Whether C can have a function or variable of this name.
+/// True if C allows a function or variable with this name.
 pub(super) fn is_c_name(text: &str) -> bool {
     !text.is_empty()
         && !text.starts_with(|c: char| c.is_ascii_digit())

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What to say of a name that an object does not have, or has several times: who has it, and what to write instead.
+//! Messages for a name that is missing or ambiguous in an object: the objects with this name, and the correct
+//! entry.
 
 use std::fmt::Write;
 
@@ -10,10 +11,10 @@ use klp_kernel::exports;
 use crate::error::Error;
 use crate::objects::Objects;
 
-/// Most positions of a name that a message lists.
+/// Maximum number of symbol positions in a message.
 const POSITIONS: usize = 20;
 
-/// A function that is not in an object's BTF, and of which the author gives no prototype.
+/// Message for a function that is not in its object's BTF and has no unchecked prototype.
 pub(super) fn no_function(tree: &KernelTree, objects: &Objects, symbol: &KlpSymbol) -> Result<String, Error> {
     let there = objects.symbols(&symbol.object).is_some_and(|symbols| symbols.count(&symbol.symbol) > 0);
     if !there {
@@ -34,7 +35,7 @@ pub(super) fn no_function(tree: &KernelTree, objects: &Objects, symbol: &KlpSymb
     ))
 }
 
-/// A name that an object has no symbol of.
+/// Message for a name without a symbol in its object.
 pub(super) fn no_symbol(tree: &KernelTree, objects: &Objects, symbol: &KlpSymbol) -> Result<String, Error> {
     let KlpSymbol { object, symbol: name, .. } = symbol;
     let nothing = format!("there is no such symbol in the object's symbol table ({object})");
@@ -68,7 +69,7 @@ pub(super) fn no_symbol(tree: &KernelTree, objects: &Objects, symbol: &KlpSymbol
     ))
 }
 
-/// What to write for the name of a system call's functions in C.
+/// Advice for a name of a system call's C functions: the correct entry.
 pub(super) fn syscall(objects: &Objects, name: &str) -> Option<String> {
     const STARTS: [&str; 7] =
         ["__x64_sys_", "__ia32_sys_", "__arm64_sys_", "__do_sys_", "__se_sys_", "ksys_", "sys_"];
@@ -79,7 +80,7 @@ pub(super) fn syscall(objects: &Objects, name: &str) -> Option<String> {
     wrapper.then(|| format!("to replace the system call, write {{ syscall = \"{call}\" }}"))
 }
 
-/// The symbols of a name, each with what stands beside it: end of a sentence.
+/// Symbols with one name, each with its neighbouring symbols; end of a sentence.
 pub(super) fn positions(objects: &Objects, symbol: &KlpSymbol) -> String {
     let Some(symbols) = objects.symbols(&symbol.object) else { return String::new() };
     let named = symbols.named(&symbol.symbol);

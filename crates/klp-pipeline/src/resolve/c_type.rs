@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Whether a prototype that an author wrote is the one that BTF has.
+//! Comparison of an author's C prototype with the prototype in BTF.
 
 use klp_image::{BtfError, Prototype, TypeId, TypeKind, Types};
 
 use crate::project::CPrototype;
 
-/// A C type as it is written: what is pointed at in the end, and the pointers to it.
+/// A C type as written: base type and pointers to it.
 struct Written {
     base: Base,
-    /// Whether the base, the pointer to it, the pointer to that, ... is `const`. One more than there are pointers.
+    /// `const` flags of the base type, of the pointer to it, of the pointer to that pointer, and so on. The
+    /// length is the number of pointers plus one.
     constant: Vec<bool>,
 }
 
 #[derive(PartialEq, Eq)]
 enum Base {
-    /// An integer, a floating-point type or `void`, in one spelling.
+    /// An integer, a floating-point type or `void`, in canonical spelling.
     Builtin(String),
     /// `struct`, `union` or `enum`, and the tag.
     Tagged(&'static str, String),
     Typedef(String),
 }
 
-/// Whether two prototypes are the same to a C compiler. What is too involved to be compared by its parts (functions as
-/// parameters) must be written as BTF is printed.
+/// True if two prototypes are equal for a C compiler. A prototype with complex parameters (for example
+/// function pointers) must have exactly the text of BTF's prototype.
 ///
 /// # Errors
 /// BTF is damaged.
@@ -48,7 +49,7 @@ pub(super) fn same(types: &Types, said: &CPrototype, btf: &Prototype) -> Result<
     Ok(true)
 }
 
-/// Reads a type, with or without a parameter's name behind it.
+/// Parses a type with an optional parameter name after it.
 fn written(text: &str) -> Option<Written> {
     if text.contains(['(', '.']) {
         return None;
@@ -63,7 +64,7 @@ fn written(text: &str) -> Option<Written> {
             "const" => *constant.last_mut()? = true,
             "*" => constant.push(false),
             "[" => {
-                // An array as a parameter is a pointer; of the second dimension it is not.
+                // An array parameter is a pointer, but a second dimension is not supported.
                 tokens.by_ref().find(|token| *token == "]")?;
                 if tokens.peek().is_some() {
                     return None;
@@ -95,7 +96,7 @@ fn written(text: &str) -> Option<Written> {
     Some(Written { base, constant })
 }
 
-/// One spelling of an integer type for all that C knows.
+/// Canonical spelling of an integer type.
 fn spelled(words: &[&str]) -> Option<String> {
     let count = |wanted: &str| words.iter().filter(|word| **word == wanted).count();
     let unsigned = count("unsigned") > 0;
@@ -114,7 +115,8 @@ fn spelled(words: &[&str]) -> Option<String> {
     Some(if unsigned { format!("unsigned {name}") } else { name.to_owned() })
 }
 
-/// Whether a written type is the one with this id. `top`: its own `const` says nothing to the caller.
+/// True if a written type equals the type with this id. With `top`, the outermost `const` is ignored, because
+/// it does not matter to the caller.
 fn matches(types: &Types, base: &Base, constant: &[bool], id: TypeId, top: bool) -> Result<bool, BtfError> {
     let Some((last, inner)) = constant.split_last() else { return Ok(false) };
     let (is_constant, id) = unqualified(types, id)?;
@@ -127,7 +129,7 @@ fn matches(types: &Types, base: &Base, constant: &[bool], id: TypeId, top: bool)
     }
     if !inner.is_empty() {
         let TypeKind::Typedef(_, target) = kind else { return Ok(false) };
-        // The `const` was compared.
+        // `const` is already compared.
         return matches(types, base, constant, target, true);
     }
     Ok(match (base, kind) {
@@ -158,10 +160,10 @@ fn tag_of(kind: &TypeKind) -> Option<(&'static str, &str)> {
     }
 }
 
-/// A type without its qualifiers, and whether one of them was `const`.
+/// A type without its qualifiers, and a flag for `const`.
 fn unqualified(types: &Types, mut id: TypeId) -> Result<(bool, TypeId), BtfError> {
     let mut constant = false;
-    // `bare` has the limit on chains.
+    // `bare` limits the length of the chain.
     types.bare(id)?;
     loop {
         match types.kind(id)? {
@@ -172,7 +174,7 @@ fn unqualified(types: &Types, mut id: TypeId) -> Result<(bool, TypeId), BtfError
     }
 }
 
-/// Whether two types are the same behind their typedefs.
+/// True if two types are equal after their typedefs are removed.
 fn alike(types: &Types, first: TypeId, second: TypeId) -> Result<bool, BtfError> {
     let (mut first, mut second) = (first, second);
     for _ in 0..64 {

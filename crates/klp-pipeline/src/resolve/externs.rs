@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The functions and variables of the kernel and its modules that fixes use: how each is linked, and whether it is there
-//! when the fix runs.
+//! Functions and variables of the kernel and its modules that fixes use: the kind of linking, and the check
+//! that each exists while the fix runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,13 +9,14 @@ use klp_image::Area;
 use klp_kernel::KernelTree;
 use klp_kernel::exports::{self, Export, Exports};
 
+use super::refuse;
 use super::typed::{Use, stays, typed, unique};
-use super::{Extern, ExternKind, refuse};
 use crate::error::Error;
 use crate::objects::Objects;
 use crate::project::{Called, Fix, Target, Variable, objects_of};
+use crate::resolved::{Extern, ExternKind};
 
-/// What the fixes of a module use, each name once.
+/// All functions and variables that the fixes of a module use, without duplicates.
 pub(super) fn externs(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Vec<Extern>, Error> {
     let exports = exports::of(tree)?;
     let mut externs: Vec<Extern> = Vec::new();
@@ -30,7 +31,7 @@ pub(super) fn externs(tree: &KernelTree, objects: &Objects, target: &Target) -> 
     Ok(externs)
 }
 
-/// Names that stand for two things were refused when the files were read.
+/// Adds an item if its name is new. Different items with one name were rejected when the files were read.
 fn add(externs: &mut Vec<Extern>, item: Extern) {
     if !externs.iter().any(|other| other.name == item.name) {
         externs.push(item);
@@ -110,15 +111,15 @@ fn per_cpu_advice(used: &Variable) -> String {
     )
 }
 
-/// The export that a module may import. What a module exports is not among them: an import would keep the live patch from being
-/// loaded before that module, and that module from leaving.
+/// The export that a module may import. Exports of kernel modules are excluded: an import would prevent
+/// loading of the live patch before that module, and unloading of that module.
 fn importable<'e>(exports: &'e Exports, symbol: &KlpSymbol) -> Option<&'e Export> {
     let export = exports.get(&symbol.symbol).filter(|_| symbol.object.is_vmlinux())?;
     (export.object == klp_format::VMLINUX && export.is_for_all()).then_some(export)
 }
 
-/// Asks that a module is loaded when the fix uses what it has: that the fix changes it, or a module that cannot be there
-/// without it.
+/// Checks that a module is loaded while the fix uses its symbols: the fix patches this module, or a module
+/// that depends on it.
 fn is_there(tree: &KernelTree, objects: &Objects, fix: &Fix, symbol: &KlpSymbol) -> Result<(), Error> {
     let module = &symbol.object;
     let changed = objects_of([fix]);
@@ -138,13 +139,13 @@ fn is_there(tree: &KernelTree, objects: &Objects, fix: &Fix, symbol: &KlpSymbol)
     ))
 }
 
-/// A module and those that are loaded whenever it is, as far as they were read.
+/// A module and its direct and indirect dependencies, as far as their files were read.
 fn needed_by(objects: &Objects, object: &ObjectName) -> BTreeSet<ObjectName> {
     let mut found = BTreeSet::new();
     let mut pending = vec![object.clone()];
     while let Some(object) = pending.pop() {
         let needs = objects.needs(&object).unwrap_or_default().iter();
-        // A module's name is valid as an object's.
+        // A valid module name is a valid object name.
         pending.extend(
             needs.filter_map(|name| ObjectName::new(name.as_str()).ok()).filter(|name| !found.contains(name)),
         );
@@ -153,7 +154,7 @@ fn needed_by(objects: &Objects, object: &ObjectName) -> BTreeSet<ObjectName> {
     found
 }
 
-/// For each module that fixes change, the modules that are loaded whenever it is.
+/// Dependencies of each module that fixes patch.
 pub(super) fn needs(objects: &Objects, target: &Target) -> BTreeMap<String, BTreeSet<String>> {
     let changed = objects_of(&target.fixes).into_iter().filter(|object| !object.is_vmlinux());
     changed

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Prototypes of the functions that fixes replace or call, and what they are worth.
+//! Prototypes of the functions that fixes replace or call, and their reliability.
 //!
-//! BTF has functions by name alone: where an object has several of one name, its one prototype may be of any of them. Only
-//! where the name stands once is BTF's prototype evidence.
+//! BTF identifies functions by name only. If an object has several functions with one name, its single
+//! prototype may belong to any of them. BTF's prototype is reliable only for a unique name.
 
 use klp_format::KlpSymbol;
 use klp_image::{Area, BtfError, Prototype, Symbol, Types};
@@ -13,22 +13,22 @@ use crate::error::Error;
 use crate::objects::Objects;
 use crate::project::CPrototype;
 
-/// What a fix does with a function.
+/// Use of a function by a fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
     /// Replaces it.
     Replaced,
-    /// Replaces it as a system call, whose prototype all have.
+    /// Replaces it as a system call; all system calls have the same prototype.
     Syscall,
     /// Calls it.
     Called,
 }
 
-/// Where the prototype of a function comes from.
+/// Source of a function's prototype.
 pub(crate) enum Typed {
     /// The object's BTF.
     Btf(Prototype),
-    /// The author.
+    /// The author: an unchecked prototype.
     Asserted(CPrototype),
 }
 
@@ -52,11 +52,11 @@ impl Typed {
     }
 }
 
-/// The prototype of a function: BTF's where that is evidence, else the author's word.
+/// Prototype of a function: from BTF if that is reliable, otherwise the author's unchecked prototype.
 ///
 /// # Errors
-/// The object has no such function; BTF says nothing of it and neither does the author; BTF is damaged, or the author
-/// contradicts it.
+/// The object has no such function; neither BTF nor the author gives a prototype; BTF is damaged; or the
+/// author's prototype contradicts BTF.
 pub(crate) fn typed(
     tree: &KernelTree,
     objects: &Objects,
@@ -94,14 +94,14 @@ pub(crate) fn typed(
     }
 }
 
-/// The prototype that BTF has for a function whose prototype [`typed`] took from there.
+/// BTF prototype of a function for which [`typed`] returns BTF's prototype.
 ///
 /// # Errors
-/// BTF has none.
+/// BTF has no prototype.
 pub fn prototype(tree: &KernelTree, objects: &Objects, symbol: &KlpSymbol) -> Result<Prototype, Error> {
     match typed(tree, objects, symbol, None, Use::Replaced)? {
         Typed::Btf(prototype) => Ok(prototype),
-        // Without the author's word there is nothing else.
+        // There is no other source, because no unchecked prototype is passed.
         Typed::Asserted(_) => Err(refuse(tree, symbol, "its BTF has no prototype of it")),
     }
 }
@@ -118,13 +118,14 @@ fn variant(function: &str, suffix: &str, used: Use) -> String {
     }
 }
 
-/// How many functions of an object have the symbol's name. Data of that name is not counted: BTF tells it apart.
+/// Number of functions in an object with the symbol's name. Data with this name is not counted, because BTF
+/// distinguishes it.
 fn several(objects: &Objects, symbol: &KlpSymbol) -> usize {
     let symbols = objects.symbols(&symbol.object);
     symbols.map_or(0, |symbols| symbols.named(&symbol.symbol).iter().filter(|found| found.is_code()).count())
 }
 
-/// Asks that the symbol that is meant is one function, which stays in memory.
+/// Checks that the given symbol is a function and stays in memory.
 fn is_function(tree: &KernelTree, objects: &Objects, symbol: &KlpSymbol) -> Result<(), Error> {
     let found = unique(tree, objects, symbol)?;
     if !found.is_code() {
@@ -138,7 +139,7 @@ fn is_function(tree: &KernelTree, objects: &Objects, symbol: &KlpSymbol) -> Resu
     Ok(())
 }
 
-/// Asks that code or data that a fix uses is there when the fix runs.
+/// Checks that code or data is still in memory while a fix uses it.
 pub(super) fn stays(tree: &KernelTree, objects: &Objects, symbol: &KlpSymbol) -> Result<(), Error> {
     if objects.area(symbol) == Some(Area::Init) {
         return Err(refuse(
@@ -151,7 +152,7 @@ pub(super) fn stays(tree: &KernelTree, objects: &Objects, symbol: &KlpSymbol) ->
     Ok(())
 }
 
-/// Asks that the livepatch core will find exactly the symbol that is meant: that symbol.
+/// Checks that the livepatch core will find exactly the given symbol. Returns this symbol.
 pub(super) fn unique<'a>(
     tree: &KernelTree,
     objects: &'a Objects,
@@ -183,7 +184,8 @@ pub(super) fn unique<'a>(
     }
 }
 
-/// Of several functions of one name BTF has at most one prototype, and does not say whose.
+/// Error for several functions with one name: BTF has at most one prototype and does not tell which function
+/// it belongs to.
 fn ambiguous(tree: &KernelTree, objects: &Objects, symbol: &KlpSymbol, found: Option<&Prototype>) -> Error {
     let count = several(objects, symbol);
     let btf = found.map_or_else(String::new, |prototype| {
@@ -202,7 +204,7 @@ fn ambiguous(tree: &KernelTree, objects: &Objects, symbol: &KlpSymbol, found: Op
     refuse(tree, symbol, &message)
 }
 
-/// Asks that the author's word is what BTF says.
+/// Checks that the author's prototype equals BTF's prototype.
 fn agree(
     tree: &KernelTree,
     objects: &Objects,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What the tests on a pinned kernel share.
+//! Common functions of the tests on a pinned kernel.
 
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "shared by several test programs")]
 
@@ -14,7 +14,7 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// The checkout, the user's cache and the default kernel, as `cargo xtask` takes them.
+/// The checkout, the user's cache and the default kernel, selected as by `cargo xtask`.
 pub fn default_kernel() -> (Project, Cache, KernelTree) {
     let project = Project::open(&root()).unwrap();
     let cache = Cache::from_env().unwrap();

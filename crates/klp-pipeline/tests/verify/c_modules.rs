@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Live patches in C, compiled by the kernel's own build: what nobody's pipeline saw.
+//! Live patches in C, compiled by kbuild without this pipeline.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -16,7 +16,7 @@ use klp_verify::{Report, verify};
 
 use crate::common;
 
-/// The modules of `verify/c`, the rule that each breaks, and how gravely.
+/// Modules of `verify/c` with the violated rule and the severity.
 const MODULES: &[(&str, Option<(&Rule, Severity)>)] = &[
     ("right", None),
     ("right_only_bug", None),
@@ -31,7 +31,7 @@ const MODULES: &[(&str, Option<(&Rule, Severity)>)] = &[
     ("self_call_always", Some((&SELF_CALL, Severity::Error))),
     ("self_call_behind_a_guard", Some((&SELF_CALL, Severity::Error))),
     ("self_call_by_pointer", Some((&SELF_CALL, Severity::Error))),
-    // Two findings, one for each.
+    // Two findings, one for each function.
     ("self_call_of_two", Some((&SELF_CALL, Severity::Error))),
     ("self_call_that_ends", Some((&SELF_CALL, Severity::Warning))),
     ("tables_in_init_data", Some((&PATCH_TABLE, Severity::Error))),
@@ -40,7 +40,7 @@ const MODULES: &[(&str, Option<(&Rule, Severity)>)] = &[
     ("tail_call_on_one_way", Some((&REPLACEMENT_FRAME, Severity::Error))),
 ];
 
-/// All of them, compiled in one run of kbuild: the directory.
+/// Compiles all modules in one kbuild run. Returns the directory.
 fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -48,7 +48,7 @@ fn built() -> &'static Path {
         let sources = common::root().join("crates/klp-pipeline/tests/verify/c");
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("verify-c");
         fs::create_dir_all(&dir).unwrap();
-        // What gcc itself warns of is what the rules are to find.
+        // gcc's warnings for these faults are off, because the rules must find them.
         let mut makefile = "ccflags-y := -Wno-frame-larger-than -Wno-infinite-recursion\n".to_owned();
         for entry in fs::read_dir(sources).unwrap() {
             let path = entry.unwrap().path();
@@ -77,13 +77,13 @@ fn judged(image: &KernelImage, name: &str) -> Report {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn modules_in_c_are_judged_by_their_code() {
+fn modules_in_c_are_verified_by_their_code() {
     let (_, cache, tree) = common::default_kernel();
     let image = KernelImage::load(tree.image_file(), &cache, &Silent).unwrap();
     let mut wrong = Vec::new();
     for (name, breaks) in MODULES {
         let report = judged(&image, name);
-        // The replacements in assembly have no site of ftrace, which is a warning of its own.
+        // Replacements in assembly have no ftrace site, which is a separate warning.
         let others = report.findings.iter().filter(|found| found.rule != TRACEABLE_REPLACEMENT.id);
         let found: BTreeSet<_> = others.map(|found| (found.rule, found.severity)).collect();
         if found != breaks.iter().map(|(rule, severity)| (rule.id, *severity)).collect() {
@@ -95,7 +95,7 @@ fn modules_in_c_are_judged_by_their_code() {
     assert_eq!(sources.count(), MODULES.len() + 1, "each source and live_patch.h");
 }
 
-/// The places that a finding names are those of the source: what a person looks at.
+/// A finding names the places in the source, for a human reader.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn findings_on_code_name_function_and_target() {

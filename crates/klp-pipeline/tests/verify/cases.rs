@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The ways to break a module, by rule.
+//! Changes that break a module, by rule.
 
 use klp_base::events::Severity;
 use klp_module::Module;
@@ -9,20 +9,20 @@ use object::elf;
 
 use super::module::{Sample, section};
 
-/// Changes a module, or what is expected of it.
+/// Changes a module or its expected facts.
 type Change = fn(&mut Sample);
 
 /// One way to break a module.
 pub struct Case {
-    /// The rule that must say so.
+    /// Rule that must report the fault.
     pub rule: &'static Rule,
-    /// What is wrong with the module, for messages.
+    /// Description of the fault, for messages.
     pub what: &'static str,
-    /// How to make it so.
+    /// Change that causes the fault.
     pub make: Change,
-    /// The gravest finding of the rule.
+    /// Highest severity of the rule's findings.
     pub severity: Severity,
-    /// Other rules that the same fault breaks.
+    /// Other rules that report the same fault.
     pub also: &'static [&'static Rule],
 }
 
@@ -58,7 +58,7 @@ pub const CASES: &[Case] = &[
     case(&ELF, "it is empty", |m| m.bytes.clear()),
     case(&ARCHITECTURE, "it is for arm64", |m| m.bytes[18] = 183),
     case(&RELOCATION_TYPE, "a call goes through the global offset table", |m| {
-        // What LLVM makes of its own calls of memcpy and the like without -Zplt=yes.
+        // Relocation of LLVM's calls of memcpy and similar functions without -Zplt=yes.
         m.relocations(".rela.text", |list| {
             list.iter_mut().rfind(|r| r.r_type == elf::R_X86_64_PLT32).unwrap().r_type =
                 elf::R_X86_64_GOTPCREL;
@@ -125,15 +125,15 @@ pub const CASES: &[Case] = &[
         m.relocations(SEAL, |list| list[0].r_addend = i64::try_from(at).unwrap());
     }),
     case(&IBT_ENDBR, "the endbr64 of the module's init is sealed", |m| {
-        // As objtool does it where no data section refers to init_module.
+        // Result of objtool if no data section refers to init_module.
         m.edit(|builder| {
             let init = builder.symbols.iter().find(|s| *s.name == *b"init_module").unwrap().id();
             let SectionData::Relocation(list) = &mut section(builder, SEAL).data else { panic!() };
             (list[0].symbol, list[0].r_addend) = (Some(init), 0);
         });
     }),
-    // The rule is arm64's; what it looks for comes from the architecture's table, so that any module shows it. A module
-    // for arm64 that is really compiled without landing pads is in tests/cases/bti-missing.
+    // The rule is for arm64. Its byte pattern comes from the architecture's table, so any module can be used
+    // here. tests/cases/bti-missing has a module for arm64 that is compiled without landing pads.
     case(&BTI_LANDING_PAD, "the replacement begins with another instruction", |m| {
         (m.expected.bti, m.expected.ibt) = (true, false);
         let at = m.replacement().new_function.offset as usize;
@@ -290,7 +290,7 @@ pub const CASES: &[Case] = &[
         m.data(".text", |code| code[at] = 0xe9);
     }),
     case(&REPLACEMENT_FRAME, "the replacement jumps out on one way, without a relocation", |m| {
-        // Behind the site of ftrace: jne to what stands 120 bytes before: another function, or padding.
+        // After the ftrace site: jne to 120 bytes before, which is another function or padding.
         let at = m.replacement().new_function.offset as usize + 9;
         m.data(".text", |code| code[at..at + 2].copy_from_slice(&[0x75, 0x88]));
     }),
@@ -434,7 +434,7 @@ pub const UNCHECKED: &[Unchecked] = &[
     }),
     (&[&KLP_RELOCATION], "it uses a symbol of a module, and nothing leads to the tables", |m| {
         m.add_symbol(".klp.sym.ext4.ext4_sync_fs,0", |symbol| {
-            symbol.st_shndx = elf::SymbolSection(klp_format::SHN_LIVEPATCH)
+            symbol.st_shndx = elf::SymbolSection(klp_format::SHN_LIVEPATCH);
         });
         hide_tables(m);
     }),
@@ -458,13 +458,13 @@ fn replace_by_data(sample: &mut Sample) {
     });
 }
 
-/// Takes away all that leads to the live patch's tables.
+/// Removes all references to the tables of the live patch.
 pub fn hide_tables(sample: &mut Sample) {
     sample.symbol("__klp_patch", |symbol| symbol.name = b"patch"[..].into());
     sample.symbol("__this_module", |symbol| symbol.name = b"this_module"[..].into());
 }
 
-/// Offset in `.text` of the first call in the replacement that leads out of its section's own code.
+/// Offset in `.text` of the replacement's first call out of its section.
 fn first_call(sample: &Sample) -> usize {
     let function = sample.replacement().new_function;
     let module = Module::parse(&sample.bytes).unwrap();
@@ -474,7 +474,7 @@ fn first_call(sample: &Sample) -> usize {
     let mut calls: Vec<usize> = module
         .relocations_of(function.section)
         .filter(|relocation| inside.contains(&relocation.offset))
-        // The site of ftrace has a rule of its own.
+        // A separate rule checks the ftrace site.
         .filter(|relocation| module.symbols()[relocation.symbol].name != "__fentry__")
         .map(|relocation| relocation.offset as usize - 1)
         .filter(|&at| code[at] == 0xe8)
@@ -485,13 +485,14 @@ fn first_call(sample: &Sample) -> usize {
 
 const SITES: &str = ".rela__mcount_loc";
 
-/// Where the site of the replacement is: behind its landing pad. Offset in `.text`, and as addend of the entry.
+/// Position of the replacement's ftrace site after the landing pad: as offset in `.text`, and as addend of
+/// the entry.
 fn site(sample: &Sample) -> (usize, i64) {
     let at = sample.replacement().new_function.offset + 4;
     (usize::try_from(at).unwrap(), at.cast_signed())
 }
 
-/// Adds a `core::panic::Location`: a name, and address and length of it, line and column.
+/// Adds a `core::panic::Location`: file name, address and length of the name, line and column.
 fn panic_location(sample: &mut Sample, file: &[u8], line: u32) {
     let mut at = 0;
     sample.section(".rodata", |rodata| {
@@ -517,7 +518,7 @@ fn panic_location(sample: &mut Sample, file: &[u8], line: u32) {
     });
 }
 
-/// Changes that break nothing: no rule may say a word.
+/// Harmless changes: no rule may report a finding.
 pub const HARMLESS: &[(&str, Change)] = &[
     ("a weak symbol that nobody exports", |m| {
         m.add_symbol("nobody_has_it", |symbol| symbol.set_st_info(elf::STB_WEAK, elf::STT_NOTYPE));
@@ -571,7 +572,8 @@ fn version_entry(sample: &Sample, name: &[u8]) -> usize {
     entries.enumerate().find(|(_, entry)| named(entry)).unwrap().0 * VERSION_ENTRY_SIZE
 }
 
-/// Sets a 32-bit field of a section's header in the file itself: what the ELF builder would not write.
+/// Sets a 32-bit field of a section header directly in the file, because the ELF builder cannot write such a
+/// value.
 fn header(sample: &mut Sample, name: &str, field: usize, value: u32) {
     let index = Module::parse(&sample.bytes).unwrap().section(name).unwrap().index;
     let table = u64::from_le_bytes(sample.bytes[40..48].try_into().unwrap());

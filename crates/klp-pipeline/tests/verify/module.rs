@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A module that can be broken: the one that the pipeline made of fix `peek`, and the ways to change it.
+//! A module for changes: built by the pipeline from fix `peek`, with functions that change it.
 
 use klp_module::{Module, PatchedFunction};
 use klp_verify::{Expected, PATCH_SYMBOL};
 use object::build::elf::{Builder, Relocation, Section, SectionData, Symbol};
 use object::elf;
 
-/// A module and what is expected of it.
+/// A module with its expected facts.
 #[derive(Clone)]
 pub struct Sample {
     pub bytes: Vec<u8>,
@@ -41,7 +41,8 @@ impl Sample {
         });
     }
 
-    /// Replaces one text in a section by another of the same length. It must stand there once.
+    /// Replaces a text in a section by another text with the same length. The old text must occur exactly
+    /// once.
     pub fn text(&mut self, name: &str, from: &str, to: &str) {
         assert_eq!(from.len(), to.len());
         self.data(name, |bytes| {
@@ -69,7 +70,7 @@ impl Sample {
         });
     }
 
-    /// Adds a symbol of that name.
+    /// Adds a symbol with this name.
     pub fn add_symbol(&mut self, name: &str, change: impl FnOnce(&mut Symbol<'_>)) {
         let name = name.as_bytes().to_vec();
         self.edit(|builder| {
@@ -95,19 +96,19 @@ impl Sample {
         });
     }
 
-    /// The function that the module replaces, as its tables have it.
+    /// The function that the module replaces, from its tables.
     pub fn replacement(&self) -> PatchedFunction {
         let module = Module::parse(&self.bytes).unwrap();
         let table = module.patch_table(&self.expected.layout, PATCH_SYMBOL).unwrap();
         table.objects[0].functions[0].clone()
     }
 
-    /// Where the `struct klp_patch` stands in section `.data`.
+    /// Offset of the `struct klp_patch` in section `.data`.
     pub fn patch_offset(&self) -> usize {
         usize::try_from(Module::parse(&self.bytes).unwrap().symbol(PATCH_SYMBOL).unwrap().value).unwrap()
     }
 
-    /// Where the `struct klp_func` of the replacement stands in section `.data`.
+    /// Offset of the replacement's `struct klp_func` in section `.data`.
     pub fn function_offset(&self) -> u64 {
         let module = Module::parse(&self.bytes).unwrap();
         let data = module.section(".data").unwrap().index;
@@ -121,7 +122,7 @@ impl Sample {
         found - self.expected.layout.func_new_func
     }
 
-    /// A function of `.text` with another behind it, by name and offset: (first, second).
+    /// A function of `.text` and the next function, each with name and offset.
     pub fn neighbours(&self) -> [(String, u64); 2] {
         let module = Module::parse(&self.bytes).unwrap();
         let text = module.section(".text").unwrap().index;
@@ -143,8 +144,8 @@ pub fn section<'b, 'data>(builder: &'b mut Builder<'data>, name: &str) -> &'b mu
     found.unwrap_or_else(|| panic!("no section {name}"))
 }
 
-/// The ELF builder takes relocations of sections that stay in memory for a dynamic linker's, and refuses their symbols:
-/// takes the flag SHF_ALLOC from them. Returns the names of those that had it.
+/// The ELF builder treats relocations of allocated sections as relocations for a dynamic linker, and rejects
+/// their symbols. This function clears the flag SHF_ALLOC. Returns the names of the changed sections.
 fn mask_livepatch_relocations(bytes: &mut [u8]) -> Vec<Vec<u8>> {
     let module = Module::parse(bytes).unwrap();
     let ours = module.sections().iter().filter(|section| section.is_rela() && section.is_alloc());

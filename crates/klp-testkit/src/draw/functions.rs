@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Functions, drawn of all code of the kernel and of some of its modules: what `new-patch` makes of each is built.
+//! Functions drawn at random from all code of the kernel and of some of its modules. The output of
+//! `new-patch` for each function is built.
 
 use std::path::Path;
 
@@ -10,46 +11,47 @@ use klp_format::{KlpSymbol, ObjectName, SymbolPosition};
 use klp_image::KernelImage;
 use klp_kernel::KernelTree;
 use klp_pipeline::Error;
-use klp_pipeline::build::{Build, Range};
+use klp_pipeline::build::Build;
 use klp_pipeline::objects::Objects;
 use klp_pipeline::project::{Project, Target, read_fix};
 use klp_pipeline::scaffold;
+use klp_pipeline::stage::Range;
 
 use super::Lots;
 use super::structs::largest_modules;
 use super::witness::Witness;
 
-/// One function of so many is a module's.
+/// One of this number of drawn functions is in a module.
 const OF_MODULES: usize = 5;
-/// The modules that a draw looks at are drawn of so many large ones.
+/// Number of large modules from which the modules of a draw are selected.
 const MODULES: usize = 20;
 
-/// What came of a function.
+/// Outcome of a drawn function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was built and passed the verifier.
+    /// The function was built and passed the verifier.
     Built,
-    /// It was refused.
+    /// The function was rejected.
     Refused {
-        /// Why, in short.
+        /// Short reason.
         reason: &'static str,
-        /// What confirms the reason.
+        /// Source that confirms the reason.
         confirmed_by: &'static str,
     },
-    /// Anything else, with all words.
+    /// Any other error, with its complete message.
     Failed(String),
 }
 
-/// A function that was drawn.
+/// A drawn function.
 #[derive(Clone, Debug)]
 pub struct Drawn {
     /// The function.
     pub symbol: KlpSymbol,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
-/// What all functions of a draw are built in.
+/// Common inputs of all builds of a draw.
 struct Draw<'a> {
     project: &'a Project,
     tree: &'a KernelTree,
@@ -61,7 +63,7 @@ struct Draw<'a> {
 /// Draws `count` functions with `seed`, and builds each.
 ///
 /// # Errors
-/// A source of the draw cannot be read. What a function fails with is its outcome.
+/// An input of the draw cannot be read. A build error of a function is its outcome, not an error of the draw.
 pub fn draw(
     project: &Project,
     tree: &KernelTree,
@@ -83,11 +85,11 @@ pub fn draw(
         .image
         .symbols
         .iter()
-        // The padding before functions outnumbers them, and is none.
+        // Padding symbols before functions are not functions, and there are more of them than functions.
         .filter(|symbol| symbol.is_code() && !symbol.is_padding())
         .map(|symbol| symbol.name.to_owned())
         .collect();
-    // Several of one module, since reading one takes a second.
+    // Several functions per module, because reading a module takes one second.
     let several = of_modules.div_ceil(4).max(1);
     while drawn.len() < of_modules && !files.is_empty() {
         let file = files.swap_remove(lots.below(files.len()));
@@ -98,7 +100,7 @@ pub fn draw(
             drawn.push(draw.one(&object, &name, &witness, sink)?);
         }
     }
-    // Where the modules have too few, the kernel has the more.
+    // If the modules have too few functions, the kernel supplies the rest.
     for name in lots.take(&mut code, count - drawn.len()) {
         drawn.push(draw.one(&vmlinux, &name, &draw.kernel, sink)?);
     }
@@ -144,7 +146,7 @@ impl Draw<'_> {
         Ok(Drawn { symbol, outcome })
     }
 
-    /// What an author does first: `new-patch`, then `build`.
+    /// An author's first steps: `new-patch`, then `build`.
     fn build(&self, symbol: &KlpSymbol) -> Result<(), Error> {
         let objects = Objects::load(self.project, self.tree, [symbol], self.cache, &Silent)?;
         let dir = tempfile::tempdir().map_err(io_error("make a directory in", &std::env::temp_dir()))?;
@@ -155,6 +157,7 @@ impl Draw<'_> {
             project: self.project,
             tree: self.tree,
             target: &target,
+            sign_key: None,
             cache: self.cache,
             sink: &Silent,
         };

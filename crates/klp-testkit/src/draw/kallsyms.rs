@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A second reader of kallsyms' names, which shares no code with the one that the stages use: it counts names, and nothing
-//! else. Source: `scripts/kallsyms.c`, `kernel/kallsyms.c`.
+//! Independent parser of kallsyms that shares no code with the stages. It only counts names. Source:
+//! `scripts/kallsyms.c`, `kernel/kallsyms.c`.
 
 use std::collections::BTreeMap;
 
-/// Tokens of the table that names are packed with.
+/// Number of tokens in the table for compressed names.
 const TOKENS: usize = 256;
-/// Symbols for which there is one marker.
+/// Number of symbols per marker.
 const STEP: usize = 256;
-/// How far before the tokens the names begin at most.
+/// Maximum distance in bytes from the start of the names to the tokens.
 const FARTHEST: usize = 16 << 20;
-/// What no kernel has fewer symbols than.
+/// Lower bound of the number of symbols in a kernel.
 const FEWEST: usize = 1000;
 
-/// How often each name stands in kallsyms of a decompressed kernel; none where it is not found.
+/// Number of occurrences of each name in kallsyms of a decompressed kernel; `None` if kallsyms is not found.
 pub(super) fn names(vmlinux: &[u8]) -> Option<BTreeMap<String, u32>> {
     // The tokens of the ten digits are the digits themselves.
     let digits = b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00";
@@ -21,7 +21,7 @@ pub(super) fn names(vmlinux: &[u8]) -> Option<BTreeMap<String, u32>> {
     places.filter_map(|(at, _)| tokens(vmlinux, at)).find_map(|tokens| names_before(vmlinux, &tokens))
 }
 
-/// The names stand before the tokens: their number, then a length and the packed bytes of each.
+/// Names before the tokens. The format is: number of names, then length and compressed bytes of each name.
 fn names_before(vmlinux: &[u8], tokens: &[(usize, usize)]) -> Option<BTreeMap<String, u32>> {
     let table = tokens.first()?.0;
     let mut at = table.checked_sub(8)? & !3;
@@ -41,7 +41,7 @@ fn names_before(vmlinux: &[u8], tokens: &[(usize, usize)]) -> Option<BTreeMap<St
     None
 }
 
-/// Where each token begins and ends, from the place of the digits' tokens.
+/// Start and end of each token, derived from the offset of the digits' tokens.
 fn tokens(vmlinux: &[u8], digits: usize) -> Option<Vec<(usize, usize)>> {
     let mut start = digits;
     for _ in 0..usize::from(b'0') {
@@ -57,7 +57,7 @@ fn tokens(vmlinux: &[u8], digits: usize) -> Option<Vec<(usize, usize)>> {
     Some(tokens)
 }
 
-/// Ends of `count` packed names from `start`, as offsets; none where they do not end before `limit`.
+/// End offsets of `count` compressed names from `start`; `None` if they do not end before `limit`.
 fn walk(vmlinux: &[u8], start: usize, count: usize, limit: usize) -> Option<Vec<usize>> {
     let mut at = start;
     let mut ends = Vec::new();
@@ -72,7 +72,7 @@ fn walk(vmlinux: &[u8], start: usize, count: usize, limit: usize) -> Option<Vec<
     Some(ends)
 }
 
-/// Length of the packed name at `at`, and where its bytes begin: names of more than 127 bytes have a second byte of it.
+/// Length of the compressed name at `at`, and offset of its bytes. A length above 127 takes two bytes.
 fn length(vmlinux: &[u8], at: usize) -> Option<(usize, usize)> {
     let first = usize::from(*vmlinux.get(at)?);
     if first < 0x80 {
@@ -81,7 +81,7 @@ fn length(vmlinux: &[u8], at: usize) -> Option<(usize, usize)> {
     Some((first & 0x7f | usize::from(*vmlinux.get(at + 1)?) << 7, at + 2))
 }
 
-/// Whether a marker for every 256th name follows the names.
+/// True if markers for every 256th name follow the names.
 fn has_markers(vmlinux: &[u8], start: usize, ends: &[usize]) -> bool {
     let Some(last) = ends.last() else { return false };
     let marker =
@@ -108,7 +108,7 @@ fn count_names(
         let packed = vmlinux.get(begin..*end).unwrap_or_default();
         let bytes = packed.iter().filter_map(|token| tokens.get(usize::from(*token)));
         let bytes: Vec<u8> = bytes.flat_map(|(from, to)| &vmlinux[*from..*to]).copied().collect();
-        // The first is the symbol's kind.
+        // The first character is the symbol's type.
         let name = String::from_utf8_lossy(bytes.get(1..).unwrap_or_default()).into_owned();
         *counts.entry(name).or_insert(0) += 1;
         at = *end;

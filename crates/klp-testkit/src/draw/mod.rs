@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Draws: functions and structs of a kernel, taken at random by a seed that is printed, each brought through the stages.
+//! Draws: functions and structs of a kernel, selected by a printed random seed, and processed by the stages.
 //!
-//! Of a function there are two good outcomes: what `new-patch` makes for it builds and passes the verifier, or it is refused
-//! for a reason that a source other than ours confirms ([`witness`]). Of structs there is one: they compile, with their
-//! sizes and offsets asserted.
+//! A function has two good outcomes: the output of `new-patch` builds and passes the verifier, or the
+//! function is rejected for a reason that an independent source confirms ([`witness`]). Structs have one good
+//! outcome: they compile with assertions of their sizes and offsets.
 
 pub mod functions;
 mod kallsyms;
@@ -11,27 +11,27 @@ pub mod record;
 pub mod structs;
 mod witness;
 
-/// A generator that is good enough to draw with (splitmix64).
+/// Simple pseudo-random generator (splitmix64).
 #[derive(Clone, Debug)]
 pub struct Lots(u64);
 
 impl Lots {
-    /// The same seed draws the same.
+    /// The same seed gives the same draw.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// A number below `end`; 0 where `end` is 0.
+    /// A number below `end`; 0 if `end` is 0.
     pub fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let drawn = (mixed ^ (mixed >> 31)) % (end.max(1) as u64);
-        // It is below a `usize`.
+        // The value is below a `usize`.
         usize::try_from(drawn).unwrap_or(0)
     }
 
-    /// Takes up to `count` out of `from`.
+    /// Removes up to `count` random elements from `from`.
     pub fn take<T>(&mut self, from: &mut Vec<T>, count: usize) -> Vec<T> {
         let count = count.min(from.len());
         (0..count).map(|_| from.swap_remove(self.below(from.len()))).collect()
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_draws_the_same_again_and_nothing_twice() {
+    fn seed_gives_the_same_draw_without_duplicates() {
         let draw = |seed| Lots::new(seed).take(&mut (0..1000).collect::<Vec<_>>(), 100);
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));

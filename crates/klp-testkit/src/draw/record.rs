@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a draw found, as a section of docs/draws.md.
+//! Results of a draw, as a section of docs/draws.md.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -21,7 +21,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Functions and objects that neither came through nor were refused rightly, with the words.
+    /// Functions and objects without a good outcome, with the error messages.
     pub fn failures(&self) -> Vec<String> {
         let functions = self.functions.iter().filter_map(|drawn| match &drawn.outcome {
             Outcome::Failed(why) => Some(format!("{}: {why}", drawn.symbol)),
@@ -33,7 +33,7 @@ impl Record {
         functions.chain(structs).collect()
     }
 
-    /// As a section of the document.
+    /// The record as a section of the document.
     pub fn section(&self) -> String {
         let (id, release) = &self.kernel;
         let of_modules = self.functions.iter().filter(|drawn| !drawn.symbol.object.is_vmlinux()).count();
@@ -69,7 +69,7 @@ impl Record {
         text
     }
 
-    /// The document with this kernel's section in place of an older one.
+    /// The document with this kernel's section; an older section is replaced.
     pub fn put_into(&self, document: &str) -> String {
         let title = format!("## {} (", self.kernel.0);
         let mut kept: Vec<String> = Vec::new();
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_built_nor_refused_is_a_failure() {
+    fn other_outcomes_are_failures() {
         assert!(record("a", Outcome::Built).failures().is_empty());
         let refused = Outcome::Refused { reason: "r", confirmed_by: "c" };
         assert!(record("a", refused).failures().is_empty());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! All structs and unions of a kernel and of large modules, made of BTF alone and compiled with their layouts asserted.
+//! All structs and unions of a kernel and of large modules, generated from BTF alone and compiled with
+//! assertions of their layouts.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,24 +15,25 @@ use klp_kernel::KernelTree;
 use klp_pipeline::Error;
 use klp_pipeline::bindings;
 
-/// How many of the largest modules are looked at beside the kernel, and what one has at least.
+/// Number of the largest modules to process in addition to the kernel, and minimum number of structs in a
+/// module.
 const MODULES: usize = 5;
 const FEWEST: usize = 100;
-/// The most of rustc's words that a failure shows.
+/// Maximum number of lines of rustc's message in a failure.
 const SHOWN: usize = 40;
 
-/// What came of the structs of one object.
+/// Outcome of the structs of one object.
 #[derive(Clone, Debug)]
 pub struct Structs {
     /// The kernel or a module.
     pub object: String,
-    /// How many structs and unions were compiled.
+    /// Number of compiled structs and unions.
     pub count: usize,
-    /// rustc's words, where it refused one.
+    /// rustc's message, if rustc rejected a struct.
     pub failure: Option<String>,
 }
 
-/// Compiles the structs of the kernel, and of the five largest of its modules that have BTF.
+/// Compiles the structs of the kernel, and of its five largest modules with BTF.
 ///
 /// # Errors
 /// An image cannot be read, or rustc cannot be run.
@@ -45,7 +47,7 @@ pub fn draw(tree: &KernelTree, cache: &Cache, sink: &dyn Sink) -> Result<Vec<Str
         let module = ModuleImage::parse(&read(&file)?, &image)
             .map_err(|error| klp_image::Error::Image { path: file.clone(), message: error.to_string() })?;
         let Some(types) = &module.types else { continue };
-        // A module may be large of data alone.
+        // A large module may consist mostly of data.
         let seen = compile(module.name.as_str(), types, sink)?;
         if seen.count >= FEWEST || seen.failure.is_some() {
             all.push(seen);
@@ -54,7 +56,7 @@ pub fn draw(tree: &KernelTree, cache: &Cache, sink: &dyn Sink) -> Result<Vec<Str
     Ok(all)
 }
 
-/// Files of the kernel's modules, the largest first; none where it has none.
+/// Files of the kernel's modules, largest first. Empty if the kernel has no modules.
 pub(super) fn largest_modules(
     tree: &KernelTree,
     cache: &Cache,
@@ -70,7 +72,7 @@ pub(super) fn largest_modules(
     Ok(files.into_iter().rev().map(|(_, file)| file).collect())
 }
 
-/// Compiles all structs of `types`; of a module its own alone.
+/// Compiles all structs of `types`. For a module only its own structs are compiled, without the kernel's.
 ///
 /// # Errors
 /// BTF is damaged, or rustc cannot be run.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Second sources for what stage 1 says of a function. They share no code with the first: names are counted by another reader
-//! of kallsyms or in the module's own symbol table, functions are looked up by a walk over the raw BTF, entries are read as
-//! instructions where ftrace's table is not asked.
+//! Independent sources for the results of stage 1. They share no code with stage 1. Names are counted by
+//! another parser of kallsyms or in the module's own symbol table. Functions are looked up in the raw BTF. If
+//! ftrace's table is not available, the instructions at a function's entry are read.
 
 use std::collections::BTreeMap;
 
@@ -24,30 +24,30 @@ const PACIASP: [u8; 4] = [0x3f, 0x23, 0x03, 0xd5];
 const FUNC: u32 = 12;
 const FUNC_PROTO: u32 = 13;
 
-/// What the second sources know of one object.
+/// Facts about one object from the independent sources.
 pub(super) struct Witness {
     file: Vec<u8>,
-    /// Symbols by name: how many.
+    /// Number of symbols by name.
     names: BTreeMap<String, u32>,
-    /// Functions of its BTF by name: for each whether it takes a variable number of arguments.
+    /// Functions in the object's BTF by name, with one flag per function: true if it is variadic.
     functions: BTreeMap<String, Vec<bool>>,
-    /// Where `__fentry__` is; none in a module, where the calls of it are relocations.
+    /// Address of `__fentry__`. `None` in a module, where relocations refer to it.
     fentry: Option<u64>,
 }
 
-/// Where a function is.
+/// Location of a function.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
-    /// Number of its section; none in the kernel.
+    /// Number of its section; `None` in the kernel.
     section: Option<usize>,
     address: u64,
 }
 
 impl Witness {
-    /// Of the kernel.
+    /// Facts about the kernel.
     ///
     /// # Errors
-    /// The image cannot be read, or its kallsyms or BTF not by the second reader.
+    /// The image cannot be read, or the independent parser cannot read its kallsyms or BTF.
     pub(super) fn of_kernel(tree: &KernelTree, image: &KernelImage) -> Result<Self, Error> {
         let failed = |message: String| klp_image::Error::Image { path: tree.vmlinux.clone(), message };
         let bytes = read(&tree.vmlinux)?;
@@ -64,7 +64,7 @@ impl Witness {
         Ok(Self { file, names, functions, fentry })
     }
 
-    /// Of one of its modules.
+    /// Facts about one of the kernel's modules.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -89,7 +89,8 @@ impl Witness {
         code.filter_map(|symbol| symbol.name().ok().map(ToOwned::to_owned)).collect()
     }
 
-    /// Where a function is that kallsyms has at `address`; in a module its own symbol table says it.
+    /// Location of a function with the kallsyms address `address`. In a module the location is taken from its
+    /// symbol table.
     pub(super) fn place(&self, name: &str, address: u64) -> Option<Place> {
         if self.fentry.is_some() || self.functions.is_empty() && self.names.is_empty() {
             return Some(Place { section: None, address });
@@ -102,7 +103,7 @@ impl Witness {
         Some(Place { section: Some(symbol.section_index()?.0), address: symbol.address() })
     }
 
-    /// What a build that passed must rest on; the error says what contradicts it.
+    /// Checks the conditions for a successful build. The error names the contradiction.
     pub(super) fn allows(&self, name: &str, place: Place) -> Result<(), String> {
         if self.count(name) != 1 {
             return Err(format!("{} symbols have the name", self.count(name)));
@@ -118,7 +119,8 @@ impl Witness {
         }
     }
 
-    /// What confirms a refusal, by its words: the reason in short, and the source; the error says what contradicts it.
+    /// Short reason and confirming source of a rejection, selected by its message. The error names the
+    /// contradiction.
     pub(super) fn confirms(
         &self,
         name: &str,
@@ -157,7 +159,7 @@ impl Witness {
         self.names.get(name).copied().unwrap_or(0)
     }
 
-    /// Whether a function lies in code that is freed after the start.
+    /// True if a function is in code that is freed after init.
     fn is_init(&self, place: Place) -> bool {
         let Ok(file) = object::File::parse(&*self.file) else { return false };
         file.sections().any(|section| {
@@ -169,7 +171,7 @@ impl Witness {
         })
     }
 
-    /// Whether a function begins with what ftrace rewrites.
+    /// True if a function begins with the instruction that ftrace replaces.
     fn begins_with_call(&self, place: Place) -> bool {
         self.call(place).unwrap_or(false)
     }
@@ -212,7 +214,7 @@ impl Witness {
     }
 }
 
-/// The functions of a file's BTF, by a walk over its types; `base` is the file of the kernel, where it is a module's.
+/// Functions in a file's BTF. For a module, `base` is the kernel's file.
 fn functions(file: &[u8], base: Option<&[u8]>) -> Option<BTreeMap<String, Vec<bool>>> {
     let (types, strings) = parts(file)?;
     let (base_types, base_strings) = match base {
@@ -233,7 +235,7 @@ fn functions(file: &[u8], base: Option<&[u8]>) -> Option<BTreeMap<String, Vec<bo
     };
     let mut found: BTreeMap<String, Vec<bool>> = BTreeMap::new();
     for item in own.iter().filter(|item| item.kind == FUNC) {
-        // Ids begin at 1, those of a module behind the kernel's.
+        // Type ids begin at 1; a module's ids follow the kernel's.
         let index = (item.target as usize).checked_sub(base_types + 1);
         let prototype = index.and_then(|index| own.get(index)).filter(|item| item.kind == FUNC_PROTO);
         found.entry(text(item.name as usize)?).or_default().push(prototype.is_some_and(|item| item.variadic));
@@ -241,7 +243,7 @@ fn functions(file: &[u8], base: Option<&[u8]>) -> Option<BTreeMap<String, Vec<bo
     Some(found)
 }
 
-/// A type, as far as functions need it.
+/// A BTF type, with the fields that the search for functions needs.
 struct Item {
     kind: u32,
     name: u32,
@@ -249,7 +251,7 @@ struct Item {
     variadic: bool,
 }
 
-/// The bytes of types and strings in a file's `.BTF`.
+/// Bytes of types and of strings in a file's `.BTF`.
 fn parts(file: &[u8]) -> Option<(&[u8], &[u8])> {
     let file = object::File::parse(file).ok()?;
     let btf = file.section_by_name(".BTF")?.data().ok()?;
@@ -259,7 +261,7 @@ fn parts(file: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((part(8)?, part(16)?))
 }
 
-/// Every type, in the order of the ids.
+/// All types in the order of their ids.
 fn walk(types: &[u8]) -> Option<Vec<Item>> {
     let number = |at: usize| Some(u32::from_le_bytes(types.get(at..at + 4)?.try_into().ok()?));
     let mut items = Vec::new();

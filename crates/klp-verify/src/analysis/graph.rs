@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Call graph of a module.
+//! Calls between the functions of a module, and the paths to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -144,7 +144,7 @@ fn never_returns(program: &Program<'_, '_>) -> Vec<bool> {
     }
 }
 
-/// True if a path through a function that passes no instruction of `ends` returns to the caller, or leads to an unknown place.
+/// True if a path through a function returns to its caller, or ends at an unknown target, and passes none of these instructions.
 fn reaches_return(
     program: &Program<'_, '_>,
     function: usize,

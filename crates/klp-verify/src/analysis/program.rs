@@ -8,13 +8,13 @@ use klp_module::{Machine, Module, Place, Relocation, SymbolKind, SymbolSection};
 use super::machine::{self, Convention, Effect, Flow, thunk_register};
 use super::places::place_of;
 
-/// Prefix of the symbol that names a function's padding.
+/// Prefix of the name of a function's padding.
 const PREFIX: &str = "__pfx_";
 /// Suffix of the part of a function that a compiler splits off: `f.cold`, `f.cold.3`.
 const COLD: &str = ".cold";
 /// Return thunk: a jump to it is a return (`CONFIG_MITIGATION_RETHUNK`).
 const RETURN_THUNK: &str = "__x86_return_thunk";
-/// Functions that compilers call at the start of functions for tracers; they preserve all registers.
+/// Functions that compilers call at the start of functions; all registers are preserved.
 const TRACE_ENTRIES: [&str; 3] = ["__fentry__", "mcount", "_mcount"];
 /// Functions of the kernel that modules call and that do not return (`tools/objtool/noreturns.h`).
 const NEVER_RETURN: [&str; 11] = [
@@ -43,12 +43,12 @@ pub(crate) enum Target {
 /// Instruction in its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
-    /// Its first byte.
+    /// Place of the instruction.
     pub(crate) place: Place,
-    /// First byte of the next instruction.
+    /// Place of the next instruction.
     pub(crate) next: Place,
     pub(super) flow: Flow,
-    /// Target of its jump or call; `None` for an indirect one.
+    /// Target of its jump or call, as far as the file shows it.
     pub(crate) target: Option<Target>,
     /// Address in it, other than the target of a jump or call.
     pub(crate) address: Option<Target>,
@@ -60,7 +60,7 @@ pub(crate) struct Step {
 pub(crate) struct Function<'a> {
     /// Its symbol's name.
     pub(crate) name: &'a str,
-    /// First byte.
+    /// Start of the function.
     pub(crate) start: Place,
     /// Size in bytes.
     pub(crate) size: u64,
@@ -158,7 +158,7 @@ impl<'m, 'a> Program<'m, 'a> {
         self.functions.binary_search_by_key(&place, |function| function.start).ok()
     }
 
-    /// True if a place is in a function or in a part that the compiler split off from it.
+    /// True if a place belongs to a function: it lies in the function or in a cold part of it.
     pub(crate) fn belongs(&self, function: usize, place: Place) -> bool {
         let function = &self.functions[function];
         let aside = |part: &Function<'_>| {
@@ -186,7 +186,7 @@ impl<'m, 'a> Program<'m, 'a> {
         parts
     }
 
-    /// Successors of an instruction of a function; those of a call are behind it.
+    /// Successors of an instruction of a function, after the return of its call.
     pub(crate) fn onward(&self, function: usize, step: &Step) -> Onward {
         let jump = |target: Option<Target>| match target {
             Some(Target::Place(place)) if self.belongs(function, place) => Ok(place),
@@ -213,7 +213,7 @@ impl<'m, 'a> Program<'m, 'a> {
         }
     }
 
-    /// Target if an instruction may leave its function without return.
+    /// Exit that an instruction takes out of its function without return, if any.
     pub(crate) fn leaves(&self, function: usize, step: &Step) -> Option<Option<Target>> {
         match (step.flow, self.onward(function, step)) {
             (_, Onward::Leave(target)) => Some(target),
@@ -225,9 +225,9 @@ impl<'m, 'a> Program<'m, 'a> {
         }
     }
 
-    /// True if an indirect jump uses a jump table of its own function (a `switch`).
+    /// True if an indirect jump uses a table of places of its own function (a `switch`).
     ///
-    /// As objtool does it (`find_jump_table()` in `tools/objtool/check.c`): the nearest address of data before the jump is
+    /// Method of objtool (`find_jump_table()` in `tools/objtool/check.c`): the nearest address of data before the jump is
     /// that of a table whose first entry leads into the function. On arm64 the distances in such a table have no relocations:
     /// there the place that they count from is in the function, and is computed shortly before the jump.
     fn is_table_jump(&self, function: usize, step: &Step) -> bool {
@@ -257,7 +257,7 @@ impl<'m, 'a> Program<'m, 'a> {
         }
     }
 
-    /// True if a target is one of [`TRACE_ENTRIES`].
+    /// True if compilers call this target at the start of a function for tracers.
     pub(crate) fn is_trace_entry(&self, target: Option<Target>) -> bool {
         self.symbol_name(target).is_some_and(|name| TRACE_ENTRIES.contains(&name))
     }
@@ -267,7 +267,7 @@ impl<'m, 'a> Program<'m, 'a> {
         self.symbol_name(target).is_some_and(|name| NEVER_RETURN.contains(&name))
     }
 
-    /// A target as text for messages.
+    /// Text of a target, for messages.
     pub(crate) fn describe(&self, target: Option<Target>) -> String {
         match target {
             None => "an address that is computed".to_owned(),
@@ -330,8 +330,8 @@ fn step(
     }
 }
 
-/// Target of a relocation in an instruction. x86 counts from the end of the instruction: compilers put the distance to it into
-/// the addend of relative relocations.
+/// Target of a relocation in an instruction. x86 counts from the end of the instruction, which compilers put into the
+/// addend of relative relocations.
 fn target(module: &Module<'_>, relocation: &Relocation, next: u64) -> Target {
     const RELATIVE: [u32; 2] = [2, 4]; // R_X86_64_PC32, R_X86_64_PLT32
     let relative = module.machine() == Machine::X86_64 && RELATIVE.contains(&relocation.kind);

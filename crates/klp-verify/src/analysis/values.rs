@@ -10,14 +10,14 @@ use klp_module::Place;
 use super::machine::{Effect, Flow, Register};
 use super::program::{Onward, Program, Step, Target};
 
-/// Most stack depths that are followed at one instruction; compilers emit no loop that needs more.
+/// Number of stack depths at one instruction that are followed before it is taken for a loop that compilers do not make.
 const DEPTHS_PER_PLACE: u32 = 4;
 
-/// Value of a register or stack slot.
+/// Value of a register or of a slot of the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Value {
     Unknown,
-    /// Left by a call: no compiler uses it.
+    /// Remainder of a call: no compiler uses it.
     Clobbered,
     /// Argument of this number, unchanged.
     Argument(usize),
@@ -42,20 +42,20 @@ struct State {
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) place: Place,
-    /// Callee; `None` if unknown.
+    /// Target of the call. None: not known.
     pub(crate) target: Option<Target>,
     /// Bytes of stack in use.
     pub(crate) depth: u64,
-    /// True for a jump (tail call).
+    /// True if the call is a jump, so that the function itself has ended.
     pub(crate) tail: bool,
     /// Content of each register that passes arguments.
     arguments: Vec<Passed>,
 }
 
-/// Content of an argument register at a call.
+/// Argument that a call passes in a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Passed {
-    /// The function's own argument.
+    /// Argument of the function itself in this register.
     Same,
     /// No value that the function put there.
     Nothing,
@@ -63,8 +63,8 @@ enum Passed {
 }
 
 impl Call {
-    /// True if the callee gets the function's own arguments. If their number is unknown, the first one and all that the function
-    /// put into registers must be its own.
+    /// True if the callee gets the arguments of the function itself. Where the number of arguments is not known,
+    /// the first one and all that the function put into registers must be those.
     pub(crate) fn passes_on(&self, arguments: Option<usize>) -> bool {
         match arguments {
             Some(count) => self.arguments.iter().take(count).all(|passed| *passed == Passed::Same),
@@ -124,7 +124,7 @@ struct Walk<'p, 'm, 'a> {
     function: usize,
     never_returns: &'p [bool],
     states: BTreeMap<Place, State>,
-    /// Number of stack depths seen at a place.
+    /// Number of stack depths that were seen at a place.
     depths: BTreeMap<Place, u32>,
     waiting: Vec<Place>,
     /// Lowest stack pointer, relative to the entry.
@@ -226,7 +226,7 @@ impl Walk<'_, '_, '_> {
         }
     }
 
-    /// Target of a call or an indirect jump.
+    /// Target of a call or of an indirect jump.
     fn called(&self, step: &Step, state: &State) -> Option<Target> {
         let (Flow::CallIndirect(register) | Flow::JumpIndirect(register)) = step.flow else {
             return step.target;
@@ -338,7 +338,7 @@ fn merge(a: Value, b: Value) -> Value {
     }
 }
 
-/// Marks the registers that a call does not preserve.
+/// Registers and stack after a call.
 fn clobber(program: &Program<'_, '_>, state: &mut State) {
     let convention = program.convention;
     for (register, value) in state.registers.iter_mut().enumerate() {

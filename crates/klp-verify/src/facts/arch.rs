@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Facts of each architecture: relocation types, padding, landing pads.
+//! Facts of an architecture that the rules need: one table each.
 
 use klp_base::arch::Arch;
 use klp_module::Machine;
 
-/// Facts of an architecture.
+/// Facts of an architecture that the rules need.
 pub(crate) struct ArchTable {
     /// ELF machine.
     pub(crate) machine: Machine,

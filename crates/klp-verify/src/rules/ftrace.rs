@@ -86,7 +86,7 @@ fn traceable(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     Scope::all_but_unchecked(unchecked)
 }
 
-/// First places of a module's functions, and its calls of `__fentry__`.
+/// Starts of the functions of a module, and its calls of `__fentry__`.
 struct Known {
     functions: BTreeSet<Place>,
     calls: BTreeSet<Place>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Rule on panics in Rust code.
+//! Panics that the code of a module can reach.
 
 use std::collections::BTreeSet;
 

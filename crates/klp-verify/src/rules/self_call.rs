@@ -43,7 +43,7 @@ struct Replaced<'t> {
     by: usize,
 }
 
-/// Kind of a self call, in ascending order of severity.
+/// Results for one replaced function, the gravest last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     /// The function's address is taken.

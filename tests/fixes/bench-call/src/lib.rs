@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The function of klp_bench, replaced in Rust.
+//! Replaces the function of klp_bench in Rust.
 #![no_std]
 
 use klp::prelude::*;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes only the inner half of /proc/klp_halves say `new`: a mix, to show that mixes are seen.
+//! Changes only the inner half of /proc/klp_halves to `new`. The result is a mixture, to show that the test
+//! detects mixtures.
 #![no_std]
 
 use klp::prelude::*;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes both halves of /proc/klp_halves say `new`.
+//! Changes both halves of /proc/klp_halves to `new`.
 #![no_std]
 
 use klp::prelude::*;
@@ -12,8 +12,8 @@ impl replaced::klp_halves for Patch {
         // SAFETY: the seq_file core passes a valid `m`.
         let mut file = unsafe { SeqFile::from_ptr(m) };
         file.puts(c"new ");
-        // SAFETY: a show function may sleep; the module is there while its function runs; the inner function is given what
-        // the module would give it.
+        // SAFETY: a show function may sleep. The module is loaded while its function runs. The inner function
+        // gets the same argument as from the module.
         unsafe {
             let paused = || (&raw const pause).read_volatile() != 0;
             if !paused() {

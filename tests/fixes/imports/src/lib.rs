@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes /proc/version show what the fix imports from the kernel.
+//! Shows functions and variables that the fix imports from the kernel in /proc/version.
 #![no_std]
 
 use core::fmt::Write;
@@ -13,11 +13,13 @@ impl replaced::vmlinux for Patch {
     unsafe extern "C" fn version_proc_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
         // SAFETY: the seq_file core passes a valid `m`.
         let mut file = unsafe { SeqFile::from_ptr(m) };
-        // What begins like the kernel's entry of the firmware's memory map, and room for one line of it.
+        // An entry with the first members of the kernel's firmware memory map entry, and a buffer for one
+        // line of output.
         let mut entry = [0x1234_u64, 0x5678, 0, 0];
         let mut line = [0_u8; 64];
-        // SAFETY: a function that shows something in a file may sleep; no file has the number -1, which the function answers with an
-        // error; the kernel reads one number of the entry and writes less than 64 bytes; the address is one of this CPU's.
+        // SAFETY: a show function may sleep. -1 is not a file descriptor, so `dma_buf_get` returns an error.
+        // `map_start` reads one number of the entry and writes less than 64 bytes. The address from
+        // `this_cpu_ptr` belongs to a CPU and is valid.
         let (buffer, length, interrupts) = unsafe {
             give_way();
             let buffer = dma_buf_get(-1);
@@ -27,9 +29,9 @@ impl replaced::vmlinux for Patch {
         };
         let shown = usize::try_from(length).ok().and_then(|length| line.get(..length)).unwrap_or_default();
         let shown = core::str::from_utf8(shown).unwrap_or("?").trim_end();
-        // SAFETY: the header's function takes nothing and returns a number.
+        // SAFETY: the function from the header takes no arguments and returns a number.
         let answer = unsafe { the_answer() };
-        // A sequence file takes what fits and asks again for the rest; it does not fail.
+        // An overflow is not an error: seq_file calls this function again with a larger buffer.
         let _ = write!(
             file,
             "error: {}\nshown: {shown}\ninterrupts: {interrupts}\nanswer: {answer}\n\

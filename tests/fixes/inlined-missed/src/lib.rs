@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What must not be done: the caller that has the function inlined is forgotten. `tests/fixes/inlined` is the same in full.
+//! Example of a faulty fix: it omits the caller into which the function is inlined. `tests/fixes/inlined` is
+//! the complete fix.
 #![no_std]
 
 use klp::prelude::*;

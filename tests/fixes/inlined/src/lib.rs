@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Raises a limit, for those who call the function that has it and for the caller that has it inlined.
+//! Raises a limit, both for callers of the function with the limit and for the caller into which it is
+//! inlined.
 #![no_std]
 
 use core::fmt::Write;
@@ -19,11 +20,11 @@ impl replaced::klp_inlined for Patch {
     }
 
     unsafe extern "C" fn klp_inlined_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
-        // SAFETY: the parameter may change at any time, so it is read once.
+        // SAFETY: the parameter is a valid static and may change at any time, so it is read only once.
         let value = unsafe { (&raw const asked).read_volatile() };
         // SAFETY: the seq_file core passes a valid `m`.
         let mut file = unsafe { SeqFile::from_ptr(m) };
-        // A sequence file takes what fits and asks again for the rest; it does not fail.
+        // An overflow is not an error: seq_file calls this function again with a larger buffer.
         let _ = writeln!(file, "limited to {}", limit(value));
         0
     }

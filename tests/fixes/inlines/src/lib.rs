@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes /proc/version show what static inline functions and macros of the kernel's headers give.
+//! Shows results of static inline functions and macros of the kernel's headers in /proc/version.
 #![no_std]
 
 use core::fmt::Write;
@@ -14,7 +14,7 @@ impl replaced::vmlinux for Patch {
         // SAFETY: the seq_file core passes a valid `m`.
         let mut file = unsafe { SeqFile::from_ptr(m) };
         let mut remainder = 0;
-        // SAFETY: the divisor is not zero; the task is looked at under RCU's lock.
+        // SAFETY: the divisor is not zero; the task is accessed under the RCU read lock.
         let (quotient, pid) = unsafe {
             let quotient = div64_u64_rem(1000, 7, &raw mut remainder);
             rcu_read_lock();
@@ -23,7 +23,7 @@ impl replaced::vmlinux for Patch {
             rcu_read_unlock();
             (quotient, pid)
         };
-        // A sequence file takes what fits and asks again for the rest; it does not fail.
+        // An overflow is not an error: seq_file calls this function again with a larger buffer.
         let _ = writeln!(
             file,
             "1000/7 is {quotient} and {remainder}/7, init is {pid}, GFP_KERNEL is {GFP_KERNEL:#x}, TASK_COMM_LEN is {TASK_COMM_LEN}"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Takes the locks that the original takes, and refuses an index that the table does not have.
+//! Takes the same locks as the original, and rejects an index outside of the table.
 #![no_std]
 
 use core::fmt::Write;
@@ -9,10 +9,10 @@ use klp::prelude::*;
 /// The replacements of this fix.
 pub struct Patch;
 
-/// Counts one more look into the table: under a spinlock with interrupts off, as the module does.
+/// Counts one more read of the table, under a spinlock with interrupts off like in the module.
 fn count() {
-    // SAFETY: the module is there while its function runs; the module itself takes the spinlock inside of the mutex, and nothing
-    // in here sleeps.
+    // SAFETY: the module is loaded while its function runs. The module itself takes the spinlock inside of
+    // the mutex, and no code in this section sleeps.
     unsafe {
         let _held = Guard::lock_irqsave(
             &raw mut klp_locked_spinlock,
@@ -23,17 +23,19 @@ fn count() {
     }
 }
 
-/// The entry of the table that the parameter names.
+/// Entry of the table with the index from the module parameter.
 ///
 /// # Errors
 /// `EINVAL`: there is no such entry.
 fn entry() -> Result<c_int, Errno> {
-    // SAFETY: the module is there while its function runs. A show function may sleep, and the module takes its mutex first.
+    // SAFETY: the module is loaded while its function runs. A show function may sleep, and the module also
+    // takes the mutex first.
     let _held = unsafe { Guard::lock(&raw mut klp_locked_mutex, mutex_lock, mutex_unlock) };
     count();
-    // SAFETY: the parameter may change at any time, so it is read once; the table is the mutex's, which is held.
+    // SAFETY: the parameter may change at any time, so it is read only once. The mutex protects the table and
+    // is held.
     let (asked, table) = unsafe { ((&raw const index).read_volatile(), &*(&raw const klp_locked_table)) };
-    // On this way, too, the mutex is let go.
+    // An error return releases the mutex too.
     let entry = table.get(asked as usize).ok_or(Errno::new(EINVAL))?;
     Ok(*entry)
 }
@@ -44,7 +46,7 @@ impl replaced::klp_locked for Patch {
             Ok(entry) => {
                 // SAFETY: the seq_file core passes a valid `m`.
                 let mut file = unsafe { SeqFile::from_ptr(m) };
-                // A sequence file takes what fits and asks again for the rest; it does not fail.
+                // An overflow is not an error: seq_file calls this function again with a larger buffer.
                 let _ = writeln!(file, "patched {entry}");
                 0
             }

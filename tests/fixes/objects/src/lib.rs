@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes /proc/version, the status file of binfmt_misc and the offset of a loop device say that they are patched.
+//! Reports in /proc/version, in the status file of binfmt_misc and in the offset of a loop device that they
+//! are patched.
 #![no_std]
 
 use core::fmt::Write;
@@ -13,7 +14,7 @@ impl replaced::vmlinux for Patch {
     unsafe extern "C" fn version_proc_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
         // SAFETY: the seq_file core passes a valid `m`.
         let mut file = unsafe { SeqFile::from_ptr(m) };
-        // A sequence file takes what fits and asks again for the rest; it does not fail.
+        // An overflow is not an error: seq_file calls this function again with a larger buffer.
         let _ = writeln!(file, "patched: vmlinux");
         0
     }
@@ -27,7 +28,7 @@ impl replaced::binfmt_misc for Patch {
         ppos: *mut loff_t,
     ) -> isize {
         const TEXT: &[u8] = b"patched: binfmt_misc\n";
-        // SAFETY: the caller's arguments are passed on; the text has that length.
+        // SAFETY: the caller's arguments are valid and passed on unchanged; `TEXT` has the given length.
         unsafe { simple_read_from_buffer(buf.cast(), nbytes, ppos, TEXT.as_ptr().cast(), TEXT.len()) }
     }
 }
@@ -39,7 +40,7 @@ impl replaced::r#loop for Patch {
         buf: *mut c_char,
     ) -> isize {
         const TEXT: &[u8] = b"patched: loop\n";
-        // SAFETY: a show function of sysfs has a page for what it shows.
+        // SAFETY: sysfs passes a buffer of one page to a show function.
         unsafe { buf.cast::<u8>().copy_from_nonoverlapping(TEXT.as_ptr(), TEXT.len()) };
         TEXT.len() as isize
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What must not be done: a callback takes for granted that there is a name.
+//! Example of a faulty fix: a callback assumes that its object has a name.
 #![no_std]
 
 use klp::core::callbacks::{Callbacks, Object};
@@ -10,7 +10,7 @@ pub struct Patch;
 
 impl Callbacks<replaced::objects::vmlinux> for Patch {
     fn pre_patch(object: &Object<'_>) -> Result<(), Errno> {
-        // The kernel itself has none.
+        // The name is `None` for the kernel itself.
         let name = object.name().unwrap();
         pr_info!("klp: {} bytes", name.to_bytes().len());
         Ok(())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes /proc/klp_file, which the module itself answers, for as long as the module is there.
+//! Creates /proc/klp_file, whose show function is in the live patch, for as long as the live patch is loaded.
 #![no_std]
 
 use core::ptr::null_mut;
@@ -22,7 +22,7 @@ unsafe extern "C" fn show(m: *mut seq_file, _v: *mut c_void) -> c_int {
 
 impl Callbacks<replaced::objects::vmlinux> for Patch {
     fn pre_patch(_object: &Object<'_>) -> Result<(), Errno> {
-        // SAFETY: the name is a string with an end; `show` is there until `exit` has removed the file.
+        // SAFETY: the name is a NUL-terminated string; `show` exists until `exit` has removed the file.
         let file = unsafe {
             proc_create_single_data(c"klp_file".as_ptr().cast(), 0o444, null_mut(), Some(show), null_mut())
         };
@@ -33,21 +33,21 @@ impl Callbacks<replaced::objects::vmlinux> for Patch {
         Ok(())
     }
 
-    // It runs where the patch was disabled, and where it could not be loaded.
+    // Runs after the patch is disabled, and after a failure to load it.
     fn post_unpatch(_object: &Object<'_>) {
         remove_file();
     }
 }
 
 impl Exit for Patch {
-    // It runs where the patch was replaced, too.
+    // Runs also after the patch is replaced.
     fn exit() {
         remove_file();
     }
 }
 
 fn remove_file() {
-    // SAFETY: the file is ours and nobody else removes it. proc_remove() waits for readers and ignores null.
+    // SAFETY: only this fix removes the file. proc_remove() waits for readers and ignores null.
     unsafe { proc_remove(FILE.swap(null_mut(), Ordering::Relaxed)) };
 }
 

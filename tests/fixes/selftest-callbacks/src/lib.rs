@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Callbacks that tell when they run, and veto with the error number in /proc/sys/kernel/overflowuid where it is one.
+//! Callbacks that print when they run. They return the value of /proc/sys/kernel/overflowuid as an error if
+//! it is a valid error number.
 #![no_std]
 
 use klp::core::callbacks::{Callbacks, Object};
@@ -17,7 +18,7 @@ fn tell(callback: &str, object: &Object<'_>) {
         return;
     };
     let name = name.to_str().unwrap_or("?");
-    // SAFETY: while a callback runs, the module of its object is there.
+    // SAFETY: the module of an object exists while the object's callback runs.
     let state = match unsafe { (*object.module()).state } {
         module_state_MODULE_STATE_LIVE => "[MODULE_STATE_LIVE] Normal state",
         module_state_MODULE_STATE_COMING => "[MODULE_STATE_COMING] Full formed, running module_init",
@@ -32,7 +33,7 @@ macro_rules! callbacks {
         impl Callbacks<replaced::objects::$object> for Patch {
             fn pre_patch(object: &Object<'_>) -> Result<(), Errno> {
                 tell("pre_patch_callback", object);
-                // SAFETY: an integer that is read at once.
+                // SAFETY: the variable is a valid static integer and is read only once.
                 match unsafe { (&raw const overflowuid).read_volatile() } {
                     number @ 1..=MAX_ERRNO => Err(Errno::new(number)),
                     _ => Ok(()),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Callbacks of the kernel alone, that tell when they run.
+//! Callbacks of the kernel only, which print when they run.
 #![no_std]
 
 use klp::core::callbacks::{Callbacks, Object};

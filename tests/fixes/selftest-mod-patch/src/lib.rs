@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes /proc/klp_target say that it is patched.
+//! Reports in /proc/klp_target that it is patched.
 #![no_std]
 
 use klp::prelude::*;

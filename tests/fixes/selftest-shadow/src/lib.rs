@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Goes through the interface of shadow variables, on objects of its own, and tells each step.
+//! Uses every function of the shadow variable interface on objects of its own, and prints each step.
 #![no_std]
 
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -15,7 +15,7 @@ klp::shadow!(FIRST: AtomicU32, id = 0x1234);
 klp::shadow!(SECOND: AtomicU32, id = 0x1235);
 klp::shadow!(DROPPED: Noisy, id = 0x1236);
 
-/// Tells when it is dropped. (The type of a shadow variable is public.)
+/// Value that prints a message when it is dropped. (The type of a shadow variable must be public.)
 pub struct Noisy(u32);
 
 impl Drop for Noisy {
@@ -24,7 +24,7 @@ impl Drop for Noisy {
     }
 }
 
-/// Tells what is destroyed.
+/// Destructor that prints each destroyed value.
 struct Tell;
 
 impl Destructor<Noisy> for Tell {
@@ -35,23 +35,23 @@ impl Destructor<Noisy> for Tell {
 
 const OBJECTS: usize = 3;
 
-/// The variables of all objects: of the first id, of the second.
+/// Prints the variables of all objects, with the first and with the second id.
 fn show(objects: &[u64; OBJECTS], what: &str) {
     let value = |found: Option<&AtomicU32>| found.map_or(0, |value| value.load(Ordering::Relaxed));
     for (number, object) in objects.iter().enumerate() {
-        // SAFETY: only this function's caller frees them, and not before it returns.
+        // SAFETY: only the caller of this function frees the variables, and not before this function returns.
         let (first, second) = unsafe { (FIRST.get(object), SECOND.get(object)) };
         pr_info!("selftest-shadow: {what}: object {number} has {} and {}", value(first), value(second));
     }
 }
 
 /// # Errors
-/// The first step that did not do what it should.
+/// Error of the first step with an unexpected result.
 fn steps(objects: &[u64; OBJECTS]) -> Result<(), Errno> {
     let [one, two, three] = objects;
     show(objects, "start");
-    // SAFETY: the objects outlive this function, which frees all variables before it returns; it may sleep. Constructors and
-    // destructors only print.
+    // SAFETY: the objects outlive this function, which frees all variables before it returns. It may sleep.
+    // Constructors and destructors only print.
     unsafe {
         FIRST.alloc(one, AtomicU32::new(11), Gfp::KERNEL)?;
         FIRST.alloc(two, AtomicU32::new(12), Gfp::ATOMIC)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Raises the console's log level while it is loaded, and puts the old one back.
+//! Raises the console's log level while the patch is enabled, and restores the previous level afterwards.
 #![no_std]
 
 use klp::core::callbacks::{Callbacks, Object};
@@ -11,8 +11,8 @@ use klp::sys::alloc::KBox;
 /// The replacements of this fix.
 pub struct Patch;
 
-/// The old log level.
-// SAFETY: each version of this stream keeps a c_int there.
+/// State data with the previous log level.
+// SAFETY: each version of this stream stores a c_int in this state's data.
 const LOG_LEVEL: State<c_int> = unsafe { State::new(replaced::states::LOG_LEVEL) };
 const MOTORMOUTH: c_int = 15;
 
@@ -30,7 +30,8 @@ impl Callbacks<replaced::objects::vmlinux> for Patch {
     fn post_patch(object: &Object<'_>) {
         if let Some(kept) = LOG_LEVEL.data(object) {
             pr_info!("selftest-state1: fixing console_loglevel");
-            // SAFETY: the data is ours; the level is an integer that anyone may set.
+            // SAFETY: `kept` is the valid data of this patch's own state. The log level is an integer that
+            // any code may write.
             unsafe {
                 kept.write(level().read_volatile());
                 level().write_volatile(MOTORMOUTH);
@@ -41,7 +42,8 @@ impl Callbacks<replaced::objects::vmlinux> for Patch {
     fn pre_unpatch(object: &Object<'_>) {
         if let Some(kept) = LOG_LEVEL.data(object) {
             pr_info!("selftest-state1: restoring console_loglevel");
-            // SAFETY: as above.
+            // SAFETY: `kept` is the valid data of this patch's own state. The log level is an integer that
+            // any code may write.
             unsafe { level().write_volatile(kept.read()) };
         }
     }
@@ -50,7 +52,7 @@ impl Callbacks<replaced::objects::vmlinux> for Patch {
         if let Some(kept) = LOG_LEVEL.data(object) {
             pr_info!("selftest-state1: freeing space for the stored console_loglevel");
             LOG_LEVEL.set_data(object, None);
-            // SAFETY: it was made as a box, and nobody has it any more.
+            // SAFETY: the pointer comes from `KBox::leak`, and no other pointer to the box is in use.
             drop(unsafe { KBox::from_raw(kept) });
         }
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A read of /proc/cmdline sleeps for as long as the task has an oom_score_adj: who looks at it decides how long that is.
+//! A read of /proc/cmdline sleeps while the task's oom_score_adj is not 0. The test controls the duration
+//! with this value.
 #![no_std]
 
 use klp::prelude::*;
@@ -9,8 +10,8 @@ pub struct Patch;
 
 impl replaced::vmlinux for Patch {
     unsafe extern "C" fn cmdline_proc_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
-        // SAFETY: the current task and its signal struct are there while it runs; a show function runs in process context
-        // and may sleep.
+        // SAFETY: the current task and its signal struct exist while it runs. A show function runs in process
+        // context and may sleep.
         unsafe {
             let adjustment = &raw const (*(*get_current()).signal).oom_score_adj;
             while adjustment.read_volatile() != 0 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes statfs() answer EPERM.
+//! Makes statfs() return EPERM.
 #![no_std]
 
 use klp::prelude::*;

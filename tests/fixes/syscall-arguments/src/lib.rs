@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Lets fallocate() reach no further than a mebibyte.
+//! Limits fallocate() to the first mebibyte of a file.
 #![no_std]
 
 use klp::core::syscall;
@@ -13,7 +13,8 @@ const MOST: i64 = 1 << 20;
 impl replaced::vmlinux for Patch {
     unsafe extern "C" fn sys_fallocate(regs: *const pt_regs) -> c_long {
         let mut theirs: [c_ulong; 6] = [0; 6];
-        // SAFETY: the wrapper of a 64-bit system call is given the registers of user space; the current task is in that call.
+        // SAFETY: the wrapper of a 64-bit system call gets the saved user registers, and the current task is
+        // in that system call.
         let ours = unsafe {
             syscall_get_arguments(get_current(), regs.cast_mut(), (&raw mut theirs).cast());
             syscall::arguments(regs)
@@ -23,13 +24,13 @@ impl replaced::vmlinux for Patch {
             return Errno::new(EIO).to_ret() as c_long;
         }
         let [file, mode, offset, length, ..] = ours;
-        // As the original takes them: of an `int` only the lower half counts.
+        // As in the original, only the lower half of the register of an `int` argument is used.
         let (file, mode, offset, length) = (file as c_int, mode as c_int, offset as i64, length as i64);
         pr_info!("klp_syscall: mode {mode}, offset {offset}, length {length}");
         if offset.checked_add(length).is_none_or(|end| end > MOST) {
             return Errno::new(EFBIG).to_ret() as c_long;
         }
-        // SAFETY: it checks all of its arguments, which come from user space.
+        // SAFETY: the function checks all its arguments, because they come from user space.
         unsafe { ksys_fallocate(file, mode, offset, length) as c_long }
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Leaves each read of /proc/cmdline to a function that is not inlined and sleeps for five seconds.
+//! Passes each read of /proc/cmdline to a function that is not inlined and sleeps for five seconds.
 #![no_std]
 
 use klp::prelude::*;
@@ -9,13 +9,13 @@ pub struct Patch;
 
 impl replaced::vmlinux for Patch {
     unsafe extern "C" fn cmdline_proc_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
-        // SAFETY: the argument is the one that the seq_file core passed.
+        // SAFETY: the seq_file core passes a valid `m`, and a show function may sleep.
         unsafe { answer_late(m) }
     }
 }
 
 /// # Safety
-/// `m` must be what a show function gets, and the caller must be allowed to sleep.
+/// `m` must be a valid argument of a show function, and the caller must be allowed to sleep.
 #[inline(never)]
 unsafe fn answer_late(m: *mut seq_file) -> c_int {
     // SAFETY: the caller may sleep.

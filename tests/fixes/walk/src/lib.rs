@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes /proc/version tell how many processes there are, by going through the kernel's list of them.
+//! Shows the number of processes in /proc/version. The fix counts the entries of the kernel's list of tasks.
 #![no_std]
 
 use core::fmt::Write;
@@ -19,11 +19,11 @@ struct Counted {
 }
 
 /// # Errors
-/// There is no memory.
+/// No memory is available.
 fn count() -> Result<KBox<Counted>, Errno> {
     let mut counted = KBox::new(Counted { processes: 0, first: -1 }, Gfp::KERNEL)?;
-    // SAFETY: the list is one for RCU, and is walked inside of one read-side section, in which nothing sleeps; its entries are
-    // members of tasks.
+    // SAFETY: the list is an RCU list and is traversed in one read-side critical section without sleeping.
+    // Its entries are members of tasks.
     unsafe {
         let _section = Guard::section(rcu_read_lock, rcu_read_unlock);
         for entry in list::entries(&raw const init_task.tasks) {
@@ -41,9 +41,10 @@ impl replaced::vmlinux for Patch {
     unsafe extern "C" fn version_proc_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
         match count() {
             Ok(counted) => {
-                // SAFETY: the seq_file core passes a valid `m`; the macro is arithmetic, and does not divide by zero.
+                // SAFETY: the seq_file core passes a valid `m`. The macro is arithmetic and does not divide
+                // by zero.
                 let (mut file, tens) = unsafe { (SeqFile::from_ptr(m), DIV_ROUND_UP(counted.processes, 10)) };
-                // A sequence file takes what fits and asks again for the rest; it does not fail.
+                // An overflow is not an error: seq_file calls this function again with a larger buffer.
                 let _ = writeln!(
                     file,
                     "processes: {}\ntens: {tens}\nfirst: {}",

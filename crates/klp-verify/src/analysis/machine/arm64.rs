@@ -26,7 +26,7 @@ pub(super) fn decode(code: &[u8], at: u64) -> Option<Instruction> {
     })
 }
 
-/// Control flow of the instruction, and the distance in bytes to its target.
+/// Control flow of the instruction, and the distance in bytes of the place that it names.
 fn flow(word: u32) -> (Flow, Option<i64>) {
     let words = |low: u32, bits: u32| Some(signed(field(word, low, bits), bits) * LENGTH.cast_signed());
     let register = Some(register(word, 5));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Instruction decoder for control flow and stack: x86_64 by crate `iced-x86`, arm64 from the fixed 32-bit words.
+//! Effects of one machine instruction, as far as the rules on control flow and stack ask: for x86_64 decoded by crate
+//! `iced-x86`, for arm64 from the fixed 32-bit words.
 
 mod arm64;
 mod x86;
@@ -30,7 +31,7 @@ pub(super) enum Flow {
     Stop,
 }
 
-/// Effect of an instruction on registers and stack.
+/// Effects of an instruction on registers and stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     /// `to = from + by`
@@ -57,9 +58,10 @@ pub(super) struct Instruction {
     /// Length in bytes.
     pub(super) length: u64,
     pub(super) flow: Flow,
-    /// Target of a direct jump or call without relocation, or the place whose address is computed; offset in the section.
+    /// Target of a direct jump or call if no relocation changes it, or the place whose address it computes; in bytes from
+    /// the start of the section.
     pub(super) target: Option<u64>,
-    /// Effects in order.
+    /// Effects, in this order.
     pub(super) effects: Vec<Effect>,
 }
 

@@ -70,7 +70,7 @@ fn effects(found: &iced_x86::Instruction) -> Vec<Effect> {
     })
 }
 
-/// Effects of the instructions that compilers use to move stack pointer and arguments.
+/// Effects of the instructions with which compilers move stack pointer and arguments.
 fn known(found: &iced_x86::Instruction) -> Option<Vec<Effect>> {
     let register = |operand: u32| match found.op_kind(operand) {
         OpKind::Register => whole(found.op_register(operand)),

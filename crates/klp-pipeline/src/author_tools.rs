@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! rustdoc and clippy for the crates of a module: documentation with the kernel's prototypes, and lints for
+//! unsafe code.
+
+use std::path::PathBuf;
+
+use klp_base::events::{StageEnd, stage};
+use klp_base::process::Cmd;
+use klp_kernel::host::rustc::Rustc;
+
+use crate::build::Build;
+use crate::compile;
+use crate::error::Error;
+use crate::stage::{Built, Range, Stage};
+
+/// A crate of a module, compiled by stage compile.
+struct Crate {
+    name: String,
+    /// Root file.
+    source: PathBuf,
+    /// Dependencies: name and metadata.
+    externs: Vec<(&'static str, PathBuf)>,
+}
+
+/// The crates of a module after stage compile.
+struct Crates {
+    rustc: Rustc,
+    built: Built,
+    /// Directory with the metadata of `core`.
+    core: PathBuf,
+}
+
+impl Crates {
+    fn compile(build: &Build<'_>) -> Result<Self, Error> {
+        let built = build.run(Range { from: None, to: Stage::Compile })?;
+        let rustc = Rustc::find(build.cache)?;
+        let core = compile::build_core(build.tree, &rustc, build.cache, build.sink)?;
+        Ok(Self { rustc, built, core })
+    }
+
+    fn metadata(&self, name: &str, suffix: &str) -> PathBuf {
+        self.built.dir.join(".crates").join(format!("lib{name}{suffix}.rmeta"))
+    }
+
+    fn klp(&self, build: &Build<'_>) -> Crate {
+        let externs = vec![("bindings", self.metadata("bindings", ""))];
+        Crate { name: "klp".to_owned(), source: build.project.kmod().join("src/lib.rs"), externs }
+    }
+
+    fn of_every_fix(&self) -> Vec<(&'static str, PathBuf)> {
+        vec![("bindings", self.metadata("bindings", "")), ("klp", self.metadata("klp", ""))]
+    }
+
+    /// Command of another toolchain program for a crate, with the flags of stage compile.
+    fn tool(&self, build: &Build<'_>, program: &str, item: &Crate) -> Cmd {
+        let cmd = Cmd::new(self.rustc.program().with_file_name(program))
+            .args(compile::rustc_flags(build.tree))
+            // Unlike rustc, rustdoc does not derive one retpoline flag from the other. The mismatch is
+            // harmless, because no generated code is kept.
+            .arg("-Cunsafe-allow-abi-mismatch=retpoline")
+            .args(["--crate-name", &item.name, "--edition", "2024", "--sysroot=/dev/null", "-L"])
+            .arg(&self.core)
+            .arg("-L")
+            .arg(self.built.dir.join(".crates"))
+            .arg("--extern")
+            .arg(format!("core={}", self.core.join("libcore.rmeta").display()));
+        let with = |cmd: Cmd, (name, path): &(&str, PathBuf)| {
+            cmd.arg("--extern").arg(format!("{name}={}", path.display()))
+        };
+        let cmd = item.externs.iter().fold(cmd, with);
+        cmd.cwd(build.project.root()).clean_env().env("RUSTC_BOOTSTRAP", "1")
+    }
+}
+
+/// Renders the documentation of crate klp and of the traits of each fix of a target. Returns the start pages;
+/// the page of klp is first.
+///
+/// # Errors
+/// A stage up to compile failed, or rustdoc rejected a crate.
+pub fn document(build: &Build<'_>) -> Result<Vec<PathBuf>, Error> {
+    let crates = Crates::compile(build)?;
+    let sources = crates.built.dir.join(Stage::Bindings.dir_name());
+    let traits = build.target.fixes.iter().map(|fix| Crate {
+        name: "replaced".to_owned(),
+        source: sources.join(format!("replaced/{}.rs", fix.name)),
+        externs: crates.of_every_fix(),
+    });
+    let out = crates.built.dir.join("doc");
+    let mut pages = Vec::new();
+    for item in std::iter::once(crates.klp(build)).chain(traits) {
+        let cmd = crates.tool(build, "rustdoc", &item).arg("--out-dir").arg(&out).arg(&item.source);
+        stage(build.sink, "rustdoc", &item.name, || {
+            cmd.run()?;
+            Ok::<_, Error>((StageEnd::Done, ()))
+        })?;
+        pages.push(out.join(&item.name).join("index.html"));
+    }
+    Ok(pages)
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Artifacts of cases: the entries of `artifacts` in case.toml, and the files that they name.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use klp_base::cache::{self, Cache};
+use klp_base::events::Sink;
+use klp_base::files::{FileError, make_dir, read};
+use klp_base::process;
+use klp_format::{NameError, ObjectName};
+use klp_image::{ImageError, KernelImage, unpack_module};
+use klp_kernel::KernelTree;
+use klp_pipeline::build::Build;
+use klp_pipeline::expected;
+use klp_pipeline::objects::module_file;
+use klp_pipeline::project::{Project, Target};
+use klp_pipeline::stage::{Built, Range, Stage};
+
+/// An artifact of a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Artifact {
+    /// `<name>`: the finished module of a fix or stream.
+    Module(String),
+    /// `<name>@kbuild`: the module of stage kbuild, not converted.
+    Unconverted(String),
+    /// `module:<name>`: a module of the kernel, or one of tests/modules.
+    Own(ObjectName),
+    /// `signed:<fix>`: a module with the signature that its kernel asks for.
+    Signed(String),
+    /// `version:<number>:<stream>`: a stream as if it had this version and followed the one before.
+    Version {
+        /// The version.
+        number: u32,
+        /// Name of the stream.
+        stream: String,
+    },
+    /// `without:<option>,...:<fix>`: a fix compiled as if the kernel did not have these options. Stage verify must refuse it.
+    Without {
+        /// Options of the kernel's configuration, without `CONFIG_`.
+        options: Vec<String>,
+        /// Name of the fix.
+        fix: String,
+    },
+    /// `traceability`: predictions of ftrace's list, see [`crate::predictions()`].
+    Traceability,
+}
+
+/// Why there is no artifact.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The text is no artifact.
+    #[error("{0}")]
+    Grammar(String),
+    /// Stage verify accepted a module that it should refuse.
+    #[error("{fix} without {options}: verify should have refused it, and found nothing")]
+    NotRefused {
+        /// Name of the fix.
+        fix: String,
+        /// The options that its module was compiled without.
+        options: String,
+    },
+    /// A build failed.
+    #[error(transparent)]
+    Build(#[from] klp_pipeline::Error),
+    /// The kernel's image cannot be read.
+    #[error(transparent)]
+    Image(#[from] klp_image::Error),
+    /// A module's file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Module {
+        /// The file.
+        path: PathBuf,
+        /// The fault.
+        source: ImageError,
+    },
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file cannot be written durably.
+    #[error(transparent)]
+    Cache(#[from] cache::Error),
+    /// A name is wrong.
+    #[error(transparent)]
+    Name(#[from] NameError),
+}
+
+impl Error {
+    /// True if this machine lacks a tool, a package or the network. The claims of the case are then not known.
+    pub fn is_not_able(&self) -> bool {
+        let missing = |error: &process::Error| match error {
+            process::Error::Start { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            _ => false,
+        };
+        match self {
+            Self::Build(
+                klp_pipeline::Error::Process(error)
+                | klp_pipeline::Error::Kernel(klp_kernel::Error::Process(error)),
+            ) => missing(error),
+            Self::Build(error) => error.exit_code() == 69,
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Artifact {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if text == "traceability" {
+            return Ok(Self::Traceability);
+        }
+        match text.split_once(':') {
+            Some(("module", name)) => Ok(Self::Own(name.parse()?)),
+            Some(("signed", fix)) => Ok(Self::Signed(fix.to_owned())),
+            Some(("without", rest)) => {
+                let (options, fix) = second(text, rest, "without:OPTION,OPTION:fix")?;
+                Ok(Self::Without { options: options.split(',').map(ToOwned::to_owned).collect(), fix })
+            }
+            Some(("version", rest)) => {
+                let (number, stream) = second(text, rest, "version:17:stream")?;
+                let number = number
+                    .parse()
+                    .map_err(|_| Error::Grammar(format!("{text:?}: `{number}` is no number of a version")))?;
+                Ok(Self::Version { number, stream })
+            }
+            Some((kind, _)) => Err(Error::Grammar(format!(
+                "{text:?}: there is no kind `{kind}:`; there are module:, signed:, without:, version:"
+            ))),
+            None => match text.split_once('@') {
+                None | Some((_, "verify")) => Ok(Self::Module(text.trim_end_matches("@verify").to_owned())),
+                Some((name, "kbuild")) => Ok(Self::Unconverted(name.to_owned())),
+                Some((_, stage)) => Err(Error::Grammar(format!(
+                    "{text:?}: stage {stage} gives no module; write the name alone, or @kbuild"
+                ))),
+            },
+        }
+    }
+}
+
+/// The two parts of `rest`, which stand in `text`.
+fn second<'a>(text: &str, rest: &'a str, form: &str) -> Result<(&'a str, String), Error> {
+    let parts = rest.split_once(':').map(|(first, second)| (first, second.to_owned()));
+    parts.ok_or_else(|| Error::Grammar(format!("{text:?} should look like {form:?}")))
+}
+
+impl fmt::Display for Artifact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Module(name) => f.write_str(name),
+            Self::Unconverted(name) => write!(f, "{name}@kbuild"),
+            Self::Own(name) => write!(f, "module:{name}"),
+            Self::Signed(fix) => write!(f, "signed:{fix}"),
+            Self::Version { number, stream } => write!(f, "version:{number}:{stream}"),
+            Self::Without { options, fix } => write!(f, "without:{}:{fix}", options.join(",")),
+            Self::Traceability => f.write_str("traceability"),
+        }
+    }
+}
+
+/// Maker of artifacts.
+pub struct Maker<'a> {
+    /// The project.
+    pub project: &'a Project,
+    /// The cache of slow work.
+    pub cache: &'a Cache,
+    /// Receiver of events.
+    pub sink: &'a dyn Sink,
+}
+
+impl Maker<'_> {
+    /// Makes an artifact for a kernel: its file.
+    ///
+    /// # Errors
+    /// The build failed, this machine lacks something ([`Error::is_not_able`]), or verify accepted what it should refuse.
+    pub fn make(&self, tree: &KernelTree, artifact: &Artifact) -> Result<PathBuf, Error> {
+        match artifact {
+            Artifact::Module(name) => Ok(self.build(tree, name, Stage::Verify)?.ko),
+            Artifact::Unconverted(name) => Ok(self.build(tree, name, Stage::Kbuild)?.unconverted),
+            Artifact::Signed(fix) => Ok(self.build(tree, fix, Stage::Sign)?.signed),
+            Artifact::Own(name) => self.own_module(tree, name),
+            Artifact::Version { number, stream } => self.version(tree, *number, stream),
+            Artifact::Without { options, fix } => self.without(tree, options, fix),
+            Artifact::Traceability => self.predictions(tree),
+        }
+    }
+
+    fn build(&self, tree: &KernelTree, name: &str, to: Stage) -> Result<Built, Error> {
+        self.build_target(tree, &self.project.target(name)?, to)
+    }
+
+    fn build_target(&self, tree: &KernelTree, target: &Target, to: Stage) -> Result<Built, Error> {
+        let Self { project, cache, sink } = *self;
+        let build = Build { project, tree, target, sign_key: None, cache, sink };
+        Ok(build.run(Range { from: None, to })?)
+    }
+
+    /// A module of the kernel, unpacked for the guest's insmod.
+    fn own_module(&self, tree: &KernelTree, name: &ObjectName) -> Result<PathBuf, Error> {
+        let file = module_file(self.project, tree, name, self.cache, self.sink)?;
+        let bytes = read(&file)?;
+        let unpacked =
+            unpack_module(&bytes).map_err(|source| Error::Module { path: file.clone(), source })?;
+        self.keep(tree, Path::new(&format!("{name}.ko")), &unpacked)
+    }
+
+    /// A stream in another version. All versions share a build directory, in which only the difference is made again.
+    fn version(&self, tree: &KernelTree, number: u32, stream: &str) -> Result<PathBuf, Error> {
+        let mut target = self.project.target(stream)?;
+        let no_stream = || Error::Grammar(format!("version:{number}:{stream}: `{stream}` is no stream"));
+        let (_, release) = target.version.ok_or_else(no_stream)?;
+        target.version = Some((number, release));
+        target.predecessor = (number > 1).then(|| (number - 1, release));
+        let built = self.build_target(tree, &target, Stage::Verify)?;
+        let name = Path::new(stream).join(format!("{}.ko", built.module));
+        self.keep(tree, &name, &read(&built.ko)?)
+    }
+
+    fn without(&self, tree: &KernelTree, options: &[String], fix: &str) -> Result<PathBuf, Error> {
+        let mut without = KernelTree { id: format!("{}-unprotected", tree.id), ..tree.clone() };
+        for option in options {
+            if !tree.config.is_on(option) {
+                let message = format!("{} is built without CONFIG_{option}", tree.id);
+                return Err(Error::Grammar(message));
+            }
+            without.config = without.config.without(option);
+        }
+        let built = self.build(&without, fix, Stage::Postlink)?;
+        let report = klp_verify::verify(&read(&built.ko)?, &expected::of_build(tree, &built)?);
+        if report.refusals() == 0 {
+            return Err(Error::NotRefused { fix: fix.to_owned(), options: options.join(",") });
+        }
+        Ok(built.ko)
+    }
+
+    /// Predictions with a seed to draw by: FERROGRAFT_SEED, or the time.
+    fn predictions(&self, tree: &KernelTree) -> Result<PathBuf, Error> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let seed = match std::env::var("FERROGRAFT_SEED") {
+            Ok(text) => {
+                text.parse().map_err(|_| Error::Grammar(format!("FERROGRAFT_SEED={text} is no number")))?
+            }
+            Err(_) => now.map_or(0, |time| time.as_secs()),
+        };
+        let image = KernelImage::load(tree.image_file(), self.cache, self.sink)?;
+        self.keep(tree, Path::new("traceability"), crate::predictions(&image, seed).as_bytes())
+    }
+
+    /// Writes a file for the guest.
+    fn keep(&self, tree: &KernelTree, name: &Path, bytes: &[u8]) -> Result<PathBuf, Error> {
+        let file = self.project.build_dir(&tree.id, ".artifacts").join(name);
+        make_dir(file.parent().unwrap_or(Path::new("")))?;
+        cache::write_durable(&file, bytes)?;
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_is_read_and_written() {
+        for text in [
+            "peek",
+            "peek@kbuild",
+            "module:binfmt_misc",
+            "signed:peek",
+            "version:17:chain",
+            "without:X86_KERNEL_IBT,CALL_PADDING:cmdline",
+            "traceability",
+        ] {
+            assert_eq!(text.parse::<Artifact>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn wrong_forms_are_named() {
+        for (text, message) in [
+            ("peek@compile", "stage compile gives no module"),
+            ("sined:peek", "no kind `sined:`"),
+            ("version:x:chain", "`x` is no number"),
+            ("version:17", "should look like"),
+            ("without:A", "should look like"),
+            ("module:a b", "a b"),
+        ] {
+            let error = text.parse::<Artifact>().unwrap_err().to_string();
+            assert!(error.contains(message), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_tool_and_a_failure_differ() {
+        let missing = || process::Cmd::new("/nonexistent/tool").run().unwrap_err();
+        let not_able = || klp_kernel::Error::NotAble { what: "no network".to_owned(), help: String::new() };
+        for error in [
+            klp_pipeline::Error::from(missing()),
+            klp_kernel::Error::from(missing()).into(),
+            not_able().into(),
+        ] {
+            assert!(Error::from(error).is_not_able());
+        }
+        let failed = process::Cmd::new("false").run().unwrap_err();
+        assert!(!Error::from(klp_pipeline::Error::from(failed)).is_not_able());
+        assert!(!Error::Grammar("x".to_owned()).is_not_able());
+    }
+}

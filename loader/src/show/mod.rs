@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Reports of the read-only verbs, as text and as JSON.
+
+pub(crate) mod check;
+pub(crate) mod export;
+pub(crate) mod history;
+pub(crate) mod info;
+pub(crate) mod list;
+pub(crate) mod status;
