@@ -49,7 +49,12 @@ where
 
 /// Seeds: corpus, name and bytes.
 pub fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
-    let put = Request::Put { path: "/a".into(), mode: 0o644, append: false };
+    let put = Request::Put {
+        path: "/a".into(),
+        mode: 0o644,
+        append: false,
+        checksum: klp_guest::wire::checksum(b"content"),
+    };
     let get = Request::Get { patterns: vec!["/a/*".into()] };
     let file = Reply::File { path: "/a".into(), last: true };
     let frame = |frames: [Result<Vec<u8>, _>; 2]| {

@@ -11,14 +11,17 @@ use klp_base::cache::{sha256_file, write_durable};
 use klp_base::events::{Sink, Verdict};
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Backend;
 use crate::deadline::Deadlines;
 use crate::error::Error;
+use crate::exit::GuestExit;
+use crate::guest::Guest;
 use crate::initramfs::Initramfs;
-use crate::machine::{Death, Machine, NoVm, Vm};
-use crate::suite::locked;
-use crate::target::Target;
+use crate::machine::{Machine, Memory};
+use crate::report::locked;
+use crate::vm::{BootError, Vm};
 
-/// What the caller asks for.
+/// Requested acceleration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AccelChoice {
     /// KVM where it has proven itself, else TCG.
@@ -51,34 +54,7 @@ impl FromStr for AccelChoice {
 #[error("{0:?} is no acceleration; there is: auto, kvm, tcg, counted")]
 pub struct UnknownAccel(pub String);
 
-/// What runs a guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Backend {
-    Kvm,
-    Tcg,
-    Counted,
-}
-
-impl Backend {
-    /// TCG runs all CPUs in one thread: with one for each, guests of two CPUs that rewrite code which another one runs
-    /// (what loading a live patch does) took an unexplained `int3` in one of four runs with QEMU 7.2.
-    pub(crate) fn argument(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Tcg | Self::Counted => "tcg,thread=single",
-        }
-    }
-
-    /// More of QEMU's arguments.
-    pub(crate) fn more(self) -> &'static [&'static str] {
-        match self {
-            Self::Counted => &["-icount", "shift=0"],
-            Self::Kvm | Self::Tcg => &[],
-        }
-    }
-}
-
-/// What was decided.
+/// The acceleration of one guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Accel {
     pub(crate) backend: Backend,
@@ -96,7 +72,7 @@ impl Accel {
 /// using KVM is said once per process, not with every case.
 pub(crate) fn decide(
     choice: AccelChoice,
-    target: &Target,
+    guest: &Guest,
     deadlines: Deadlines,
     state: &Path,
     sink: &dyn Sink,
@@ -106,9 +82,9 @@ pub(crate) fn decide(
         AccelChoice::Tcg => return Ok(Accel::TCG),
         AccelChoice::Auto | AccelChoice::Kvm => {}
     }
-    let why = match obstacle(target) {
+    let why = match obstacle(guest) {
         Some(why) => Some(why),
-        None => remembered(target, deadlines, state, sink)?,
+        None => remembered(guest, deadlines, state, sink)?,
     };
     match why {
         None => Ok(Accel::KVM),
@@ -123,9 +99,9 @@ pub(crate) fn decide(
     }
 }
 
-/// Why KVM need not even be tried.
-fn obstacle(target: &Target) -> Option<String> {
-    let arch = target.kernel.arch;
+/// Reason not to try KVM at all.
+fn obstacle(guest: &Guest) -> Option<String> {
+    let arch = guest.kernel.arch;
     if arch.table().host != std::env::consts::ARCH {
         return Some(format!("{arch} on {}", std::env::consts::ARCH));
     }
@@ -133,15 +109,15 @@ fn obstacle(target: &Target) -> Option<String> {
     opened.err().map(|error| format!("/dev/kvm: {error}"))
 }
 
-/// What is known of KVM on this boot of the host: per kernel image `null` when it works, else why not.
+/// Results of KVM trials on this boot of the host: per kernel image `null` where it works, else the reason.
 #[derive(Default, Serialize, Deserialize)]
-struct Memory {
+struct Known {
     boot_id: String,
     failures: BTreeMap<String, Option<String>>,
 }
 
 fn remembered(
-    target: &Target,
+    guest: &Guest,
     deadlines: Deadlines,
     state: &Path,
     sink: &dyn Sink,
@@ -149,17 +125,17 @@ fn remembered(
     let file = state.join("kvm.json");
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
     // A file that is missing or damaged only costs another proof.
-    let mut memory: Memory =
+    let mut memory: Known =
         fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     if memory.boot_id != boot_id {
-        memory = Memory { boot_id, ..Memory::default() };
+        memory = Known { boot_id, ..Known::default() };
     }
-    let image = sha256_file(&target.kernel.image)?;
+    let image = sha256_file(&guest.kernel.image)?;
     if let Some(known) = memory.failures.get(&image) {
         return Ok(known.clone());
     }
     sink.note(format!("trying whether KVM runs a guest (at most {:.0} s)", deadlines.proof.as_secs_f64()));
-    let found = match prove(target, deadlines)? {
+    let found = match prove(guest, deadlines)? {
         Proof::Works => None,
         Proof::Fails(why) => Some(why),
         // It says nothing of KVM, so that the next run tries again.
@@ -172,7 +148,7 @@ fn remembered(
     Ok(found)
 }
 
-/// What a try showed.
+/// Result of a KVM trial.
 enum Proof {
     Works,
     Fails(String),
@@ -181,9 +157,9 @@ enum Proof {
 }
 
 /// Runs a guest to its Hello.
-fn prove(target: &Target, deadlines: Deadlines) -> Result<Proof, Error> {
+fn prove(guest: &Guest, deadlines: Deadlines) -> Result<Proof, Error> {
     let machine = Machine {
-        kernel: &target.kernel,
+        kernel: &guest.kernel,
         backend: Backend::Kvm,
         cpus: 1,
         memory_mib: 512,
@@ -191,24 +167,25 @@ fn prove(target: &Target, deadlines: Deadlines) -> Result<Proof, Error> {
         cpu_model: None,
         gdb: false,
         disk: None,
+        memory: Memory::Anonymous,
     };
-    match Vm::boot(&machine, &Initramfs::guest(&target.files)?, deadlines, deadlines.proof) {
+    match Vm::boot(&machine, &Initramfs::guest(&guest.files)?, deadlines, deadlines.proof) {
         Ok(vm) => {
             vm.kill();
             Ok(Proof::Works)
         }
-        Err(NoVm::Host(error)) => Err(error),
-        Err(NoVm::Died(death)) if death.starved => {
+        Err(BootError::Host(error)) => Err(error),
+        Err(BootError::Exited(exit)) if exit.starved => {
             Ok(Proof::Unknown("the host is too busy to tell".to_owned()))
         }
-        Err(NoVm::Died(death)) => Ok(Proof::Fails(in_short(&death, deadlines))),
+        Err(BootError::Exited(exit)) => Ok(Proof::Fails(in_short(&exit, deadlines))),
     }
 }
 
-fn in_short(death: &Death, deadlines: Deadlines) -> String {
-    if death.verdict == Verdict::Hung {
+fn in_short(exit: &GuestExit, deadlines: Deadlines) -> String {
+    if exit.verdict == Verdict::Hung {
         return format!("no answer within {:.0} s", deadlines.proof.as_secs_f64());
     }
-    let said = death.end.stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or(&death.reason);
+    let said = exit.end.stderr.lines().find(|line| !line.trim().is_empty()).unwrap_or(&exit.reason);
     said.trim_start_matches("qemu-system-x86_64: ").chars().take(100).collect()
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What a boot costs without us: the measure that the cost of a case is held against.
+//! Cost of a bare boot, to which the cost of a case is compared.
 
 use std::time::Duration;
 
@@ -8,19 +8,20 @@ use klp_base::events::Sink;
 use crate::accel;
 use crate::console;
 use crate::error::Error;
+use crate::guest::Guest;
 use crate::initramfs::Initramfs;
-use crate::machine::{Machine, NoVm, run_bare};
-use crate::suite::Options;
-use crate::target::Target;
+use crate::machine::{Machine, Memory};
+use crate::options::Options;
+use crate::vm::{BootError, run_bare};
 
-/// What one run cost.
+/// Cost of one run.
 #[derive(Clone, Debug)]
 pub struct Cost {
     /// CPU time of QEMU.
     pub cpu: Duration,
     /// From QEMU's start to its end.
     pub wall: Duration,
-    /// What ran it.
+    /// Acceleration.
     pub accel: String,
 }
 
@@ -32,10 +33,10 @@ const INIT: &str = "#!/bin/busybox sh\nexec /bin/busybox reboot -f\n";
 ///
 /// # Errors
 /// It could not be booted, or did not end well.
-pub fn bare_boot(target: &Target, options: &Options, sink: &dyn Sink) -> Result<Cost, Error> {
-    let accel = accel::decide(options.accel, target, options.deadlines, &options.state, sink)?;
+pub fn bare_boot(guest: &Guest, options: &Options, sink: &dyn Sink) -> Result<Cost, Error> {
+    let accel = accel::decide(options.accel, guest, options.deadlines, &options.state, sink)?;
     let machine = Machine {
-        kernel: &target.kernel,
+        kernel: &guest.kernel,
         backend: accel.backend,
         cpus: 1,
         memory_mib: options.memory_mib,
@@ -43,15 +44,16 @@ pub fn bare_boot(target: &Target, options: &Options, sink: &dyn Sink) -> Result<
         cpu_model: None,
         gdb: false,
         disk: None,
+        memory: Memory::Anonymous,
     };
-    let root = Initramfs::bare(&target.files.busybox, INIT)?;
+    let root = Initramfs::bare(&guest.files.busybox, INIT)?;
     match run_bare(&machine, &root, options.deadlines.boot) {
         Ok(end) => Ok(Cost { cpu: end.cpu, wall: end.wall, accel: accel.text.to_owned() }),
-        Err(NoVm::Host(error)) => Err(error),
-        Err(NoVm::Died(death)) => Err(Error::Guest {
-            kernel: target.kernel.id.clone(),
-            reason: death.reason,
-            console: console::tail(&death.end.console.text),
+        Err(BootError::Host(error)) => Err(error),
+        Err(BootError::Exited(exit)) => Err(Error::Guest {
+            kernel: guest.kernel.id.clone(),
+            reason: exit.reason,
+            console: console::tail(&exit.end.console.text),
         }),
     }
 }

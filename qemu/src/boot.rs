@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The boots that a group of cases takes: one where all goes well, a fresh one after each case that leaves the kernel
-//! unclean, panicked or silent.
+//! The machines that a group of cases takes: with a snapshot one for each case; otherwise one boot where all goes well, and a
+//! fresh one after each case that leaves the kernel unclean, panicked or silent.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,24 +12,29 @@ use klp_base::events::{CaseEnd, Check, Event, Sink, StageEnd, Verdict};
 use crate::accel::Accel;
 use crate::console;
 use crate::error::Error;
+use crate::exit::{End, GuestExit};
+use crate::guest::Guest;
+use crate::initramfs::Initramfs;
 use crate::judge;
-use crate::machine::{Death, End, Machine, NoVm, Vm};
+use crate::options::Options;
 use crate::plan::{Group, Planned, initramfs};
-use crate::session::{self, Broken, Ended, NoEnd};
-use crate::suite::{BootRun, CaseRun, Options, Summary, locked};
-use crate::target::Target;
+use crate::report::{BootRun, CaseRun, Start, Summary, locked};
+use crate::session::{self, CaseError, Finished, GuestLost};
+use crate::start::{self, Origin};
 use crate::transcript::Phase;
+use crate::vm::{BootError, Vm};
 
-/// Boots one kernel for groups of cases.
-pub(crate) struct Booter<'a> {
+/// Runs groups of cases on one kernel.
+pub(crate) struct BootRunner<'a> {
     pub(crate) options: &'a Options,
-    pub(crate) target: &'a Target,
+    pub(crate) guest: &'a Guest,
     pub(crate) accel: &'a Accel,
+    pub(crate) origin: &'a Origin,
     pub(crate) sink: &'a dyn Sink,
     pub(crate) results: &'a Mutex<Summary>,
 }
 
-/// What is known of a case when it ended.
+/// Observations of one case.
 #[derive(Default)]
 struct Facts {
     checks: Vec<Check>,
@@ -39,103 +44,142 @@ struct Facts {
     cpu: Duration,
 }
 
-impl Booter<'_> {
+/// One machine of a group, for the reports.
+struct Run<'a> {
+    runner: &'a BootRunner<'a>,
+    group: &'a Group,
+    /// How it came to run; `None` where none could.
+    start: Option<Start>,
+    /// Time to the greeting.
+    hello: Option<Duration>,
+}
+
+impl BootRunner<'_> {
     /// Runs every case of the group.
     pub(crate) fn run(&self, group: &Group) {
+        let none = Run { runner: self, group, start: None, hello: None };
         let ready = |planned: &&Planned| match fresh(&self.evidence(group, planned)) {
             Ok(()) => true,
             Err(error) => {
-                self.not_able(group, planned, &error);
+                none.not_able(planned, &error);
                 false
             }
         };
         let cases: Vec<Planned> = group.cases.iter().filter(ready).cloned().collect();
         let mut rest = cases.as_slice();
         while !rest.is_empty() {
-            let done = self.run_boot(group, rest).max(1);
+            let done = self.run_machine(group, rest).max(1);
             rest = rest.get(done..).unwrap_or_default();
         }
     }
 
-    /// Boots once and runs cases until one leaves the machine unusable; how many have their verdict now.
-    fn run_boot(&self, group: &Group, cases: &[Planned]) -> usize {
-        let mut vm = match self.boot(group, cases) {
-            Ok(vm) => vm,
-            Err(NoVm::Host(error)) => {
-                for planned in cases {
-                    self.not_able(group, planned, &error);
-                }
-                return cases.len();
+    /// Starts a machine and runs cases until one leaves it unusable; how many have their verdict now.
+    fn run_machine(&self, group: &Group, cases: &[Planned]) -> usize {
+        if let Some((vm, planned)) =
+            cases.first().and_then(|first| Some((self.restore(group, first)?, first)))
+        {
+            let run = Run { runner: self, group, start: Some(Start::Snapshot), hello: Some(vm.boot) };
+            self.run_restored(&run, vm, planned);
+            return 1;
+        }
+        let mut run = Run { runner: self, group, start: Some(self.origin.boot()), hello: None };
+        match self.boot(group, cases) {
+            Ok(vm) => {
+                run.hello = Some(vm.boot);
+                self.run_cases(&run, vm, cases)
             }
-            Err(NoVm::Died(death)) => {
-                self.record_boot(None, &[], &death.end);
-                for planned in cases {
-                    self.died(group, planned, Facts::default(), &death);
-                }
-                return cases.len();
+            Err(BootError::Host(error)) => {
+                run.start = None;
+                cases.iter().for_each(|planned| run.not_able(planned, &error));
+                cases.len()
             }
-        };
-        let hello = Some(vm.boot);
+            Err(BootError::Exited(exit)) => {
+                run.lost_before(cases, &exit);
+                cases.len()
+            }
+        }
+    }
+
+    /// The machine for one case from the snapshot; `None` where it must boot instead.
+    fn restore(&self, group: &Group, planned: &Planned) -> Option<Vm> {
+        let snapshot = self.origin.snapshot()?;
+        let machine = start::machine(self.options, self.guest, self.accel, group, &group.append);
+        match start::restore(&machine, snapshot, self.options) {
+            Ok(vm) => Some(vm),
+            Err(reason) => {
+                let case = &planned.case.name;
+                if self.origin.give_up(&reason) {
+                    let kernel = &self.guest.kernel.id;
+                    self.sink.warn(format!("{kernel}: {case}, and the cases after it, boot: {reason}"));
+                }
+                None
+            }
+        }
+    }
+
+    /// Hands the case its files and runs it.
+    fn run_restored(&self, run: &Run<'_>, mut vm: Vm, planned: &Planned) {
+        let mut files = Initramfs::default();
+        if let Err(error) = planned.add_to(&mut files, &self.guest.kernel) {
+            run.record(&[], &vm.kill());
+            return run.not_able(planned, &error);
+        }
+        let given = files.files().try_for_each(|(path, mode, content)| vm.put(&path, mode, content));
+        let cases = std::slice::from_ref(planned);
+        match given {
+            Ok(()) => drop(self.run_cases(run, vm, cases)),
+            Err(error) => run.lost_before(cases, &vm.diagnose(&error)),
+        }
+    }
+
+    /// Runs cases in a machine until one leaves it unusable; how many have their verdict now.
+    fn run_cases(&self, run: &Run<'_>, mut vm: Vm, cases: &[Planned]) -> usize {
         let mut before = match session::state(&mut vm) {
             Ok((state, _)) => state,
             Err(error) => {
-                let death = vm.autopsy(&error);
-                self.record_boot(hello, &[], &death.end);
-                for planned in cases {
-                    self.died(group, planned, Facts::default(), &death);
-                }
+                run.lost_before(cases, &vm.diagnose(&error));
                 return cases.len();
             }
         };
         for (index, planned) in cases.iter().enumerate() {
             let through = cases.get(..=index).unwrap_or_default();
-            let evidence = self.evidence(group, planned);
+            let evidence = self.evidence(run.group, planned);
             match session::run_case(&mut vm, planned, &before, &self.options.deadlines(), &evidence) {
-                Ok(ended) => {
-                    let (clean, after) = (ended.clean, ended.after.clone());
-                    self.ended(group, planned, ended, before.taint, &vm.console());
+                Ok(finished) => {
+                    let (clean, after) = (finished.clean, finished.after.clone());
+                    run.finished(planned, finished, before.taint, &vm.console());
                     before = after;
                     if !clean {
-                        self.record_boot(hello, through, &vm.kill());
+                        run.record(through, &vm.kill());
                         return index + 1;
                     }
                 }
-                Err(NoEnd::Broken(Broken { error, checks, phases, wall })) => {
-                    let death = vm.autopsy(&error);
-                    self.record_boot(hello, through, &death.end);
-                    self.died(group, planned, Facts { checks, phases, wall, ..Facts::default() }, &death);
+                Err(CaseError::GuestLost(GuestLost { error, checks, phases, wall })) => {
+                    let exit = vm.diagnose(&error);
+                    run.record(through, &exit.end);
+                    run.lost(planned, Facts { checks, phases, wall, ..Facts::default() }, &exit);
                     return index + 1;
                 }
-                Err(NoEnd::Host(error)) => {
-                    self.record_boot(hello, through, &vm.kill());
-                    self.not_able(group, planned, &error);
+                Err(CaseError::Host(error)) => {
+                    run.record(through, &vm.kill());
+                    run.not_able(planned, &error);
                     return index + 1;
                 }
             }
         }
-        self.power_off(group, cases, vm);
+        run.power_off(cases, vm);
         cases.len()
     }
 
-    fn boot(&self, group: &Group, cases: &[Planned]) -> Result<Vm, NoVm> {
-        let names: Vec<&str> = cases.iter().map(|planned| planned.case.name.as_str()).collect();
-        let (stage, subject) =
-            ("boot".to_owned(), format!("{}: {}", self.target.kernel.id, names.join(", ")));
+    fn boot(&self, group: &Group, cases: &[Planned]) -> Result<Vm, BootError> {
+        let (stage, subject) = ("boot".to_owned(), format!("{}: {}", self.guest.kernel.id, names(cases)));
         self.sink.event(&Event::StageStarted { stage: stage.clone(), subject: subject.clone() });
         let started = Instant::now();
-        let machine = Machine {
-            kernel: &self.target.kernel,
-            backend: self.accel.backend,
-            cpus: group.cpus,
-            memory_mib: self.options.memory_mib,
-            append: &self.append(group),
-            cpu_model: group.cpu_model.as_deref(),
-            gdb: self.options.gdb,
-            disk: None,
-        };
+        let append = self.append(group);
+        let machine = start::machine(self.options, self.guest, self.accel, group, &append);
         let deadlines = self.options.deadlines();
-        let booted = initramfs(self.target, cases)
-            .map_err(NoVm::Host)
+        let booted = initramfs(self.guest, cases)
+            .map_err(BootError::Host)
             .and_then(|root| Vm::boot(&machine, &root, deadlines, deadlines.boot));
         let end = if booted.is_ok() { StageEnd::Done } else { StageEnd::Failed };
         self.sink.event(&Event::StageEnded { stage, subject, end, wall: started.elapsed() });
@@ -147,104 +191,120 @@ impl Booter<'_> {
         if self.options.gdb { format!("{} nokaslr", group.append) } else { group.append.clone() }
     }
 
-    fn power_off(&self, group: &Group, cases: &[Planned], vm: Vm) {
-        let hello = Some(vm.boot);
+    fn evidence(&self, group: &Group, planned: &Planned) -> PathBuf {
+        let name = &planned.case.name;
+        let name = if group.iteration == 1 { name.clone() } else { format!("{name}.{}", group.iteration) };
+        self.options.evidence.join(&self.guest.kernel.id).join(name)
+    }
+}
+
+fn names(cases: &[Planned]) -> String {
+    let names: Vec<&str> = cases.iter().map(|planned| planned.case.name.as_str()).collect();
+    names.join(", ")
+}
+
+impl Run<'_> {
+    fn power_off(&self, cases: &[Planned], vm: Vm) {
         match vm.power_off() {
-            Ok(end) => self.record_boot(hello, cases, &end),
-            Err(death) => {
-                self.record_boot(hello, cases, &death.end);
+            Ok(end) => self.record(cases, &end),
+            Err(exit) => {
+                self.record(cases, &exit.end);
                 // Every case passed judgement, yet the machine did not end well: that belongs to the last of them.
                 if let Some(last) = cases.last() {
-                    let names: Vec<&str> = cases.iter().map(|planned| planned.case.name.as_str()).collect();
-                    let reason =
-                        format!("{}, when it was switched off after {}", death.reason, names.join(", "));
-                    self.died(group, last, Facts::default(), &Death { reason, ..*death });
+                    let reason = format!("{}, when it was switched off after {}", exit.reason, names(cases));
+                    self.lost(last, Facts::default(), &GuestExit { reason, ..*exit });
                 }
             }
         }
     }
 
-    fn evidence(&self, group: &Group, planned: &Planned) -> PathBuf {
-        let name = &planned.case.name;
-        let name = if group.iteration == 1 { name.clone() } else { format!("{name}.{}", group.iteration) };
-        self.options.evidence.join(&self.target.kernel.id).join(name)
-    }
-
-    fn ended(&self, group: &Group, planned: &Planned, ended: Ended, taint: u64, console: &str) {
-        let evidence = self.evidence(group, planned);
+    fn finished(&self, planned: &Planned, finished: Finished, taint: u64, console: &str) {
+        let evidence = self.runner.evidence(self.group, planned);
         if let Err(error) = session::write(&evidence, "console.log", console.as_bytes()) {
-            self.sink.warn(error.to_string());
+            self.runner.sink.warn(error.to_string());
         }
-        let Ended { verdict, reason, checks, phases, after, wall, cpu, .. } = ended;
+        let Finished { verdict, reason, checks, phases, after, wall, cpu, .. } = finished;
         let facts = Facts { checks, phases, taint: after.taint & !taint, wall, cpu };
         let tail = if verdict == Verdict::Passed { String::new() } else { console::tail(console) };
-        self.finish(group, planned, verdict, reason, facts, tail);
+        self.finish(planned, verdict, reason, facts, tail);
     }
 
-    fn died(&self, group: &Group, planned: &Planned, facts: Facts, death: &Death) {
-        let evidence = self.evidence(group, planned);
-        let mut kept = session::write(&evidence, "console.log", death.end.console.text.as_bytes());
-        if !death.end.stderr.is_empty() {
-            kept = kept.and(session::write(&evidence, "qemu.log", death.end.stderr.as_bytes()));
+    /// The machine ended before any of these cases ran.
+    fn lost_before(&self, cases: &[Planned], exit: &GuestExit) {
+        self.record(&[], &exit.end);
+        for planned in cases {
+            self.lost(planned, Facts::default(), exit);
+        }
+    }
+
+    /// The machine ended during a case.
+    fn lost(&self, planned: &Planned, facts: Facts, exit: &GuestExit) {
+        let evidence = self.runner.evidence(self.group, planned);
+        let mut kept = session::write(&evidence, "console.log", exit.end.console.text.as_bytes());
+        if !exit.end.stderr.is_empty() {
+            kept = kept.and(session::write(&evidence, "qemu.log", exit.end.stderr.as_bytes()));
         }
         if let Err(error) = kept {
-            self.sink.warn(error.to_string());
+            self.runner.sink.warn(error.to_string());
         }
         if let Some(text) = &planned.case.panics {
-            let (verdict, reason, check) = judge::panicked(text, death, &facts.checks);
+            let (verdict, reason, check) = judge::panicked(text, exit, &facts.checks);
             let mut facts = facts;
             facts.checks.push(check);
             let passed = verdict == Verdict::Passed;
-            let tail = if passed { String::new() } else { console::tail(&death.end.console.text) };
-            return self.finish(group, planned, verdict, reason, facts, tail);
+            let tail = if passed { String::new() } else { console::tail(&exit.end.console.text) };
+            return self.finish(planned, verdict, reason, facts, tail);
         }
-        let tail = console::tail(&death.end.console.text);
-        self.finish(group, planned, death.verdict, Some(death.reason.clone()), facts, tail);
+        let tail = console::tail(&exit.end.console.text);
+        self.finish(planned, exit.verdict, Some(exit.reason.clone()), facts, tail);
     }
 
-    fn not_able(&self, group: &Group, planned: &Planned, error: &Error) {
+    fn not_able(&self, planned: &Planned, error: &Error) {
         let reason = Some(klp_base::chain(error));
-        self.finish(group, planned, Verdict::NotAble, reason, Facts::default(), String::new());
+        self.finish(planned, Verdict::NotAble, reason, Facts::default(), String::new());
     }
 
     fn finish(
         &self,
-        group: &Group,
         planned: &Planned,
         verdict: Verdict,
         reason: Option<String>,
         facts: Facts,
         console: String,
     ) {
-        let (case, kernel) = (planned.case.name.clone(), self.target.kernel.id.clone());
+        let runner = self.runner;
+        let (case, kernel) = (planned.case.name.clone(), runner.guest.kernel.id.clone());
+        let accel = runner.accel.text;
         let end = CaseEnd {
-            repeat: self.options.repeat_line(&case, &kernel),
-            evidence: Some(self.evidence(group, planned)).filter(|dir| dir.is_dir()),
+            repeat: runner.options.repeat_line(&case, &kernel),
+            evidence: Some(runner.evidence(self.group, planned)).filter(|dir| dir.is_dir()),
             case,
             kernel,
             verdict,
             checks: facts.checks,
             reason,
             console,
-            accel: self.accel.text.to_owned(),
+            accel: self.start.as_ref().map_or_else(|| accel.to_owned(), |start| format!("{accel}, {start}")),
             wall: facts.wall,
         };
-        self.sink.event(&Event::Case(Box::new(end.clone())));
-        locked(self.results).cases.push(CaseRun {
+        runner.sink.event(&Event::Case(Box::new(end.clone())));
+        locked(runner.results).cases.push(CaseRun {
             end,
-            iteration: group.iteration,
+            start: self.start.clone(),
+            iteration: self.group.iteration,
             cpu: facts.cpu,
             phases: facts.phases,
             taint: facts.taint,
         });
     }
 
-    fn record_boot(&self, hello: Option<Duration>, cases: &[Planned], end: &End) {
-        locked(self.results).boots.push(BootRun {
-            kernel: self.target.kernel.id.clone(),
+    fn record(&self, cases: &[Planned], end: &End) {
+        locked(self.runner.results).boots.push(BootRun {
+            kernel: self.runner.guest.kernel.id.clone(),
             cases: cases.iter().map(|planned| planned.case.name.clone()).collect(),
-            accel: self.accel.text.to_owned(),
-            hello,
+            accel: self.runner.accel.text.to_owned(),
+            start: self.start.clone().unwrap_or(Start::Boot),
+            hello: self.hello,
             wall: end.wall,
             cpu: end.cpu,
         });

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Why cases cannot be used.
+/// Reasons why cases cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or directory of a case cannot be read.
@@ -18,7 +18,7 @@ pub enum Error {
     Read {
         /// Which.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
     /// `case.toml` is not what it should be; the parser's text names line and key.
@@ -26,7 +26,7 @@ pub enum Error {
     Toml {
         /// Which file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// Fault and its place.
         source: Box<toml::de::Error>,
     },
     /// A value that cannot be used.
@@ -36,7 +36,7 @@ pub enum Error {
         path: PathBuf,
         /// Which key, or which part of the case.
         key: &'static str,
-        /// What is wrong and what to do.
+        /// Fault and remedy.
         what: String,
     },
     /// The filters leave nothing to run.
@@ -44,7 +44,7 @@ pub enum Error {
     NothingSelected {
         /// Filters that select nothing.
         filters: Vec<String>,
-        /// What could be selected.
+        /// Names that could be selected.
         available: Vec<String>,
     },
 }
@@ -58,19 +58,19 @@ fn quoted(filters: &[String]) -> String {
 pub struct Case {
     /// Name: that of its directory.
     pub name: String,
-    /// Where it stands.
+    /// Directory.
     pub dir: PathBuf,
-    /// What it shows, in one line.
+    /// One line: the claim of the case.
     pub description: String,
-    /// What the provider must resolve to files.
+    /// Names that the provider resolves to files.
     pub artifacts: Vec<String>,
     /// Ids of the kernels that it is for; `None` for all.
     pub kernels: Option<Vec<String>>,
-    /// Why it is not run on a kernel, by kernel id.
+    /// Reasons to skip it, by kernel id.
     pub skip: BTreeMap<String, String>,
     /// Number of CPUs.
     pub cpus: u32,
-    /// Whether it shares its boot with no other case.
+    /// Exclusive use of its boot.
     pub own_boot: bool,
     /// More words for the kernel's command line.
     pub append: String,
@@ -87,7 +87,7 @@ pub struct Case {
     pub timeout: Duration,
     /// Prefixes of the kernel-log lines that `dmesg.expected` is about.
     pub dmesg: Vec<String>,
-    /// What `dmesg.expected` holds.
+    /// Lines of `dmesg.expected`.
     pub dmesg_expected: Option<Vec<String>>,
 }
 
@@ -245,7 +245,7 @@ fn expected_lines(text: &str) -> Vec<String> {
 }
 
 impl Case {
-    /// Whether it is for this kernel at all. (It may still be skipped there, with a reason.)
+    /// True where the case is for this kernel. (It may still be skipped there, with a reason.)
     pub fn is_for(&self, kernel: &str) -> bool {
         self.kernels.as_ref().is_none_or(|kernels| kernels.iter().any(|id| id == kernel))
     }

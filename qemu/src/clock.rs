@@ -23,10 +23,10 @@ const SLICE: Duration = Duration::from_millis(250);
 const OWED: Duration = Duration::from_secs(1);
 /// How much longer than its limit a wait may take by the wall clock.
 const FACTOR: u32 = 20;
-/// What the wall clock grants in addition, for short limits.
+/// Additional allowance by the wall clock, for short limits.
 const ALLOWANCE: Duration = Duration::from_secs(300);
 
-/// What the host's scheduler says of one thread.
+/// Scheduler statistics of one thread.
 #[derive(Clone, Copy, Debug)]
 struct Thread {
     /// The letter of proc(5).

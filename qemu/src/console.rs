@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What the guest's console says, and which of it the kernel itself says: programs can write to the console, and to the
+//! The guest's console, and the lines in it that are the kernel's own: programs can write to the console, and to the
 //! kernel's log, which goes to the console too.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ const TAIL: usize = 40;
 const FROM_COMPLAINT: usize = 60;
 const COMPLAINTS: [&str; 4] = ["BUG:", "Oops", "WARNING:", "Kernel panic"];
 const PANIC: &str = "Kernel panic - not syncing";
-/// What the kernel says when a machine is reset or switched off in the orderly way. A panic does without.
+/// Messages of the kernel at an orderly reset or power-off. A panic prints none of them.
 const RESETS: [&str; 4] =
     ["reboot: Restarting system", "reboot: Power down", "reboot: machine restart", "reboot: System halted"];
 
@@ -56,13 +56,13 @@ impl Console {
         (!reset).then(|| words.get(at).unwrap_or(&"").to_string())
     }
 
-    /// Whether the machine was reset or switched off in the orderly way, by someone in it.
+    /// True where the machine was reset or switched off in the orderly way, from inside.
     pub(crate) fn was_reset(&self) -> bool {
         self.last_words().iter().rev().take(TAIL).any(|line| RESETS.iter().any(|words| line.contains(words)))
     }
 }
 
-/// What stands behind the time that the kernel puts before each line, as in `[    1.500000] text` or, where it says who
+/// The text behind the time that the kernel puts before each line, as in `[    1.500000] text` or, where it says who
 /// speaks, `[    1.500000][   T77] text`. A program's output may stand before it.
 fn after_the_time(line: &str) -> Option<&str> {
     line.match_indices('[').find_map(|(at, _)| {
@@ -104,7 +104,7 @@ fn plain(bytes: &[u8]) -> String {
     text.chars().filter(|&c| c == '\n' || c == '\t' || !c.is_control()).collect()
 }
 
-/// What a report shows of it: the last lines, or where the kernel complained, what it said from there on. The trace
+/// Excerpt for a report: the last lines, or the lines from the kernel's first complaint on. The trace
 /// after a panic can be longer than a tail, and its first line is the one that matters.
 pub(crate) fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();

@@ -15,7 +15,7 @@ pub struct Deadlines {
     pub boot: Duration,
     /// The same, when only finding out whether KVM works.
     pub proof: Duration,
-    /// What the guest program is granted to end a case that was told to stop.
+    /// Grace period for the guest program to end a case that was told to stop.
     pub grace: Duration,
     /// From asking for the end to QEMU's end; also for each short question.
     pub shutdown: Duration,

@@ -13,10 +13,10 @@ use klp_base::process::Cmd;
 
 use crate::error::Error;
 
-/// What the image is made of.
+/// Contents of the image.
 #[derive(Clone, Debug)]
 pub struct DiskImage {
-    /// Where Debian's packages come from, as apt has it.
+    /// Mirror of Debian's packages, in apt's notation.
     pub mirror: String,
     /// The suite.
     pub suite: String,

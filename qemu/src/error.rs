@@ -8,7 +8,7 @@ use klp_base::events::Verdict;
 
 use crate::case;
 
-/// Why nothing could be run.
+/// Reasons why nothing could be run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The cases cannot be used.
@@ -25,11 +25,11 @@ pub enum Error {
     /// A file of the host.
     #[error("could not {action} {}: {source}", path.display())]
     Io {
-        /// What was being done.
+        /// Failed action.
         action: &'static str,
         /// On what.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
     /// A program for the guest that would not start there.
@@ -51,13 +51,13 @@ pub enum Error {
         name: &'static str,
         /// Its value.
         value: String,
-        /// What is wrong and what to do.
+        /// Fault and remedy.
         what: &'static str,
     },
     /// Acceleration was asked for and is not there.
     #[error("--accel kvm: {why}; use --accel tcg, or auto")]
     NoKvm {
-        /// What was tried and seen.
+        /// Attempt and observation.
         why: String,
     },
     /// A guest did not do what it had to.
@@ -65,7 +65,7 @@ pub enum Error {
     Guest {
         /// Id of the kernel.
         kernel: String,
-        /// What happened.
+        /// Reason.
         reason: String,
         /// Last lines of the console.
         console: String,

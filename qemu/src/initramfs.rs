@@ -9,12 +9,12 @@ use std::path::Path;
 use cpio::newc::{Builder, trailer};
 
 use crate::error::Error;
-use crate::target::GuestFiles;
+use crate::guest::GuestFiles;
 
 const FILE: u32 = 0o100_000;
 const DIR: u32 = 0o040_000;
 
-/// What will stand in the guest's root. Directories come by themselves.
+/// Files of the guest's root. Their directories are added automatically.
 #[derive(Default)]
 pub(crate) struct Initramfs(BTreeMap<String, (u32, Vec<u8>)>);
 
@@ -75,6 +75,12 @@ impl Initramfs {
         Ok(())
     }
 
+    /// The files without their directories: path, permission bits, content.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (String, u32, &[u8])> {
+        let files = self.0.iter().filter(|(_, (mode, _))| mode & DIR != DIR);
+        files.map(|(path, (mode, content))| (format!("/{path}"), mode & 0o7777, content.as_slice()))
+    }
+
     /// The archive.
     pub(crate) fn archive(&self) -> io::Result<Vec<u8>> {
         let mut archive = Vec::new();
@@ -90,7 +96,7 @@ impl Initramfs {
     }
 }
 
-/// Whether a program asks for a dynamic loader: a segment PT_INTERP in its 64-bit little-endian ELF header. There is
+/// True where a program asks for a dynamic loader: a segment PT_INTERP in its 64-bit little-endian ELF header. There is
 /// no loader in the initramfs, and the kernel's message for that is the same as for a missing file.
 fn needs_loader(elf: &[u8]) -> bool {
     const PT_INTERP: u64 = 3;

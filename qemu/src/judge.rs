@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! From what was seen of a case to its verdict. No I/O.
+//! The verdict of a case, from its observations. No I/O.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use klp_base::events::{Check, Verdict};
 use klp_guest::{Exit, State};
 
 use crate::case::Case;
-use crate::machine::Death;
+use crate::exit::GuestExit;
+use crate::klog::{filtered, log_texts, oops};
 use crate::transcript::Transcript;
 
 /// Words in the kernel's log that no well-behaved case leaves behind.
@@ -20,53 +21,8 @@ const COMPLAINTS: [&str; 7] = [
     "detected stall",
     "Unable to handle kernel",
 ];
-/// What the kernel begins with when it kills a task: x86, x86 before 6.10, arm64.
-const OOPS: [&str; 3] = ["Oops: ", "invalid opcode: ", "Internal error: "];
-/// What stands in the first line of every oops: `die()` of both architectures counts them, as in `[#1]`.
-const COUNT: &str = "[#";
 /// Lines of a difference that a report shows.
 const SHOWN: usize = 6;
-
-/// The kernel's own texts of lines `<priority> <microseconds> <text>`. Programs write to the log too, with another
-/// facility than the kernel's, which is 0.
-fn log_texts(log: &str) -> Vec<&str> {
-    let own = |line: &str| line.split(' ').next()?.parse::<u32>().ok().filter(|priority| *priority < 8);
-    log.lines().filter(|line| own(line).is_some()).filter_map(|line| line.splitn(3, ' ').nth(2)).collect()
-}
-
-/// What the kernel said when it killed a task; the texts are its own.
-pub(crate) fn oops(texts: &[&str]) -> Option<String> {
-    texts.iter().find(|text| is_oops(text)).map(|text| (*text).to_owned())
-}
-
-fn is_oops(text: &str) -> bool {
-    let counted = text.split(COUNT).skip(1).any(|rest| {
-        rest.split_once(']')
-            .is_some_and(|(count, _)| !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit()))
-    });
-    counted || OOPS.iter().any(|words| text.contains(words))
-}
-
-/// The same for a log of the guest program.
-pub(crate) fn oops_in(log: &str) -> Option<String> {
-    oops(&log_texts(log))
-}
-
-/// The same as people know it from dmesg.
-pub(crate) fn log_for_people(log: &str) -> String {
-    let line = |line: &str| {
-        let mut fields = line.splitn(3, ' ').skip(1);
-        let micros: u64 = fields.next()?.parse().ok()?;
-        Some(format!("[{:5}.{:06}] {}\n", micros / 1_000_000, micros % 1_000_000, fields.next()?))
-    };
-    log.lines().filter_map(line).collect()
-}
-
-/// The lines that `dmesg.expected` is about.
-pub(crate) fn filtered<'a>(log: &'a str, prefixes: &[String]) -> Vec<&'a str> {
-    let wanted = |text: &&str| prefixes.iter().any(|prefix| text.starts_with(prefix.as_str()));
-    log_texts(log).into_iter().filter(wanted).collect()
-}
 
 /// Compares the kernel's words with what was expected of them, line by line; `*` stands for any characters.
 pub(crate) fn dmesg_check(case: &Case, log: &str) -> Option<Check> {
@@ -94,7 +50,7 @@ pub(crate) fn dmesg_check(case: &Case, log: &str) -> Option<Check> {
     })
 }
 
-/// What the kernel was to say of a task that it kills.
+/// Check for the message that the kernel was to log when it kills a task.
 pub(crate) fn oops_check(case: &Case, log: &str) -> Option<Check> {
     let expected = case.oops.as_ref()?;
     let texts = log_texts(log);
@@ -112,7 +68,7 @@ fn wildcard(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// What a case left behind in the kernel, in words; empty when it is clean.
+/// Traces of a case in the kernel, as text; empty where there are none.
 pub(crate) fn uncleanness(before: &State, after: &State, log: &str) -> Vec<String> {
     let mut found = Vec::new();
     let list = |title: &str, names: Vec<&String>| {
@@ -188,20 +144,20 @@ pub(crate) fn judge(
 }
 
 /// The end of a case that was to end in a panic with this text: verdict, reason, and the claim itself.
-pub(crate) fn panicked(text: &str, death: &Death, checks: &[Check]) -> (Verdict, Option<String>, Check) {
-    let seen = death.verdict == Verdict::Panicked
-        && death.end.console.last_words().iter().any(|line| line.contains(text));
+pub(crate) fn panicked(text: &str, exit: &GuestExit, checks: &[Check]) -> (Verdict, Option<String>, Check) {
+    let seen = exit.verdict == Verdict::Panicked
+        && exit.end.console.last_words().iter().any(|line| line.contains(text));
     let check = Check {
         name: format!("the kernel panics: {text}"),
         ok: seen,
-        detail: (!seen).then(|| death.reason.clone()),
+        detail: (!seen).then(|| exit.reason.clone()),
     };
     match (seen, checks.iter().filter(|check| !check.ok).count()) {
         (true, 0) => (Verdict::Passed, None, check),
         (true, failed) => (Verdict::Failed, Some(format!("{failed} checks not ok before the panic")), check),
         (false, _) => {
-            let verdict = if death.verdict == Verdict::Panicked { Verdict::Failed } else { death.verdict };
-            (verdict, Some(format!("the kernel was to panic with `{text}`: {}", death.reason)), check)
+            let verdict = if exit.verdict == Verdict::Panicked { Verdict::Failed } else { exit.verdict };
+            (verdict, Some(format!("the kernel was to panic with `{text}`: {}", exit.reason)), check)
         }
     }
 }
@@ -209,6 +165,7 @@ pub(crate) fn panicked(text: &str, death: &Death, checks: &[Check]) -> (Verdict,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::klog::{log_for_people, oops_in};
 
     const LOG: &str = "6 1500000 livepatch: enabling patch 'a_1'\n4 1 other\n6 2 livepatch: 'a_1': done\n";
 

@@ -8,7 +8,7 @@ use klp_base::events::Verdict;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::error::Error;
-use crate::suite::{CaseRun, Summary};
+use crate::report::{CaseRun, Start, Summary};
 
 /// Writes the report so that a reader finds either the old or the new one, whole.
 ///
@@ -75,6 +75,9 @@ fn non_success(kind: NonSuccessKind, run: &CaseRun) -> TestCaseStatus {
 fn output(run: &CaseRun) -> String {
     let end = &run.end;
     let mut lines = vec![format!("run by {}", end.accel)];
+    if let Some(Start::BootInstead { reason }) = &run.start {
+        lines.push(format!("no snapshot: {reason}"));
+    }
     for check in &end.checks {
         lines.push(format!("{} - {}", if check.ok { "ok" } else { "not ok" }, check.name));
         lines.extend(check.detail.iter().flat_map(|detail| detail.lines()).map(|line| format!("# {line}")));
@@ -90,7 +93,7 @@ fn output(run: &CaseRun) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suite::tests::run;
+    use crate::report::tests::run;
 
     #[test]
     fn counts_and_texts() {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use klp_base::events::Verdict;
 
-use crate::suite::{CaseRun, Summary};
+use crate::report::{CaseRun, Summary};
 
 /// The summary as KTAP, version 1.
 pub fn render(summary: &Summary) -> String {
@@ -75,7 +75,7 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suite::tests::run;
+    use crate::report::tests::run;
 
     #[test]
     fn nested_by_kernel_and_case() {

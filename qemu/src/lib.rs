@@ -4,11 +4,11 @@
 //!
 //! ```no_run
 //! # use klp_base::events::{Terminal, Verdict};
-//! # use klp_vm::{Kernel, Options, Provider, Suite, Target, case};
-//! # fn run(targets: Vec<Target>, provider: &dyn Provider) -> Result<Verdict, klp_vm::Error> {
+//! # use klp_vm::{Kernel, Options, Provider, Suite, Guest, case};
+//! # fn run(guests: Vec<Guest>, provider: &dyn Provider) -> Result<Verdict, klp_vm::Error> {
 //! let cases = case::select(&case::load_all("tests/cases".as_ref())?, &["cmdline".to_owned()])?;
 //! let options = Options::new("target/evidence", "target/state")?;
-//! let summary = Suite { targets, cases, provider, options }.run(&Terminal::new())?;
+//! let summary = Suite { guests, cases, provider, options }.run(&Terminal::new())?;
 //! klp_vm::junit::write("junit.xml".as_ref(), &summary)?;
 //! print!("{}", klp_vm::ktap::render(&summary));
 //! # Ok(
@@ -18,11 +18,13 @@
 //! ```
 //!
 //! How a run goes: [`Suite::run`] asks the provider for every artifact and groups the cases by kernel, number of CPUs
-//! and command line. Each group gets a boot: our initramfs with the guest program (`klp-guest`) as PID 1, which greets
-//! over a virtio-serial port and then serves requests. After each case the kernel must be as clean as before; after one
-//! that is not, and after a panic or a hang, the remaining cases get a fresh boot.
+//! and command line. With [`Options::snapshots`], each case of the usual machine gets a guest of its own, restored from a
+//! snapshot, and its files over the guest program's port. Otherwise each group gets a boot: our initramfs with the guest
+//! program (`klp-guest`) as PID 1, which greets over a virtio-serial port and then serves requests. After each case the
+//! kernel must be as clean as before; after one that is not, and after a panic or a hang, the remaining cases get a fresh boot.
 
 mod accel;
+mod backend;
 pub mod bench;
 mod boot;
 pub mod case;
@@ -31,25 +33,36 @@ mod console;
 mod deadline;
 mod disk;
 mod error;
+mod exit;
+mod guest;
 mod initramfs;
 mod judge;
 pub mod junit;
+mod klog;
 pub mod ktap;
 mod link;
 mod machine;
+mod options;
 mod plan;
+mod qemu;
+mod qmp;
+mod report;
 mod session;
+mod snapshot;
+mod start;
 mod suite;
 mod system;
-mod target;
 mod transcript;
+mod vm;
 
 pub use accel::{AccelChoice, UnknownAccel};
 pub use deadline::{Deadlines, SCALE_VARIABLE};
 pub use disk::DiskImage;
 pub use error::Error;
-pub use plan::{Provider, Unprovided};
-pub use suite::{BootRun, CaseRun, Options, Suite, Summary};
+pub use guest::{Arch, Guest, GuestFiles, Kernel, UnknownArch};
+pub use options::Options;
+pub use plan::{ArtifactError, Provider};
+pub use report::{BootRun, CaseRun, Start, Summary};
+pub use suite::Suite;
 pub use system::{System, SystemCase};
-pub use target::{Arch, GuestFiles, Kernel, Target, UnknownArch};
 pub use transcript::Phase;

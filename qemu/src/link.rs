@@ -8,7 +8,7 @@ use std::time::Duration;
 use klp_guest::wire::{Decoder, WireError, encode};
 use klp_guest::{Reply, Request};
 
-/// Why the guest gave no answer.
+/// Reasons why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
     /// It is silent, though the host gave it this time.
@@ -21,9 +21,9 @@ pub(crate) enum LinkError {
         passed.as_secs_f64(), given.as_secs_f64(), limit.as_secs_f64()
     )]
     Starved {
-        /// What the guest may take.
+        /// Limit.
         limit: Duration,
-        /// What it was given.
+        /// Time that the guest was given.
         given: Duration,
         /// Wall time.
         passed: Duration,
@@ -31,12 +31,15 @@ pub(crate) enum LinkError {
     /// QEMU has gone.
     #[error("the machine ended")]
     Closed,
-    /// What came is no answer.
+    /// Received bytes that are no reply.
     #[error("the guest program does not speak our protocol: {0}")]
     Wire(#[from] WireError),
     /// An answer that does not fit the question.
     #[error("the guest program answered {0}")]
     Unexpected(String),
+    /// The monitor refused a command.
+    #[error("QEMU's monitor answered {0}")]
+    Monitor(String),
     /// The socket.
     #[error("the connection to QEMU failed: {0}")]
     Io(io::Error),
@@ -104,7 +107,7 @@ impl Link {
     }
 }
 
-fn is_timeout(error: &io::Error) -> bool {
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 

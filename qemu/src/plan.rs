@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Which cases share a boot, and what stands in that boot's initramfs.
+//! Groups of cases that share a boot, and the files of their initramfs.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -10,13 +10,12 @@ use klp_base::process::shell_quote;
 
 use crate::case::Case;
 use crate::error::Error;
+use crate::guest::{Guest, Kernel};
 use crate::initramfs::Initramfs;
-use crate::session::guest_evidence;
-use crate::target::{Kernel, Target};
 
-/// Why an artifact is not there.
+/// Reasons why an artifact is missing.
 #[derive(Clone, Debug)]
-pub enum Unprovided {
+pub enum ArtifactError {
     /// It could not be made: the case fails.
     Failed(String),
     /// This host cannot make it: the case is not able.
@@ -28,12 +27,12 @@ pub trait Provider: Sync {
     /// The host's file for `artifact` on `kernel`.
     ///
     /// # Errors
-    /// Why there is none; the case gets the verdict that fits.
-    fn artifact(&self, kernel: &Kernel, artifact: &str) -> Result<PathBuf, Unprovided>;
+    /// [`ArtifactError`], which decides the verdict of the case.
+    fn artifact(&self, kernel: &Kernel, artifact: &str) -> Result<PathBuf, ArtifactError>;
 }
 
-impl<F: Fn(&Kernel, &str) -> Result<PathBuf, Unprovided> + Sync> Provider for F {
-    fn artifact(&self, kernel: &Kernel, artifact: &str) -> Result<PathBuf, Unprovided> {
+impl<F: Fn(&Kernel, &str) -> Result<PathBuf, ArtifactError> + Sync> Provider for F {
+    fn artifact(&self, kernel: &Kernel, artifact: &str) -> Result<PathBuf, ArtifactError> {
         self(kernel, artifact)
     }
 }
@@ -49,8 +48,8 @@ pub(crate) struct Planned {
 /// Cases that share a boot.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
-    /// Index of the target.
-    pub(crate) target: usize,
+    /// Index of the guest.
+    pub(crate) guest: usize,
     pub(crate) cpus: u32,
     pub(crate) append: String,
     pub(crate) cpu_model: Option<String>,
@@ -61,6 +60,18 @@ pub(crate) struct Group {
 impl Group {
     /// The fewest cases for which a boot of their own is worth its time.
     const WORTH_A_BOOT: usize = 4;
+
+    /// True where two groups use the same machine.
+    pub(crate) fn same_machine(&self, other: &Self) -> bool {
+        let machine = |group: &Self| (group.guest, group.cpus, group.append.clone(), group.cpu_model.clone());
+        machine(self) == machine(other)
+    }
+
+    /// Each case in a group of its own.
+    pub(crate) fn alone(self) -> Vec<Self> {
+        let cases = self.cases.iter();
+        cases.map(|planned| Self { cases: vec![planned.clone()], ..self.clone() }).collect()
+    }
 
     /// The same cases in several boots, for workers that would be idle beside one long boot: two boots per worker, so that
     /// their ends lie close together.
@@ -87,7 +98,7 @@ pub(crate) struct NotRun {
     pub(crate) reason: String,
 }
 
-/// What will be done.
+/// Work of a run.
 #[derive(Default)]
 pub(crate) struct Plan {
     pub(crate) groups: Vec<Group>,
@@ -97,19 +108,19 @@ pub(crate) struct Plan {
 impl Plan {
     /// Resolves artifacts and groups the cases by kernel, CPUs, processor and command line, in the order given.
     pub(crate) fn new(
-        targets: &[Target],
+        guests: &[Guest],
         cases: &[Case],
         provider: &dyn Provider,
         repeat: u32,
     ) -> Result<Self, Error> {
         let mut plan = Self::default();
-        for (index, target) in targets.iter().enumerate() {
-            for case in cases.iter().filter(|case| case.is_for(&target.kernel.id)) {
-                match plan_case(&target.kernel, case, provider) {
+        for (index, guest) in guests.iter().enumerate() {
+            for case in cases.iter().filter(|case| case.is_for(&guest.kernel.id)) {
+                match plan_case(&guest.kernel, case, provider) {
                     Ok(planned) => plan.place(index, planned),
                     Err((verdict, reason)) => plan.not_run.push(NotRun {
                         case: case.name.clone(),
-                        kernel: target.kernel.id.clone(),
+                        kernel: guest.kernel.id.clone(),
                         verdict,
                         reason,
                     }),
@@ -119,7 +130,7 @@ impl Plan {
         if plan.groups.is_empty() && plan.not_run.is_empty() {
             return Err(Error::NothingSelected {
                 cases: cases.iter().map(|case| case.name.clone()).collect(),
-                kernels: targets.iter().map(|target| target.kernel.id.clone()).collect(),
+                kernels: guests.iter().map(|guest| guest.kernel.id.clone()).collect(),
             });
         }
         let once = plan.groups.clone();
@@ -130,10 +141,10 @@ impl Plan {
         Ok(plan)
     }
 
-    fn place(&mut self, target: usize, planned: Planned) {
+    fn place(&mut self, guest: usize, planned: Planned) {
         let Case { cpus, append, cpu_model, .. } = planned.case.clone();
         let fits = |group: &&mut Group| {
-            group.target == target
+            group.guest == guest
                 && group.cpus == cpus
                 && group.append == append
                 && group.cpu_model == cpu_model
@@ -143,7 +154,7 @@ impl Plan {
             Some(group) => group.cases.push(planned),
             None => {
                 let cases = vec![planned];
-                self.groups.push(Group { target, cpus, append, cpu_model, iteration: 1, cases });
+                self.groups.push(Group { guest, cpus, append, cpu_model, iteration: 1, cases });
             }
         }
     }
@@ -156,8 +167,8 @@ fn plan_case(kernel: &Kernel, case: &Case, provider: &dyn Provider) -> Result<Pl
     let mut artifacts: Vec<(String, PathBuf, String)> = Vec::new();
     for artifact in &case.artifacts {
         let file = provider.artifact(kernel, artifact).map_err(|error| match error {
-            Unprovided::Failed(why) => (Verdict::Failed, format!("artifact `{artifact}`: {why}")),
-            Unprovided::NotAble(why) => (Verdict::NotAble, format!("artifact `{artifact}`: {why}")),
+            ArtifactError::Failed(why) => (Verdict::Failed, format!("artifact `{artifact}`: {why}")),
+            ArtifactError::NotAble(why) => (Verdict::NotAble, format!("artifact `{artifact}`: {why}")),
         })?;
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let path = format!("/artifacts/{}/{name}", case.name);
@@ -170,6 +181,11 @@ fn plan_case(kernel: &Kernel, case: &Case, provider: &dyn Provider) -> Result<Pl
     Ok(Planned { case: case.clone(), artifacts })
 }
 
+/// Directory in the guest for the evidence of a case.
+pub(crate) fn guest_evidence(case: &str) -> String {
+    format!("/run/evidence/{case}")
+}
+
 /// The variable that holds an artifact's path in the guest.
 fn variable(artifact: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
@@ -177,8 +193,8 @@ fn variable(artifact: &str) -> String {
 }
 
 impl Planned {
-    /// Adds the case's files to an initramfs: its directory, its artifacts, and its variables in `env`.
-    fn add_to(&self, root: &mut Initramfs, kernel: &Kernel) -> Result<(), Error> {
+    /// Adds the case's files: its directory, its artifacts, and its variables in `env`.
+    pub(crate) fn add_to(&self, root: &mut Initramfs, kernel: &Kernel) -> Result<(), Error> {
         let dir = format!("/cases/{}", self.case.name);
         root.add_dir(&dir, &self.case.dir)?;
         for (_, file, path) in &self.artifacts {
@@ -206,10 +222,10 @@ impl Planned {
 }
 
 /// The initramfs for cases that share a boot.
-pub(crate) fn initramfs(target: &Target, cases: &[Planned]) -> Result<Initramfs, Error> {
-    let mut root = Initramfs::guest(&target.files)?;
+pub(crate) fn initramfs(guest: &Guest, cases: &[Planned]) -> Result<Initramfs, Error> {
+    let mut root = Initramfs::guest(&guest.files)?;
     for planned in cases {
-        planned.add_to(&mut root, &target.kernel)?;
+        planned.add_to(&mut root, &guest.kernel)?;
     }
     Ok(root)
 }
@@ -217,10 +233,10 @@ pub(crate) fn initramfs(target: &Target, cases: &[Planned]) -> Result<Initramfs,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::{Arch, GuestFiles};
+    use crate::guest::{Arch, GuestFiles};
 
-    fn target(id: &str) -> Target {
-        Target {
+    fn guest(id: &str) -> Guest {
+        Guest {
             kernel: Kernel {
                 id: id.to_owned(),
                 arch: Arch::X86_64,
@@ -245,10 +261,10 @@ mod tests {
         crate::case::load(&path).unwrap()
     }
 
-    fn provide(_: &Kernel, name: &str) -> Result<PathBuf, Unprovided> {
+    fn provide(_: &Kernel, name: &str) -> Result<PathBuf, ArtifactError> {
         match name {
-            "broken" => Err(Unprovided::Failed("no compiler".to_owned())),
-            "absent" => Err(Unprovided::NotAble("no network".to_owned())),
+            "broken" => Err(ArtifactError::Failed("no compiler".to_owned())),
+            "absent" => Err(ArtifactError::NotAble("no network".to_owned())),
             _ => Ok(PathBuf::from(format!("/host/{}.ko", name.split('@').next().unwrap_or_default()))),
         }
     }
@@ -263,7 +279,7 @@ mod tests {
             case("e", "append = 'nopti'"),
             case("f", "kernels = ['other']"),
         ];
-        let plan = Plan::new(&[target("k")], &cases, &provide, 2).unwrap();
+        let plan = Plan::new(&[guest("k")], &cases, &provide, 2).unwrap();
         let names: Vec<(u32, String)> = plan
             .groups
             .iter()
@@ -281,7 +297,7 @@ mod tests {
     fn workers_get_boots_of_their_own_where_that_is_worth_it() {
         let cases: Vec<Case> = (0..18).map(|number| case(&format!("c{number:02}"), "")).collect();
         let split = |count: usize, workers| -> Vec<usize> {
-            let plan = Plan::new(&[target("k")], &cases[..count], &provide, 1).unwrap();
+            let plan = Plan::new(&[guest("k")], &cases[..count], &provide, 1).unwrap();
             let groups: Vec<Group> = plan.groups.into_iter().flat_map(|group| group.split(workers)).collect();
             let names: Vec<&str> = groups
                 .iter()
@@ -305,7 +321,7 @@ mod tests {
             case("c", "skip = { k = 'too old' }"),
             case("d", "artifacts = ['peek', 'peek@kbuild']"),
         ];
-        let plan = Plan::new(&[target("k")], &cases, &provide, 1).unwrap();
+        let plan = Plan::new(&[guest("k")], &cases, &provide, 1).unwrap();
         let verdicts: Vec<Verdict> = plan.not_run.iter().map(|not_run| not_run.verdict).collect();
         assert_eq!(verdicts, [Verdict::Failed, Verdict::NotAble, Verdict::Skipped, Verdict::Failed]);
         assert!(plan.groups.is_empty());
@@ -314,16 +330,15 @@ mod tests {
 
     #[test]
     fn nothing_for_a_kernel_is_an_error() {
-        let error =
-            Plan::new(&[target("k")], &[case("f", "kernels = ['other']")], &provide, 1).err().unwrap();
+        let error = Plan::new(&[guest("k")], &[case("f", "kernels = ['other']")], &provide, 1).err().unwrap();
         assert!(matches!(error, Error::NothingSelected { .. }), "{error}");
     }
 
     #[test]
     fn variables_of_a_case() {
         let plan =
-            Plan::new(&[target("k")], &[case("a", "artifacts = ['peek@kbuild']")], &provide, 1).unwrap();
-        let text = plan.groups[0].cases[0].environment(&target("k").kernel);
+            Plan::new(&[guest("k")], &[case("a", "artifacts = ['peek@kbuild']")], &provide, 1).unwrap();
+        let text = plan.groups[0].cases[0].environment(&guest("k").kernel);
         assert!(text.contains("export KO_peek_kbuild=/artifacts/a/peek.ko\n"), "{text}");
         assert!(text.contains("export EVIDENCE=/run/evidence/a\n"), "{text}");
     }

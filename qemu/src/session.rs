@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! One case in a machine that runs: the questions asked, the evidence kept, the verdict.
+//! One case in a running machine: requests, evidence, verdict.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,23 +12,19 @@ use klp_guest::{Exit, Reply, Request, Run, State};
 use crate::deadline::Deadlines;
 use crate::error::Error;
 use crate::judge;
+use crate::klog;
 use crate::link::LinkError;
-use crate::machine::Vm;
-use crate::plan::Planned;
+use crate::plan::{Planned, guest_evidence};
 use crate::transcript::{Phase, Transcript};
+use crate::vm::Vm;
 
-/// Where a case of this name keeps evidence in the guest.
-pub(crate) fn guest_evidence(case: &str) -> String {
-    format!("/run/evidence/{case}")
-}
-
-/// A case that came to its end in a machine that lived on.
-pub(crate) struct Ended {
+/// A case that ended while its machine continued to run.
+pub(crate) struct Finished {
     pub(crate) verdict: Verdict,
     pub(crate) reason: Option<String>,
     pub(crate) checks: Vec<Check>,
     pub(crate) phases: Vec<Phase>,
-    /// Whether the next case may use the same machine.
+    /// True where the next case may use the same machine.
     pub(crate) clean: bool,
     /// The state that it left.
     pub(crate) after: State,
@@ -36,21 +32,21 @@ pub(crate) struct Ended {
     pub(crate) cpu: Duration,
 }
 
-/// A case that its machine did not outlive, or during which the guest program fell silent.
-pub(crate) struct Broken {
+/// A case whose machine ended, or whose guest program stopped answering, before the case ended.
+pub(crate) struct GuestLost {
     pub(crate) error: LinkError,
     pub(crate) checks: Vec<Check>,
     pub(crate) phases: Vec<Phase>,
     pub(crate) wall: Duration,
 }
 
-/// Why a case has no verdict of its own.
-pub(crate) enum NoEnd {
-    Broken(Broken),
+/// Reasons why a case has no verdict of its own.
+pub(crate) enum CaseError {
+    GuestLost(GuestLost),
     Host(Error),
 }
 
-impl From<Error> for NoEnd {
+impl From<Error> for CaseError {
     fn from(error: Error) -> Self {
         Self::Host(error)
     }
@@ -72,19 +68,19 @@ pub(crate) fn run_case(
     before: &State,
     deadlines: &Deadlines,
     evidence: &Path,
-) -> Result<Ended, NoEnd> {
+) -> Result<Finished, CaseError> {
     let case = &planned.case;
     let within = deadlines.case(case.timeout);
     let (started, cpu) = (Instant::now(), vm.cpu());
     let mut transcript = Transcript::default();
-    let told = tell(vm, &mut transcript, planned, within, deadlines.grace);
+    let output = run_planned(vm, &mut transcript, planned, within, deadlines.grace);
     let (wall, cpu) = (started.elapsed(), vm.cpu().saturating_sub(cpu));
     write(evidence, "output.log", &transcript.bytes)?;
-    let (exit, after, log, files) = match told {
-        Ok(told) => told,
+    let RunOutput { exit, after, log, files } = match output {
+        Ok(output) => output,
         Err(error) => {
             let Transcript { checks, phases, .. } = transcript;
-            return Err(NoEnd::Broken(Broken { error, checks, phases, wall }));
+            return Err(CaseError::GuestLost(GuestLost { error, checks, phases, wall }));
         }
     };
     for (path, content) in &files {
@@ -92,10 +88,9 @@ pub(crate) fn run_case(
             write(evidence, &path, content)?;
         }
     }
-    write(evidence, "kernel.log", judge::log_for_people(&log).as_bytes())?;
+    write(evidence, "kernel.log", klog::log_for_people(&log).as_bytes())?;
     if !case.dmesg.is_empty() {
-        let seen: String =
-            judge::filtered(&log, &case.dmesg).iter().map(|line| format!("{line}\n")).collect();
+        let seen: String = klog::filtered(&log, &case.dmesg).iter().map(|line| format!("{line}\n")).collect();
         write(evidence, "dmesg.seen", seen.as_bytes())?;
     }
     transcript.checks.extend(judge::dmesg_check(case, &log));
@@ -105,9 +100,9 @@ pub(crate) fn run_case(
         // The boot is its own, and the kernel is as a task left it that was killed.
         Some(_) => Vec::new(),
     };
-    let oops = judge::oops_in(&log);
+    let oops = klog::oops_in(&log);
     let (verdict, reason) = judge::judge(case, within, &exit, &transcript, &unclean, oops.as_deref());
-    Ok(Ended {
+    Ok(Finished {
         verdict,
         reason,
         checks: transcript.checks,
@@ -119,20 +114,26 @@ pub(crate) fn run_case(
     })
 }
 
-type Told = (Exit, State, String, BTreeMap<String, Vec<u8>>);
+/// Report of the guest program on one run.
+struct RunOutput {
+    exit: Exit,
+    after: State,
+    log: String,
+    files: BTreeMap<String, Vec<u8>>,
+}
 
-fn tell(
+fn run_planned(
     vm: &mut Vm,
     transcript: &mut Transcript,
     planned: &Planned,
     within: Duration,
     grace: Duration,
-) -> Result<Told, LinkError> {
+) -> Result<RunOutput, LinkError> {
     let argv = ["/bin/sh", "/lib/run-case", &planned.case.name];
     let exit = run_script(vm, &argv, transcript, within, grace)?;
     let (after, log) = state(vm)?;
     let files = fetch(vm, &format!("{}/**", guest_evidence(&planned.case.name)))?;
-    Ok((exit, after, log, files))
+    Ok(RunOutput { exit, after, log, files })
 }
 
 /// Runs a script to its end, no longer than `within` of the time that the host gives the guest. Then it is stopped, for

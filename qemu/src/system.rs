@@ -16,12 +16,13 @@ use crate::accel;
 use crate::console;
 use crate::disk;
 use crate::error::Error;
+use crate::guest::Guest;
 use crate::initramfs::Initramfs;
-use crate::machine::{Machine, NoVm, Vm};
+use crate::machine::{Machine, Memory};
+use crate::options::Options;
 use crate::session;
-use crate::suite::Options;
-use crate::target::Target;
 use crate::transcript::Transcript;
+use crate::vm::{BootError, Vm};
 
 /// Memory of such a guest, in MiB.
 const MEMORY: u32 = 1024;
@@ -35,7 +36,7 @@ pub struct SystemCase {
     pub dir: PathBuf,
     /// One line: what is shown.
     pub description: String,
-    /// What it wants of the provider.
+    /// Names that the provider resolves to files.
     pub artifacts: Vec<String>,
     /// The boots, by number from 1, that end in a panic.
     pub crashes: Vec<usize>,
@@ -119,10 +120,10 @@ impl SystemCase {
     }
 }
 
-/// What such cases run on.
+/// A full system for such cases.
 pub struct System<'a> {
     /// The kernel, and the guest program for both its lives.
-    pub target: &'a Target,
+    pub guest: &'a Guest,
     /// The disk's image, as [`crate::DiskImage::make`] gives it.
     pub image: &'a Path,
     /// The kernel's modules that reach the disk, uncompressed, in the order in which they are loaded.
@@ -133,7 +134,7 @@ pub struct System<'a> {
     pub options: Options,
 }
 
-/// What is known of a case when it ended.
+/// Observations of one case.
 #[derive(Default)]
 struct Seen {
     checks: Vec<Check>,
@@ -154,9 +155,9 @@ impl System<'_> {
         sink: &dyn Sink,
     ) -> Result<Verdict, Error> {
         let Options { accel, deadlines, state, .. } = &self.options;
-        let accel = accel::decide(*accel, self.target, *deadlines, state, sink)?;
+        let accel = accel::decide(*accel, self.guest, *deadlines, state, sink)?;
         let started = Instant::now();
-        let evidence = self.options.evidence.join(&self.target.kernel.id).join(&case.name);
+        let evidence = self.options.evidence.join(&self.guest.kernel.id).join(&case.name);
         if evidence.exists() {
             fs::remove_dir_all(&evidence).map_err(Error::io("empty", &evidence))?;
         }
@@ -169,7 +170,7 @@ impl System<'_> {
             let more = case.append.get(&number).map_or("", String::as_str);
             let append = format!("{DISK_WORD} rw mitigations=off systemd.show_status=0 {more}");
             let machine = Machine {
-                kernel: &self.target.kernel,
+                kernel: &self.guest.kernel,
                 backend: accel.backend,
                 cpus: 1,
                 memory_mib: MEMORY,
@@ -177,8 +178,9 @@ impl System<'_> {
                 gdb: false,
                 cpu_model: None,
                 disk: Some(&disk),
+                memory: Memory::Anonymous,
             };
-            sink.note(format!("  boot {number}       {} on {}", case.name, self.target.kernel.id));
+            sink.note(format!("  boot {number}       {} on {}", case.name, self.guest.kernel.id));
             self.boot(&machine, &root, case, number, &evidence, &mut seen)?;
             if seen.verdict.is_some() {
                 break;
@@ -193,13 +195,13 @@ impl System<'_> {
         });
         sink.event(&Event::Case(Box::new(CaseEnd {
             case: case.name.clone(),
-            kernel: self.target.kernel.id.clone(),
+            kernel: self.guest.kernel.id.clone(),
             verdict,
             checks: seen.checks,
             reason: seen.reason,
             console: if verdict == Verdict::Passed { String::new() } else { console::tail(&seen.console) },
             evidence: Some(evidence),
-            repeat: self.options.repeat_line(&case.name, &self.target.kernel.id),
+            repeat: self.options.repeat_line(&case.name, &self.guest.kernel.id),
             accel: accel.text.to_owned(),
             wall: started.elapsed(),
         })));
@@ -212,10 +214,10 @@ impl System<'_> {
         artifacts: &BTreeMap<String, PathBuf>,
     ) -> Result<Initramfs, Error> {
         let mut root = Initramfs::default();
-        root.add_file("/init", 0o755, &self.target.files.program)?;
-        root.add_file("/overlay/usr/sbin/klp-guest", 0o755, &self.target.files.program)?;
-        root.add_file("/overlay/usr/local/bin/busybox", 0o755, &self.target.files.busybox)?;
-        root.add_dir("/overlay/lib", &self.target.files.lib)?;
+        root.add_file("/init", 0o755, &self.guest.files.program)?;
+        root.add_file("/overlay/usr/sbin/klp-guest", 0o755, &self.guest.files.program)?;
+        root.add_file("/overlay/usr/local/bin/busybox", 0o755, &self.guest.files.busybox)?;
+        root.add_dir("/overlay/lib", &self.guest.files.lib)?;
         for (at, (name, bytes)) in self.modules.iter().enumerate() {
             root.add(&format!("/modules/{at:02}-{name}.ko"), 0o644, bytes.clone());
         }
@@ -227,7 +229,7 @@ impl System<'_> {
             "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C\n\
              export CASE={} KERNEL={} RELEASE={} COLLECT= EVIDENCE=/evidence\n\
              ln -sf busybox /usr/local/bin/usleep\n",
-            case.name, self.target.kernel.id, self.target.kernel.release
+            case.name, self.guest.kernel.id, self.guest.kernel.release
         );
         for (name, file) in artifacts {
             let path = format!("/artifacts/{}", file.file_name().unwrap_or_default().to_string_lossy());
@@ -256,28 +258,24 @@ impl System<'_> {
         deadlines.shutdown = deadlines.boot;
         let mut vm = match Vm::boot(machine, root, deadlines, deadlines.boot * 2) {
             Ok(vm) => vm,
-            Err(NoVm::Host(error)) => return Err(error),
-            Err(NoVm::Died(death)) => {
-                seen.verdict = Some(death.verdict);
-                seen.reason = Some(format!("boot {number}: {}", death.reason));
-                session::write(
-                    evidence,
-                    &format!("{number}.console.log"),
-                    death.end.console.text.as_bytes(),
-                )?;
-                seen.console = death.end.console.text;
+            Err(BootError::Host(error)) => return Err(error),
+            Err(BootError::Exited(exit)) => {
+                seen.verdict = Some(exit.verdict);
+                seen.reason = Some(format!("boot {number}: {}", exit.reason));
+                session::write(evidence, &format!("{number}.console.log"), exit.end.console.text.as_bytes())?;
+                seen.console = exit.end.console.text;
                 return Ok(());
             }
         };
         let mut transcript = Transcript::default();
         let argv = ["/bin/sh", "/case/start", &number.to_string()];
         let within = deadlines.case(case.timeout);
-        let told = session::run_script(&mut vm, &argv, &mut transcript, within, deadlines.grace);
+        let finished = session::run_script(&mut vm, &argv, &mut transcript, within, deadlines.grace);
         session::write(evidence, &format!("{number}.output.log"), &transcript.bytes)?;
         let claimed = transcript.checks.len();
         seen.checks.extend(transcript.checks);
         let crash = case.crashes.contains(&number);
-        let console = match told {
+        let console = match finished {
             Ok(exit) if crash => {
                 seen.verdict = Some(Verdict::Failed);
                 seen.reason = Some(format!("{number}.sh ended with {:?} instead of a panic", exit.code));
@@ -295,23 +293,23 @@ impl System<'_> {
                 }
                 match vm.power_off() {
                     Ok(end) => end.console.text,
-                    Err(death) => {
-                        seen.verdict = Some(death.verdict);
-                        seen.reason = Some(format!("reboot after {number}.sh: {}", death.reason));
-                        death.end.console.text
+                    Err(exit) => {
+                        seen.verdict = Some(exit.verdict);
+                        seen.reason = Some(format!("reboot after {number}.sh: {}", exit.reason));
+                        exit.end.console.text
                     }
                 }
             }
             Err(error) => {
-                let death = vm.autopsy(&error);
-                if crash && death.verdict == Verdict::Panicked {
+                let exit = vm.diagnose(&error);
+                if crash && exit.verdict == Verdict::Panicked {
                     let name = format!("boot {number} ends in a panic");
                     seen.checks.push(Check { name, ok: true, detail: None });
                 } else {
-                    seen.verdict = Some(death.verdict);
-                    seen.reason = Some(format!("{number}.sh: {}", death.reason));
+                    seen.verdict = Some(exit.verdict);
+                    seen.reason = Some(format!("{number}.sh: {}", exit.reason));
                 }
-                death.end.console.text
+                exit.end.console.text
             }
         };
         session::write(evidence, &format!("{number}.console.log"), console.as_bytes())?;

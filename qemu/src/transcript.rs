@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What `run.sh` prints, read while it comes: `ok - <claim>`, `not ok - <claim>` followed by `# ` lines that say what
+//! The output of `run.sh`, parsed as it arrives: `ok - <claim>`, `not ok - <claim>` followed by `# ` lines that say what
 //! was seen instead, and `# phase <name>`. Everything else is for people, but for what other tests print of a failure
 //! (`not ok 3 name`), and a failed claim behind output that had no line break: a failure is never noise.
 
@@ -15,7 +15,7 @@ const DETAIL_LINES: usize = 30;
 /// A part of a case, as its script names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Phase {
-    /// What the script calls it.
+    /// Name in the script.
     pub name: String,
     /// From the case's start to the phase's.
     pub at: Duration,

@@ -12,7 +12,7 @@ seen() {
 load_mod "$KO_module_klp_halves"
 check "before: both halves are old" reads "old old" /proc/klp_halves
 rm -f /tmp/stop
-klp-load --rest $REST 4 /tmp/stop read /proc/klp_halves >/tmp/seen &
+workload --rest $REST 4 /tmp/stop read /proc/klp_halves >/tmp/seen &
 load=$!
 threads() {
 	equals 5 "$(ls /proc/$load/task | wc -l)"
@@ -35,7 +35,7 @@ check "nothing else was seen" equals 2 "$(grep -c . /tmp/seen)"
 
 # The same readers see a mix where there is one: of a patch that changes one of the two functions.
 rm -f /tmp/stop
-klp-load --rest $REST 4 /tmp/stop read /proc/klp_halves >/tmp/seen &
+workload --rest $REST 4 /tmp/stop read /proc/klp_halves >/tmp/seen &
 load=$!
 load_lp "$KO_halves_inner"
 check "one half is new" reads "old new" /proc/klp_halves

@@ -7,11 +7,11 @@
 # let the case go first, which would wait for them most of the time else.
 load_begins() {
 	rm -f /tmp/stop
-	klp-load --nice 10 --rest 2000 2 /tmp/stop count /proc/version "stress: read" >/tmp/reads 2>&1 &
+	workload --nice 10 --rest 2000 2 /tmp/stop count /proc/version "stress: read" >/tmp/reads 2>&1 &
 	_reads=$!
-	klp-load --nice 10 --rest 2000 1 /tmp/stop getpid >/tmp/calls 2>&1 &
+	workload --nice 10 --rest 2000 1 /tmp/stop getpid >/tmp/calls 2>&1 &
 	_calls=$!
-	klp-load --nice 10 --rest 2000 1 /tmp/stop run /bin/true >/tmp/runs 2>&1 &
+	workload --nice 10 --rest 2000 1 /tmp/stop run /bin/true >/tmp/runs 2>&1 &
 	_runs=$!
 	# A file that is opened once the patch counts may go on with the number of one that was closed.
 	check "the load's files are open" wait_until 30 eval 'equals 2 "$(ls -l /proc/$_reads/fd | grep -c /proc/version)"'

@@ -4,17 +4,20 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use klp_base::cache::Cache;
 use klp_base::events::{Silent, Verdict};
 use klp_base::process::Cmd;
-use klp_vm::{Options, Suite, Unprovided, case};
+use klp_vm::{ArtifactError, BootRun, CaseRun, Options, Start, Suite, Summary, case};
+
+use xshell::cmd;
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::machine::shell;
+use crate::qemu_test;
 use crate::setup::Need;
-use crate::{qemu_test, setup};
 
-/// Measure: boot (a case against a bare boot), build (cold, warm, unchanged), image (index and look-up, beside peers), call (a
+/// Measure: boot (a case, booted and from a snapshot, against a bare boot), build (cold, warm, unchanged), image (index and look-up, beside peers), call (a
 /// replaced function, in instructions).
 ///
 /// Example: cargo xtask bench boot
@@ -35,7 +38,7 @@ pub(crate) fn run_all() -> Result<ExitCode> {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
-    setup::ensure(&context, &[Need::Build, Need::Guest])?;
+    context.ensure(&[Need::Build, Need::Guest])?;
     let wanted = |name: &str| args.name.as_deref().is_none_or(|only| only == name);
     if wanted("boot") {
         boot(&context, args.runs)?;
@@ -82,48 +85,45 @@ fn call(context: &Context) -> Result<()> {
 /// The index of a kernel from its image and a look-up in it, each as a process of its own, optimised as a release is.
 fn image(context: &Context, runs: usize) -> Result<()> {
     let tree = context.kernel(DEFAULT_KERNEL)?;
-    Cmd::new("cargo")
-        .args(["build", "--quiet", "--release", "-p", "klp-image", "--example", "image", "--target-dir"])
-        .arg(context.target_dir())
-        .cwd(context.project.root())
+    let (shell, target_dir) = (shell()?, context.target_dir());
+    cmd!(shell, "cargo build --quiet --release -p klp-image --example image --target-dir {target_dir}")
+        .quiet()
         .run()?;
-    let program = context.target_dir().join("release/examples/image");
+    let program = target_dir.join("release/examples/image");
     println!("{}", klp_testkit::image_bench::measure(&tree, &program, runs)?);
     Ok(())
 }
 
-/// One load-prove-revert case in a boot of its own, against the same kernel booted to a bare busybox shell.
+/// One load-prove-revert case in a boot of its own and from a snapshot, against the same kernel booted to a bare busybox shell.
 fn boot(context: &Context, runs: usize) -> Result<()> {
     let tree = context.kernel(DEFAULT_KERNEL)?;
     let module = context.build(&tree, "cmdline", klp_pipeline::stage::Range::default())?.ko;
-    let target = qemu_test::guest(context, &tree)?;
+    let guest = qemu_test::guest(context, &tree)?;
     let cases = case::load_all(&context.project.root().join("tests/cases")).map_err(klp_vm::Error::from)?;
     let cases: Vec<_> = cases.into_iter().filter(|case| case.name == "cmdline").collect();
     let options =
         || Options::new(context.project.root().join("build/bench"), context.cache.root().join("state"));
-    let provide = |_: &klp_vm::Kernel, _: &str| Ok::<_, Unprovided>(module.clone());
-    let (mut bare, mut whole, mut inside, mut waits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    // One more than is counted: the first pair warms the page cache.
+    let provide = |_: &klp_vm::Kernel, _: &str| Ok::<_, ArtifactError>(module.clone());
+    let run_case = |snapshots: Option<Cache>| {
+        let options = Options { snapshots, ..options()? };
+        let suite = Suite { guests: vec![guest.clone()], cases: cases.clone(), provider: &provide, options };
+        passed(&suite.run(&Silent)?)
+    };
+    let (mut bare, mut whole, mut restored, mut inside, mut waits) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    // One more than is counted: the first run warms the page cache, and makes the snapshot.
     for run in 0..=runs {
-        let cost = klp_vm::bench::bare_boot(&target, &options()?, &context.terminal)?;
-        let suite = Suite {
-            targets: vec![target.clone()],
-            cases: cases.clone(),
-            provider: &provide,
-            options: options()?,
-        };
-        let summary = suite.run(&Silent)?;
-        let (Some(boot), Some(case)) = (summary.boots.first(), summary.cases.first()) else {
-            bail!("the case was not run: {:?}", summary.verdict());
-        };
-        if summary.verdict() != Verdict::Passed {
-            bail!(
-                "the case did not pass, so its cost says nothing: {}",
-                case.end.reason.clone().unwrap_or_default()
-            );
-        }
+        let cost = klp_vm::bench::bare_boot(&guest, &options()?, &context.terminal)?;
+        let (from_snapshot, _) = run_case(Some(context.cache.clone()))?;
+        ensure!(
+            from_snapshot.start == Start::Snapshot,
+            "the guest was not restored but {}",
+            from_snapshot.start
+        );
+        let (boot, case) = run_case(None)?;
         if run > 0 {
             bare.push(cost.cpu);
+            restored.push(from_snapshot.cpu);
             whole.push(boot.cpu);
             inside.push(case.cpu);
             let log = case.end.evidence.as_ref().map(|dir| dir.join("kernel.log"));
@@ -133,14 +133,32 @@ fn boot(context: &Context, runs: usize) -> Result<()> {
             waits.push(transitions(&text).with_context(|| format!("{} shows no transition", log.display()))?);
         }
     }
-    println!("boot ({DEFAULT_KERNEL}, {runs} pairs, CPU seconds of QEMU, median of each):");
-    println!("  bare busybox shell           {:.2}", median(&bare));
-    println!("  boot + load, prove, revert   {:.2}", median(&whole));
-    println!("    of which the case itself   {:.2} ", median(&inside));
-    println!("  waiting for its transitions  {:.2} (seconds by the guest's clock)", median_of(waits));
-    let ratios: Vec<f64> = whole.iter().zip(&bare).map(|(a, b)| a.as_secs_f64() / b.as_secs_f64()).collect();
-    println!("  ratio                        {:.2} (target: at most 1.5)", median_of(ratios));
+    let ratio = |times: &[Duration]| {
+        median_of(times.iter().zip(&bare).map(|(a, b)| a.as_secs_f64() / b.as_secs_f64()).collect())
+    };
+    println!("boot ({DEFAULT_KERNEL}, {runs} rounds, CPU seconds of QEMU, median of each):");
+    println!("  bare busybox shell               {:.2}", median(&bare));
+    println!("  boot + load, prove, revert       {:.2}", median(&whole));
+    println!("    of which the case itself       {:.2}", median(&inside));
+    println!("  snapshot + load, prove, revert   {:.2}", median(&restored));
+    println!("  waiting for its transitions      {:.2} (seconds by the guest's clock)", median_of(waits));
+    println!("  ratio with a boot                {:.2} (target: at most 1.5)", ratio(&whole));
+    println!("  ratio from the snapshot          {:.2} (target: at most 0.6)", ratio(&restored));
     Ok(())
+}
+
+/// The one case of a run and its machine.
+fn passed(summary: &Summary) -> Result<(BootRun, CaseRun)> {
+    let machine = summary.boots.iter().find(|boot| !boot.cases.is_empty()).cloned();
+    let (Some(machine), Some(case)) = (machine, summary.cases.first().cloned()) else {
+        bail!("the case was not run: {:?}", summary.verdict());
+    };
+    let reason = case.end.reason.clone().unwrap_or_default();
+    ensure!(
+        summary.verdict() == Verdict::Passed,
+        "the case did not pass, so that its cost says nothing: {reason}"
+    );
+    Ok((machine, case))
 }
 
 /// Seconds between the start and the end of the transitions in a kernel log.

@@ -10,7 +10,7 @@ use klp_pipeline::project::Language;
 use klp_pipeline::stage::{Range, Stage};
 
 use crate::context::{Context, DEFAULT_KERNEL};
-use crate::setup::{self, Need};
+use crate::setup::Need;
 
 /// Build a fix or stream into a verified livepatch module.
 ///
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             Pin::load(&context.project.kernel_configs(), id).is_ok_and(|pin| pin.has_kernel_crate())
         });
     }
-    setup::ensure(&context, &[Need::Build])?;
+    context.ensure(&[Need::Build])?;
     let to = if args.sign || args.sign_key.is_some() { Stage::Sign } else { args.to };
     anyhow::ensure!(
         to < Stage::Package && args.from != Some(Stage::Package),

@@ -15,7 +15,7 @@ use klp_pipeline::stage::{Range, Stage};
 use klp_verify::{Expected, Outcome, Report, rules};
 
 use crate::context::{Context, DEFAULT_KERNEL};
-use crate::setup::{self, Need};
+use crate::setup::Need;
 
 /// Judge a module against a kernel without booting it: each rule of docs/verify-rules.md.
 ///
@@ -106,7 +106,7 @@ fn built(context: &Context, tree: &KernelTree, target: &str) -> Result<(PathBuf,
     if Path::new(target).is_file() {
         bail!("{target} is a file, but no module: the name of a module ends with .ko");
     }
-    setup::ensure(context, &[Need::Build])?;
+    context.ensure(&[Need::Build])?;
     let built = context.build(tree, target, Range { from: None, to: Stage::Postlink })?;
     let expected = expected::of_build(tree, &built)?;
     Ok((built.ko, expected))

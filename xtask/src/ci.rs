@@ -8,17 +8,23 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use klp_base::events::{Sink, StageEnd, stage};
-use klp_base::process::Cmd;
+use klp_pipeline::author_tools::lint;
+use klp_pipeline::project::{Language, Target};
+use xshell::cmd;
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::machine::{captured, shell};
 use crate::setup::Need;
-use crate::{bench, draw, qemu_test, setup, system_test};
+use crate::{bench, draw, qemu_test, system_test};
 
 /// Run the host tests, then the VM cases on the default kernel.
 ///
-/// Example: cargo xtask test
+/// Example: cargo xtask test --host
 #[derive(clap::Args)]
 pub(crate) struct TestArgs {
+    /// Run format, lints and the host tests only: no guest is booted
+    #[arg(long, conflicts_with = "junit")]
+    host: bool,
     /// Write the VM cases' JUnit report to this file
     #[arg(long)]
     junit: Option<PathBuf>,
@@ -41,7 +47,14 @@ pub(crate) struct CiArgs {
 }
 
 pub(crate) fn test(args: &TestArgs) -> Result<ExitCode> {
-    run(&args.junit, false, false)
+    if !args.host {
+        return run(&args.junit, false, false);
+    }
+    let context = Context::new()?;
+    context.ensure(&[Need::Build, Need::Tests])?;
+    check_sources(&context, false)?;
+    test_on_host(&context, false)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn ci(args: &CiArgs) -> Result<ExitCode> {
@@ -55,51 +68,13 @@ pub(crate) fn ci(args: &CiArgs) -> Result<ExitCode> {
 
 fn run(junit: &Option<PathBuf>, full: bool, record: bool) -> Result<ExitCode> {
     let context = Context::new()?;
-    setup::ensure(&context, &[Need::Build, Need::Guest, Need::Tests])?;
-    let root = context.project.root();
-    let say = |what: &str| context.terminal.note(format!("== {what}"));
+    context.ensure(&[Need::Build, Need::Guest, Need::Tests])?;
+    check_sources(&context, full)?;
+    test_on_host(&context, true)?;
 
-    say("format");
-    Cmd::new("cargo").args(["fmt", "--all", "--check"]).cwd(root).run_inherited()?;
-    Cmd::new("rustfmt")
-        .args(["--check", "--edition", "2024"])
-        .args(kernel_side(root)?)
-        .cwd(root)
-        .run_inherited()?;
-    say("lints");
-    Cmd::new("cargo")
-        .arg("clippy")
-        .args(quiet_off_terminal())
-        .args(["--workspace", "--all-targets", "--", "-D", "warnings"])
-        .cwd(root)
-        .run_inherited()?;
-    if full {
-        say("licences and sources of dependencies");
-        ensure_cargo_tool(&context, "cargo-deny")?;
-        for workspace in ["Cargo.toml", "fuzz/Cargo.toml"] {
-            Cmd::new("cargo")
-                .args(["deny", "--log-level", "error", "--config", "deny.toml", "--manifest-path", workspace])
-                .args(["check", "licenses", "bans", "sources"])
-                .cwd(root)
-                .run_inherited()?;
-        }
-    }
-
-    say("host tests");
-    let tree = context.kernel(DEFAULT_KERNEL)?;
-    let programs = context.static_programs(tree.arch)?;
-    Cmd::new("cargo")
-        .arg("test")
-        .args(quiet_off_terminal())
-        .args(["--workspace", "--", "--include-ignored"])
-        .env("FERROGRAFT_TEST_KERNEL", &tree.image)
-        .env("FERROGRAFT_TEST_GUEST", &programs.guest)
-        .cwd(root)
-        .run_inherited()?;
-
-    say("VM cases");
+    say(&context, "VM cases");
     let mut cases = qemu_test::Args::of(&[], DEFAULT_KERNEL);
-    cases.junit = Some(junit.clone().unwrap_or_else(|| root.join("build/junit.xml")));
+    cases.junit = Some(junit.clone().unwrap_or_else(|| context.project.root().join("build/junit.xml")));
     cases.jobs = std::thread::available_parallelism()
         .ok()
         .and_then(|cores| NonZeroU32::try_from(cores).ok())
@@ -110,6 +85,68 @@ fn run(junit: &Option<PathBuf>, full: bool, record: bool) -> Result<ExitCode> {
     }
     let code = qemu_test::run(&cases)?;
     if full { rest(&context, code) } else { Ok(code) }
+}
+
+fn say(context: &Context, what: &str) {
+    context.terminal.note(format!("== {what}"));
+}
+
+/// Format and lints; with the full tier also licences.
+fn check_sources(context: &Context, full: bool) -> Result<()> {
+    let (shell, quiet) = (shell()?, quiet_off_terminal());
+    say(context, "format");
+    let kernel_side = kernel_side(context.project.root())?;
+    cmd!(shell, "cargo fmt --all --check").quiet().run()?;
+    cmd!(shell, "cargo fmt --manifest-path fuzz/Cargo.toml --check").quiet().run()?;
+    cmd!(shell, "rustfmt --check --edition 2024 {kernel_side...}").quiet().run()?;
+    say(context, "lints");
+    cmd!(shell, "cargo clippy {quiet...} --workspace --all-targets -- -D warnings").quiet().run()?;
+    cmd!(shell, "cargo clippy {quiet...} --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings")
+        .env("CARGO_TARGET_DIR", context.target_dir().join("fuzz"))
+        .quiet()
+        .run()?;
+    cmd!(shell, "cargo doc {quiet...} --workspace --no-deps --document-private-items")
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .quiet()
+        .run()?;
+    if full {
+        say(context, "licences and sources of dependencies");
+        ensure_cargo_tool(context, "cargo-deny")?;
+        for workspace in ["Cargo.toml", "fuzz/Cargo.toml"] {
+            let deny =
+                cmd!(shell, "cargo deny --log-level error --config deny.toml --manifest-path {workspace}");
+            deny.args(["check", "licenses", "bans", "sources"]).quiet().run()?;
+        }
+    }
+    Ok(())
+}
+
+/// The crate whose ignored tests boot guests, and the test of another crate that does.
+const HARNESS: &str = "klp-vm";
+const BOOTING_TEST: &str = "exit_codes_tell_a_panic_a_hang_and_a_failure_apart";
+
+/// The tests of the workspace, with or without those that boot a guest.
+fn test_on_host(context: &Context, guests: bool) -> Result<()> {
+    lint_kernel_side(context)?;
+    say(context, "host tests");
+    let tree = context.kernel(DEFAULT_KERNEL)?;
+    let programs = context.static_programs(tree.arch)?;
+    let (shell, quiet) = (shell()?, quiet_off_terminal());
+    let cargo_test = |args: &[&str]| {
+        cmd!(shell, "cargo test {quiet...} {args...}")
+            .env("FERROGRAFT_TEST_KERNEL", &tree.image)
+            .env("FERROGRAFT_TEST_GUEST", &programs.guest)
+            .quiet()
+            .run()
+    };
+    if guests {
+        cargo_test(&["--workspace", "--", "--include-ignored"])?;
+    } else {
+        cargo_test(&["--package", HARNESS])?;
+        let others = ["--workspace", "--exclude", HARNESS, "--", "--include-ignored", "--skip", BOOTING_TEST];
+        cargo_test(&others)?;
+    }
+    Ok(())
 }
 
 /// What only the full tier has. It takes hours, so that a failure of one part does not keep the others from being looked at.
@@ -147,6 +184,25 @@ fn rest(context: &Context, cases: ExitCode) -> Result<ExitCode> {
     worst
 }
 
+/// Lints of the code that is compiled for kernels: crate klp, and the fixes that are written on it.
+fn lint_kernel_side(context: &Context) -> Result<()> {
+    say(context, "lints of kernel-side code");
+    let tree = context.kernel(DEFAULT_KERNEL)?;
+    let mut with_klp = true;
+    for fix in context.project.fixes()? {
+        if fix.language == Language::Kernel {
+            context
+                .terminal
+                .note(format!("  clippy       {}: not linted, the kernel's build compiles it", fix.name));
+            continue;
+        }
+        let target = Target::of_fix(fix);
+        lint(&context.steps_of(&tree, &target, None), with_klp)?;
+        with_klp = false;
+    }
+    Ok(())
+}
+
 /// Cargo compiles for minutes: its progress is for terminals, and elsewhere its lines hide ours.
 fn quiet_off_terminal() -> Option<&'static str> {
     (!std::io::stderr().is_terminal()).then_some("--quiet")
@@ -154,10 +210,11 @@ fn quiet_off_terminal() -> Option<&'static str> {
 
 /// Installs one of cargo's sub-commands where cargo has none of that name.
 fn ensure_cargo_tool(context: &Context, name: &str) -> Result<()> {
-    let verb = name.trim_start_matches("cargo-");
-    if !Cmd::new("cargo").args([verb, "--version"]).output()?.status.success() {
+    let (shell, verb) = (shell()?, name.trim_start_matches("cargo-"));
+    let asked = cmd!(shell, "cargo {verb} --version").quiet().ignore_status().ignore_stdout().ignore_stderr();
+    if !asked.output()?.status.success() {
         context.terminal.note(format!("  set-up       installing {name}"));
-        Cmd::new("cargo").args(["install", "--quiet", "--locked", name]).run_inherited()?;
+        cmd!(shell, "cargo install --quiet --locked {name}").quiet().run()?;
     }
     Ok(())
 }
@@ -175,15 +232,11 @@ fn fuzz(context: &Context) -> Result<()> {
         stage(&context.terminal, "fuzz", &name, || {
             let found = root.join("build/fuzz").join(&name);
             std::fs::create_dir_all(&found).with_context(|| format!("could not make {}", found.display()))?;
-            Cmd::new("cargo")
-                .args(["fuzz", "run", "--fuzz-dir", "fuzz", &name])
-                .arg(&found)
-                .arg(root.join("fuzz/corpus").join(&name))
+            let (shell, corpus) = (shell()?, root.join("fuzz/corpus").join(&name));
+            let fuzz = cmd!(shell, "cargo fuzz run --fuzz-dir fuzz {name} {found} {corpus}")
                 .args(["--", &format!("-max_total_time={FUZZ_SECONDS}")])
-                .env("RUSTC_BOOTSTRAP", "1")
-                .cwd(root)
-                .hint("libFuzzer needs a C++ compiler (Debian: apt-get install g++)")
-                .run()?;
+                .env("RUSTC_BOOTSTRAP", "1");
+            captured(fuzz).context("libFuzzer needs a C++ compiler (Debian: apt-get install g++)")?;
             Ok::<_, anyhow::Error>((StageEnd::Done, ()))
         })?;
     }

@@ -7,19 +7,17 @@ use anyhow::Result;
 use klp_base::arch::Arch;
 use klp_base::cache::Cache;
 use klp_base::events::Terminal;
-use klp_base::process::Cmd;
 use klp_kernel::{KernelTree, Pin};
 use klp_pipeline::build::Build;
 use klp_pipeline::project::{Project, Target};
 use klp_pipeline::stage::{Built, Range};
+use xshell::cmd;
+
+use crate::machine::{NotAble, project_root, shell};
+use crate::setup::{self, Need};
 
 /// Default kernel of verbs.
 pub(crate) const DEFAULT_KERNEL: &str = "debian-6.12";
-
-/// The machine lacks something; the text contains the remedy. Exit code 69.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct NotAble(pub(crate) String);
 
 pub(crate) struct Context {
     pub(crate) project: Project,
@@ -32,21 +30,7 @@ pub(crate) struct StaticPrograms {
     pub(crate) guest: PathBuf,
     pub(crate) kpatch: PathBuf,
     /// Workload generator for cases.
-    pub(crate) load: PathBuf,
-}
-
-/// Directory of the project: value of `FERROGRAFT_PROJECT`, otherwise the checkout from which cargo runs this
-/// program, otherwise (without cargo) the checkout in which it was compiled.
-pub(crate) fn project_root() -> PathBuf {
-    if let Some(named) = std::env::var_os("FERROGRAFT_PROJECT") {
-        return PathBuf::from(named);
-    }
-    // Cargo sets the directory of the running package. Tests of other packages pass theirs on, so the value
-    // may be another package.
-    let run_from = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    let package = run_from.filter(|dir| dir.ends_with("xtask") && dir.join("Cargo.toml").is_file());
-    let package = package.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
-    package.parent().unwrap_or(Path::new(".")).to_owned()
+    pub(crate) workload: PathBuf,
 }
 
 impl Context {
@@ -58,6 +42,11 @@ impl Context {
         })
     }
 
+    /// Installs the missing tools for these purposes.
+    pub(crate) fn ensure(&self, needs: &[Need]) -> Result<()> {
+        setup::ensure(&self.cache, &self.terminal, needs)
+    }
+
     /// The pinned kernel, built or found in the cache. Missing tools for its build are installed first.
     pub(crate) fn kernel(&self, id: &str) -> Result<KernelTree> {
         let pin = Pin::load(&self.project.kernel_configs(), id)?;
@@ -66,7 +55,7 @@ impl Context {
         klp_kernel::kbuild::check_path("the project's directory", self.project.root(), move_it)?;
         let set_it = "set FERROGRAFT_CACHE to another directory";
         klp_kernel::kbuild::check_path("the cache", self.cache.root(), set_it)?;
-        crate::setup::ensure_for(&pin, &self.terminal)?;
+        setup::ensure_for(&pin, &self.terminal)?;
         Ok(pin.fetch(&self.cache, &self.terminal)?)
     }
 
@@ -122,7 +111,7 @@ impl Context {
     /// Builds the guest program and the loader for an architecture, statically linked with profile `small`.
     pub(crate) fn static_programs(&self, arch: Arch) -> Result<StaticPrograms> {
         use klp_base::events::{StageEnd, stage};
-        let target = crate::setup::guest_target(arch)?;
+        let target = setup::guest_target(arch)?;
         // No C compiler for another architecture is needed, because rustc contains musl's objects and a
         // linker.
         let linker = match arch {
@@ -131,31 +120,20 @@ impl Context {
         };
         let target_dir = self.target_dir();
         stage(&self.terminal, "programs", &format!("guest and kpatch, {}", arch.name()), || {
-            Cmd::new("cargo")
-                .args([
-                    "build",
-                    "--quiet",
-                    "--profile",
-                    "small",
-                    "--target",
-                    target,
-                    "-p",
-                    "klp-guest",
-                    "-p",
-                    "kpatch",
-                ])
+            let shell = shell()?;
+            cmd!(shell, "cargo build --quiet --profile small --target {target} -p klp-guest -p kpatch")
                 .arg("--target-dir")
                 .arg(&target_dir)
                 .env("RUSTFLAGS", format!("-Ctarget-feature=+crt-static{linker}"))
-                .cwd(self.project.root())
-                .run()
-                .map(|_| (StageEnd::Done, ()))
+                .quiet()
+                .run()?;
+            Ok::<_, anyhow::Error>((StageEnd::Done, ()))
         })?;
         let dir = target_dir.join(target).join("small");
         Ok(StaticPrograms {
             guest: dir.join("klp-guest"),
             kpatch: dir.join("kpatch"),
-            load: dir.join("klp-load"),
+            workload: dir.join("workload"),
         })
     }
 }

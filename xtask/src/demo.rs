@@ -10,8 +10,8 @@ use klp_pipeline::stage::Range;
 use klp_vm::case;
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::qemu_test;
 use crate::setup::Need;
-use crate::{qemu_test, setup};
 
 /// Fix of the demonstration, and the case that proves it.
 const FIX: &str = "cmdline";
@@ -24,7 +24,7 @@ pub(crate) struct Args {}
 
 pub(crate) fn run(_: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
-    setup::ensure(&context, &[Need::Build, Need::Guest])?;
+    context.ensure(&[Need::Build, Need::Guest])?;
     let tree = context.kernel(DEFAULT_KERNEL)?;
     let built = context.build(&tree, FIX, Range::default())?;
 

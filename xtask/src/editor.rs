@@ -13,7 +13,7 @@ use klp_pipeline::project::{Language, Target};
 use klp_pipeline::stage::{Built, Range, Stage};
 
 use crate::context::{Context, DEFAULT_KERNEL};
-use crate::setup::{self, Need};
+use crate::setup::Need;
 
 /// Write rust-project.json, which describes a fix's crates to rust-analyzer.
 ///
@@ -42,7 +42,7 @@ pub(crate) struct DocArgs {
 
 pub(crate) fn editor(args: &EditorArgs) -> Result<ExitCode> {
     let context = Context::new()?;
-    setup::ensure(&context, &[Need::Build])?;
+    context.ensure(&[Need::Build])?;
     let tree = context.kernel(&args.kernel)?;
     let file = match &args.fix {
         Some(name) => one(&context, &tree, name)?,
@@ -93,7 +93,7 @@ fn refuse_kernel_crate(target: &Target) -> Result<()> {
 
 pub(crate) fn doc(args: &DocArgs) -> Result<ExitCode> {
     let context = Context::new()?;
-    setup::ensure(&context, &[Need::Build])?;
+    context.ensure(&[Need::Build])?;
     let tree = context.kernel(&args.kernel)?;
     let target = Target::of_fix(context.project.fix(&args.fix)?);
     refuse_kernel_crate(&target)?;

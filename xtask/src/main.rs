@@ -8,9 +8,11 @@ mod check;
 mod ci;
 mod context;
 mod demo;
+mod doctor;
 mod draw;
 mod editor;
 mod kernel;
+mod machine;
 mod new_patch;
 mod qemu_test;
 mod setup;
@@ -32,7 +34,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    Doctor(setup::Args),
+    Doctor(doctor::Args),
     Demo(demo::Args),
     Kernel(kernel::Args),
     NewPatch(new_patch::Args),
@@ -53,7 +55,7 @@ enum Verb {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.verb {
-        Verb::Doctor(args) => setup::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Kernel(args) => kernel::run(&args),
         Verb::NewPatch(args) => new_patch::run(&args),

@@ -10,7 +10,7 @@ use klp_pipeline::scaffold;
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::editor;
-use crate::setup::{self, Need};
+use crate::setup::Need;
 
 /// Make a new fix, with the kernel's prototype filled in, and a case that proves it.
 ///
@@ -29,7 +29,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
-    setup::ensure(&context, &[Need::Build])?;
+    context.ensure(&[Need::Build])?;
     let tree = context.kernel(&args.kernel)?;
     let objects = Objects::load(&context.project, &tree, [&args.replace], &context.cache, &context.terminal)?;
     for file in scaffold::new_fix(&context.project, &tree, &objects, &args.name, &args.replace)? {

@@ -10,10 +10,11 @@ use klp_base::events::Verdict;
 use klp_kernel::{KernelTree, Pin};
 use klp_testkit::artifact::{self, Artifact, Maker};
 use klp_vm::{
-    AccelChoice, GuestFiles, Kernel, Options, Suite, Summary, Target, Unprovided, case, junit, ktap,
+    AccelChoice, ArtifactError, Guest, GuestFiles, Kernel, Options, Suite, Summary, case, junit, ktap,
 };
 
-use crate::context::{Context, DEFAULT_KERNEL, NotAble};
+use crate::context::{Context, DEFAULT_KERNEL};
+use crate::machine::NotAble;
 use crate::setup::Need;
 use crate::{setup, support};
 
@@ -48,6 +49,9 @@ pub(crate) struct Args {
     /// Run everything this often, each time in a fresh boot
     #[arg(long, default_value = "1")]
     repeat: NonZeroU32,
+    /// Boot each guest, instead of continuing from the snapshot of a booted one
+    #[arg(long)]
+    pub(crate) no_snapshot: bool,
     /// Boot, and give the terminal a shell in the guest instead of running the cases
     #[arg(long)]
     shell: bool,
@@ -74,6 +78,7 @@ impl Args {
             accel: AccelChoice::Auto,
             jobs: NonZeroU32::MIN,
             repeat: NonZeroU32::MIN,
+            no_snapshot: false,
             shell: false,
             gdb: false,
             record: false,
@@ -95,8 +100,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         println!("{}", listing(&kernels, &cases, args.format)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let commit = args.record.then(|| support::commit_to_record(&context)).transpose()?;
-    setup::ensure(&context, &[Need::Build, Need::Guest])?;
+    let commit = args.record.then(support::commit_to_record).transpose()?;
+    context.ensure(&[Need::Build, Need::Guest])?;
     let summary = match run_cases(&context, args, cases)? {
         Some(summary) => summary,
         None => return Ok(ExitCode::SUCCESS),
@@ -108,6 +113,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(commit) = commit {
         support::record(&context, &commit, &summary)?;
     }
+    println!("{}", machines_line(&summary));
     println!("{}", closing_line(&summary));
     Ok(ExitCode::from(summary.verdict().exit_code()))
 }
@@ -152,7 +158,7 @@ fn listing(kernels: &[String], cases: &[case::Case], format: Format) -> Result<S
 pub(crate) fn run_cases(context: &Context, args: &Args, cases: Vec<case::Case>) -> Result<Option<Summary>> {
     let ids = context.kernels(&args.kernel)?;
     let trees: Vec<KernelTree> = ids.iter().map(|id| context.kernel(id)).collect::<Result<_>>()?;
-    let targets = trees.iter().map(|tree| guest(context, tree)).collect::<Result<_>>()?;
+    let guests = trees.iter().map(|tree| guest(context, tree)).collect::<Result<_>>()?;
     let provide = |kernel: &Kernel, artifact: &str| artifact_of(context, &trees, kernel, artifact);
     let mut options =
         Options::new(context.project.root().join("build/evidence"), context.cache.root().join("state"))?;
@@ -160,7 +166,8 @@ pub(crate) fn run_cases(context: &Context, args: &Args, cases: Vec<case::Case>) 
     options.jobs = args.jobs;
     options.repeat = args.repeat;
     options.gdb = args.gdb;
-    let suite = Suite { targets, cases, provider: &provide, options };
+    options.snapshots = (!args.no_snapshot).then(|| context.cache.clone());
+    let suite = Suite { guests, cases, provider: &provide, options };
     if args.shell {
         suite.shell(&context.terminal)?;
         return Ok(None);
@@ -169,7 +176,7 @@ pub(crate) fn run_cases(context: &Context, args: &Args, cases: Vec<case::Case>) 
 }
 
 /// A kernel and what its guest needs.
-pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
+pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Guest> {
     setup::ensure_guest_of(tree.arch, &context.terminal)?;
     let programs = context.static_programs(tree.arch)?;
     let pinned =
@@ -182,7 +189,7 @@ pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         (format!("/modules/{position:02}-{name}"), file.clone())
     });
-    Ok(Target {
+    Ok(Guest {
         kernel: Kernel {
             id: tree.id.clone(),
             arch: setup::vm_arch(tree.arch),
@@ -196,7 +203,7 @@ pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Target> {
             extra: modules
                 .chain([
                     ("/sbin/kpatch".to_owned(), programs.kpatch),
-                    ("/bin/klp-load".to_owned(), programs.load),
+                    ("/bin/workload".to_owned(), programs.workload),
                 ])
                 .collect(),
         },
@@ -209,18 +216,25 @@ fn artifact_of(
     trees: &[KernelTree],
     kernel: &Kernel,
     artifact: &str,
-) -> Result<PathBuf, Unprovided> {
+) -> Result<PathBuf, ArtifactError> {
     let tree = trees.iter().find(|tree| tree.id == kernel.id);
-    let tree = tree.ok_or_else(|| Unprovided::Failed(format!("kernel {} was not fetched", kernel.id)))?;
+    let tree = tree.ok_or_else(|| ArtifactError::Failed(format!("kernel {} was not fetched", kernel.id)))?;
     let maker = Maker { project: &context.project, cache: &context.cache, sink: &context.terminal };
     let made = artifact.parse().and_then(|parsed: Artifact| maker.make(tree, &parsed));
     made.map_err(|error| unprovided(artifact, &error))
 }
 
 /// The outcome of a case whose artifact cannot be made. If this machine lacks something, the claims of the case are not known.
-fn unprovided(artifact: &str, error: &artifact::Error) -> Unprovided {
+fn unprovided(artifact: &str, error: &artifact::Error) -> ArtifactError {
     let why = format!("artifact {artifact}: {error}");
-    if error.is_not_able() { Unprovided::NotAble(why) } else { Unprovided::Failed(why) }
+    if error.is_not_able() { ArtifactError::NotAble(why) } else { ArtifactError::Failed(why) }
+}
+
+fn machines_line(summary: &Summary) -> String {
+    let restored = summary.restored();
+    let booted = summary.boots.len() - restored;
+    let cpu = summary.cpu().as_secs_f64();
+    format!("{booted} machines booted, {restored} from a snapshot: {cpu:.1} s of CPU time")
 }
 
 fn closing_line(summary: &Summary) -> String {
@@ -245,9 +259,9 @@ mod tests {
     #[test]
     fn an_artifact_that_this_machine_cannot_make_is_not_able_and_one_that_fails_has_failed() {
         let missing = klp_pipeline::Error::from(Cmd::new("/nonexistent/tool").run().unwrap_err()).into();
-        let Unprovided::NotAble(why) = unprovided("module:a", &missing) else { panic!("{missing}") };
+        let ArtifactError::NotAble(why) = unprovided("module:a", &missing) else { panic!("{missing}") };
         assert!(why.contains("module:a") && why.contains(&missing.to_string()), "{why}");
         let failed = klp_pipeline::Error::from(Cmd::new("false").run().unwrap_err()).into();
-        assert!(matches!(unprovided("without:B:a", &failed), Unprovided::Failed(_)));
+        assert!(matches!(unprovided("without:B:a", &failed), ArtifactError::Failed(_)));
     }
 }

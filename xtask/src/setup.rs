@@ -1,31 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Tools that the host needs, and their installation: `doctor`, and the automatic set-up of other verbs such
-//! as `demo`, `test` and `qemu-test`.
+//! Tools that the host needs, and their installation.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use klp_base::arch::Arch;
 use klp_base::cache::Cache;
 use klp_base::events::Sink;
-use klp_base::process::{Cmd, find_program};
+use klp_base::process::find_program;
 use klp_kernel::host::rust_src;
 use klp_kernel::host::rustc::Rustc;
 use klp_kernel::{Pin, Toolchain};
+use xshell::cmd;
 
-use crate::context::{Context, NotAble, project_root};
-
-/// Check the host's tools, and install what is missing.
-///
-/// Example: cargo xtask doctor --fix
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    /// Install what is missing
-    #[arg(long)]
-    fix: bool,
-}
+use crate::machine::{NotAble, captured, shell};
 
 /// Purpose for which a verb needs tools. Each verb installs only the tools for its own purposes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,16 +30,16 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    const ALL: [Self; 4] = [Self::Build, Self::Guest, Self::Tests, Self::System];
+    pub(crate) const ALL: [Self; 4] = [Self::Build, Self::Guest, Self::Tests, Self::System];
 }
 
 /// A host tool.
-struct Tool {
+pub(crate) struct Tool {
     need: Need,
-    name: &'static str,
-    why: &'static str,
-    package: &'static str,
-    present: fn() -> bool,
+    pub(crate) name: &'static str,
+    pub(crate) why: &'static str,
+    pub(crate) package: &'static str,
+    pub(crate) present: fn() -> bool,
 }
 
 macro_rules! program {
@@ -65,7 +54,7 @@ macro_rules! program {
     };
 }
 
-const TOOLS: &[Tool] = &[
+pub(crate) const TOOLS: &[Tool] = &[
     program!(Build, "gcc", "gcc", "links the host tools"),
     program!(
         Build,
@@ -126,48 +115,21 @@ fn libelf() -> bool {
         .any(|dir| Path::new(dir).join("libelf.so.1").exists())
 }
 
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let context = Context::new()?;
-    if args.fix {
-        ensure(&context, &Need::ALL)?;
-    }
-    let mut missing = 0;
-    for tool in TOOLS {
-        let present = (tool.present)();
-        missing += u32::from(!present);
-        let word = if present { "ok" } else { "MISSING" };
-        let hint = if present { String::new() } else { format!("; install the package {}", tool.package) };
-        println!("{word:<8} {}: {}{hint}", tool.name, tool.why);
-    }
-    match Rustc::find(&context.cache) {
-        Ok(_) => println!("ok       Rust with the source of core: compiles fixes"),
-        Err(error) => {
-            missing += 1;
-            println!("MISSING  Rust with the source of core: {error}");
-        }
-    }
-    println!("ok       guest programs are built for {}", guest_target(Arch::X86_64)?);
-    if missing == 0 {
-        return Ok(ExitCode::SUCCESS);
-    }
-    bail!(NotAble(format!("{missing} of the tools are missing; run `cargo xtask doctor --fix`")))
-}
-
 /// Installs the missing tools for these purposes, or fails with the one command to run.
-pub(crate) fn ensure(context: &Context, needs: &[Need]) -> Result<()> {
+pub(crate) fn ensure(cache: &Cache, sink: &dyn Sink, needs: &[Need]) -> Result<()> {
     let missing = || {
         let wanted = TOOLS.iter().filter(|tool| needs.contains(&tool.need) && !(tool.present)());
         wanted.map(|tool| (tool.name.to_owned(), tool.package.to_owned())).collect()
     };
-    install(&missing, &context.terminal)?;
+    install(&missing, sink)?;
     if needs.contains(&Need::Build) {
-        ensure_core_source(&context.cache, &context.terminal)?;
+        ensure_core_source(cache, sink)?;
     }
     if needs.contains(&Need::Guest) {
-        ensure_static_target(&context.terminal)?;
+        ensure_static_target(sink)?;
     }
     if needs.contains(&Need::Tests) {
-        ensure_rust_analyzer(&context.terminal)?;
+        ensure_rust_analyzer(sink)?;
     }
     Ok(())
 }
@@ -218,8 +180,9 @@ fn install(missing: &dyn Fn() -> Vec<(String, String)>, sink: &dyn Sink) -> Resu
     let packages: Vec<&str> = packages.into_iter().collect();
     let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
     let typed = format!("apt-get install --no-install-recommends {}", packages.join(" "));
-    let root = Cmd::new("id").arg("-u").read()? == "0";
-    let sudo = !root && find_program("sudo").is_some() && Cmd::new("sudo").args(["-n", "true"]).run().is_ok();
+    let shell = shell()?;
+    let root = cmd!(shell, "id -u").quiet().read()? == "0";
+    let sudo = !root && find_program("sudo").is_some() && captured(cmd!(shell, "sudo -n true")).is_ok();
     if !root && !sudo {
         bail!(NotAble(format!(
             "missing: {}; run this and then try again:\n    sudo {typed}",
@@ -228,8 +191,10 @@ fn install(missing: &dyn Fn() -> Vec<(String, String)>, sink: &dyn Sink) -> Resu
     }
     sink.note(format!("  set-up       missing: {}; installing {}", names.join(", "), packages.join(" ")));
     let apt = |words: &[&str]| {
-        let cmd = if root { Cmd::new("apt-get") } else { Cmd::new("sudo").args(["-n", "apt-get"]) };
-        cmd.args(["-q", "-y"]).args(words).env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C").run()
+        let cmd = if root { cmd!(shell, "apt-get") } else { cmd!(shell, "sudo -n apt-get") };
+        captured(
+            cmd.args(["-q", "-y"]).args(words).env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C"),
+        )
     };
     let wanted = [&["install", "--no-install-recommends"], packages.as_slice()].concat();
     // The package lists may be missing on a fresh machine, or older than the archive. In this case they are
@@ -273,9 +238,11 @@ fn ensure_static_target(sink: &dyn Sink) -> Result<()> {
 
 /// Installs rust-analyzer for a test of `editor`.
 fn ensure_rust_analyzer(sink: &dyn Sink) -> Result<()> {
+    let shell = shell()?;
     let is_there = || {
-        let found = Cmd::new("rustup").args(["which", "rust-analyzer"]).cwd(project_root()).read();
-        found.is_ok_and(|path| Cmd::new(path).arg("--version").run().is_ok())
+        let Ok(found) = captured(cmd!(shell, "rustup which rust-analyzer")) else { return false };
+        let path = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+        captured(cmd!(shell, "{path} --version")).is_ok()
     };
     if is_there() {
         return Ok(());
@@ -296,7 +263,8 @@ fn ensure_rust_analyzer(sink: &dyn Sink) -> Result<()> {
 /// the result.
 fn ask_rustup(words: &[&str], sink: &dyn Sink) {
     sink.note(format!("  set-up       rustup {}", words.join(" ")));
-    if let Err(error) = Cmd::new("rustup").args(words).cwd(project_root()).run() {
+    let asked = shell().and_then(|shell| captured(cmd!(shell, "rustup {words...}")));
+    if let Err(error) = asked {
         sink.warn(format!("rustup refused ({})", error.to_string().lines().next().unwrap_or_default()));
     }
 }
@@ -305,11 +273,11 @@ const MUSL: &str = "x86_64-unknown-linux-musl";
 const MUSL_ARM64: &str = "aarch64-unknown-linux-musl";
 
 fn musl_is_there(target: &str) -> bool {
-    Cmd::new("rustc")
-        .args(["--print", "sysroot"])
-        .cwd(project_root())
-        .read()
-        .is_ok_and(|sysroot| Path::new(&sysroot).join("lib/rustlib").join(target).join("lib").is_dir())
+    let sysroot = shell().and_then(|shell| captured(cmd!(shell, "rustc --print sysroot")));
+    sysroot.is_ok_and(|said| {
+        let sysroot = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+        Path::new(&sysroot).join("lib/rustlib").join(target).join("lib").is_dir()
+    })
 }
 
 /// Target of static programs: musl if it is installed, otherwise the host's target with static linking. Other

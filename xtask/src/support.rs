@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use klp_base::events::Verdict;
-use klp_base::process::Cmd;
 use klp_kernel::Pin;
 use klp_vm::Summary;
 use serde::{Deserialize, Serialize};
+use xshell::cmd;
 
-use crate::context::{Context, NotAble};
+use crate::context::Context;
+use crate::machine::{NotAble, shell};
 
 /// File with the results, relative to the project's directory.
 const FILE: &str = "docs/support.json";
@@ -42,22 +43,23 @@ struct Record {
 }
 
 /// Checks before the tests that the working tree equals the commit. Returns the commit.
-pub(crate) fn commit_to_record(context: &Context) -> Result<String> {
-    let git = |words: &[&str]| Cmd::new("git").args(words).cwd(context.project.root()).read();
-    let changed = git(&["status", "--porcelain"])?;
+pub(crate) fn commit_to_record() -> Result<String> {
+    let shell = shell()?;
+    let changed = cmd!(shell, "git status --porcelain").quiet().read()?;
     if !changed.is_empty() {
         bail!(NotAble(format!(
             "results are recorded of a commit, and these files differ from it; commit them first:\n{changed}"
         )));
     }
-    Ok(git(&["rev-parse", "--short=10", "HEAD"])?)
+    Ok(cmd!(shell, "git rev-parse --short=10 HEAD").quiet().read()?)
 }
 
 /// Records the kernels with all cases passed, and updates the README's table. Records of other kernels do not
 /// change.
 pub(crate) fn record(context: &Context, commit: &str, summary: &Summary) -> Result<()> {
     let mut support = read(context)?;
-    let date = Cmd::new("date").args(["-u", "+%Y-%m-%d"]).read()?;
+    let shell = shell()?;
+    let date = cmd!(shell, "date -u +%Y-%m-%d").quiet().read()?;
     for id in context.project.kernel_ids() {
         let of_kernel: Vec<Verdict> =
             summary.cases.iter().filter(|run| run.end.kernel == id).map(|run| run.end.verdict).collect();

@@ -11,11 +11,11 @@ use klp_kernel::host::apt::debian_mirror;
 use klp_kernel::host::apt::unpacked_package;
 use klp_kernel::{KernelTree, Package};
 use klp_pipeline::stage::Range;
-use klp_vm::{DiskImage, Options, System, SystemCase, Target};
+use klp_vm::{DiskImage, Guest, Options, System, SystemCase};
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::qemu_test;
 use crate::setup::Need;
-use crate::{qemu_test, setup};
 
 /// Run cases in a full system with systemd, through reboots and crashes.
 ///
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         cases.iter().for_each(|case| println!("{}: {}", case.name, case.description));
         return Ok(ExitCode::SUCCESS);
     }
-    setup::ensure(&context, &[Need::Build, Need::Guest, Need::System])?;
+    context.ensure(&[Need::Build, Need::Guest, Need::System])?;
     let worst = run_cases(&context, &cases, &args.kernel)?;
     Ok(ExitCode::from(worst.exit_code()))
 }
@@ -69,13 +69,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// Runs every case on one kernel. Returns the most severe verdict.
 pub(crate) fn run_all(context: &Context) -> Result<Verdict> {
     let cases = SystemCase::load_all(&context.project.root().join("tests/systems"))?;
-    setup::ensure(context, &[Need::System])?;
+    context.ensure(&[Need::System])?;
     run_cases(context, &cases, DEFAULT_KERNEL)
 }
 
 fn run_cases(context: &Context, cases: &[SystemCase], kernel: &str) -> Result<Verdict> {
     let tree = context.kernel(kernel)?;
-    let target = qemu_test::guest(context, &tree)?;
+    let guest = qemu_test::guest(context, &tree)?;
     let image = DiskImage {
         mirror: debian_mirror()?,
         suite: SUITE.to_owned(),
@@ -86,10 +86,10 @@ fn run_cases(context: &Context, cases: &[SystemCase], kernel: &str) -> Result<Ve
         Options::new(context.project.root().join("build/evidence"), context.cache.root().join("state"))?;
     options.repeat_command = "cargo xtask system-test {case} --kernel {kernel}".to_owned();
     let system = System {
-        target: &target,
+        guest: &guest,
         image: &image,
         modules: disk_modules(context, &tree)?,
-        files: files(context, &target)?,
+        files: files(context, &guest)?,
         options,
     };
     let mut verdicts = Vec::new();
@@ -113,11 +113,11 @@ fn disk_modules(context: &Context, tree: &KernelTree) -> Result<Vec<(String, Vec
 }
 
 /// kpatch and its units as installed by packages, and the original kpatch next to them.
-fn files(context: &Context, target: &Target) -> Result<Vec<(String, u32, Vec<u8>)>> {
+fn files(context: &Context, guest: &Guest) -> Result<Vec<(String, u32, Vec<u8>)>> {
     let (name, version, suite, sha256) = PEER;
     let peer =
         unpacked_package(&Package::new(name, version, sha256), suite, &context.cache, &context.terminal)?;
-    let kpatch = target.files.extra.get("/sbin/kpatch").context("the guest has no kpatch")?;
+    let kpatch = guest.files.extra.get("/sbin/kpatch").context("the guest has no kpatch")?;
     let mut files = vec![
         ("/usr/sbin/kpatch".to_owned(), 0o755, read(kpatch)?),
         ("/usr/local/lib/original/kpatch".to_owned(), 0o755, read(&peer.join("usr/sbin/kpatch"))?),

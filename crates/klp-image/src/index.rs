@@ -5,18 +5,53 @@ use std::io::Read;
 use std::path::Path;
 
 use btf_rs::{Backend, Btf};
+use klp_base::cache::{Cache, Key};
+use klp_base::events::{Sink, StageEnd, stage};
 use klp_base::files::{io_error, read, write};
 
 use crate::btf::{BtfError, Types};
+use crate::bzimage::decompress;
 use crate::elf::u32_at;
 use crate::error::Error;
-use crate::{KernelImage, Parsed, Symbols, Trace, decompress};
+use crate::image::KernelImage;
+use crate::parsed::Parsed;
+use crate::symbols::Symbols;
+use crate::trace::Trace;
 
 /// File names of an index.
 const BTF: &str = "btf";
 const SYMBOLS: &str = "symbols";
 const TRACE: &str = "trace";
 const FACTS: &str = "facts.json";
+
+/// Input file of a kernel, with its identification.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageFile<'a> {
+    /// Id of the kernel, which is the label of the cache entry.
+    pub id: &'a str,
+    /// Path of the bootable image, or of the ELF file that it was built from.
+    pub path: &'a Path,
+    /// Release of the kernel (`uname -r`).
+    pub release: &'a str,
+    /// Key of the cache entry; changes with the content of the file.
+    pub fingerprint: &'a str,
+}
+
+impl KernelImage {
+    /// Loads a kernel image through its index in the cache, which is created if missing.
+    ///
+    /// # Errors
+    /// The image cannot be read, or the cache failed.
+    pub fn load(file: ImageFile<'_>, cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
+        let key = Key::new("image 3").with(file.fingerprint).with(file.release);
+        let entry = cache.entry("image", file.id, &key, |dir| {
+            stage(sink, "image", file.id, || {
+                write_index(file.path, file.release, dir).map(|()| (StageEnd::Done, ()))
+            })
+        })?;
+        read_index(&entry)
+    }
+}
 
 /// Reads the image of the kernel `release`, or the ELF file that it was built from, and writes the index to `dir`.
 ///

@@ -9,9 +9,9 @@ use klp_module::{Binding, Module, Section, SymbolSection};
 
 use crate::btf::Types;
 use crate::error::ImageError;
+use crate::image::{Area, KernelImage};
 use crate::symbols::{Builder, Symbol, Symbols};
 use crate::trace::{BEFORE, NotTraceable, Traceability, choose, reason_of_name};
-use crate::{Area, KernelImage};
 
 /// Maximum unpacked size of a module, in bytes.
 const LIMIT: usize = 1 << 28;

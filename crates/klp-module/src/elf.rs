@@ -8,7 +8,7 @@ use goblin::elf::section_header::{self as sh, SectionHeader};
 use goblin::elf::sym::{self, Sym};
 use klp_format::{SHF_RELA_LIVEPATCH, SHN_LIVEPATCH};
 
-use crate::Error;
+use crate::error::Error;
 
 const CONTEXT: Ctx = Ctx { container: Container::Big, le: Endian::Little };
 const SECTION_HEADER_SIZE: usize = 64;

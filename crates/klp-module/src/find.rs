@@ -6,9 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{
-    KlpLayout, Machine, Module, PATCH_SYMBOL, Place, Relocation, SymbolKind, SymbolSection, TableError,
-};
+use crate::elf::{Machine, Relocation, SymbolKind, SymbolSection};
+use crate::error::TableError;
+use crate::module::Module;
+use crate::table::{self, KlpLayout, PatchTable, Place};
+
+/// Symbol of the `struct klp_patch` in modules of Ferrograft (`klp::patch!` in `kmod/src/core/tables.rs`).
+pub const PATCH_SYMBOL: &str = "__klp_patch";
 
 /// Kernel function that takes the `struct klp_patch`.
 const ENABLE: &str = "klp_enable_patch";
@@ -27,6 +31,30 @@ const FUNC_POINTERS: [u64; 2] = [0, 8];
 const STATE_SIZE: u64 = 24;
 /// Maximum distance of the argument load before the call, in bytes, if no function symbol limits it.
 const NEAR: u64 = 64;
+
+impl Module<'_> {
+    /// Reads the livepatch tables of any module: those of [`PATCH_SYMBOL`], else those that the module passes to
+    /// `klp_enable_patch`.
+    ///
+    /// # Errors
+    /// As [`Self::patch_table`]; or the argument cannot be determined.
+    pub fn tables(&self, layout: &KlpLayout) -> Result<PatchTable, TableError> {
+        match self.symbol(PATCH_SYMBOL) {
+            Some(_) => table::read(self, layout, PATCH_SYMBOL),
+            None => table::read_at(self, layout, patch(self)?),
+        }
+    }
+
+    /// Like [`Self::tables`], without the layout of the kernel. The members that a patch fills in have had fixed offsets
+    /// since Linux 5.5; the sizes are derived from the entries with relocations.
+    ///
+    /// # Errors
+    /// As [`Self::tables`]; or a table has no symbol with a size, for example because local symbols were stripped.
+    pub fn tables_by_relocation(&self) -> Result<PatchTable, TableError> {
+        let patch = patch(self)?;
+        table::read_at(self, &layout(self, patch)?, patch)
+    }
+}
 
 /// Location of the `struct klp_patch`: the symbol [`PATCH_SYMBOL`], else the argument of `klp_enable_patch`, else the
 /// only structure with the form of a patch.

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use klp_format::SymbolPosition;
 use serde::{Deserialize, Serialize};
 
-use crate::{Module, Relocation, Section, SymbolKind, SymbolSection, TableError};
+use crate::elf::{Relocation, Section, Symbol, SymbolKind, SymbolSection};
+use crate::error::TableError;
+use crate::module::Module;
 
 /// Maximum number of entries of one patch, for all objects together.
 const ENTRIES_MAX: usize = 10_000;
@@ -111,9 +113,22 @@ impl Place {
     }
 }
 
+impl Module<'_> {
+    /// Reads the livepatch tables, starting at the `struct klp_patch` of the symbol `patch`.
+    ///
+    /// The layout of the structures differs between kernels and comes from the BTF of the kernel.
+    ///
+    /// # Errors
+    /// The symbol does not exist, a required pointer has no relocation or points outside the module, or a table has no
+    /// end within 10,000 entries.
+    pub fn patch_table(&self, layout: &KlpLayout, patch: &str) -> Result<PatchTable, TableError> {
+        read(self, layout, patch)
+    }
+}
+
 pub(crate) fn read(module: &Module<'_>, layout: &KlpLayout, patch: &str) -> Result<PatchTable, TableError> {
     let name = || patch.to_owned();
-    let defined = |symbol: &&crate::Symbol<'_>| {
+    let defined = |symbol: &&Symbol<'_>| {
         symbol.name == patch && !matches!(symbol.kind, SymbolKind::Section | SymbolKind::File)
     };
     let symbol =

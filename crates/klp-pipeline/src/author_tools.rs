@@ -2,16 +2,29 @@
 //! rustdoc and clippy for the crates of a module: documentation with the kernel's prototypes, and lints for
 //! unsafe code.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use klp_base::cache;
 use klp_base::events::{StageEnd, stage};
+use klp_base::files::{make_dir, read_text};
 use klp_base::process::Cmd;
 use klp_kernel::host::rustc::Rustc;
 
 use crate::build::Build;
-use crate::compile;
+use crate::compile::{self, Job, judge};
 use crate::error::Error;
+use crate::resolved::Resolved;
 use crate::stage::{Built, Range, Stage};
+
+/// clippy lints for hand-written kernel-side code, in addition to the compiler's lints.
+const LINTS: [&str; 6] = [
+    "-Dwarnings",
+    "-Dclippy::undocumented_unsafe_blocks",
+    "-Dclippy::unnecessary_safety_comment",
+    "-Dclippy::missing_safety_doc",
+    "-Dclippy::multiple_unsafe_ops_per_block",
+    "-Aclippy::missing_const_for_thread_local",
+];
 
 /// A crate of a module, compiled by stage compile.
 struct Crate {
@@ -96,4 +109,56 @@ pub fn document(build: &Build<'_>) -> Result<Vec<PathBuf>, Error> {
         pages.push(out.join(&item.name).join("index.html"));
     }
     Ok(pages)
+}
+
+/// Runs clippy on the fixes of a target, and on crate klp if `with_klp` is set.
+///
+/// # Errors
+/// A stage up to compile failed, or a lint rejected a crate; the error contains clippy's message.
+pub fn lint(build: &Build<'_>, with_klp: bool) -> Result<(), Error> {
+    let crates = Crates::compile(build)?;
+    let fixes = build.target.fixes.iter().map(|fix| {
+        let name = fix.crate_name();
+        let mut externs = crates.of_every_fix();
+        externs.push(("replaced", crates.metadata("replaced", &format!("-{name}"))));
+        Crate { name: format!("fix_{name}"), source: fix.source(), externs }
+    });
+    let klp = with_klp.then(|| crates.klp(build));
+    let out = crates.built.dir.join("lint");
+    let stamp = out.join("stamp");
+    let compiled = read_text(&crates.built.dir.join(Stage::Compile.dir_name()).join("stamp"))?;
+    let wanted = format!("{compiled} {with_klp} {}", LINTS.join(" "));
+    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    for item in klp.into_iter().chain(fixes) {
+        let relative = item.source.strip_prefix(build.project.root()).unwrap_or(&item.source);
+        lint_one(&crates, build, &item, relative, &out)?;
+    }
+    Ok(cache::write_durable(&stamp, wanted.as_bytes())?)
+}
+
+fn lint_one(
+    crates: &Crates,
+    build: &Build<'_>,
+    item: &Crate,
+    source: &Path,
+    out: &Path,
+) -> Result<(), Error> {
+    let fix = item.name.strip_prefix("fix_").unwrap_or_default();
+    let resolved = Resolved::read(&crates.built.dir)?;
+    let fix = build.target.fixes.iter().find(|found| found.crate_name() == fix);
+    let cfg = fix.map(|fix| compile::cfg_flags(&resolved, &fix.name)).unwrap_or_default();
+    let log = out.join("log");
+    let cmd = crates.tool(build, "clippy-driver", item).args(cfg).args(LINTS).arg("--error-format=json");
+    let cmd = cmd.args(["--crate-type", "rlib", "--emit=metadata", "--out-dir"]).arg(out).arg(source);
+    make_dir(out)?;
+    stage(build.sink, "clippy", &item.name, || {
+        let cmd = cmd.log(&log);
+        let output = cmd.output()?;
+        let (root, resolved) = (build.project.root(), Some(&resolved));
+        let job = Job { tree: build.tree, subject: &item.name, root, out, log: &log, resolved };
+        judge(&output.stderr_text(), &job)?;
+        if output.status.success() { Ok((StageEnd::Done, ())) } else { Err(cmd.failed(&output).into()) }
+    })
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A build: the stages of [`STEPS`] in order. Each has a numbered directory with one log and one completion
+//! A build: the stages of `STEPS` in order. Each has a numbered directory with one log and one completion
 //! stamp. A stage runs only if its key changed; the key is a hash of its inputs and of its implementation.
 
 use std::cell::OnceCell;

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use klp_guest::Reply;
+use klp_guest::{Reply, wire};
 
 use crate::port::Port;
 
@@ -15,8 +15,14 @@ const PIECE: usize = 1 << 16;
 /// More of one file is not sent: files of /proc can be endless.
 const FILE_MAX: usize = 32 << 20;
 
-/// Writes `body` to `path`, making its directories.
-pub(crate) fn put(path: &str, mode: u32, append: bool, body: &[u8]) -> io::Result<()> {
+/// Writes `body`, which must have this checksum, to `path`. Missing directories are made.
+pub(crate) fn put(path: &str, mode: u32, append: bool, checksum: u64, body: &[u8]) -> io::Result<()> {
+    if wire::checksum(body) != checksum {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the bytes have another checksum than was announced",
+        ));
+    }
     if let Some(parent) = Path::new(path).parent() {
         fs::create_dir_all(parent)?;
     }
@@ -105,7 +111,7 @@ fn named(path: &Path, pattern: &str) -> bool {
     path.file_name().is_some_and(|name| wildcard(pattern, &name.to_string_lossy()))
 }
 
-/// Whether `text` is of the form `pattern`, in which `*` stands for any characters.
+/// True where `text` matches `pattern`, in which `*` stands for any characters.
 fn wildcard(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
@@ -136,13 +142,25 @@ mod tests {
     fn put_then_expand() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().to_str().unwrap();
-        put(&format!("{root}/x/a.log"), 0o644, false, b"1").unwrap();
-        put(&format!("{root}/x/a.log"), 0o644, true, b"2").unwrap();
-        put(&format!("{root}/x/y/b"), 0o644, false, b"").unwrap();
+        let put = |path: &str, append, body: &[u8]| {
+            put(&format!("{root}/{path}"), 0o644, append, wire::checksum(body), body).unwrap();
+        };
+        put("x/a.log", false, b"1");
+        put("x/a.log", true, b"2");
+        put("x/y/b", false, b"");
         assert_eq!(fs::read(format!("{root}/x/a.log")).unwrap(), b"12");
         assert_eq!(expand(&format!("{root}/**")).len(), 2);
         assert_eq!(expand(&format!("{root}/*/*.log")), [PathBuf::from(format!("{root}/x/a.log"))]);
         assert_eq!(expand(&format!("{root}/none")), [PathBuf::from(format!("{root}/none"))]);
         assert!(expand(&format!("{root}/none*")).is_empty());
+    }
+
+    #[test]
+    fn bytes_with_another_checksum_are_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let error = put(path.to_str().unwrap(), 0o644, false, wire::checksum(b"1"), b"2").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(!path.exists());
     }
 }

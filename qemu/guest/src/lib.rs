@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What host and guest say to each other over a virtio-serial port.
+//! Protocol between host and guest over a virtio-serial port.
 //!
 //! The guest speaks first ([`Reply::Hello`]); after that the host asks and the guest answers, one request at a time.
 //! How messages become bytes stands in [`wire`]. The protocol is the same whether the guest program is PID 1 of an
@@ -15,13 +15,13 @@ const _: Option<&str> = option_env!("FERROGRAFT_CHECKOUT");
 /// Name of the virtio-serial port, as `/sys/class/virtio-ports/*/name` shows it.
 pub const PORT: &str = "org.ferrograft.guest";
 /// Version of the protocol. Both sides come from one build; a difference means that a stale guest program was used.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 /// Word on the kernel's command line that asks PID 1 for a shell on the console instead of the protocol.
 pub const SHELL_WORD: &str = "ferrograft.shell";
 /// Word that asks PID 1 to become the init of the full system on the first disk.
 pub const DISK_WORD: &str = "ferrograft.disk";
 
-/// What the host asks for.
+/// Requests of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum Request {
@@ -33,6 +33,8 @@ pub enum Request {
         mode: u32,
         /// Add to what is there instead of replacing it: larger files come in several frames.
         append: bool,
+        /// [`wire::checksum`] of the frame's body; another one is refused, and nothing is written.
+        checksum: u64,
     },
     /// Run a program. Answered with any number of [`Reply::Output`] and [`Reply::UserLine`], and one [`Reply::Exited`].
     Run(Run),
@@ -47,6 +49,8 @@ pub enum Request {
     },
     /// Tell the kernel's state. Answered with [`Reply::State`].
     State,
+    /// Greet again. Answered with [`Reply::Hello`]: proof that a restored guest is the one that was saved.
+    Greet,
     /// End the machine. Answered with [`Reply::Bye`], after which the guest resets.
     PowerOff,
 }
@@ -58,11 +62,11 @@ pub struct Run {
     pub argv: Vec<String>,
     /// Its whole environment, PATH and HOME aside.
     pub env: Vec<(String, String)>,
-    /// Where it runs.
+    /// Working directory.
     pub cwd: String,
 }
 
-/// What the guest answers.
+/// Replies of the guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub enum Reply {
@@ -81,14 +85,14 @@ pub enum Reply {
     File {
         /// Absolute path.
         path: String,
-        /// Whether the file ends with this part.
+        /// True for the last part of the file.
         last: bool,
     },
     /// A file that cannot be read.
     NoFile {
         /// Absolute path.
         path: String,
-        /// What the system said.
+        /// Error of the system.
         error: String,
     },
     /// The kernel's state. The frame's body is what the kernel logged since the last request for it (or since the
@@ -99,15 +103,15 @@ pub enum Reply {
     Done,
     /// The request could not be carried out.
     Failed {
-        /// What failed, on what, and why.
+        /// Failed action, its object and the cause.
         error: String,
     },
     /// The guest resets now.
     Bye,
 }
 
-/// Who answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Identity of a guest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// [`PROTOCOL`] of the guest program.
     pub protocol: u32,
@@ -140,13 +144,13 @@ pub struct Exit {
     pub stopped: bool,
 }
 
-/// What must be the same before and after a well-behaved program.
+/// Kernel state that a well-behaved program leaves unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Names of the loaded modules, sorted.
     pub modules: Vec<String>,
     /// The taint mask (`/proc/sys/kernel/tainted`).
     pub taint: u64,
-    /// Whether the kernel's log wrapped and lines were lost.
+    /// True where the kernel's log wrapped and lines were lost.
     pub lost: bool,
 }

@@ -2,6 +2,7 @@
 //! The guest program: PID 1 of an initramfs, or a service of a full system. It connects to the host's port and serves
 //! its requests until the host asks for the end or goes away.
 
+mod error;
 mod files;
 mod port;
 mod process;
@@ -13,6 +14,8 @@ mod switch;
 use std::process::ExitCode;
 
 use klp_guest::{DISK_WORD, SHELL_WORD};
+
+use crate::error::Error;
 
 fn main() -> ExitCode {
     let first = rustix::process::getpid().is_init();
@@ -27,7 +30,7 @@ fn main() -> ExitCode {
     if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn prepare_and_work() -> Result<(), setup::Error> {
+fn prepare_and_work() -> Result<(), Error> {
     setup::mount_all()?;
     if setup::wants(DISK_WORD) {
         return switch::to_disk().map(|never| match never {});
@@ -36,6 +39,6 @@ fn prepare_and_work() -> Result<(), setup::Error> {
     work()
 }
 
-fn work() -> Result<(), setup::Error> {
+fn work() -> Result<(), Error> {
     if setup::wants(SHELL_WORD) { setup::shell() } else { serve::serve() }
 }

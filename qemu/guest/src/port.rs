@@ -10,7 +10,7 @@ use std::time::Duration;
 use klp_guest::wire::{Decoder, encode};
 use klp_guest::{PORT, Reply, Request};
 
-use crate::setup::Error;
+use crate::error::Error;
 
 /// How often the port is looked for, a hundredth of a second apart. Not until a time: the clock goes on while the host gives
 /// the guest no CPU.

@@ -6,8 +6,9 @@ use std::io;
 
 use klp_guest::{Hello, PROTOCOL, Reply, Request};
 
+use crate::error::Error;
 use crate::port::Port;
-use crate::setup::{Error, reset};
+use crate::setup::reset;
 use crate::state::KernelLog;
 use crate::{files, process};
 
@@ -43,8 +44,9 @@ fn answer_all(port: &mut Port, log: &mut KernelLog) -> io::Result<()> {
         let failed =
             |what: String, error: io::Error| Reply::Failed { error: format!("could not {what}: {error}") };
         match request {
-            Request::Put { path, mode, append } => {
-                let put = files::put(&path, mode, append, &body);
+            Request::Greet => port.send(&Reply::Hello(hello()), b"")?,
+            Request::Put { path, mode, append, checksum } => {
+                let put = files::put(&path, mode, append, checksum, &body);
                 let reply = put.map_or_else(|error| failed(format!("write {path}"), error), |()| Reply::Done);
                 port.send(&reply, b"")?;
             }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What PID 1 of an initramfs owes the programs it starts: file systems, applets, a reset at the end.
+//! Duties of PID 1 of an initramfs: file systems, applets, a reset at the end.
 
 use std::fs;
 use std::io;
@@ -9,21 +9,8 @@ use std::time::Duration;
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, init_module, reboot};
 
+use crate::error::Error;
 use crate::process;
-
-/// What failed, on what.
-#[derive(Debug, thiserror::Error)]
-#[error("could not {what}: {source}")]
-pub(crate) struct Error {
-    what: String,
-    source: io::Error,
-}
-
-impl Error {
-    pub(crate) fn new(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
-        Self { what: what.into(), source: source.into() }
-    }
-}
 
 const MOUNTS: [(&str, &str); 5] =
     [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/tmp"), ("tmpfs", "/run")];
@@ -72,7 +59,7 @@ fn mount_one(kind: &str, target: &str) -> io::Result<()> {
     mount(kind, target, kind, MountFlags::NOSUID, None).map_err(Into::into)
 }
 
-/// Whether a word stands on the kernel's command line.
+/// True where the kernel's command line has this parameter.
 pub(crate) fn wants(wanted: &str) -> bool {
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     line.split_whitespace().any(|word| word == wanted)

@@ -11,11 +11,12 @@ use std::time::Duration;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, unmount};
 use rustix::process::{chdir, chroot};
 
-use crate::setup::{Error, load_modules};
+use crate::error::Error;
+use crate::setup::load_modules;
 
 const DISK: &str = "/dev/vda";
 const ROOT: &str = "/disk";
-/// What the host wants to find in the system beside what the disk's image holds.
+/// Files of the host that are added to those of the disk's image.
 const OVERLAY: &str = "/overlay";
 /// How often the disk is looked for, a hundredth of a second apart, as for the port.
 const LOOKS: u32 = 2000;

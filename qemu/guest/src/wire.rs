@@ -14,7 +14,7 @@ pub const HEAD_MAX: usize = 1 << 18;
 pub const BODY_MAX: usize = 1 << 20;
 const PREFIX: usize = 8;
 
-/// Why bytes are no frame, or a message cannot become one.
+/// Errors of encoding and decoding.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// A part is longer than the protocol allows: the other side is not ours, or bytes were lost.
@@ -22,14 +22,21 @@ pub enum WireError {
     TooLong {
         /// Head or body.
         part: &'static str,
-        /// What its length is said to be.
+        /// Announced length.
         length: usize,
-        /// What is allowed.
+        /// Limit.
         limit: usize,
     },
     /// The head is not the JSON of a message.
     #[error("a frame's head is no message: {0}")]
     Head(#[from] serde_json::Error),
+}
+
+/// FNV-1a hash (64 bits) of bytes.
+pub fn checksum(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn within(part: &'static str, length: usize, limit: usize) -> Result<usize, WireError> {
@@ -116,6 +123,12 @@ mod tests {
             }
         }
         assert_eq!(found, messages);
+    }
+
+    #[test]
+    fn the_checksum_is_fnv_1a() {
+        assert_eq!(checksum(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(checksum(b"foobar"), 0x8594_4171_f739_67e8);
     }
 
     #[test]

@@ -16,7 +16,7 @@ settled_link() {
 # attach <kind>, detach: a BPF program on the function. 6.1 has a tab behind the flags.
 attach() {
 	rm -f /tmp/stop
-	klp-load 1 /tmp/stop "$1" $FUNCTION >/tmp/attached 2>&1 &
+	workload 1 /tmp/stop "$1" $FUNCTION >/tmp/attached 2>&1 &
 	worker=$!
 	wait_until 30 grep -q "^$FUNCTION .* D[[:space:]]" $TRACED && wait_until 30 settled_link && return
 	cat /tmp/attached $TRACED

@@ -5,7 +5,7 @@
 
 rm -f /tmp/stop
 # The script goes first: on one busy processor the load would keep it waiting.
-klp-load --nice 19 32 /tmp/stop getpid >/tmp/seen &
+workload --nice 19 32 /tmp/stop getpid >/tmp/seen &
 load=$!
 # threads: all of them are there.
 threads() {

@@ -24,6 +24,7 @@ use klp_kernel::host::rustc::Rustc;
 pub(crate) use self::flags::rustc as rustc_flags;
 pub(crate) use self::own_core::build as build_core;
 pub use self::root::imports;
+pub(crate) use self::rustc::{Job, judge};
 use crate::error::Error;
 use crate::project::{Language, Project, Target};
 use crate::resolved::Resolved;
@@ -157,7 +158,7 @@ fn refuse_routines(inputs: &Inputs<'_>, object: &Path) -> Result<(), Error> {
 }
 
 /// rustc flags for the `cfg` questions of a fix. A question that is not in patch.toml is a compile error.
-fn cfg_flags(resolved: &Resolved, fix: &str) -> Vec<String> {
+pub(crate) fn cfg_flags(resolved: &Resolved, fix: &str) -> Vec<String> {
     let mut flags = Vec::new();
     // Parameters may have their C names.
     if resolved.functions.iter().any(|function| function.fix == fix && !function.has_snake_case_parameters())

@@ -60,7 +60,7 @@ pub(super) fn compile(rustc: &Rustc, job: &Job<'_>, item: &Crate<'_>) -> Result<
 }
 
 /// Checks rustc's messages (JSON lines). Any message that is not known to be harmless is an error.
-pub(super) fn judge(stderr: &str, job: &Job<'_>) -> Result<(), Error> {
+pub(crate) fn judge(stderr: &str, job: &Job<'_>) -> Result<(), Error> {
     let said = diagnostics(stderr, job);
     if said.is_empty() {
         return Ok(());
@@ -69,15 +69,15 @@ pub(super) fn judge(stderr: &str, job: &Job<'_>) -> Result<(), Error> {
 }
 
 /// Common settings of the crates of one module.
-pub(super) struct Job<'a> {
-    pub(super) tree: &'a KernelTree,
+pub(crate) struct Job<'a> {
+    pub(crate) tree: &'a KernelTree,
     /// Subject of the compilation, for messages.
-    pub(super) subject: &'a str,
+    pub(crate) subject: &'a str,
     /// Directory of the project. rustc runs there, and paths in the result are relative to it.
-    pub(super) root: &'a Path,
-    pub(super) out: &'a Path,
-    pub(super) log: &'a Path,
-    pub(super) resolved: Option<&'a Resolved>,
+    pub(crate) root: &'a Path,
+    pub(crate) out: &'a Path,
+    pub(crate) log: &'a Path,
+    pub(crate) resolved: Option<&'a Resolved>,
 }
 
 #[derive(Deserialize)]

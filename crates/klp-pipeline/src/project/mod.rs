@@ -331,6 +331,15 @@ impl Project {
         })
     }
 
+    /// All fixes: those that are shipped, and those that only the tests use.
+    ///
+    /// # Errors
+    /// The files of a fix are invalid.
+    pub fn fixes(&self) -> Result<Vec<Fix>, Error> {
+        let names = self.fix_names().into_iter().filter(|name| is_fix_name(name));
+        names.map(|name| self.fix(&name)).collect()
+    }
+
     /// The fix with this name.
     ///
     /// # Errors

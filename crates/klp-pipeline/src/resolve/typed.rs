@@ -94,7 +94,7 @@ pub(crate) fn typed(
     }
 }
 
-/// BTF prototype of a function for which [`typed`] returns BTF's prototype.
+/// BTF prototype of a function for which `typed` returns BTF's prototype.
 ///
 /// # Errors
 /// BTF has no prototype.

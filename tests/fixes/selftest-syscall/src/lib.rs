@@ -20,7 +20,7 @@ static FILE: AtomicPtr<proc_dir_entry> = AtomicPtr::new(null_mut());
 /// Number of tasks that called the replacement.
 static TASKS: AtomicU32 = AtomicU32::new(0);
 /// Name of the workload's tasks.
-const LOAD: &[u8] = b"klp-load\0";
+const LOAD: &[u8] = b"workload\0";
 
 // Shadow variable of each counted task.
 klp::shadow!(COUNTED: u32, id = 0x6b70_6964);

@@ -7,6 +7,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
+mod snapshot;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use std::time::{Duration, Instant};
 use klp_base::events::{CaseEnd, Event, Recorder, Silent, Verdict};
 use klp_base::process::{Cmd, find_program};
 use klp_vm::{
-    AccelChoice, Arch, Error, GuestFiles, Kernel, Options, Suite, Summary, Target, Unprovided, case,
+    AccelChoice, Arch, ArtifactError, Error, Guest, GuestFiles, Kernel, Options, Suite, Summary, case,
 };
 
 fn variable(name: &str) -> PathBuf {
@@ -36,9 +38,9 @@ fn release_of(image: &Path) -> String {
     String::from_utf8(text).unwrap()
 }
 
-fn target() -> Target {
+fn guest() -> Guest {
     let image = variable("FERROGRAFT_TEST_KERNEL");
-    Target {
+    Guest {
         kernel: Kernel { id: "test".to_owned(), arch: Arch::X86_64, release: release_of(&image), image },
         files: GuestFiles {
             program: variable("FERROGRAFT_TEST_GUEST"),
@@ -49,10 +51,10 @@ fn target() -> Target {
     }
 }
 
-fn provide(_: &Kernel, artifact: &str) -> Result<PathBuf, Unprovided> {
+fn provide(_: &Kernel, artifact: &str) -> Result<PathBuf, ArtifactError> {
     match artifact {
         "note@some.txt" => Ok(tests_dir().join("harness/passes/artifact.txt")),
-        other => Err(Unprovided::Failed(format!("nobody makes {other}"))),
+        other => Err(ArtifactError::Failed(format!("nobody makes {other}"))),
     }
 }
 
@@ -66,8 +68,7 @@ fn run(names: &[&str], change: impl FnOnce(&mut Options)) -> (Summary, Vec<Event
     let all = case::load_all(&tests_dir().join("harness")).unwrap();
     let cases = names.iter().flat_map(|name| case::select(&all, &[(*name).to_owned()]).unwrap()).collect();
     let recorder = Recorder::default();
-    let summary =
-        Suite { targets: vec![target()], cases, provider: &provide, options }.run(&recorder).unwrap();
+    let summary = Suite { guests: vec![guest()], cases, provider: &provide, options }.run(&recorder).unwrap();
     (summary, recorder.events(), scratch)
 }
 
@@ -233,14 +234,14 @@ fn a_kernel_that_does_not_come_up_is_told_apart() {
 #[ignore = "boots a kernel; run by cargo xtask test"]
 fn what_qemu_says_when_it_cannot_start_is_shown() {
     let scratch = tempfile::tempdir().unwrap();
-    let mut target = target();
+    let mut guest = guest();
     let image = scratch.path().join("vmlinuz");
     fs::write(&image, b"no kernel").unwrap();
-    target.kernel.image = image;
+    guest.kernel.image = image;
     let mut options = Options::new(scratch.path().join("evidence"), scratch.path()).unwrap();
     options.accel = AccelChoice::Tcg;
     let cases = vec![case::load(&tests_dir().join("harness/fails")).unwrap()];
-    let suite = Suite { targets: vec![target], cases, provider: &provide, options };
+    let suite = Suite { guests: vec![guest], cases, provider: &provide, options };
     let summary = suite.run(&Silent).unwrap();
     assert_eq!(summary.verdict().exit_code(), 69);
     assert!(reason(end(&summary, "fails")).contains("qemu"), "{summary:#?}");
@@ -259,9 +260,9 @@ fn acceleration_is_proved_named_and_remembered() {
     let (first, events, scratch) = run(&["passes", "passes"], |options| options.accel = AccelChoice::Auto);
     assert_eq!(first.verdict(), Verdict::Passed);
     match end(&first, "passes").accel.as_str() {
-        "kvm (proved)" => assert!(notes(&events).is_empty(), "{events:?}"),
+        "kvm (proved), booted" => assert!(notes(&events).is_empty(), "{events:?}"),
         // The reason is said once, and not with each case.
-        "tcg" => assert_eq!(notes(&events).len(), 1, "{events:?}"),
+        "tcg, booted" => assert_eq!(notes(&events).len(), 1, "{events:?}"),
         other => panic!("{other}"),
     }
     if Path::new("/dev/kvm").exists() {
@@ -278,7 +279,7 @@ fn acceleration_is_proved_named_and_remembered() {
             fs::write(options.state.join("kvm.json"), forged).unwrap();
             options.accel = AccelChoice::Auto;
         });
-        assert_eq!(end(&second, "passes").accel, "tcg");
+        assert_eq!(end(&second, "passes").accel, "tcg, booted");
         assert_eq!(notes(&events), ["KVM does not run guests here (made up), using TCG"]);
     }
 }
@@ -289,7 +290,7 @@ fn a_bare_boot_has_its_cost() {
     let scratch = tempfile::tempdir().unwrap();
     let mut options = Options::new(scratch.path(), scratch.path()).unwrap();
     options.accel = AccelChoice::Tcg;
-    let cost = klp_vm::bench::bare_boot(&target(), &options, &Silent).unwrap();
+    let cost = klp_vm::bench::bare_boot(&guest(), &options, &Silent).unwrap();
     assert!(cost.cpu > Duration::from_millis(100) && cost.wall > Duration::ZERO, "{cost:?}");
 }
 
@@ -301,7 +302,7 @@ fn run_and<T>(case: case::Case, marker: &str, meanwhile: impl FnOnce(u32) -> T) 
     options.accel = AccelChoice::Tcg;
     options.deadlines.grace = Duration::from_secs(2);
     let cases = vec![case::Case { append: marker.to_owned(), ..case }];
-    let suite = Suite { targets: vec![target()], cases, provider: &provide, options };
+    let suite = Suite { guests: vec![guest()], cases, provider: &provide, options };
     std::thread::scope(|scope| {
         let running = scope.spawn(|| suite.run(&Silent).unwrap());
         let greeted = |process: &PathBuf| {
@@ -385,7 +386,7 @@ fn helper_that_is_killed() {
         let mut options = Options::new(scratch.path(), scratch.path()).unwrap();
         options.accel = AccelChoice::Tcg;
         let cases = vec![case::Case { append: marker, timeout: Duration::from_secs(600), ..all }];
-        let _ = Suite { targets: vec![target()], cases, provider: &provide, options }.run(&Silent);
+        let _ = Suite { guests: vec![guest()], cases, provider: &provide, options }.run(&Silent);
     }
 }
 

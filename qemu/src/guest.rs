@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! What is booted: architectures, kernels, and what the guest needs besides the cases.
+//! Guests: architectures, kernels, and the files of a guest besides its cases.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -102,7 +102,7 @@ pub struct UnknownArch(pub String);
 pub struct Kernel {
     /// Its id, as cases and people name it.
     pub id: String,
-    /// What it runs on.
+    /// Architecture.
     pub arch: Arch,
     /// The bootable image (`vmlinuz`, `Image`).
     pub image: PathBuf,
@@ -110,7 +110,7 @@ pub struct Kernel {
     pub release: String,
 }
 
-/// What stands in the initramfs besides the cases. Depends on the architecture.
+/// Files of the initramfs besides the cases. They depend on the architecture.
 #[derive(Clone, Debug)]
 pub struct GuestFiles {
     /// The guest program (crate `klp-guest`), static.
@@ -123,11 +123,11 @@ pub struct GuestFiles {
     pub extra: BTreeMap<String, PathBuf>,
 }
 
-/// A kernel and what its guest needs.
+/// A kernel with the files of its initramfs.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct Guest {
     /// The kernel.
     pub kernel: Kernel,
-    /// What its guest needs.
+    /// Files of its initramfs.
     pub files: GuestFiles,
 }

@@ -3,9 +3,11 @@
 //!
 //! Types are found by id, from a prototype or a member, never by name alone: private structs may share a name.
 
+mod c_text;
+
 use btf_rs::{Btf, BtfType, Type};
 
-use crate::c_text::CText;
+use self::c_text::CText;
 
 /// Maximum length of a chain of type references; the kernel's own limit is 32 (`MAX_RESOLVE_DEPTH`).
 pub(crate) const DEPTH: u32 = 64;

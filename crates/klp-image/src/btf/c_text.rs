@@ -3,24 +3,24 @@
 
 use std::cell::Cell;
 
-use crate::btf::{DEPTH, Prototype, TypeId, TypeKind, Types};
+use super::{DEPTH, Prototype, TypeId, TypeKind, Types};
 
 /// Maximum number of types in one text; a longer text means damaged BTF with a cycle.
 const STEPS: u32 = 10_000;
 
 /// State of one text.
-pub(crate) struct CText<'a> {
+pub(super) struct CText<'a> {
     types: &'a Types,
     steps: Cell<u32>,
 }
 
 impl<'a> CText<'a> {
-    pub(crate) fn new(types: &'a Types) -> Self {
+    pub(super) fn new(types: &'a Types) -> Self {
         Self { types, steps: Cell::new(STEPS) }
     }
 
     /// Prototype without a semicolon: `int f(struct x *p, ...)`.
-    pub(crate) fn prototype(&self, prototype: &Prototype) -> String {
+    pub(super) fn prototype(&self, prototype: &Prototype) -> String {
         let declarator = format!("{}({})", prototype.name, self.parameters(prototype, 0));
         self.declaration(prototype.returns, declarator, 0)
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Load for cases: threads that do one thing until a file appears, and what they saw.
+//! Workload generator for cases: threads that repeat one operation until a file appears, and count its results.
 //!
-//! `klp-load [--nice <0 to 19>] [--rest <microseconds>] <threads> <stop file> <work>`, where the work is
+//! `workload [--nice <0 to 19>] [--rest <microseconds>] <threads> <stop file> <work>`, where the work is
 //! - `getpid`: calls getpid();
 //! - `read <file>`: opens a file and reads it;
 //! - `count <file> <text>`: reads a file that stays open from its start again and again; where it holds the text, a number
@@ -15,7 +15,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "it runs in the guest, and starting programs is its load")]
 
-#[path = "klp-load/sys.rs"]
+#[path = "workload/sys.rs"]
 mod sys;
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-/// What was seen, with how often.
+/// Results, with their number of occurrences.
 type Seen = BTreeMap<String, u64>;
 
 /// One step of a thread's work: what it saw.
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(message) => {
-            eprintln!("klp-load: {message}");
+            eprintln!("workload: {message}");
             ExitCode::FAILURE
         }
     }
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 
 fn run(words: &[&str]) -> Result<Seen, String> {
     let usage = || {
-        "usage: klp-load [--nice <0 to 19>] [--rest <microseconds>] <threads> <stop file> \
+        "usage: workload [--nice <0 to 19>] [--rest <microseconds>] <threads> <stop file> \
          getpid | read <file> | count <file> <text> | run <program> | fentry <function> | fmod_ret <function>"
             .to_owned()
     };
@@ -188,7 +188,7 @@ fn number_behind(file: &File, text: &str) -> Result<Option<u64>, String> {
     digits.parse().map(Some).map_err(|_| format!("no number behind `{text}` in:\n{content}"))
 }
 
-/// Whether getpid() gives what the process was given when it began.
+/// Compares getpid() with its first result.
 fn getpid() -> String {
     static FIRST: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
     let now = std::process::id();

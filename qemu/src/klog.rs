@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The kernel's log as the guest program sends it: lines `<priority> <microseconds> <text>`.
+
+/// First words of the kernel when it kills a task: x86, x86 before 6.10, arm64.
+const OOPS: [&str; 3] = ["Oops: ", "invalid opcode: ", "Internal error: "];
+/// Part of the first line of every oops: `die()` of both architectures counts them, as in `[#1]`.
+const COUNT: &str = "[#";
+
+/// The kernel's own texts of lines `<priority> <microseconds> <text>`. Programs write to the log too, with another
+/// facility than the kernel's, which is 0.
+pub(crate) fn log_texts(log: &str) -> Vec<&str> {
+    let own = |line: &str| line.split(' ').next()?.parse::<u32>().ok().filter(|priority| *priority < 8);
+    log.lines().filter(|line| own(line).is_some()).filter_map(|line| line.splitn(3, ' ').nth(2)).collect()
+}
+
+/// The kernel's message when it killed a task. `texts` holds the kernel's own lines.
+pub(crate) fn oops(texts: &[&str]) -> Option<String> {
+    texts.iter().find(|text| is_oops(text)).map(|text| (*text).to_owned())
+}
+
+fn is_oops(text: &str) -> bool {
+    let counted = text.split(COUNT).skip(1).any(|rest| {
+        rest.split_once(']')
+            .is_some_and(|(count, _)| !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit()))
+    });
+    counted || OOPS.iter().any(|words| text.contains(words))
+}
+
+/// [`oops`] of a log as the guest program sends it.
+pub(crate) fn oops_in(log: &str) -> Option<String> {
+    oops(&log_texts(log))
+}
+
+/// The log in the format of dmesg.
+pub(crate) fn log_for_people(log: &str) -> String {
+    let line = |line: &str| {
+        let mut fields = line.splitn(3, ' ').skip(1);
+        let micros: u64 = fields.next()?.parse().ok()?;
+        Some(format!("[{:5}.{:06}] {}\n", micros / 1_000_000, micros % 1_000_000, fields.next()?))
+    };
+    log.lines().filter_map(line).collect()
+}
+
+/// The kernel's lines with one of these prefixes.
+pub(crate) fn filtered<'a>(log: &'a str, prefixes: &[String]) -> Vec<&'a str> {
+    let wanted = |text: &&str| prefixes.iter().any(|prefix| text.starts_with(prefix.as_str()));
+    log_texts(log).into_iter().filter(wanted).collect()
+}
