@@ -98,31 +98,6 @@ fn the_document_of_rules_has_a_section_for_each_rule_in_order() {
     assert_eq!(headings.collect::<Vec<_>>(), klp_verify::rules::rule_ids().collect::<Vec<_>>());
 }
 
-/// Modules of klp-verify, each using only those before it.
-#[test]
-fn layers_of_klp_verify_are_kept() {
-    const LAYERS: [&str; 4] = ["facts", "report", "analysis", "rules"];
-    let dir = root().join("crates/klp-verify/src");
-    let mut seen = 0;
-    for file in files(".rs").iter().filter(|file| file.starts_with(&dir)) {
-        let relative = file.strip_prefix(&dir).unwrap().to_str().unwrap();
-        let module = relative.split(['/', '.']).next().unwrap();
-        if module == "lib" {
-            continue;
-        }
-        let own = LAYERS.iter().position(|layer| *layer == module);
-        let own = own.unwrap_or_else(|| panic!("{relative} is in no layer"));
-        let text = read(file);
-        let uses = text.split("crate::").skip(1);
-        for used in uses.filter_map(|rest| rest.split(|c: char| !c.is_ascii_lowercase()).next()) {
-            let lower = LAYERS[..=own].contains(&used);
-            assert!(lower, "{relative} uses crate::{used}; the layers are {LAYERS:?}");
-        }
-        seen += 1;
-    }
-    assert!(seen > LAYERS.len(), "{}", dir.display());
-}
-
 #[test]
 fn the_readme_shows_the_fix_that_is_there() {
     let readme = read(&root().join("README.md"));
