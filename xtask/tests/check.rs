@@ -73,6 +73,8 @@ fn explain_rejects_an_unknown_rule_with_the_known_ones() {
     for rule in klp_verify::rules::rule_ids() {
         assert!(error.contains(rule), "{error}");
     }
+    let error = check(&["--explain", "klp-relocations"]).stderr_text();
+    assert!(error.contains("a similar value exists: 'klp-relocation'"), "{error}");
     assert_eq!(check(&[]).status.code(), Some(2), "neither target nor rule");
 }
 
