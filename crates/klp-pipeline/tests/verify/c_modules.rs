@@ -24,11 +24,13 @@ const MODULES: &[(&str, Option<(&Rule, Severity)>)] = &[
     ("frame_of_6000_bytes", Some((&STACK_FRAME, Severity::Error))),
     ("frame_of_any_size", Some((&STACK_FRAME, Severity::Unchecked))),
     ("frames_of_6000_bytes_together", Some((&STACK_FRAME, Severity::Error))),
+    ("feature_of_the_processor", None),
     ("part_put_aside", None),
     ("part_put_aside_that_leaves", Some((&REPLACEMENT_FRAME, Severity::Error))),
     ("recursion_by_data", Some((&STACK_FRAME, Severity::Warning))),
     ("recursion_without_end", Some((&STACK_FRAME, Severity::Error))),
     ("self_call_always", Some((&SELF_CALL, Severity::Error))),
+    ("self_call_behind_a_feature", Some((&SELF_CALL, Severity::Error))),
     ("self_call_behind_a_guard", Some((&SELF_CALL, Severity::Error))),
     ("self_call_by_pointer", Some((&SELF_CALL, Severity::Error))),
     // Two findings, one for each function.

@@ -16,6 +16,9 @@ const COLD: &str = ".cold";
 const RETURN_THUNK: &str = "__x86_return_thunk";
 /// Functions that compilers call at the start of functions; all registers are preserved.
 const TRACE_ENTRIES: [&str; 3] = ["__fentry__", "mcount", "_mcount"];
+/// x86: section of the tests behind `static_cpu_has()` (`_static_cpu_has()` in `arch/x86/include/asm/cpufeature.h`). A function
+/// jumps to its test and the test jumps back, until the kernel replaces the first jump when it loads the module.
+const FEATURE_TESTS: &str = ".altinstr_aux";
 /// Functions of the kernel that modules call and that do not return (`tools/objtool/noreturns.h`).
 const NEVER_RETURN: [&str; 11] = [
     "__fortify_panic",
@@ -96,6 +99,8 @@ pub(crate) struct Program<'m, 'a> {
     /// In ascending order of places; each start once.
     pub(crate) functions: Vec<Function<'a>>,
     steps: BTreeMap<Place, Step>,
+    /// Tests of processor features in section [`FEATURE_TESTS`]: the two places where each one continues.
+    feature_tests: BTreeMap<Place, [Place; 2]>,
 }
 
 impl<'m, 'a> Program<'m, 'a> {
@@ -103,7 +108,8 @@ impl<'m, 'a> Program<'m, 'a> {
         let machine = module.machine();
         let functions = functions(module);
         let convention = machine::convention(machine);
-        let mut program = Self { module, convention, functions, steps: BTreeMap::new() };
+        let (steps, feature_tests) = (BTreeMap::new(), feature_tests(module));
+        let mut program = Self { module, convention, functions, steps, feature_tests };
         let sections: BTreeSet<usize> = program.functions.iter().map(|f| f.start.section).collect();
         let relocations: BTreeMap<usize, BTreeMap<u64, Relocation>> = sections
             .into_iter()
@@ -174,9 +180,7 @@ impl<'m, 'a> Program<'m, 'a> {
         while let Some(&part) = parts.get(at) {
             let jumps = self.steps_of(part).filter(|step| matches!(step.flow, Flow::Jump | Flow::Branch));
             let aside: BTreeSet<usize> = jumps
-                .filter_map(
-                    |step| if let Some(Target::Place(place)) = step.target { Some(place) } else { None },
-                )
+                .flat_map(|step| self.places(step.target))
                 .filter(|&place| self.belongs(function, place))
                 .filter_map(|place| self.function_at(place))
                 .collect();
@@ -186,11 +190,21 @@ impl<'m, 'a> Program<'m, 'a> {
         parts
     }
 
+    /// Places in the module that a target leads to: itself, or the two places where a test of a processor feature continues.
+    pub(crate) fn places(&self, target: Option<Target>) -> Vec<Place> {
+        match target {
+            Some(Target::Place(place)) => {
+                self.feature_tests.get(&place).map_or_else(|| vec![place], |places| places.to_vec())
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Successors of an instruction of a function, after the return of its call.
     pub(crate) fn onward(&self, function: usize, step: &Step) -> Onward {
-        let jump = |target: Option<Target>| match target {
-            Some(Target::Place(place)) if self.belongs(function, place) => Ok(place),
-            other => Err(other),
+        let branch = match step.target {
+            Some(Target::Place(place)) if self.belongs(function, place) => Some(place),
+            _ => None,
         };
         match step.flow {
             Flow::Next | Flow::Call | Flow::CallIndirect(_) if self.belongs(function, step.next) => {
@@ -200,14 +214,13 @@ impl<'m, 'a> Program<'m, 'a> {
             Flow::Next | Flow::Call | Flow::CallIndirect(_) | Flow::Stop => Onward::End,
             Flow::Return => Onward::Return,
             Flow::Jump if self.symbol_name(step.target) == Some(RETURN_THUNK) => Onward::Return,
-            Flow::Jump => match jump(step.target) {
-                Ok(place) => Onward::Inside(vec![place]),
-                Err(target) => Onward::Leave(target),
-            },
-            // `leaves` covers a branch out of the function.
-            Flow::Branch => {
-                Onward::Inside([jump(step.target).ok(), Some(step.next)].into_iter().flatten().collect())
+            Flow::Jump => {
+                let places = self.places(step.target);
+                let inside = !places.is_empty() && places.iter().all(|&place| self.belongs(function, place));
+                if inside { Onward::Inside(places) } else { Onward::Leave(step.target) }
             }
+            // `leaves` covers a branch out of the function.
+            Flow::Branch => Onward::Inside([branch, Some(step.next)].into_iter().flatten().collect()),
             Flow::JumpIndirect(_) if self.is_table_jump(function, step) => Onward::Table,
             Flow::JumpIndirect(_) => Onward::Leave(None),
         }
@@ -297,6 +310,33 @@ fn functions<'a>(module: &Module<'a>) -> Vec<Function<'a>> {
         }
     }
     found.into_values().collect()
+}
+
+/// Tests of processor features in [`FEATURE_TESTS`], each by its first instruction: test, conditional jump, jump.
+fn feature_tests(module: &Module<'_>) -> BTreeMap<Place, [Place; 2]> {
+    let Some(section) = module.section(FEATURE_TESTS) else { return BTreeMap::new() };
+    let relocations: BTreeMap<u64, Relocation> =
+        module.relocations_of(section.index).map(|relocation| (relocation.offset, relocation)).collect();
+    let mut steps = Vec::new();
+    let mut offset = 0;
+    while let Some(found) = machine::decode(module.machine(), section.data, offset) {
+        let place = Place { section: section.index, offset };
+        offset += found.length;
+        steps.push(step(module, place, found, &relocations));
+    }
+    let tests = steps.windows(3).filter_map(|steps| match steps {
+        [first, branch, jump]
+            if (first.flow, branch.flow, jump.flow) == (Flow::Next, Flow::Branch, Flow::Jump)
+                && first.effects.is_empty() =>
+        {
+            let (Some(Target::Place(yes)), Some(Target::Place(no))) = (branch.target, jump.target) else {
+                return None;
+            };
+            Some((first.place, [yes, no]))
+        }
+        _ => None,
+    });
+    tests.collect()
 }
 
 fn step(

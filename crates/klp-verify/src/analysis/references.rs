@@ -11,7 +11,7 @@ use klp_format::KlpSymbol;
 use klp_module::{Machine, Module, Place, Relocation, SymbolKind, SymbolSection};
 
 use super::places::section_of;
-use super::program::{Program, Target};
+use super::program::Program;
 
 /// References of a module. The nodes are its functions, and the pieces of data between the places that symbols and relocations
 /// refer to; a node is named by its first place.
@@ -75,11 +75,8 @@ impl<'p, 'm, 'a> References<'p, 'm, 'a> {
     /// Adds the branches that the assembler resolved, so that they have no relocation.
     fn add_branches(&mut self) {
         for (at, function) in self.program.functions.iter().enumerate() {
-            let steps = self.program.steps_of(at).flat_map(|step| [step.target, step.address]);
-            let places = steps.filter_map(|target| match target? {
-                Target::Place(place) => Some(place),
-                Target::Symbol(..) => None,
-            });
+            let targets = self.program.steps_of(at).flat_map(|step| [step.target, step.address]);
+            let places = targets.flat_map(|target| self.program.places(target));
             // Data is found by relocations: an address in code may be the end of an array.
             let code = |place: &Place| self.program.module.sections()[place.section].is_executable();
             for place in places.filter(code).collect::<Vec<_>>() {
