@@ -347,7 +347,7 @@ fn symbols_of_a_module_are_used_only_while_it_is_loaded() {
     let toml = "replace = ['ext4:ext4_fill_super']\nfunctions = ['mbcache:mb_cache_destroy']";
     build("module-needed", &[("needed", toml, &needed)], Stage::Verify).0.unwrap();
 
-    // Of a file alone the dependencies of modules are not known: not checked, and refused.
+    // Dependencies of modules are unknown for a single file: the rule is not checked, and the module is refused.
     let static_function = needed.replace(
         "mb_cache_destroy(core::ptr::null_mut())",
         "mb_cache_count(core::ptr::null_mut(), core::ptr::null_mut())",

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! References between the functions and data of a module, and the livepatch symbols that each uses.
 //!
-//! A graph of its own beside that of calls ([`super::Graph`]), over the same instructions: it has nodes for data too, and follows
-//! addresses in code and tables of pointers, because code that can be called by a pointer may run. The call graph must not do that:
-//! a pointer is no call, and would make recursions and deep paths of code that has none.
+//! Separate from the call graph ([`super::Graph`]), over the same instructions: this graph has nodes for data too, and follows
+//! addresses in code and tables of pointers, because code that can be called by a pointer may run. The call graph does not follow
+//! pointers: code would seem to have recursions and deep paths that it does not have.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
