@@ -61,7 +61,7 @@ pub(super) fn bindings(
     cache: &Cache,
     sink: &dyn Sink,
 ) -> Result<Made, Error> {
-    let mut key = Key::new("bindgen 9").with(&tree.fingerprint).with(version(tree)?).with(&request.headers);
+    let mut key = Key::new("bindgen 10").with(&tree.fingerprint).with(version(tree)?).with(&request.headers);
     for name in request.needed.full.keys().chain(request.needed.names.keys()).chain(&request.functions) {
         key = key.with(name);
     }
