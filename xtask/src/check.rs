@@ -6,12 +6,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
+use clap::builder::PossibleValuesParser;
 use klp_base::events::{Silent, Sink};
 use klp_image::KernelImage;
 use klp_kernel::KernelTree;
 use klp_pipeline::expected;
 use klp_pipeline::stage::{Range, Stage};
-use klp_verify::{Expected, Outcome, Report};
+use klp_verify::{Expected, Outcome, Report, rules};
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::setup::Need;
@@ -24,13 +25,23 @@ use crate::setup::Need;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Name of a fix or stream, or a module's file (*.ko)
-    target: String,
+    #[arg(required_unless_present = "explain")]
+    target: Option<String>,
     /// Id of the kernel (a directory of kernel-configs)
     #[arg(long, default_value = DEFAULT_KERNEL)]
     kernel: String,
     /// For people, or one JSON object for programs
     #[arg(long, default_value = "human")]
     format: Format,
+    /// Print a rule's requirement, its source in the kernel, the consequence of a violation and the remedy
+    #[arg(
+        long,
+        value_name = "RULE",
+        conflicts_with = "target",
+        hide_possible_values = true,
+        value_parser = PossibleValuesParser::new(rules::rule_ids())
+    )]
+    explain: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -40,13 +51,24 @@ enum Format {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    match (args.explain.as_deref().and_then(rules::find), &args.target) {
+        (Some(rule), _) => {
+            print!("{rule}");
+            Ok(ExitCode::SUCCESS)
+        }
+        (None, Some(target)) => check(args, target),
+        (None, None) => bail!("neither a target nor a rule to explain is named"),
+    }
+}
+
+fn check(args: &Args, target: &str) -> Result<ExitCode> {
     let context = Context::new()?;
     let tree = context.kernel(&args.kernel)?;
-    let file = Path::new(&args.target);
+    let file = Path::new(target);
     let is_module = file.extension().is_some_and(|extension| extension == "ko");
     let (module, built) = match is_module {
         true => (file.to_owned(), None),
-        false => built(&context, &tree, &args.target).map(|(module, expected)| (module, Some(expected)))?,
+        false => built(&context, &tree, target).map(|(module, expected)| (module, Some(expected)))?,
     };
     let bytes = std::fs::read(&module).with_context(|| format!("could not read {}", module.display()))?;
     let expected = match built {
@@ -79,7 +101,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The module of a fix or stream, up to the stage before `verify`, and what is expected of it.
+/// Builds a fix or stream up to the stage before `verify`; returns the module, and the facts to compare it with.
 fn built(context: &Context, tree: &KernelTree, target: &str) -> Result<(PathBuf, Expected)> {
     if Path::new(target).is_file() {
         bail!("{target} is a file, but no module: the name of a module ends with .ko");

@@ -2,7 +2,7 @@
 //! Support matrix: results of `qemu-test --record` for each kernel, and their table in the README.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use klp_base::events::Verdict;
@@ -17,8 +17,6 @@ use crate::machine::{NotAble, shell};
 /// File with the results, relative to the project's directory.
 const FILE: &str = "docs/support.json";
 const SCHEMA: &str = "ferrograft.support/1";
-/// Text before and after the table in the README.
-const MARKS: [&str; 2] = ["<!-- support matrix: begin -->\n", "<!-- support matrix: end -->\n"];
 
 /// Content of the file with the results.
 #[derive(Serialize, Deserialize)]
@@ -95,14 +93,17 @@ fn read(context: &Context) -> Result<Support> {
 /// Path of the README, and its text with the current table.
 pub(crate) fn readme(context: &Context) -> Result<(PathBuf, Vec<u8>)> {
     let file = context.project.root().join("README.md");
-    let text =
-        std::fs::read_to_string(&file).with_context(|| format!("could not read {}", file.display()))?;
-    let parts = text.split_once(MARKS[0]).and_then(|(head, rest)| Some((head, rest.split_once(MARKS[1])?)));
-    let Some((head, (_, tail))) = parts else {
-        bail!("{} has lost the marks of its support matrix", file.display())
-    };
-    let text = format!("{head}{}{}{}{tail}", MARKS[0], table(context)?, MARKS[1]);
-    Ok((file, text.into_bytes()))
+    let text = between_marks(&file, "support matrix", &table(context)?)?;
+    Ok((file, text))
+}
+
+/// Text of a document with the generated part between its marks replaced.
+pub(crate) fn between_marks(file: &Path, name: &str, generated: &str) -> Result<Vec<u8>> {
+    let (begin, end) = (format!("<!-- {name}: begin -->\n"), format!("<!-- {name}: end -->\n"));
+    let text = std::fs::read_to_string(file).with_context(|| format!("could not read {}", file.display()))?;
+    let parts = text.split_once(&begin).and_then(|(head, rest)| Some((head, rest.split_once(&end)?)));
+    let Some((head, (_, tail))) = parts else { bail!("{} has lost the marks of its {name}", file.display()) };
+    Ok(format!("{head}{begin}{generated}{end}{tail}").into_bytes())
 }
 
 /// One row for each pinned kernel. A record of another release than the pinned one is ignored.

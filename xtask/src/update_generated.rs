@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `update-generated`: what is generated and checked in all the same: kpatch's man pages and completions, from its command
-//! line, because packages ship them; the README's support matrix, from what was recorded.
+//! `update-generated`: generated files that are checked in: kpatch's man pages and completions, from its command line, because
+//! packages ship them; the README's support matrix, from recorded results; docs/verify-rules.md, from the rules' entries.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,10 +8,12 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Command;
 use clap_complete::Shell;
+use klp_verify::rules;
 
 use crate::context::Context;
+use crate::support::between_marks;
 
-/// Generate kpatch's man pages and shell completions under dist/, and the README's support matrix.
+/// Generate kpatch's man pages and shell completions under dist/, the README's support matrix, and docs/verify-rules.md.
 ///
 /// Example: cargo xtask update-generated --check
 #[derive(clap::Args)]
@@ -26,7 +28,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let root = context.project.root().join("dist");
     let mut stale = 0;
     let files = generated()?.into_iter().map(|(path, bytes)| (root.join(path), bytes));
-    for (file, bytes) in files.chain([crate::support::readme(&context)?]) {
+    for (file, bytes) in files.chain([crate::support::readme(&context)?, rules_page(&context)?]) {
         if std::fs::read(&file).is_ok_and(|found| found == bytes) {
             continue;
         }
@@ -43,7 +45,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if args.check && stale > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Every generated file: its path below dist/, and its bytes.
+/// Path and text of docs/verify-rules.md: an index, and a section for each rule.
+fn rules_page(context: &Context) -> Result<(PathBuf, Vec<u8>)> {
+    let file = context.project.root().join("docs/verify-rules.md");
+    let index: String = rules::rule_ids().map(|id| format!("- [`{id}`](#{id})\n")).collect();
+    let sections: String = rules::ALL.iter().map(|rule| format!("\n{rule}")).collect();
+    let text = between_marks(&file, "rules", &format!("{index}{sections}"))?;
+    Ok((file, text))
+}
+
+/// Path below dist/ and bytes of each generated file there.
 fn generated() -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let mut files = Vec::new();
     let command = kpatch::command().disable_help_flag(true);

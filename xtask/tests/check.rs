@@ -3,11 +3,17 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
+use std::path::Path;
+
 use klp_base::process::{Cmd, Output};
 use serde_json::Value;
 
 fn check(words: &[&str]) -> Output {
     Cmd::new(env!("CARGO_BIN_EXE_xtask")).arg("check").args(words).output().unwrap()
+}
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 /// Outcome of a rule in the document that `--format json` prints.
@@ -46,9 +52,53 @@ fn a_fix_is_built_and_judged_and_a_bad_file_is_refused() {
     assert!(people.stderr_text().contains("error[klp-symbol]: __klp_sym_"), "{}", people.stderr_text());
 }
 
+/// The sections of the document and the texts of `--explain` are the same.
+#[test]
+fn explain_prints_the_rules_section_of_the_document() {
+    let document = std::fs::read_to_string(root().join("docs/verify-rules.md")).unwrap();
+    for rule in klp_verify::rules::rule_ids() {
+        let output = check(&["--explain", rule]);
+        let text = output.stdout_text();
+        assert_eq!(output.status.code(), Some(0), "{}", output.stderr_text());
+        assert!(text.starts_with(&format!("## `{rule}`\n")) && document.contains(&text), "{text}");
+    }
+}
+
+#[test]
+fn explain_rejects_an_unknown_rule_with_the_known_ones() {
+    let output = check(&["--explain", "no-such-rule"]);
+    assert_eq!((output.status.code(), output.stdout_text().as_str()), (Some(2), ""));
+    let error = output.stderr_text();
+    assert!(error.starts_with("error: ") && error.contains("no-such-rule"), "{error}");
+    for rule in klp_verify::rules::rule_ids() {
+        assert!(error.contains(rule), "{error}");
+    }
+    let error = check(&["--explain", "klp-relocations"]).stderr_text();
+    assert!(error.contains("a similar value exists: 'klp-relocation'"), "{error}");
+    assert_eq!(check(&[]).status.code(), Some(2), "neither target nor rule");
+}
+
+/// A file that is no module at all: each rule behind the first is listed as not checked.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn what_is_no_module_is_told_so() {
+fn unchecked_rules_are_listed_and_refuse_the_module() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("text.ko");
+    std::fs::write(&file, "text").unwrap();
+    let output = check(&[file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "{}", output.stderr_text());
+    let text = output.stdout_text();
+    for rule in klp_verify::rules::rule_ids().skip(1) {
+        assert!(text.contains(&format!("  NOT CHECKED  {rule}: the file cannot be read\n")), "{text}");
+    }
+    let output = check(&[file.to_str().unwrap(), "--format", "json"]);
+    let document: Value = serde_json::from_str(&output.stdout_text()).unwrap();
+    assert_eq!((outcome(&document, "elf"), outcome(&document, "vermagic")), ("broken", "unchecked"));
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn files_that_are_no_modules_are_refused() {
     for (words, says) in [
         (["no-such-file.ko"], "no-such-file.ko"),
         ([concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")], "ends with .ko"),

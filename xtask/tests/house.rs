@@ -83,11 +83,19 @@ fn the_readme_lists_the_pinned_kernels() {
     }
 }
 
+/// Man pages, completions, the README's support matrix, docs/verify-rules.md.
 #[test]
-fn the_readmes_matrix_is_what_was_recorded() {
+fn generated_files_are_up_to_date() {
     let checked =
         Cmd::new(env!("CARGO_BIN_EXE_xtask")).args(["update-generated", "--check"]).output().unwrap();
     assert!(checked.status.success(), "{}", checked.stdout_text());
+}
+
+#[test]
+fn the_document_of_rules_has_a_section_for_each_rule_in_order() {
+    let text = read(&root().join("docs/verify-rules.md"));
+    let headings = text.lines().filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`'));
+    assert_eq!(headings.collect::<Vec<_>>(), klp_verify::rules::rule_ids().collect::<Vec<_>>());
 }
 
 #[test]

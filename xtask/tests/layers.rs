@@ -62,6 +62,13 @@ const KERNEL: Layers<'_> = &[
     ("errors", &["error"]),
 ];
 
+const VERIFY: Layers<'_> = &[
+    ("crate", &["lib"]),
+    ("rules", &["rules"]),
+    ("analysis", &["analysis"]),
+    ("facts and outcomes", &["facts", "report"]),
+];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
@@ -81,6 +88,11 @@ fn modules_of_the_pipeline_use_those_below() {
 #[test]
 fn modules_of_the_kernels_crate_use_those_below() {
     check("crates/klp-kernel/src", KERNEL);
+}
+
+#[test]
+fn modules_of_verify_use_those_below() {
+    check("crates/klp-verify/src", VERIFY);
 }
 
 #[test]

@@ -346,6 +346,29 @@ fn symbols_of_a_module_are_used_only_while_it_is_loaded() {
     let needed = needed.replace("use klp::core::callbacks::{Callbacks, Object};\n", "") + end;
     let toml = "replace = ['ext4:ext4_fill_super']\nfunctions = ['mbcache:mb_cache_destroy']";
     build("module-needed", &[("needed", toml, &needed)], Stage::Verify).0.unwrap();
+
+    // Dependencies of modules are unknown for a single file: the rule is not checked, and the module is refused.
+    let static_function = needed.replace(
+        "mb_cache_destroy(core::ptr::null_mut())",
+        "mb_cache_count(core::ptr::null_mut(), core::ptr::null_mut())",
+    );
+    let static_function = static_function
+        .replace("pub struct Patch;\n", "use klp::core::callbacks::{Callbacks, Object};\npub struct Patch;\n")
+        .replace(end, &(callbacks.replace("CALL", "").replace("binfmt_misc", "mbcache") + end));
+    let toml =
+        "replace = ['ext4:ext4_fill_super']\ncallbacks = ['mbcache']\nfunctions = ['mbcache:mb_cache_count']";
+    let fixes = [("unknown", toml, static_function.as_str())];
+    let built = build("module-unknown", &fixes, Stage::Verify).0.unwrap();
+    let (_, cache, tree) = common::default_kernel();
+    let image = klp_image::KernelImage::load(tree.image_file(), &cache, &Silent).unwrap();
+    let bytes = fs::read(&built.ko).unwrap();
+    let report = klp_verify::verify(&bytes, &klp_pipeline::expected::of_file(&tree, &image, &bytes).unwrap());
+    assert_eq!(report.findings, []);
+    let refusing: Vec<_> =
+        report.rules.iter().filter(|rule| rule.outcome >= klp_verify::Outcome::Unchecked).collect();
+    let [rule] = refusing.as_slice() else { panic!("{refusing:?}") };
+    assert_eq!(rule.rule, "klp-relocation");
+    assert!(rule.left_out.as_ref().unwrap().contains("ext4 without mbcache"), "{rule:?}");
 }
 
 /// Static inline functions that refer to unexported symbols: stage 4 describes the symbol and the remedy.

@@ -3,7 +3,6 @@
 
 use klp_base::events::Severity;
 use klp_module::Module;
-use klp_verify::VERSION_ENTRY_SIZE;
 use klp_verify::rules::*;
 use object::build::elf::{Relocation, SectionData, Symbol};
 use object::elf;
@@ -16,7 +15,7 @@ type Change = fn(&mut Sample);
 /// One way to break a module.
 pub struct Case {
     /// Rule that must report the fault.
-    pub rule: &'static str,
+    pub rule: &'static Rule,
     /// Description of the fault, for messages.
     pub what: &'static str,
     /// Change that causes the fault.
@@ -24,15 +23,15 @@ pub struct Case {
     /// Highest severity of the rule's findings.
     pub severity: Severity,
     /// Other rules that report the same fault.
-    pub also: &'static [&'static str],
+    pub also: &'static [&'static Rule],
 }
 
-const fn case(rule: &'static str, what: &'static str, make: Change) -> Case {
+const fn case(rule: &'static Rule, what: &'static str, make: Change) -> Case {
     Case { rule, what, make, severity: Severity::Error, also: &[] }
 }
 
 impl Case {
-    const fn also(mut self, also: &'static [&'static str]) -> Self {
+    const fn also(mut self, also: &'static [&'static Rule]) -> Self {
         self.also = also;
         self
     }
@@ -54,78 +53,78 @@ const KLP_FUNCTION_SYMBOL: &str = ".klp.sym.vmlinux.nr_processes,0";
 const SEAL: &str = ".rela.ibt_endbr_seal";
 
 pub const CASES: &[Case] = &[
-    case(ELF, "it is cut off", |m| m.bytes.truncate(m.bytes.len() / 2)),
-    case(ELF, "it is no ELF file", |m| m.bytes[0] = b'#'),
-    case(ELF, "it is empty", |m| m.bytes.clear()),
-    case(ARCHITECTURE, "it is for arm64", |m| m.bytes[18] = 183),
-    case(RELOCATION_TYPE, "a call goes through the global offset table", |m| {
+    case(&ELF, "it is cut off", |m| m.bytes.truncate(m.bytes.len() / 2)),
+    case(&ELF, "it is no ELF file", |m| m.bytes[0] = b'#'),
+    case(&ELF, "it is empty", |m| m.bytes.clear()),
+    case(&ARCHITECTURE, "it is for arm64", |m| m.bytes[18] = 183),
+    case(&RELOCATION_TYPE, "a call goes through the global offset table", |m| {
         // Relocation of LLVM's calls of memcpy and similar functions without -Zplt=yes.
         m.relocations(".rela.text", |list| {
             list.iter_mut().rfind(|r| r.r_type == elf::R_X86_64_PLT32).unwrap().r_type =
                 elf::R_X86_64_GOTPCREL;
         });
     }),
-    case(RELOCATION_TYPE, "a load goes through the global offset table, in the relaxable form", |m| {
+    case(&RELOCATION_TYPE, "a load goes through the global offset table, in the relaxable form", |m| {
         m.relocations(".rela.text", |list| list.last_mut().unwrap().r_type = elf::R_X86_64_REX_GOTPCRELX);
     }),
-    case(RELOCATION_TYPE, "a livepatch relocation has a type that the loader does not know", |m| {
+    case(&RELOCATION_TYPE, "a livepatch relocation has a type that the loader does not know", |m| {
         m.relocations(KLP_TEXT, |list| list[0].r_type = elf::R_X86_64_GOTPCREL);
     }),
-    case(RELOCATION_RANGE, "a relocation writes over the end of its section", |m| {
+    case(&RELOCATION_RANGE, "a relocation writes over the end of its section", |m| {
         let mut size = 0;
         m.section(".text", |text| size = text.sh_size);
         m.relocations(".rela.text", |list| list.last_mut().unwrap().r_offset = size - 3);
     }),
-    case(RELOCATION_RANGE, "a livepatch relocation writes over the end of its section", |m| {
+    case(&RELOCATION_RANGE, "a livepatch relocation writes over the end of its section", |m| {
         let mut size = 0;
         m.section(".text", |text| size = text.sh_size);
         m.relocations(KLP_TEXT, |list| list[0].r_offset = size - 1);
     }),
-    case(CALL_PADDING, "an instruction stands in the padding", |m| {
+    case(&CALL_PADDING, "an instruction stands in the padding", |m| {
         let [_, (_, second)] = m.neighbours();
         m.data(".text", |code| code[second as usize - 1] = 0xc3);
     }),
-    case(CALL_PADDING, "the padding is one long nop, which call thunks do not take for padding", |m| {
+    case(&CALL_PADDING, "the padding is one long nop, which call thunks do not take for padding", |m| {
         let [_, (_, second)] = m.neighbours();
         let long_nop = [0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0];
         m.data(".text", |code| code[second as usize - 10..second as usize].copy_from_slice(&long_nop));
     }),
-    case(CALL_PADDING, "no symbol names the padding", |m| {
+    case(&CALL_PADDING, "no symbol names the padding", |m| {
         let [(first, _), _] = m.neighbours();
         m.symbol(&format!("__pfx_{first}"), |symbol| symbol.delete = true);
     }),
-    case(CALL_PADDING, "the symbol names other bytes", |m| {
+    case(&CALL_PADDING, "the symbol names other bytes", |m| {
         let [(first, _), _] = m.neighbours();
         m.symbol(&format!("__pfx_{first}"), |symbol| symbol.st_value += 1);
     }),
-    case(CALL_PADDING, "the padding belongs to the function before", |m| {
+    case(&CALL_PADDING, "the padding belongs to the function before", |m| {
         let [(first, start), (_, second)] = m.neighbours();
         m.symbol(&first, |symbol| symbol.st_size = second - start - 8);
     }),
-    case(CALL_PADDING, "the function begins where its section begins", |m| {
+    case(&CALL_PADDING, "the function begins where its section begins", |m| {
         let [(first, _), _] = m.neighbours();
         // A second name for the padding itself.
         m.symbol(&format!("__pfx_{first}"), |symbol| symbol.name = b"starts_at_zero"[..].into());
     }),
-    case(CALL_PADDING, "the kernel's configuration does not say how much", |m| {
+    case(&CALL_PADDING, "the kernel's configuration does not say how much", |m| {
         m.expected.call_padding = Err("no number".to_owned());
     })
     .unchecked(),
-    case(IBT_ENDBR, "the replacement begins with another instruction", |m| {
+    case(&IBT_ENDBR, "the replacement begins with another instruction", |m| {
         let at = m.replacement().new_function.offset as usize;
         m.data(".text", |code| code[at..at + 4].copy_from_slice(&[0x0f, 0x1f, 0x40, 0x00]));
     }),
-    case(IBT_ENDBR, "the module's init begins with another instruction", |m| {
+    case(&IBT_ENDBR, "the module's init begins with another instruction", |m| {
         m.data(".init.text", |code| code[16..20].copy_from_slice(&[0x0f, 0x1f, 0x40, 0x00]));
     }),
-    case(IBT_ENDBR, "the module's exit begins with endbr32", |m| {
+    case(&IBT_ENDBR, "the module's exit begins with endbr32", |m| {
         m.data(".exit.text", |code| code[19] = 0xfb);
     }),
-    case(IBT_ENDBR, "the replacement's endbr64 is sealed", |m| {
+    case(&IBT_ENDBR, "the replacement's endbr64 is sealed", |m| {
         let at = m.replacement().new_function.offset;
         m.relocations(SEAL, |list| list[0].r_addend = i64::try_from(at).unwrap());
     }),
-    case(IBT_ENDBR, "the endbr64 of the module's init is sealed", |m| {
+    case(&IBT_ENDBR, "the endbr64 of the module's init is sealed", |m| {
         // Result of objtool if no data section refers to init_module.
         m.edit(|builder| {
             let init = builder.symbols.iter().find(|s| *s.name == *b"init_module").unwrap().id();
@@ -135,54 +134,54 @@ pub const CASES: &[Case] = &[
     }),
     // The rule is for arm64. Its byte pattern comes from the architecture's table, so any module can be used
     // here. tests/cases/bti-missing has a module for arm64 that is compiled without landing pads.
-    case(BTI_LANDING_PAD, "the replacement begins with another instruction", |m| {
+    case(&BTI_LANDING_PAD, "the replacement begins with another instruction", |m| {
         (m.expected.bti, m.expected.ibt) = (true, false);
         let at = m.replacement().new_function.offset as usize;
         m.data(".text", |code| code[at..at + 4].copy_from_slice(&[0x0f, 0x1f, 0x40, 0x00]));
     }),
-    case(BTI_LANDING_PAD, "the module's exit begins with another instruction", |m| {
+    case(&BTI_LANDING_PAD, "the module's exit begins with another instruction", |m| {
         (m.expected.bti, m.expected.ibt) = (true, false);
         m.data(".exit.text", |code| code[19] = 0xfb);
     }),
-    case(KLP_SYMBOL, "it was not converted: kbuild's result", |m| m.bytes = m.unconverted.clone())
-        .also(&[DEBUG_LEFT, TRACEABLE_REPLACEMENT]),
-    case(KLP_SYMBOL, "an alias was not converted", |m| {
+    case(&KLP_SYMBOL, "it was not converted: kbuild's result", |m| m.bytes = m.unconverted.clone())
+        .also(const { &[&DEBUG_LEFT, &TRACEABLE_REPLACEMENT] }),
+    case(&KLP_SYMBOL, "an alias was not converted", |m| {
         m.add_symbol("__klp_sym_0123456789abcdef", |_| ());
     }),
-    case(KLP_SYMBOL, "a livepatch symbol is undefined", |m| {
+    case(&KLP_SYMBOL, "a livepatch symbol is undefined", |m| {
         m.add_symbol(".klp.sym.vmlinux.nr_threads,0", |_| ());
     }),
-    case(KLP_SYMBOL, "a livepatch symbol is defined in a section", |m| {
+    case(&KLP_SYMBOL, "a livepatch symbol is defined in a section", |m| {
         m.add_symbol(".klp.sym.vmlinux.nr_threads,0", |symbol| symbol.st_shndx = elf::SHN_ABS);
     }),
-    case(KLP_SYMBOL, "a livepatch symbol's name has no position", |m| {
+    case(&KLP_SYMBOL, "a livepatch symbol's name has no position", |m| {
         m.symbol(KLP_DATA_SYMBOL, |symbol| symbol.name = b".klp.sym.vmlinux.saved_command_line"[..].into());
     }),
-    case(KLP_SYMBOL, "a livepatch symbol has the name of an ordinary one", |m| {
+    case(&KLP_SYMBOL, "a livepatch symbol has the name of an ordinary one", |m| {
         m.symbol(KLP_DATA_SYMBOL, |symbol| symbol.name = b"saved_command_line"[..].into());
     }),
-    case(KLP_SYMBOL, "an ordinary relocation uses a livepatch symbol", |m| {
+    case(&KLP_SYMBOL, "an ordinary relocation uses a livepatch symbol", |m| {
         m.redirect(".rela.text", "strlen", KLP_FUNCTION_SYMBOL);
     }),
-    case(KLP_RELOCATION, "the section's name has no object", |m| {
+    case(&KLP_RELOCATION, "the section's name has no object", |m| {
         m.section(KLP_TEXT, |section| section.name = b".klp.rela..text"[..].into());
     }),
-    case(KLP_RELOCATION, "the section's name has no target", |m| {
+    case(&KLP_RELOCATION, "the section's name has no target", |m| {
         m.section(KLP_TEXT, |section| section.name = b".klp.rela.vmlinux"[..].into());
     }),
-    case(KLP_RELOCATION, "the section's name has no prefix", |m| {
+    case(&KLP_RELOCATION, "the section's name has no prefix", |m| {
         m.section(KLP_TEXT, |section| section.name = b".rela.klp.vmlinux..text"[..].into());
     }),
-    case(KLP_RELOCATION, "the section's name says another target", |m| {
+    case(&KLP_RELOCATION, "the section's name says another target", |m| {
         m.section(KLP_TEXT, |section| section.name = b".klp.rela.vmlinux..rodata"[..].into());
     }),
-    case(KLP_RELOCATION, "the section's name says another object than its symbols", |m| {
+    case(&KLP_RELOCATION, "the section's name says another object than its symbols", |m| {
         m.section(KLP_TEXT, |section| section.name = b".klp.rela.ext4..text"[..].into());
     }),
-    case(KLP_RELOCATION, "a symbol of a module in the section of vmlinux", |m| {
+    case(&KLP_RELOCATION, "a symbol of a module in the section of vmlinux", |m| {
         m.symbol(KLP_DATA_SYMBOL, |symbol| symbol.name = b".klp.sym.ext4.saved_command_line,0"[..].into());
     }),
-    case(KLP_RELOCATION, "the symbols are of a module that is no object of the patch", |m| {
+    case(&KLP_RELOCATION, "the symbols are of a module that is no object of the patch", |m| {
         m.section(KLP_TEXT, |section| section.name = b".klp.rela.ext4..text"[..].into());
         for (from, to) in [
             (KLP_DATA_SYMBOL, b".klp.sym.ext4.saved_command_line,0".as_slice()),
@@ -191,26 +190,26 @@ pub const CASES: &[Case] = &[
             m.symbol(from, |symbol| symbol.name = to.into());
         }
     }),
-    case(KLP_RELOCATION, "flag SHF_RELA_LIVEPATCH is missing", |m| {
+    case(&KLP_RELOCATION, "flag SHF_RELA_LIVEPATCH is missing", |m| {
         m.section(KLP_TEXT, |section| section.sh_flags.0 &= !0x0010_0000);
     }),
-    case(KLP_RELOCATION, "flag SHF_ALLOC is missing", |m| {
+    case(&KLP_RELOCATION, "flag SHF_ALLOC is missing", |m| {
         m.section(KLP_TEXT, |section| section.sh_flags.0 &= !elf::SHF_ALLOC.0);
     }),
-    case(KLP_RELOCATION, "it is not linked to the symbol table", |m| header(m, KLP_TEXT, 40, 1)),
-    case(KLP_RELOCATION, "it changes another section than it says", |m| {
+    case(&KLP_RELOCATION, "it is not linked to the symbol table", |m| header(m, KLP_TEXT, 40, 1)),
+    case(&KLP_RELOCATION, "it changes another section than it says", |m| {
         let rodata = Module::parse(&m.bytes).unwrap().section(".rodata").unwrap().index;
         header(m, KLP_TEXT, 44, u32::try_from(rodata).unwrap());
     }),
-    case(KLP_RELOCATION, "it changes a section that takes no memory", |m| {
+    case(&KLP_RELOCATION, "it changes a section that takes no memory", |m| {
         let names = Module::parse(&m.bytes).unwrap().section(".strtab").unwrap().index;
         header(m, KLP_TEXT, 44, u32::try_from(names).unwrap());
     }),
-    case(KLP_RELOCATION, "it is a section of notes", |m| header(m, KLP_TEXT, 4, 7)),
-    case(KLP_RELOCATION, "it uses an ordinary symbol", |m| {
+    case(&KLP_RELOCATION, "it is a section of notes", |m| header(m, KLP_TEXT, 4, 7)),
+    case(&KLP_RELOCATION, "it uses an ordinary symbol", |m| {
         m.redirect(KLP_TEXT, KLP_FUNCTION_SYMBOL, "strlen");
     }),
-    case(KLP_RELOCATION, "there are two for one object and target", |m| {
+    case(&KLP_RELOCATION, "there are two for one object and target", |m| {
         m.edit(|builder| {
             let end = builder.sections.iter().filter(|s| s.is_alloc()).map(|s| s.sh_offset + s.sh_size).max();
             let (first, mut list) = {
@@ -224,131 +223,124 @@ pub const CASES: &[Case] = &[
             second.data = SectionData::Relocation(std::mem::take(&mut list));
         });
     }),
-    case(VERMAGIC, "it is of another release", |m| m.text(".modinfo", "vermagic=6.12.", "vermagic=6.13.")),
-    case(VERMAGIC, "the space at its end is missing", |m| {
+    case(&VERMAGIC, "it is of another release", |m| m.text(".modinfo", "vermagic=6.12.", "vermagic=6.13.")),
+    case(&VERMAGIC, "the space at its end is missing", |m| {
         m.text(".modinfo", "modversions \0", "modversions\0\0");
     }),
-    case(VERMAGIC, "it is missing", |m| m.text(".modinfo", "vermagic=", "Vermagic=")),
-    case(LIVEPATCH_TAG, "it is missing", |m| m.text(".modinfo", "livepatch=Y", "Livepatch=Y")),
-    case(LIVEPATCH_TAG, "it says no", |m| m.text(".modinfo", "livepatch=Y", "livepatch=N")),
-    case(LICENSE_TAG, "it is missing", |m| m.text(".modinfo", "license=GPL", "License=GPL")),
-    case(LICENSE_TAG, "it is not compatible with the GPL", |m| {
+    case(&VERMAGIC, "it is missing", |m| m.text(".modinfo", "vermagic=", "Vermagic=")),
+    case(&LIVEPATCH_TAG, "it is missing", |m| m.text(".modinfo", "livepatch=Y", "Livepatch=Y")),
+    case(&LIVEPATCH_TAG, "it says no", |m| m.text(".modinfo", "livepatch=Y", "livepatch=N")),
+    case(&LICENSE_TAG, "it is missing", |m| m.text(".modinfo", "license=GPL", "License=GPL")),
+    case(&LICENSE_TAG, "it is not compatible with the GPL", |m| {
         m.text(".modinfo", "license=GPL", "license=MIT");
     }),
-    case(MODULE_NAME, "struct module has another name", |m| {
+    case(&MODULE_NAME, "struct module has another name", |m| {
         m.text(".gnu.linkonce.this_module", "kpatch_verify", "kpatch_Verify");
     }),
-    case(MODULE_NAME, "the module information has another name", |m| {
+    case(&MODULE_NAME, "the module information has another name", |m| {
         m.text(".modinfo", "name=kpatch_verify", "name=kpatch_Verify");
     }),
-    case(MODULE_NAME, "it is not the name that was meant", |m| {
+    case(&MODULE_NAME, "it is not the name that was meant", |m| {
         m.expected.patch.as_mut().unwrap().module = "kpatch_other".to_owned();
     }),
-    case(PATCH_TABLE, "another function is replaced", |m| {
+    case(&PATCH_TABLE, "another function is replaced", |m| {
         m.text(".rodata", "version_proc_show", "version_PROC_show");
     }),
-    case(PATCH_TABLE, "a function of the patch is not replaced", |m| {
+    case(&PATCH_TABLE, "a function of the patch is not replaced", |m| {
         let missing = "vmlinux:cmdline_proc_show".parse().unwrap();
         m.expected.patch.as_mut().unwrap().functions.push(missing);
     }),
-    case(PATCH_TABLE, "another of several functions of the name is replaced", |m| {
+    case(&PATCH_TABLE, "another of several functions of the name is replaced", |m| {
         let at = (m.function_offset() + m.expected.layout.func_old_sympos) as usize;
         m.data(".data", |data| data[at] = 2);
     }),
-    case(PATCH_TABLE, "atomic replace is off", |m| {
+    case(&PATCH_TABLE, "atomic replace is off", |m| {
         let at = m.patch_offset() + m.expected.layout.patch_replace as usize;
         m.data(".data", |data| data[at] = 0);
     }),
-    case(PATCH_TABLE, "it replaces, and was to be stacked", |m| {
+    case(&PATCH_TABLE, "it replaces, and was to be stacked", |m| {
         m.expected.patch.as_mut().unwrap().replace = false;
     }),
-    case(PATCH_TABLE, "a state is missing", |m| {
+    case(&PATCH_TABLE, "a state is missing", |m| {
         m.expected.patch.as_mut().unwrap().states.push((1, 2));
     }),
-    case(PATCH_TABLE, "callbacks are missing", |m| {
+    case(&PATCH_TABLE, "callbacks are missing", |m| {
         m.expected.patch.as_mut().unwrap().callbacks.push("vmlinux".to_owned());
     }),
-    case(PATCH_TABLE, "nothing leads to the tables", hide_tables).unchecked(),
-    case(REPLACEMENT_SYMBOL, "the replacement's symbol is none of a function", |m| {
+    case(&PATCH_TABLE, "nothing leads to the tables", hide_tables).unchecked(),
+    case(&REPLACEMENT_SYMBOL, "the replacement's symbol is none of a function", |m| {
         let name = m.replacement().symbol.unwrap();
         m.symbol(&name, |symbol| symbol.set_st_info(elf::STB_GLOBAL, elf::STT_NOTYPE));
     })
-    .also(&[TRACEABLE_REPLACEMENT]),
-    case(REPLACEMENT_SYMBOL, "the replacement's symbol has no size", |m| {
+    .also(const { &[&TRACEABLE_REPLACEMENT] }),
+    case(&REPLACEMENT_SYMBOL, "the replacement's symbol has no size", |m| {
         let name = m.replacement().symbol.unwrap();
         m.symbol(&name, |symbol| symbol.st_size = 0);
     }),
-    case(REPLACEMENT_SYMBOL, "the replacement begins in the middle of a function", |m| {
+    case(&REPLACEMENT_SYMBOL, "the replacement begins in the middle of a function", |m| {
         let at = m.function_offset() + m.expected.layout.func_new_func;
         m.relocations(".rela.data", |list| {
             list.iter_mut().find(|relocation| relocation.r_offset == at).unwrap().r_addend += 4;
         });
     })
-    .also(&[IBT_ENDBR]),
-    case(REPLACEMENT_SYMBOL, "the replacement is data", |m| {
-        let at = m.function_offset() + m.expected.layout.func_new_func;
-        m.edit(|builder| {
-            let data = builder.symbols.iter().find(|s| *s.name == *b"__klp_patch").unwrap().id();
-            let SectionData::Relocation(list) = &mut section(builder, ".rela.data").data else { panic!() };
-            list.iter_mut().find(|relocation| relocation.r_offset == at).unwrap().symbol = Some(data);
-        });
-    }),
-    case(REPLACEMENT_FRAME, "the replacement's first call is a jump", |m| {
+    .also(const { &[&IBT_ENDBR] }),
+    case(&REPLACEMENT_SYMBOL, "the replacement is data", replace_by_data),
+    case(&REPLACEMENT_FRAME, "the replacement's first call is a jump", |m| {
         let at = first_call(m);
         m.data(".text", |code| code[at] = 0xe9);
     }),
-    case(REPLACEMENT_FRAME, "the replacement jumps out on one way, without a relocation", |m| {
+    case(&REPLACEMENT_FRAME, "the replacement jumps out on one way, without a relocation", |m| {
         // After the ftrace site: jne to 120 bytes before, which is another function or padding.
         let at = m.replacement().new_function.offset as usize + 9;
         m.data(".text", |code| code[at..at + 2].copy_from_slice(&[0x75, 0x88]));
     }),
-    case(REPLACEMENT_FRAME, "a part of the replacement is no instruction", |m| {
+    case(&REPLACEMENT_FRAME, "a part of the replacement is no instruction", |m| {
         let at = first_call(m);
         m.data(".text", |code| code[at] = 0x06);
     })
     .unchecked()
-    .also(&[STACK_FRAME]),
-    case(STACK_FRAME, "frames are larger than the kernel's limit", |m| m.expected.frame_warn = 8).warning(),
-    case(STACK_FRAME, "frames do not fit into the stack", |m| m.expected.thread_size = 48),
-    case(STACK_FRAME, "a part of a function is no instruction", |m| {
+    .also(const { &[&STACK_FRAME] }),
+    case(&STACK_FRAME, "frames are larger than the kernel's limit", |m| m.expected.frame_warn = 8).warning(),
+    case(&STACK_FRAME, "frames do not fit into the stack", |m| m.expected.thread_size = 48),
+    case(&STACK_FRAME, "a part of a function is no instruction", |m| {
         let at = first_call(m);
         m.data(".text", |code| code[at] = 0x06);
     })
     .unchecked()
-    .also(&[REPLACEMENT_FRAME]),
-    case(SELF_CALL, "the replacement calls what it replaces", |m| {
+    .also(const { &[&REPLACEMENT_FRAME] }),
+    case(&SELF_CALL, "the replacement calls what it replaces", |m| {
         let name = b".klp.sym.vmlinux.version_proc_show,0";
         m.symbol(KLP_FUNCTION_SYMBOL, |symbol| symbol.name = name[..].into());
     }),
-    case(SELF_CALL, "the replacement uses the address of what it replaces", |m| {
+    case(&SELF_CALL, "the replacement uses the address of what it replaces", |m| {
         let name = b".klp.sym.vmlinux.version_proc_show,0";
         m.symbol(KLP_DATA_SYMBOL, |symbol| symbol.name = name[..].into());
     })
     .warning(),
-    case(TRACEABLE_REPLACEMENT, "the replacement is in no list", |m| {
+    case(&TRACEABLE_REPLACEMENT, "the replacement is in no list", |m| {
         let (_, addend) = site(m);
         m.relocations(SITES, |list| list.retain(|entry| entry.r_addend != addend));
     }),
-    case(TRACEABLE_REPLACEMENT, "there is no list", |m| {
+    case(&TRACEABLE_REPLACEMENT, "there is no list", |m| {
         m.section("__mcount_loc", |section| section.name = b"__Mcount_loc"[..].into());
     }),
-    case(TRACEABLE_REPLACEMENT, "an entry leads into the middle of a function", |m| {
+    case(&TRACEABLE_REPLACEMENT, "an entry leads into the middle of a function", |m| {
         let (_, addend) = site(m);
         m.relocations(SITES, |list| {
             list.iter_mut().find(|entry| entry.r_addend == addend).unwrap().r_addend += 2;
         });
     }),
-    case(TRACEABLE_REPLACEMENT, "an entry leads to the function's first instruction", |m| {
+    case(&TRACEABLE_REPLACEMENT, "an entry leads to the function's first instruction", |m| {
         let (_, addend) = site(m);
         m.relocations(SITES, |list| {
             list.iter_mut().find(|entry| entry.r_addend == addend).unwrap().r_addend -= 4;
         });
     }),
-    case(TRACEABLE_REPLACEMENT, "a site is the compiler's nop still", |m| {
+    case(&TRACEABLE_REPLACEMENT, "a site is the compiler's nop still", |m| {
         let (at, _) = site(m);
         m.data(".text", |code| code[at..at + 5].copy_from_slice(&[0x0f, 0x1f, 0x44, 0x00, 0x08]));
     }),
-    case(TRACEABLE_REPLACEMENT, "a site calls another function", |m| {
+    case(&TRACEABLE_REPLACEMENT, "a site calls another function", |m| {
         let (at, _) = site(m);
         m.edit(|builder| {
             let other = builder.symbols.iter().find(|s| *s.name == *b"seq_write").unwrap().id();
@@ -357,42 +349,42 @@ pub const CASES: &[Case] = &[
             call.symbol = Some(other);
         });
     }),
-    case(UNDEFINED_SYMBOL, "nobody exports a symbol that it needs", |m| {
+    case(&UNDEFINED_SYMBOL, "nobody exports a symbol that it needs", |m| {
         m.add_symbol("saved_command_line", |_| ());
     }),
-    case(UNDEFINED_SYMBOL, "the kernel's exports are not known", |m| {
+    case(&UNDEFINED_SYMBOL, "the kernel's exports are not known", |m| {
         m.expected.exports = Err("no such file".to_owned());
     })
     .unchecked()
-    .also(&[SYMBOL_VERSION]),
-    case(SYMBOL_VERSION, "the kernel's exports are not known", |m| {
+    .also(const { &[&SYMBOL_VERSION] }),
+    case(&SYMBOL_VERSION, "the kernel's exports are not known", |m| {
         m.expected.exports = Err("no such file".to_owned());
     })
     .unchecked()
-    .also(&[UNDEFINED_SYMBOL]),
-    case(SYMBOL_VERSION, "a checksum is another", |m| {
+    .also(const { &[&UNDEFINED_SYMBOL] }),
+    case(&SYMBOL_VERSION, "a checksum is another", |m| {
         let at = version_entry(m, b"seq_write");
         m.data("__versions", |data| data[at] ^= 1);
     }),
-    case(SYMBOL_VERSION, "a checksum is the kernel's in its low half alone", |m| {
+    case(&SYMBOL_VERSION, "a checksum is the kernel's in its low half alone", |m| {
         let at = version_entry(m, b"seq_write");
         m.data("__versions", |data| data[at + 4] = 1);
     }),
-    case(SYMBOL_VERSION, "the checksum of the modules' layout is another", |m| {
+    case(&SYMBOL_VERSION, "the checksum of the modules' layout is another", |m| {
         let at = version_entry(m, b"module_layout");
         m.data("__versions", |data| data[at + 3] ^= 0x80);
     }),
-    case(SYMBOL_VERSION, "a checksum is missing", |m| m.text("__versions", "seq_write", "seq_Write")),
-    case(SYMBOL_VERSION, "there are no checksums", |m| {
+    case(&SYMBOL_VERSION, "a checksum is missing", |m| m.text("__versions", "seq_write", "seq_Write")),
+    case(&SYMBOL_VERSION, "there are no checksums", |m| {
         m.section("__versions", |section| section.name = b"__Versions"[..].into());
     }),
-    case(SYMBOL_VERSION, "the last entry is cut off", |m| {
+    case(&SYMBOL_VERSION, "the last entry is cut off", |m| {
         m.section("__versions", |section| {
             let SectionData::Data(bytes) = &mut section.data else { panic!() };
             bytes.to_mut().pop();
         });
     }),
-    case(DEBUG_LEFT, "a section of debug information", |m| {
+    case(&DEBUG_LEFT, "a section of debug information", |m| {
         m.edit(|builder| {
             let section = builder.sections.add();
             section.name = b".debug_info"[..].into();
@@ -402,9 +394,69 @@ pub const CASES: &[Case] = &[
         });
     })
     .warning(),
-    case(PANIC_REACHABLE, "code refers to the place of a panic", |m| panic_location(m, b"src/lib.rs", 17))
+    case(&PANIC_REACHABLE, "code refers to the place of a panic", |m| panic_location(m, b"src/lib.rs", 17))
         .warning(),
 ];
+
+/// A fault that hides the subject of some rules: these rules, the fault, and the change that makes it.
+type Unchecked = (&'static [&'static Rule], &'static str, Change);
+
+/// Modules and kernels for which the listed rules cannot be applied: their outcome must be "not checked".
+pub const UNCHECKED: &[Unchecked] = &[
+    (&[&ARCHITECTURE, &RELOCATION_TYPE, &VERMAGIC, &PANIC_REACHABLE], "the file cannot be read", |m| {
+        m.bytes[0] = b'#';
+    }),
+    (&[&RELOCATION_TYPE, &VERMAGIC, &PANIC_REACHABLE], "the file is for arm64", |m| m.bytes[18] = 183),
+    (&[&RELOCATION_RANGE], "the number of bytes that a relocation writes is not known", |m| {
+        m.relocations(KLP_TEXT, |list| list[0].r_type = elf::R_X86_64_GOTPCREL);
+    }),
+    (&[&IBT_ENDBR], "struct module, which leads to init and exit, is missing", hide_struct_module),
+    (&[&BTI_LANDING_PAD], "struct module, which leads to init and exit, is missing", |m| {
+        (m.expected.bti, m.expected.ibt) = (true, false);
+        hide_struct_module(m);
+    }),
+    (
+        &[&IBT_ENDBR, &REPLACEMENT_FRAME, &SELF_CALL, &TRACEABLE_REPLACEMENT],
+        "the replacement is data",
+        replace_by_data,
+    ),
+    (&[&BTI_LANDING_PAD], "the replacement is data", |m| {
+        (m.expected.bti, m.expected.ibt) = (true, false);
+        replace_by_data(m);
+    }),
+    (&[&REPLACEMENT_FRAME, &STACK_FRAME, &SELF_CALL], "the replacement has no size", |m| {
+        let name = m.replacement().symbol.unwrap();
+        m.symbol(&name, |symbol| symbol.st_size = 0);
+    }),
+    (&[&SELF_CALL], "a part of the replacement is no instruction", |m| {
+        let at = first_call(m);
+        m.data(".text", |code| code[at] = 0x06);
+    }),
+    (&[&KLP_RELOCATION], "it uses a symbol of a module, and nothing leads to the tables", |m| {
+        m.add_symbol(".klp.sym.ext4.ext4_sync_fs,0", |symbol| {
+            symbol.st_shndx = elf::SymbolSection(klp_format::SHN_LIVEPATCH);
+        });
+        hide_tables(m);
+    }),
+    (&[&SYMBOL_VERSION], "the kernel's exports have no checksum of struct module", |m| {
+        m.expected.exports.as_mut().unwrap().remove("module_layout");
+    }),
+];
+
+fn hide_struct_module(sample: &mut Sample) {
+    let name = ".gnu.linkonce.this_module";
+    sample.section(name, |section| section.name = b".gnu.linkonce.That_module"[..].into());
+}
+
+/// Makes the tables name a piece of data as the replacement.
+fn replace_by_data(sample: &mut Sample) {
+    let at = sample.function_offset() + sample.expected.layout.func_new_func;
+    sample.edit(|builder| {
+        let data = builder.symbols.iter().find(|s| *s.name == *b"__klp_patch").unwrap().id();
+        let SectionData::Relocation(list) = &mut section(builder, ".rela.data").data else { panic!() };
+        list.iter_mut().find(|relocation| relocation.r_offset == at).unwrap().symbol = Some(data);
+    });
+}
 
 /// Removes all references to the tables of the live patch.
 pub fn hide_tables(sample: &mut Sample) {

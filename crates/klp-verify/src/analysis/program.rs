@@ -1,21 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The code of a module as functions and instructions, with the places that jumps and calls lead to.
+//! Functions and instructions of a module, with the targets of jumps and calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use klp_module::{Machine, Module, Place, Relocation, SymbolKind, SymbolSection};
 
-use crate::machine::{self, Convention, Effect, Flow, thunk_register};
+use super::machine::{self, Convention, Effect, Flow, thunk_register};
+use super::places::place_of;
 
 /// Prefix of the name of a function's padding.
 const PREFIX: &str = "__pfx_";
-/// Ends the name of the part of a function that a compiler puts aside: `f.cold`, `f.cold.3`.
+/// Suffix of the part of a function that a compiler splits off: `f.cold`, `f.cold.3`.
 const COLD: &str = ".cold";
-/// A jump here is a return (`CONFIG_MITIGATION_RETHUNK`).
+/// Return thunk: a jump to it is a return (`CONFIG_MITIGATION_RETHUNK`).
 const RETURN_THUNK: &str = "__x86_return_thunk";
 /// Functions that compilers call at the start of functions; all registers are preserved.
 const TRACE_ENTRIES: [&str; 3] = ["__fentry__", "mcount", "_mcount"];
-/// Functions of the kernel that do not return, of those that modules call (`tools/objtool/noreturns.h`).
+/// x86: section of the tests behind `static_cpu_has()` (`_static_cpu_has()` in `arch/x86/include/asm/cpufeature.h`). A function
+/// jumps to its test and the test jumps back, until the kernel replaces the first jump when it loads the module.
+const FEATURE_TESTS: &str = ".altinstr_aux";
+/// Functions of the kernel that modules call and that do not return (`tools/objtool/noreturns.h`).
 const NEVER_RETURN: [&str; 11] = [
     "__fortify_panic",
     "__module_put_and_kthread_exit",
@@ -33,37 +37,37 @@ const NEVER_RETURN: [&str; 11] = [
 /// Target of a jump, a call or an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
-    /// Into the module.
+    /// Place in the module.
     Place(Place),
-    /// To a symbol elsewhere, by its index, and so many bytes behind it.
+    /// Symbol outside of the module, by its index, plus bytes.
     Symbol(usize, i64),
 }
 
-/// One instruction in its place.
+/// Instruction in its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     /// Place of the instruction.
     pub(crate) place: Place,
     /// Place of the next instruction.
     pub(crate) next: Place,
-    pub(crate) flow: Flow,
+    pub(super) flow: Flow,
     /// Target of its jump or call, as far as the file shows it.
     pub(crate) target: Option<Target>,
-    /// An address in it, of anything but the target of a jump or call.
+    /// Address in it, other than the target of a jump or call.
     pub(crate) address: Option<Target>,
-    pub(crate) effects: Vec<Effect>,
+    pub(super) effects: Vec<Effect>,
 }
 
-/// One function.
+/// Function with a size.
 #[derive(Clone, Debug)]
 pub(crate) struct Function<'a> {
     /// Its symbol's name.
     pub(crate) name: &'a str,
     /// Start of the function.
     pub(crate) start: Place,
-    /// Bytes.
+    /// Size in bytes.
     pub(crate) size: u64,
-    /// The first place that holds no instruction.
+    /// First place that holds no instruction.
     pub(crate) undecoded: Option<Place>,
 }
 
@@ -76,25 +80,27 @@ impl Function<'_> {
 
 /// Successors of an instruction.
 pub(crate) enum Onward {
-    /// To these places of the same function.
+    /// These places of the same function.
     Inside(Vec<Place>),
-    /// To the caller.
+    /// The caller.
     Return,
-    /// To a function, and not back here: what a tail call is.
+    /// Another function, without return: a tail call.
     Leave(Option<Target>),
-    /// By a table of places inside the function, which are not known one by one.
+    /// Places of the function in a jump table, not known one by one.
     Table,
-    /// Nowhere.
+    /// None.
     End,
 }
 
-/// The code of a module.
+/// Code of a module.
 pub(crate) struct Program<'m, 'a> {
     pub(crate) module: &'m Module<'a>,
-    pub(crate) convention: &'static Convention,
-    /// In the order in which they stand; each start once.
+    pub(super) convention: &'static Convention,
+    /// In ascending order of places; each start once.
     pub(crate) functions: Vec<Function<'a>>,
     steps: BTreeMap<Place, Step>,
+    /// Tests of processor features in section [`FEATURE_TESTS`]: the two places where each one continues.
+    feature_tests: BTreeMap<Place, [Place; 2]>,
 }
 
 impl<'m, 'a> Program<'m, 'a> {
@@ -102,7 +108,8 @@ impl<'m, 'a> Program<'m, 'a> {
         let machine = module.machine();
         let functions = functions(module);
         let convention = machine::convention(machine);
-        let mut program = Self { module, convention, functions, steps: BTreeMap::new() };
+        let (steps, feature_tests) = (BTreeMap::new(), feature_tests(module));
+        let mut program = Self { module, convention, functions, steps, feature_tests };
         let sections: BTreeSet<usize> = program.functions.iter().map(|f| f.start.section).collect();
         let relocations: BTreeMap<usize, BTreeMap<u64, Relocation>> = sections
             .into_iter()
@@ -129,11 +136,16 @@ impl<'m, 'a> Program<'m, 'a> {
         program
     }
 
+    /// Bytes that a call pushes.
+    pub(crate) fn pushed_by_call(&self) -> u64 {
+        self.convention.pushed_by_call
+    }
+
     pub(crate) fn step(&self, place: Place) -> Option<&Step> {
         self.steps.get(&place)
     }
 
-    /// The instructions of a function in their order; those behind a place that holds none are missing.
+    /// Instructions of a function in order; those behind a place that holds none are missing.
     pub(crate) fn steps_of(&self, function: usize) -> impl Iterator<Item = &Step> {
         let Function { start, size, .. } = self.functions[function];
         self.steps
@@ -141,13 +153,13 @@ impl<'m, 'a> Program<'m, 'a> {
             .map(|(_, step)| step)
     }
 
-    /// The function that covers a place.
+    /// Function that covers a place.
     pub(crate) fn function_at(&self, place: Place) -> Option<usize> {
         let after = self.functions.partition_point(|function| function.start <= place);
         (0..after).rev().take(4).find(|&at| self.functions[at].covers(place))
     }
 
-    /// The function that begins at a place.
+    /// Function that begins at a place.
     pub(crate) fn function_from(&self, place: Place) -> Option<usize> {
         self.functions.binary_search_by_key(&place, |function| function.start).ok()
     }
@@ -161,16 +173,14 @@ impl<'m, 'a> Program<'m, 'a> {
         function.covers(place) || self.function_at(place).is_some_and(|part| aside(&self.functions[part]))
     }
 
-    /// The parts of a function: itself, and those that were put aside and that it jumps to.
+    /// Parts of a function: itself, and the split-off parts that it jumps to.
     pub(crate) fn parts(&self, function: usize) -> Vec<usize> {
         let mut parts = vec![function];
         let mut at = 0;
         while let Some(&part) = parts.get(at) {
             let jumps = self.steps_of(part).filter(|step| matches!(step.flow, Flow::Jump | Flow::Branch));
             let aside: BTreeSet<usize> = jumps
-                .filter_map(
-                    |step| if let Some(Target::Place(place)) = step.target { Some(place) } else { None },
-                )
+                .flat_map(|step| self.places(step.target))
                 .filter(|&place| self.belongs(function, place))
                 .filter_map(|place| self.function_at(place))
                 .collect();
@@ -180,28 +190,37 @@ impl<'m, 'a> Program<'m, 'a> {
         parts
     }
 
+    /// Places in the module that a target leads to: itself, or the two places where a test of a processor feature continues.
+    pub(crate) fn places(&self, target: Option<Target>) -> Vec<Place> {
+        match target {
+            Some(Target::Place(place)) => {
+                self.feature_tests.get(&place).map_or_else(|| vec![place], |places| places.to_vec())
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Successors of an instruction of a function, after the return of its call.
     pub(crate) fn onward(&self, function: usize, step: &Step) -> Onward {
-        let jump = |target: Option<Target>| match target {
-            Some(Target::Place(place)) if self.belongs(function, place) => Ok(place),
-            other => Err(other),
+        let branch = match step.target {
+            Some(Target::Place(place)) if self.belongs(function, place) => Some(place),
+            _ => None,
         };
         match step.flow {
             Flow::Next | Flow::Call | Flow::CallIndirect(_) if self.belongs(function, step.next) => {
                 Onward::Inside(vec![step.next])
             }
-            // The end of the function, behind a call that does not return.
+            // End of the function behind a call that does not return.
             Flow::Next | Flow::Call | Flow::CallIndirect(_) | Flow::Stop => Onward::End,
             Flow::Return => Onward::Return,
             Flow::Jump if self.symbol_name(step.target) == Some(RETURN_THUNK) => Onward::Return,
-            Flow::Jump => match jump(step.target) {
-                Ok(place) => Onward::Inside(vec![place]),
-                Err(target) => Onward::Leave(target),
-            },
-            // One that leaves the function is judged by `leaves`.
-            Flow::Branch => {
-                Onward::Inside([jump(step.target).ok(), Some(step.next)].into_iter().flatten().collect())
+            Flow::Jump => {
+                let places = self.places(step.target);
+                let inside = !places.is_empty() && places.iter().all(|&place| self.belongs(function, place));
+                if inside { Onward::Inside(places) } else { Onward::Leave(step.target) }
             }
+            // `leaves` covers a branch out of the function.
+            Flow::Branch => Onward::Inside([branch, Some(step.next)].into_iter().flatten().collect()),
             Flow::JumpIndirect(_) if self.is_table_jump(function, step) => Onward::Table,
             Flow::JumpIndirect(_) => Onward::Leave(None),
         }
@@ -235,7 +254,7 @@ impl<'m, 'a> Program<'m, 'a> {
             }
             let entry = self.module.relocations_of(table.section).find(|entry| entry.offset == table.offset);
             let leads = entry.and_then(|entry| {
-                // Relative entries count from their own place.
+                // The addend of a relative first entry counts from the start of the table.
                 place_of(self.module, entry.symbol, entry.addend)
             });
             leads.is_some_and(|leads| self.belongs(function, leads))
@@ -243,7 +262,7 @@ impl<'m, 'a> Program<'m, 'a> {
         before.filter_map(|step| step.address).next().is_some_and(table)
     }
 
-    /// The name of a symbol that is not in the module, where a target is the start of one.
+    /// Name of the symbol outside of the module that a target is the start of.
     pub(crate) fn symbol_name(&self, target: Option<Target>) -> Option<&'a str> {
         match target? {
             Target::Symbol(symbol, 0) => Some(self.module.symbols()[symbol].name),
@@ -274,7 +293,7 @@ impl<'m, 'a> Program<'m, 'a> {
     }
 }
 
-/// The functions with a size, in the order in which they stand; of several names of one start the longest function.
+/// Functions with a size in ascending order; of several at one place the longest.
 fn functions<'a>(module: &Module<'a>) -> Vec<Function<'a>> {
     let mut found: BTreeMap<Place, Function<'a>> = BTreeMap::new();
     for symbol in module.symbols() {
@@ -291,6 +310,33 @@ fn functions<'a>(module: &Module<'a>) -> Vec<Function<'a>> {
         }
     }
     found.into_values().collect()
+}
+
+/// Tests of processor features in [`FEATURE_TESTS`], each by its first instruction: test, conditional jump, jump.
+fn feature_tests(module: &Module<'_>) -> BTreeMap<Place, [Place; 2]> {
+    let Some(section) = module.section(FEATURE_TESTS) else { return BTreeMap::new() };
+    let relocations: BTreeMap<u64, Relocation> =
+        module.relocations_of(section.index).map(|relocation| (relocation.offset, relocation)).collect();
+    let mut steps = Vec::new();
+    let mut offset = 0;
+    while let Some(found) = machine::decode(module.machine(), section.data, offset) {
+        let place = Place { section: section.index, offset };
+        offset += found.length;
+        steps.push(step(module, place, found, &relocations));
+    }
+    let tests = steps.windows(3).filter_map(|steps| match steps {
+        [first, branch, jump]
+            if (first.flow, branch.flow, jump.flow) == (Flow::Next, Flow::Branch, Flow::Jump)
+                && first.effects.is_empty() =>
+        {
+            let (Some(Target::Place(yes)), Some(Target::Place(no))) = (branch.target, jump.target) else {
+                return None;
+            };
+            Some((first.place, [yes, no]))
+        }
+        _ => None,
+    });
+    tests.collect()
 }
 
 fn step(
@@ -333,8 +379,4 @@ fn target(module: &Module<'_>, relocation: &Relocation, next: u64) -> Target {
     let addend = relocation.addend.wrapping_add(behind);
     place_of(module, relocation.symbol, addend)
         .map_or(Target::Symbol(relocation.symbol, addend), Target::Place)
-}
-
-fn place_of(module: &Module<'_>, symbol: usize, addend: i64) -> Option<Place> {
-    super::code::place_of(module, symbol, addend)
 }

@@ -1,41 +1,63 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Rule on replacements that call what they replace: the call comes back to them.
+//! Rule on replacements that call the function that they replace.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use klp_base::events::Severity;
 use klp_format::{KlpSymbol, SymbolPosition, VMLINUX};
 use klp_module::{PatchTable, Place, SymbolSection};
 
-use crate::graph::Graph;
-use crate::program::Target;
-use crate::values::Call;
-use crate::{Findings, Scope, Subject};
+use super::{Check, Rule, no_function, without_tables};
+use crate::analysis::{Call, Graph, Subject, Target};
+use crate::report::{Findings, Scope};
 
-/// A replaced function.
+/// Calls of the replaced function by its replacement.
+pub static SELF_CALL: Rule = Rule {
+    id: "self-call",
+    severity: Severity::Error,
+    source: "`klp_ftrace_handler()` in `kernel/livepatch/patch.c`.",
+    summary: "A replacement does not call the function that it replaces by that function's name, itself or through others.",
+    explain: &[
+        "ftrace redirects every call of the function to the replacement, calls by the replacement included.",
+        "It is an error if each path through the replacement makes such a call, or if the call passes on the arguments that the \
+         replacement was given, be it behind a condition, in a helper, through a pointer or through another replaced function: the \
+         original was meant, and the call never ends. The number of arguments is that of the kernel's prototype.",
+        "A call with other arguments on some paths can be a recursion that ends, such as a walk over a tree: a warning. Use of the \
+         function's address is a warning too. A jump or call behind the start of the replaced function (its body, past the call of \
+         ftrace) is no self call.",
+        "Code with bytes that are no instruction is *not checked*. Recursion through the kernel's own functions or through pointers in \
+         memory is not detected.",
+        "**Symptom:** at the first call `BUG: TASK stack guard page was hit`, then a double fault: the machine goes down.",
+        "**Remedy:** to run the original, `replaced::original::...`; for a recursion, a call of the replacement itself, which also saves the \
+         way through ftrace. Both pass without a finding.",
+    ],
+    check: Check::Module(self_call),
+};
+
+/// Replaced function.
 struct Replaced<'t> {
     object: &'t str,
     name: &'t str,
     position: SymbolPosition,
-    /// The function of the module that takes its place.
+    /// Its replacement, as index into the program's functions.
     by: usize,
 }
 
 /// Results for one replaced function, the gravest last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// Its address is taken.
+    /// The function's address is taken.
     Address,
-    /// It is called on some ways, with other arguments.
+    /// The function is called on some paths, with other arguments.
     Recursion,
-    /// It is called on each way, or with the arguments that the replacement was given.
+    /// The function is called on each path, or with the arguments that the replacement was given.
     Endless,
 }
 
-/// [`crate::rules::SELF_CALL`]
-pub(crate) fn self_call(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
-    let Ok(table) = &subject.table else { return Subject::without_table("the replacements") };
+fn self_call(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+    let Ok(table) = &subject.table else { return without_tables() };
     let graph = &subject.graph;
-    let replaced = replaced(graph, table);
+    let (replaced, mut unchecked) = replaced(subject, table);
     let symbols = symbols(subject, &replaced);
     for (at, function) in replaced.iter().enumerate() {
         let calls = Calls { graph, symbols: &symbols, replaced: &replaced };
@@ -44,6 +66,11 @@ pub(crate) fn self_call(subject: &Subject<'_>, findings: &mut Findings) -> Scope
         let arguments = subject.expected.arguments.get(function.name).copied();
         let endless =
             calls.endless(at).contains(&function.by) || calls.same(at, arguments).contains(&function.by);
+        let undecoded = reached.iter().filter_map(|&at| graph.program.functions[at].undecoded);
+        unchecked.extend(
+            undecoded
+                .map(|place| format!("the code behind {}, which is no instruction", subject.place(place))),
+        );
         for &caller in &reached {
             for call in &graph.followed[caller].calls {
                 if calls.replaced(call) == Some(at) {
@@ -61,7 +88,7 @@ pub(crate) fn self_call(subject: &Subject<'_>, findings: &mut Findings) -> Scope
             report(subject, function, place, kind, findings);
         }
     }
-    Scope::All
+    Scope::all_but_unchecked(unchecked)
 }
 
 fn report(subject: &Subject<'_>, function: &Replaced<'_>, place: Place, kind: Kind, findings: &mut Findings) {
@@ -93,28 +120,34 @@ fn report(subject: &Subject<'_>, function: &Replaced<'_>, place: Place, kind: Ki
     }
 }
 
-fn replaced<'t>(graph: &Graph<'_, '_>, table: &'t PatchTable) -> Vec<Replaced<'t>> {
-    let functions = table.objects.iter().flat_map(|object| {
+/// Replaced functions, and texts for those whose replacement is no function.
+fn replaced<'t>(subject: &Subject<'_>, table: &'t PatchTable) -> (Vec<Replaced<'t>>, Vec<String>) {
+    let (mut replaced, mut unchecked) = (Vec::new(), Vec::new());
+    for object in &table.objects {
         let name = object.name.as_deref().unwrap_or(VMLINUX);
-        object.functions.iter().map(move |function| (name, function))
-    });
-    functions
-        .filter_map(|(object, function)| {
-            // One that is no function is a finding of rule replacement-symbol.
-            let by = graph.program.function_from(function.new_function)?;
-            Some(Replaced { object, name: &function.old_name, position: function.position, by })
-        })
-        .collect()
+        for function in &object.functions {
+            match subject.graph.program.function_from(function.new_function) {
+                Some(by) => replaced.push(Replaced {
+                    object: name,
+                    name: &function.old_name,
+                    position: function.position,
+                    by,
+                }),
+                None => unchecked.push(no_function(subject, &function.old_name, function.new_function)),
+            }
+        }
+    }
+    (replaced, unchecked)
 }
 
-/// The module's symbols that stand for a replaced function: livepatch symbols, and imports of the name of an export.
+/// Symbols of the module that refer to a replaced function: livepatch symbols, and imports by an export's name.
 fn symbols(subject: &Subject<'_>, replaced: &[Replaced<'_>]) -> BTreeMap<usize, usize> {
     let unique = |position: SymbolPosition| position.0 == 0;
     let stands_for = |symbol: &klp_module::Symbol<'_>| match symbol.section {
         SymbolSection::Livepatch => {
             let symbol = KlpSymbol::from_elf_name(symbol.name).ok()?;
             replaced.iter().position(|function| {
-                // Position 0 is only for a name that stands once, so that it is that of any other position too.
+                // Position 0 says that the name is unique: it refers to the same function as any other position.
                 let one = unique(symbol.position) || unique(function.position);
                 symbol.object.as_str() == function.object
                     && symbol.symbol == function.name
@@ -130,7 +163,7 @@ fn symbols(subject: &Subject<'_>, replaced: &[Replaced<'_>]) -> BTreeMap<usize, 
     symbols.filter_map(|symbol| Some((symbol.index, stands_for(symbol)?))).collect()
 }
 
-/// The replaced function that a target is the start of. A place behind the start is the body, past the call of ftrace.
+/// Replaced function that begins at a target. A target behind the start is in the body, past the call of ftrace.
 fn leads(symbols: &BTreeMap<usize, usize>, target: Target) -> Option<usize> {
     match target {
         Target::Symbol(symbol, 0) => symbols.get(&symbol).copied(),
@@ -138,7 +171,7 @@ fn leads(symbols: &BTreeMap<usize, usize>, target: Target) -> Option<usize> {
     }
 }
 
-/// The calls of a module in which a replaced function stands for its replacement.
+/// Calls of a module as they run after patching: a call of a replaced function leads to its replacement.
 struct Calls<'s, 'm, 'a> {
     graph: &'s Graph<'m, 'a>,
     symbols: &'s BTreeMap<usize, usize>,
@@ -146,17 +179,17 @@ struct Calls<'s, 'm, 'a> {
 }
 
 impl Calls<'_, '_, '_> {
-    /// The replaced function that is called by its name.
+    /// Replaced function that a call names.
     fn replaced(&self, call: &Call) -> Option<usize> {
         leads(self.symbols, call.target?)
     }
 
-    /// The function of the module that runs then.
+    /// Function of the module that a call runs.
     fn callee(&self, call: &Call) -> Option<usize> {
         self.graph.callee(call).or_else(|| self.replaced(call).map(|at| self.replaced[at].by))
     }
 
-    /// The functions that can run when one is called.
+    /// Functions that can run when one is called.
     fn reached(&self, from: usize) -> BTreeSet<usize> {
         let (mut waiting, mut found) = (vec![from], BTreeSet::new());
         while let Some(function) = waiting.pop() {
@@ -168,7 +201,7 @@ impl Calls<'_, '_, '_> {
         found
     }
 
-    /// The functions that call a replaced function with the arguments that they were given, themselves or by others.
+    /// Functions that call a replaced function with the arguments that they were given, themselves or through others.
     fn same(&self, at: usize, arguments: Option<usize>) -> BTreeSet<usize> {
         self.grow(|function, known| {
             self.graph.followed[function].calls.iter().any(|call| {
@@ -179,7 +212,7 @@ impl Calls<'_, '_, '_> {
         })
     }
 
-    /// The functions in which each way calls a replaced function, themselves or by others.
+    /// Functions in which each path calls a replaced function, themselves or through others.
     fn endless(&self, at: usize) -> BTreeSet<usize> {
         self.grow(|function, known| {
             self.graph.always(function, &|call| {
@@ -188,7 +221,7 @@ impl Calls<'_, '_, '_> {
         })
     }
 
-    /// The functions for which something holds that follows from its holding for those that they call.
+    /// Least set of functions that is closed under `holds`, which gets a function and the set so far.
     fn grow(&self, holds: impl Fn(usize, &BTreeSet<usize>) -> bool) -> BTreeSet<usize> {
         let mut known = BTreeSet::new();
         loop {

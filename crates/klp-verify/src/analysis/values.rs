@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Follows a function from its entry: how deep its stack gets, and which calls pass on the arguments that it was given.
+//! Abstract interpretation of a function: stack depth, calls, and arguments that are passed on.
 //!
-//! Registers and stack slots hold one of a few [`Value`]s; where two ways into an instruction differ, the value is unknown.
+//! Registers and stack slots hold one of a few [`Value`]s; if two paths to an instruction differ, the value is unknown.
 
 use std::collections::BTreeMap;
 
 use klp_module::Place;
 
-use crate::machine::{Effect, Flow, Register};
-use crate::program::{Onward, Program, Step, Target};
+use super::machine::{Effect, Flow, Register};
+use super::program::{Onward, Program, Step, Target};
 
 /// Number of stack depths at one instruction that are followed before it is taken for a loop that compilers do not make.
 const DEPTHS_PER_PLACE: u32 = 4;
@@ -19,9 +19,9 @@ enum Value {
     Unknown,
     /// Remainder of a call: no compiler uses it.
     Clobbered,
-    /// The argument of this number, as the function got it.
+    /// Argument of this number, unchanged.
     Argument(usize),
-    /// The stack pointer at the function's entry, and so many bytes.
+    /// Stack pointer at the function's entry plus bytes.
     Stack(i64),
     Constant(i64),
     Address(Target),
@@ -32,13 +32,13 @@ struct State {
     registers: Vec<Value>,
     /// By distance from the stack pointer at the entry.
     slots: BTreeMap<i64, Value>,
-    /// A comparison of the stack pointer with another register came last: a loop that touches each page of a frame.
+    /// True after a comparison of the stack pointer with another register: a loop that touches each page of a frame.
     probing: bool,
-    /// Nobody was seen to jump here: the stack's depth is assumed, and registers are unknown.
+    /// True if no path to the place was found: the stack's depth is assumed, and registers are unknown.
     assumed: bool,
 }
 
-/// A call, or a jump that leaves the function.
+/// Call, or jump that leaves the function.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) place: Place,
@@ -48,7 +48,7 @@ pub(crate) struct Call {
     pub(crate) depth: u64,
     /// True if the call is a jump, so that the function itself has ended.
     pub(crate) tail: bool,
-    /// Of each register that passes arguments: whether it has the argument that the function was given, or nothing.
+    /// Content of each register that passes arguments.
     arguments: Vec<Passed>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Call {
 enum Passed {
     /// Argument of the function itself in this register.
     Same,
-    /// Nothing that the function put there.
+    /// No value that the function put there.
     Nothing,
     Other,
 }
@@ -76,8 +76,8 @@ impl Call {
 /// Result of following a function.
 #[derive(Clone, Debug)]
 pub(crate) struct Followed {
-    /// The most bytes of stack in use, the return address included, calls left out; `Err` is the place where the size of
-    /// the frame is decided at run time.
+    /// Largest stack use in bytes, with the return address and without callees; `Err` is the place where the size of the frame
+    /// is decided at run time.
     pub(crate) depth: Result<u64, Place>,
     pub(crate) calls: Vec<Call>,
 }
@@ -127,7 +127,7 @@ struct Walk<'p, 'm, 'a> {
     /// Number of stack depths that were seen at a place.
     depths: BTreeMap<Place, u32>,
     waiting: Vec<Place>,
-    /// The lowest distance of the stack pointer from where it was at the entry.
+    /// Lowest stack pointer, relative to the entry.
     lowest: i64,
     lost: Option<Place>,
     calls: BTreeMap<Place, Call>,
@@ -144,7 +144,7 @@ impl Walk<'_, '_, '_> {
         State { registers, slots: BTreeMap::new(), probing: false, assumed: false }
     }
 
-    /// The state at a place that nobody was seen to jump to: the deepest stack.
+    /// State at a place that no path leads to: the deepest stack.
     fn nowhere(&self) -> State {
         let convention = self.program.convention;
         let mut registers = vec![Value::Unknown; convention.registers];
@@ -160,7 +160,7 @@ impl Walk<'_, '_, '_> {
         }
     }
 
-    /// Merges a state into that at a place, and has the place looked at again where that changed it.
+    /// Merges a state into that of a place, and schedules the place again if it changed.
     fn enter(&mut self, place: Place, state: State) {
         let stack = usize::from(self.program.convention.stack);
         let Some(known) = self.states.get_mut(&place) else {
@@ -218,7 +218,7 @@ impl Walk<'_, '_, '_> {
             _ => {}
         }
         if let Onward::Inside(places) = self.program.onward(self.function, step) {
-            // A loop that touches the pages of a frame ends where the comparison says.
+            // A loop that touches the pages of a frame ends at the compared value.
             let probing = std::mem::take(&mut state.probing) && step.flow == Flow::Branch;
             for place in places.into_iter().filter(|place| !(probing && *place <= step.place)) {
                 self.enter(place, state.clone());
@@ -269,7 +269,7 @@ impl Walk<'_, '_, '_> {
                     _ => (to, Value::Unknown),
                 },
                 Effect::Align { to, unit } => match of(to) {
-                    // Where the stack was at the entry is known to 16 bytes only.
+                    // The stack at the entry is known to be aligned to 16 bytes only.
                     Value::Stack(_) if unit > 1 << 20 => (to, Value::Unknown),
                     value => (to, plus(value, -(unit.saturating_sub(1) & !15).cast_signed())),
                 },
@@ -302,13 +302,19 @@ impl Walk<'_, '_, '_> {
             };
             state.registers[usize::from(to)] = value;
         }
+        self.note_stack(step, state);
+    }
+
+    /// Records the stack depth after an instruction.
+    fn note_stack(&mut self, step: &Step, state: &mut State) {
+        let stack = self.program.convention.stack;
         match state.registers[usize::from(stack)] {
             Value::Stack(by) => self.lowest = self.lowest.min(by),
             _ => {
                 if !state.assumed {
                     self.lost.get_or_insert(step.place);
                 }
-                // Go on from what is known, for the calls.
+                // The lowest known depth, to follow the calls behind.
                 state.registers[usize::from(stack)] = Value::Stack(self.lowest);
             }
         }

@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Facts of an architecture that the rules need: one table each.
 
-use klp_module::Machine;
-
 use klp_base::arch::Arch;
+use klp_module::Machine;
 
 /// Facts of an architecture that the rules need.
 pub(crate) struct ArchTable {
-    /// The machine of its ELF files.
+    /// ELF machine.
     pub(crate) machine: Machine,
-    /// Relocation types that the kernel's module loader applies, and how many bytes each writes.
+    /// Relocation types that the kernel's module loader applies, and the number of bytes that each writes.
     pub(crate) relocations: &'static [(u32, u64)],
-    /// The byte that padding before functions is made of.
+    /// One-byte instruction of the padding before functions.
     pub(crate) padding: u8,
-    /// The instructions that indirect branches may lead to under branch tracking.
+    /// Landing pads: instructions that indirect branches may lead to under branch tracking.
     pub(crate) branch_targets: &'static [[u8; 4]],
-    /// Section whose relocations lead to the branch targets that the kernel overwrites at load time.
+    /// Section whose relocations list the landing pads that the kernel overwrites at load time.
     pub(crate) sealed_targets: Option<&'static str>,
-    /// The relocation that puts a whole address into data.
+    /// Relocation type of a 64-bit address in data.
     pub(crate) absolute: u32,
 }
 
@@ -94,10 +93,12 @@ const ARM64: ArchTable = ArchTable {
     absolute: 257, // R_AARCH64_ABS64
 };
 
-/// The table of an architecture.
-pub(crate) fn table(arch: Arch) -> &'static ArchTable {
-    match arch {
-        Arch::X86_64 => &X86_64,
-        Arch::Arm64 => &ARM64,
+impl ArchTable {
+    /// The table of an architecture.
+    pub(crate) fn of(arch: Arch) -> &'static Self {
+        match arch {
+            Arch::X86_64 => &X86_64,
+            Arch::Arm64 => &ARM64,
+        }
     }
 }

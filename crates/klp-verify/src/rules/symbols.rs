@@ -1,21 +1,68 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Rules on symbols: what the kernel must resolve when the module is loaded.
+//! Rules on symbols that the kernel resolves when the module is loaded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use klp_base::events::Severity;
 use klp_format::{ALIAS_PREFIX, KlpSymbol, RELA_PREFIX, SYMBOL_PREFIX};
 use klp_module::{Binding, Module, Symbol, SymbolSection};
 
-use crate::{Findings, Scope, Subject};
+use super::{Check, Rule};
+use crate::analysis::Subject;
+use crate::report::{Findings, Scope};
+
+/// Livepatch symbols.
+pub static KLP_SYMBOL: Rule = Rule {
+    id: "klp-symbol",
+    severity: Severity::Error,
+    source: "`Documentation/livepatch/module-elf-format.rst`; `klp_resolve_symbols()` in `kernel/livepatch/core.c`.",
+    summary: "Livepatch symbols have section index `SHN_LIVEPATCH` and a well-formed name, and only livepatch relocations use them.",
+    explain: &[
+        "The module loader takes such a symbol's value as it is, 0: an ordinary relocation against it becomes a null pointer, without \
+         any message.",
+        "**Symptom:** `Unknown symbol __klp_sym_... (err -2)`; `symbol ... has an incorrectly formatted name` (EINVAL); for an ordinary \
+         relocation none, then a NULL pointer oops at the first call.",
+        "**Remedy:** take the module of stage postlink, not that of kbuild.",
+    ],
+    check: Check::Module(livepatch),
+};
+
+/// Imports.
+pub static UNDEFINED_SYMBOL: Rule = Rule {
+    id: "undefined-symbol",
+    severity: Severity::Error,
+    source: "`simplify_symbols()` in `kernel/module/main.c`; `Module.symvers`.",
+    summary: "Every undefined symbol is exported by this kernel.",
+    explain: &[
+        "The kernel refuses the module. Weak symbols are left out: the kernel leaves them at address 0.",
+        "**Symptom:** `Unknown symbol ... (err -2)` (ENOENT).",
+        "**Remedy:** name the symbol in patch.toml, so that the livepatch core resolves it.",
+    ],
+    check: Check::Module(undefined),
+};
+
+/// Checksums of imports.
+pub static SYMBOL_VERSION: Rule = Rule {
+    id: "symbol-version",
+    severity: Severity::Error,
+    source: "`check_version()` in `kernel/module/version.c`.",
+    summary: "The checksum that the module records for each import is that of the kernel, and none is missing.",
+    explain: &[
+        "Another checksum shows that the module was compiled against other types. The kernel refuses the module, but with \
+         `CONFIG_MODULE_FORCE_LOAD` it loads one without any checksums.",
+        "**Symptom:** `disagrees about version of symbol ...`, `no symbol version for ...` (EINVAL).",
+        "**Remedy:** build the module for that kernel.",
+    ],
+    check: Check::Module(versions),
+};
 
 /// Size of a `struct modversion_info`: `unsigned long crc; char name[MODULE_NAME_LEN]` (`include/linux/module.h`).
 pub const VERSION_ENTRY_SIZE: usize = 64;
-/// The symbol whose checksum stands for the layout of `struct module` and the like; every module records it.
+/// Symbol whose checksum covers the layout of `struct module` and related types; every module records it.
 const MODULE_LAYOUT: &str = "module_layout";
 const VERSIONS: &str = "__versions";
 
-/// [`crate::rules::KLP_SYMBOL`]
-pub(crate) fn livepatch(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+fn livepatch(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     let module = &subject.module;
     for symbol in module.symbols() {
         match symbol.section {
@@ -45,8 +92,7 @@ pub(crate) fn livepatch(subject: &Subject<'_>, findings: &mut Findings) -> Scope
     Scope::All
 }
 
-/// Livepatch symbols in ordinary relocations. What is wrong with sections that are named like those of livepatch
-/// relocations is for rule klp-relocation to say.
+/// Checks that no ordinary relocation uses a livepatch symbol. Rule klp-relocation checks the sections of livepatch relocations.
 fn used_by_the_module_loader(module: &Module<'_>, findings: &mut Findings) {
     let ordinary = |section: usize| !module.sections()[section].name.starts_with(RELA_PREFIX);
     for relocation in module.relocations().filter(|r| !r.livepatch && ordinary(r.section)) {
@@ -68,15 +114,14 @@ fn is_unconverted(symbol: &Symbol<'_>) -> bool {
     symbol.name.starts_with(SYMBOL_PREFIX) || symbol.name.starts_with(ALIAS_PREFIX)
 }
 
-/// Undefined symbols that the module loader looks for among the exports. (Rule klp-symbol has the unconverted ones.)
+/// Undefined symbols that the module loader looks up among the exports. Rule klp-symbol checks the unconverted ones.
 fn imports<'m, 'a>(module: &'m Module<'a>) -> impl Iterator<Item = &'m Symbol<'a>> {
     module.symbols().iter().filter(|symbol| {
         symbol.section == SymbolSection::Undefined && !symbol.name.is_empty() && !is_unconverted(symbol)
     })
 }
 
-/// [`crate::rules::UNDEFINED_SYMBOL`]
-pub(crate) fn undefined(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+fn undefined(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     let Some(exports) = exports(subject, findings) else { return Scope::All };
     // The kernel leaves weak ones at address 0.
     for symbol in imports(subject.module).filter(|symbol| symbol.binding != Binding::Weak) {
@@ -94,8 +139,7 @@ pub(crate) fn undefined(subject: &Subject<'_>, findings: &mut Findings) -> Scope
     Scope::All
 }
 
-/// [`crate::rules::SYMBOL_VERSION`]
-pub(crate) fn versions(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+fn versions(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     if !subject.expected.modversions {
         return Scope::Nothing("the kernel is built without CONFIG_MODVERSIONS".to_owned());
     }
@@ -109,15 +153,27 @@ pub(crate) fn versions(subject: &Subject<'_>, findings: &mut Findings) -> Scope 
         );
         return Scope::All;
     };
-    let recorded = match parse_versions(section.data) {
-        Ok(recorded) => recorded,
-        Err(reason) => {
-            findings.error(VERSIONS, reason);
-            return Scope::All;
+    match parse_versions(section.data) {
+        Ok(recorded) => compare_versions(subject, exports, &recorded, findings),
+        Err(reason) => findings.error(VERSIONS, reason),
+    }
+    match exports.contains_key(MODULE_LAYOUT) {
+        true => Scope::All,
+        false => {
+            Scope::Unchecked(format!("the checksum of {MODULE_LAYOUT}: the kernel's exports do not have it"))
         }
-    };
-    let names: BTreeSet<&str> = imports(module).map(|symbol| symbol.name).chain([MODULE_LAYOUT]).collect();
-    // A symbol that is not exported is a finding of rule undefined-symbol.
+    }
+}
+
+fn compare_versions(
+    subject: &Subject<'_>,
+    exports: &BTreeMap<String, u32>,
+    recorded: &BTreeMap<&[u8], u64>,
+    findings: &mut Findings,
+) {
+    let imported = imports(subject.module).map(|symbol| symbol.name);
+    let names: BTreeSet<&str> = imported.chain([MODULE_LAYOUT]).collect();
+    // Rule undefined-symbol has the finding for a symbol that is not exported.
     for (name, wanted) in names.iter().filter_map(|name| Some((*name, *exports.get(*name)?))) {
         match recorded.get(name.as_bytes()) {
             Some(&found) if found == u64::from(wanted) => {}
@@ -136,7 +192,6 @@ pub(crate) fn versions(subject: &Subject<'_>, findings: &mut Findings) -> Scope 
             ),
         }
     }
-    Scope::All
 }
 
 fn exports<'s>(subject: &'s Subject<'_>, findings: &mut Findings) -> Option<&'s BTreeMap<String, u32>> {
@@ -152,7 +207,7 @@ fn exports<'s>(subject: &'s Subject<'_>, findings: &mut Findings) -> Option<&'s 
     }
 }
 
-/// Checksums by name; of several entries of a name the first, as the kernel takes it.
+/// Checksums by name; the first of several entries of one name, as in the kernel.
 fn parse_versions(data: &[u8]) -> Result<BTreeMap<&[u8], u64>, String> {
     let (entries, rest) = data.as_chunks::<VERSION_ENTRY_SIZE>();
     if !rest.is_empty() {

@@ -3,23 +3,41 @@
 
 use std::collections::BTreeSet;
 
+use klp_base::events::Severity;
 use klp_module::{Module, Place};
 
-use crate::code::{place_of, range};
-use crate::{Findings, Scope, Subject};
+use super::{Check, Rule};
+use crate::analysis::{Subject, place_of, range};
+use crate::report::{Findings, Scope};
 
-/// Bytes of a `core::panic::Location` on a 64-bit machine: address and length of the file's name, line, column.
+/// Panics of the fixes.
+pub static PANIC_REACHABLE: Rule = Rule {
+    id: "panic-reachable",
+    severity: Severity::Warning,
+    source: "`make_task_dead()` in `kernel/exit.c`.",
+    summary: "No line of the fixes can panic; the libraries `core`, `alloc` and `kernel` are left out.",
+    explain: &[
+        "A panic ends in an invalid instruction: the kernel kills the task, and the locks that it holds stay locked. The rule is a \
+         warning because the compiler may not be able to prove that an index is always in bounds. rustc passes the source line \
+         (`core::panic::Location`) to each panic, and the linker drops the lines that nothing refers to: the rule reports those \
+         that are left, as file, line and column.",
+        "**Symptom:** when it happens, `klp: panicked at FILE:LINE:COLUMN`, then `Oops: invalid opcode` (arm64: `Internal error: \
+         ...`).",
+        "**Remedy:** `get`, `checked_div`, `let else`, or an assertion that the compiler can use: \
+         [docs/author-guide.md](author-guide.md#panics).",
+    ],
+    check: Check::Module(reachable),
+};
+
+/// Size of a `core::panic::Location` on a 64-bit machine: address and length of the file's name, line, column.
 const LOCATION: u64 = 24;
-/// Sources that are not the author's. They may be in a module with code that nothing calls: modules on the `kernel` crate are
-/// linked without dropping it.
+/// Directories of library sources. Code of theirs that nothing calls may be in a module: one on the `kernel` crate is linked
+/// without dropping unused code.
 const NOT_THE_FIX: [&str; 3] = ["core/src/", "alloc/src/", "rust/kernel/"];
-/// Lines and columns beyond this are no lines and columns.
+/// Limit of plausible line and column numbers.
 const MOST: u32 = 1 << 20;
 
-/// [`crate::rules::PANIC_REACHABLE`]
-///
-/// rustc passes each panic the line that it comes from, and the link drops the lines that nothing refers to.
-pub(crate) fn reachable(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+fn reachable(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     let module = subject.module;
     let data = |place: &Place| !module.sections()[place.section].is_executable();
     let pointers = module.relocations().filter(|relocation| relocation.kind == subject.arch.absolute);
@@ -42,7 +60,7 @@ pub(crate) fn reachable(subject: &Subject<'_>, findings: &mut Findings) -> Scope
     Scope::All
 }
 
-/// `file:line:column`, where the bytes at `at` are a `core::panic::Location`, whose file's name stands at `name`.
+/// Text `file:line:column` if the bytes at `at` are a `core::panic::Location` with the file's name at `name`.
 fn location(module: &Module<'_>, at: Place, name: Place) -> Option<String> {
     let bytes = range(module.sections()[at.section].data, at.offset, LOCATION)?;
     let (length, rest) = bytes[8..].split_first_chunk::<8>()?;

@@ -1,20 +1,79 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Rules on relocations: what the module loader applies, and what it leaves to the livepatch core.
+//! Rules on relocations: those that the module loader applies, and those of the livepatch core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use klp_base::events::Severity;
 use klp_format::{KlpSymbol, ObjectName, RELA_PREFIX, SHF_RELA_LIVEPATCH, parse_rela_section_name};
 use klp_module::{Module, Relocation, Section, SymbolSection};
 
-use crate::{Findings, Scope, Subject, reach};
+use super::{Check, Rule, objects};
+use crate::analysis::{Subject, describe_place};
+use crate::report::{Findings, Scope};
 
-/// Relocations of sections that stay in memory: the others are dropped, and nobody applies them.
+/// Types of the relocations that the module loader applies.
+pub static RELOCATION_TYPE: Rule = Rule {
+    id: "relocation-type",
+    severity: Severity::Error,
+    source: "`apply_relocate_add()` in `arch/*/kernel/module.c`.",
+    summary: "Every relocation of a section that stays in memory has a type that the module loader supports.",
+    explain: &[
+        "On x86_64 the module loader supports `NONE`, `64`, `32`, `32S`, `PC32`, `PLT32` and `PC64`. Neither modpost nor objtool \
+         checks the types: the first error is on the machine that loads the module.",
+        "**Symptom:** `module: NAME: Unknown rela relocation: 9` (ENOEXEC).",
+        "**Remedy:** compile without a global offset table: `-Crelocation-model=static -Zplt=yes`.",
+    ],
+    check: Check::Module(types),
+};
+
+/// Bytes that relocations write.
+pub static RELOCATION_RANGE: Rule = Rule {
+    id: "relocation-range",
+    severity: Severity::Error,
+    source: "`apply_relocate_add()` in `arch/*/kernel/module.c`.",
+    summary: "All bytes that a relocation writes are inside of the section that it changes.",
+    explain: &[
+        "The module loader does not check the size of the section: the kernel would overwrite the bytes behind it. A relocation of \
+         a type that the module loader does not support is *not checked*.",
+        "**Symptom:** `Invalid relocation target, existing value is nonzero` if the bytes behind the section are not zero; none if \
+         they are zero, and then they are overwritten.",
+        "**Remedy:** the file is damaged: build it again.",
+    ],
+    check: Check::Module(ranges),
+};
+
+/// Sections of livepatch relocations.
+pub static KLP_RELOCATION: Rule = Rule {
+    id: "klp-relocation",
+    severity: Severity::Error,
+    source: "`Documentation/livepatch/module-elf-format.rst`; `klp_apply_section_relocs()` and `klp_init_object_loaded()` in \
+             `kernel/livepatch/core.c`.",
+    summary: "Sections of livepatch relocations are well-formed, and code that uses symbols of an object runs only while that object \
+              is loaded.",
+    explain: &[
+        "Each section has the right name, type, flags, link and target, and uses symbols of its own object only. There is one section \
+         for an object and target section. The object is one of the patch. Only replacements and callbacks of that object, or of a \
+         module that depends on it, lead to code that uses its symbols.",
+        "With a wrong object or flag the relocations are never applied, or applied while the symbols are still at address 0. Code of \
+         another object's replacement runs while the module with the symbols is not loaded: the instruction then leads to \
+         whatever the compiler left in it.",
+        "The dependencies of modules are known only if the patch is built by the pipeline. For a file alone, use of a module's \
+         symbols by the replacement of another module is *not checked*; so is code that cannot be decoded.",
+        "**Symptom:** `section ... has an incorrectly formatted name`, `symbol ... is not marked as a livepatch symbol` (EINVAL); \
+         for two sections of one name `cannot create duplicate filename` (EEXIST); for a wrong object or a missing flag none, then \
+         an oops at the first call.",
+        "**Remedy:** take the module of stage postlink, not that of kbuild. Never run objcopy or strip on a finished module. \
+         Use symbols of a module only in replacements and callbacks of that module.",
+    ],
+    check: Check::Module(livepatch),
+};
+
+/// Relocations of sections that stay in memory. The module loader skips all others.
 fn applied<'s>(module: &'s Module<'_>) -> impl Iterator<Item = Relocation> + 's {
     module.relocations().filter(|relocation| module.sections()[relocation.target].is_alloc())
 }
 
-/// [`crate::rules::RELOCATION_TYPE`]
-pub(crate) fn types(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+fn types(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     let module = &subject.module;
     for relocation in applied(module) {
         let Relocation { kind, offset, symbol, target, .. } = relocation;
@@ -22,7 +81,7 @@ pub(crate) fn types(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
             continue;
         }
         findings.error(
-            place(module, target, offset),
+            describe_place(module, target, offset),
             format!(
                 "relocation type {kind} (R_{}) against {}: the kernel's module loader does not know it and refuses the \
                  module with ENOEXEC; compile without the global offset table (-Crelocation-model=static, -Zplt=yes)",
@@ -34,18 +93,21 @@ pub(crate) fn types(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     Scope::All
 }
 
-/// [`crate::rules::RELOCATION_RANGE`]
-pub(crate) fn ranges(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+fn ranges(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     let module = &subject.module;
+    let mut unknown = BTreeSet::new();
     for relocation in applied(module) {
         let Relocation { kind, offset, target, .. } = relocation;
-        // Types that are not in the table are those of rule relocation-type.
         let known = subject.arch.relocations.iter().find(|&&(known, _)| known == kind);
-        let Some(&(_, bytes)) = known else { continue };
+        let Some(&(_, bytes)) = known else {
+            // Rule relocation-type has the finding.
+            unknown.insert(module.machine().relocation_name(kind));
+            continue;
+        };
         let size = module.sections()[target].size;
         if offset.checked_add(bytes).is_none_or(|end| end > size) {
             findings.error(
-                place(module, target, offset),
+                describe_place(module, target, offset),
                 format!(
                     "the relocation writes {bytes} bytes, but the section has only {size:#x}: the kernel would write over \
                      what stands behind it; the file is damaged, build it again"
@@ -53,11 +115,10 @@ pub(crate) fn ranges(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
             );
         }
     }
-    Scope::All
+    Scope::all_but_unchecked(unknown.iter().map(|kind| format!("relocations of unknown type R_{kind}")))
 }
 
-/// [`crate::rules::KLP_RELOCATION`]
-pub(crate) fn livepatch(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+fn livepatch(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     let module = &subject.module;
     let mut seen: BTreeMap<(ObjectName, u32), &str> = BTreeMap::new();
     let ours = |section: &&Section<'_>| {
@@ -92,13 +153,10 @@ pub(crate) fn livepatch(subject: &Subject<'_>, findings: &mut Findings) -> Scope
             );
         }
     }
-    match reach::check(subject, findings) {
-        None => Scope::All,
-        Some(left_out) => Scope::But(left_out),
-    }
+    objects::loaded_when_used(subject, findings)
 }
 
-/// Type, flags, links.
+/// Checks type, flags and links of a section.
 fn form(module: &Module<'_>, section: &Section<'_>, findings: &mut Findings) {
     if !section.is_rela() {
         findings.error(
@@ -137,7 +195,7 @@ fn form(module: &Module<'_>, section: &Section<'_>, findings: &mut Findings) {
 
 const SHT_SYMTAB: u32 = 2;
 
-/// The symbols that a section uses: the livepatch core's, and of its own object.
+/// Checks that a section uses livepatch symbols of its own object only.
 fn symbols(module: &Module<'_>, section: &Section<'_>, object: &ObjectName, findings: &mut Findings) {
     for relocation in module.relocations_of(section.info as usize).filter(|r| r.section == section.index) {
         let symbol = &module.symbols()[relocation.symbol];
@@ -153,7 +211,7 @@ fn symbols(module: &Module<'_>, section: &Section<'_>, object: &ObjectName, find
             );
             continue;
         }
-        // A name that cannot be read is a finding of rule klp-symbol.
+        // Rule klp-symbol has the finding for a malformed name.
         let Ok(symbol) = KlpSymbol::from_elf_name(symbol.name) else { continue };
         if symbol.object != *object {
             findings.error(
@@ -168,15 +226,7 @@ fn symbols(module: &Module<'_>, section: &Section<'_>, object: &ObjectName, find
     }
 }
 
-pub(crate) fn place(module: &Module<'_>, section: usize, offset: u64) -> String {
-    let section_name = module.sections()[section].name;
-    match module.function_at(section, offset) {
-        Some(function) => format!("{section_name}+{offset:#x} ({})", function.name),
-        None => format!("{section_name}+{offset:#x}"),
-    }
-}
-
-/// A symbol's name, or its section's.
+/// Name of a symbol; for a section symbol the section's name.
 fn name(module: &Module<'_>, symbol: usize) -> String {
     let symbol = &module.symbols()[symbol];
     match symbol.section {

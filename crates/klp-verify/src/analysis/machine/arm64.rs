@@ -66,14 +66,14 @@ fn effects(word: u32) -> Vec<Effect> {
             }
         }
         _ if word & 0xffe0_ffe0 == 0xaa00_03e0 || word & 0xffe0_ffe0 == 0x2a00_03e0 => moved(to, second), // mov
-        // movz, movn, movk: what the last two make is not followed.
+        // movz, movn, movk: results of the last two are not followed.
         _ if word & 0x7f80_0000 == 0x5280_0000 => {
             vec![Effect::Constant { to, value: i64::from(field(word, 5, 16)) << (16 * field(word, 21, 2)) }]
         }
         _ if word & 0x9f00_0000 == 0x9000_0000 => vec![Effect::Constant { to, value: 0 }], // adrp
         _ if word & 0xffe0_ffff == 0xcb20_63ff => vec![Effect::Minus { to: SP, by: second }], // sub sp, sp, x
         _ if word & 0xffe0_ffff == 0xeb20_63ff => vec![Effect::Compare { a: SP, b: second }], // cmp sp, x
-        // and (immediate) into the stack pointer: what it aligns by is not decoded; the stack is aligned to 16 before.
+        // and (immediate) into the stack pointer: the alignment is not decoded; the stack is aligned to 16 already.
         _ if word & 0xff80_001f == 0x9200_001f => vec![Effect::Offset { to: SP, from: base, by: 0 }],
         _ if word & 0x0a00_0000 == 0x0800_0000 => memory(word),
         // Everything else writes its first register at most; 31 is the zero register there.
@@ -90,7 +90,7 @@ fn moved(to: Register, from: Register) -> Vec<Effect> {
     }
 }
 
-/// Loads and stores: what they load is not followed; those that move their base move the stack pointer.
+/// Effects of loads and stores. Loaded values are not followed; write-back of the base moves the stack pointer.
 fn memory(word: u32) -> Vec<Effect> {
     let base = register(word, 5);
     let pair = word & 0x3a00_0000 == 0x2800_0000;

@@ -12,7 +12,7 @@ const RSP: Register = 4;
 const RBP: Register = 5;
 const WORD: i64 = 8;
 
-/// The registers by number.
+/// Names of the registers by number.
 pub(super) const NAMES: [&str; 16] = [
     "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
     "r15",
@@ -130,12 +130,12 @@ fn known(found: &iced_x86::Instruction) -> Option<Vec<Effect>> {
     })
 }
 
-/// The number of a general register that an operand uses as a whole, or in its lower half, which clears the upper one.
+/// Number of a general register that an operand uses as a whole, or in its lower half, which clears the upper one.
 fn whole(register: Iced) -> Option<Register> {
     (register.is_gpr64() || register.is_gpr32()).then(|| general(register)).flatten()
 }
 
-/// The number of a general register, whatever part of it is used.
+/// Number of a general register, for any part of it.
 fn general(register: Iced) -> Option<Register> {
     let full = register.full_register();
     full.is_gpr64().then(|| u8::try_from(full.number()).ok()).flatten()

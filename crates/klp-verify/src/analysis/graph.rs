@@ -5,21 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use klp_module::{Module, Place};
 
-use crate::code::place_of;
-use crate::machine::Flow;
-use crate::program::{Onward, Program, Step, Target};
-use crate::values::{Call, Followed, follow};
+use super::machine::Flow;
+use super::places::place_of;
+use super::program::{Onward, Program, Step, Target};
+use super::values::{Call, Followed, follow};
 
-/// Beginnings of the names of sections whose addresses of functions the kernel calls.
+/// Prefixes of the sections with pointers to functions that the kernel calls.
 const CALLED_FROM: [&str; 6] =
     [".data", ".rodata", ".gnu.linkonce.this_module", ".init.data", "__ksymtab", "___ksymtab"];
 
-/// The functions of a module and their calls.
+/// Functions of a module and their calls.
 pub(crate) struct Graph<'m, 'a> {
     pub(crate) program: Program<'m, 'a>,
-    /// Of each function of the program.
+    /// Result of following each function of the program.
     pub(crate) followed: Vec<Followed>,
-    /// Of each function, whether no way through it leads back to its caller.
+    /// For each function: true if no path through it returns to the caller.
     never_returns: Vec<bool>,
 }
 
@@ -31,7 +31,7 @@ impl<'m, 'a> Graph<'m, 'a> {
         Self { program, followed, never_returns }
     }
 
-    /// The function of the module that a call leads to.
+    /// Function of the module that a call leads to.
     pub(crate) fn callee(&self, call: &Call) -> Option<usize> {
         match call.target? {
             Target::Place(place) => self.program.function_from(place),
@@ -52,7 +52,7 @@ impl<'m, 'a> Graph<'m, 'a> {
         passed && !returns
     }
 
-    /// The functions that can run: those that the kernel, or a pointer, leads to, and all that these call.
+    /// Functions that can run: those that the kernel or a pointer leads to, and their callees.
     pub(crate) fn reachable(&self) -> BTreeSet<usize> {
         let module = self.program.module;
         let in_data = module.relocations().filter_map(|relocation| {
@@ -76,13 +76,40 @@ impl<'m, 'a> Graph<'m, 'a> {
         found
     }
 
-    /// The groups of these functions that call each other in a circle, each in the order of the program.
+    /// Code that the kernel, or one of these functions, leads to and that is in no function with a size. `absolute` is the
+    /// relocation type of an address in data.
+    pub(crate) fn code_outside_of_functions(
+        &self,
+        reachable: &BTreeSet<usize>,
+        absolute: u32,
+    ) -> BTreeSet<Place> {
+        let module = self.program.module;
+        // The addend of a relative pointer counts from the pointer's own place, so that its target is not exact.
+        let in_data = module.relocations().filter(|relocation| relocation.kind == absolute);
+        let in_data = in_data.filter(|relocation| {
+            let section = module.sections()[relocation.target].name;
+            CALLED_FROM.iter().any(|name| section.starts_with(name))
+        });
+        let in_data = in_data.filter_map(|relocation| place_of(module, relocation.symbol, relocation.addend));
+        let calls = reachable.iter().flat_map(|&at| &self.followed[at].calls);
+        let called = calls.filter_map(|call| match call.target? {
+            Target::Place(place) => Some(place),
+            Target::Symbol(..) => None,
+        });
+        in_data
+            .chain(called)
+            .filter(|place| module.sections()[place.section].is_executable())
+            .filter(|place| self.program.function_at(*place).is_none())
+            .collect()
+    }
+
+    /// Groups among these functions that call each other in a circle, each in the order of the program.
     pub(crate) fn circles(&self, among: &BTreeSet<usize>) -> Vec<BTreeSet<usize>> {
         let next = |function: usize| {
             let calls = self.followed[function].calls.iter().filter(|call| !call.tail);
             calls.filter_map(|call| self.callee(call)).collect::<Vec<_>>()
         };
-        // Some hundred functions at most can run, so that the closure of each is cheap.
+        // A module has some hundred functions at most: the closure of each is cheap.
         let closure = |function: usize| {
             let (mut waiting, mut found) = (next(function), BTreeSet::new());
             while let Some(callee) = waiting.pop() {

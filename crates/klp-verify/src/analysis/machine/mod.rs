@@ -7,27 +7,27 @@ mod x86;
 
 use klp_module::Machine;
 
-/// A general register, numbered as the processor does.
+/// General register by the processor's number.
 pub(super) type Register = u8;
 
 /// Control flow of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// To the next one.
+    /// Next instruction.
     Next,
-    /// To a function, and back.
+    /// Direct call.
     Call,
-    /// To a function whose address the register holds (memory where there is none), and back.
+    /// Indirect call by a register; `None` for one by memory.
     CallIndirect(Option<Register>),
-    /// Elsewhere.
+    /// Direct jump.
     Jump,
-    /// Elsewhere or to the next one.
+    /// Conditional jump.
     Branch,
-    /// To an address that the register holds (memory where there is none).
+    /// Indirect jump by a register; `None` for one by memory.
     JumpIndirect(Option<Register>),
-    /// To the caller.
+    /// Return.
     Return,
-    /// Nowhere: an invalid instruction or a breakpoint.
+    /// Trap: an invalid instruction or a breakpoint.
     Stop,
 }
 
@@ -36,26 +36,26 @@ pub(super) enum Flow {
 pub(super) enum Effect {
     /// `to = from + by`
     Offset { to: Register, from: Register, by: i64 },
-    /// `to = value`; an address where a relocation covers the value.
+    /// `to = value`; an address if a relocation covers the value.
     Constant { to: Register, value: i64 },
     /// `to = to - by`
     Minus { to: Register, by: Register },
-    /// `to` becomes a multiple of `unit` by getting smaller.
+    /// `to` rounded down to a multiple of `unit`.
     Align { to: Register, unit: u64 },
-    /// `[base + offset] = from`; a constant (by relocation an address) where there is no register.
+    /// `[base + offset] = from`; without register a constant (an address if a relocation covers it).
     Store { base: Register, offset: i64, from: Option<Register> },
     /// `to = [base + offset]`
     Load { to: Register, base: Register, offset: i64 },
-    /// `a` and `b` are compared.
+    /// Comparison of `a` and `b`.
     Compare { a: Register, b: Register },
-    /// `to` gets a value that is not known.
+    /// `to` gets an unknown value.
     Unknown { to: Register },
 }
 
-/// One instruction.
+/// Decoded instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Instruction {
-    /// Bytes.
+    /// Length in bytes.
     pub(super) length: u64,
     pub(super) flow: Flow,
     /// Target of a direct jump or call if no relocation changes it, or the place whose address it computes; in bytes from
@@ -65,14 +65,14 @@ pub(super) struct Instruction {
     pub(super) effects: Vec<Effect>,
 }
 
-/// A processor's conventions for calls.
+/// Calling convention.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Convention {
-    /// The stack pointer.
+    /// Stack pointer.
     pub(super) stack: Register,
-    /// The registers that pass arguments, in order.
+    /// Argument registers in order.
     pub(super) arguments: &'static [Register],
-    /// The registers that a call preserves.
+    /// Registers that a call preserves.
     pub(super) preserved: &'static [Register],
     /// Number of general registers, the stack pointer's included.
     pub(super) registers: usize,
@@ -80,7 +80,7 @@ pub(super) struct Convention {
     pub(super) pushed_by_call: u64,
 }
 
-/// The instruction at `at` of a section's bytes; `None` where there is none.
+/// Instruction at offset `at` of a section; `None` if the bytes are no instruction.
 pub(super) fn decode(machine: Machine, code: &[u8], at: u64) -> Option<Instruction> {
     let rest = code.get(usize::try_from(at).ok()?..)?;
     match machine {
@@ -89,7 +89,7 @@ pub(super) fn decode(machine: Machine, code: &[u8], at: u64) -> Option<Instructi
     }
 }
 
-/// The conventions of a processor.
+/// Calling convention of a processor.
 pub(super) fn convention(machine: Machine) -> &'static Convention {
     match machine {
         Machine::X86_64 => &x86::CONVENTION,
@@ -97,7 +97,7 @@ pub(super) fn convention(machine: Machine) -> &'static Convention {
     }
 }
 
-/// The register that a thunk for indirect branches uses, by the thunk's name: `__x86_indirect_thunk_rax`,
+/// Register of a thunk for indirect branches, by the thunk's name: `__x86_indirect_thunk_rax`,
 /// `__x86_indirect_jump_thunk_rax`, `__x86_indirect_call_thunk_rax` (`arch/x86/lib/retpoline.S`).
 pub(super) fn thunk_register(name: &str) -> Option<Register> {
     let register = name.strip_prefix("__x86_indirect_")?.split_once("thunk_")?.1;

@@ -3,16 +3,55 @@
 
 use std::collections::BTreeMap;
 
+use klp_base::events::Severity;
 use klp_format::VMLINUX;
-use klp_module::PatchTable;
+use klp_module::{PATCH_SYMBOL, PatchTable};
 
-use crate::{ExpectedPatch, Findings, PATCH_SYMBOL, Scope, Subject};
+use super::{Check, Rule, without_tables};
+use crate::analysis::Subject;
+use crate::facts::ExpectedPatch;
+use crate::report::{Findings, Scope};
+
+/// Contents of the tables.
+pub static PATCH_TABLE: Rule = Rule {
+    id: "patch-table",
+    severity: Severity::Error,
+    source: "`struct klp_patch` in `include/linux/livepatch.h`.",
+    summary: "The tables of the live patch hold what patch.toml says: objects, functions, positions, atomic replace, states and callbacks; \
+              and no part of them is in `.init` memory.",
+    explain: &[
+        "A function that is missing stays unfixed; an additional one is replaced although patch.toml does not name it; without atomic \
+         replace an older patch stays active. Tables in `.init` memory are freed after the module's init function, while the livepatch \
+         core still reads them.",
+        "The tables are those of symbol `__klp_patch`, else those whose address the module passes to `klp_enable_patch`. If they cannot be \
+         found or read, this rule and every other rule that needs them are *not checked*. For a file alone, patch.toml is not known, and \
+         the contents are not compared.",
+        "**Symptom:** `symbol '...' not found in symbol table`, `symbol position 2 for symbol ...` (EINVAL) for a function that the kernel \
+         does not have; none for one that is missing or additional.",
+        "**Remedy:** build the module again from its sources.",
+    ],
+    check: Check::Module(patch_table),
+};
+
+/// Symbols of replacements.
+pub static REPLACEMENT_SYMBOL: Rule = Rule {
+    id: "replacement-symbol",
+    severity: Severity::Error,
+    source: "`klp_init_object_loaded()` in `kernel/livepatch/core.c`; `klp_check_stack_func()` in `kernel/livepatch/transition.c`.",
+    summary: "Every replacement is the start of a function with a size in the module's symbol table.",
+    explain: &[
+        "The kernel asks kallsyms for the size of the replacement, to find tasks that sleep in it. kallsyms takes the nearest symbol of \
+         any kind: if the right one is missing the size is wrong, and tasks are switched while they run the function.",
+        "**Symptom:** `kallsyms size lookup failed for '...' replacement` (ENOENT) if there is no symbol at all; none for a wrong one.",
+        "**Remedy:** do not strip symbols of a finished module.",
+    ],
+    check: Check::Module(replacement_symbol),
+};
 
 /// Object, function, position.
 type Entry = (String, String, u32);
 
-/// [`crate::rules::PATCH_TABLE`]
-pub(crate) fn patch_table(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+fn patch_table(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     let table = match &subject.table {
         Ok(table) => table,
         Err(error) => {
@@ -33,7 +72,7 @@ pub(crate) fn patch_table(subject: &Subject<'_>, findings: &mut Findings) -> Sco
     }
 }
 
-/// Tables in sections that the kernel frees when the module's init function has returned.
+/// Checks that no part of the tables is in a section that the kernel frees after the module's init function.
 fn freed_early(subject: &Subject<'_>, table: &PatchTable, findings: &mut Findings) {
     let names = table.sections.iter().map(|&section| subject.module.sections()[section].name);
     for name in names.filter(|name| name.starts_with(".init")) {
@@ -67,13 +106,12 @@ fn compare(table: &PatchTable, patch: &ExpectedPatch, findings: &mut Findings) {
             ),
         );
     }
+    compare_objects(table, patch, findings);
+    compare_functions(table, patch, findings);
+}
+
+fn compare_objects(table: &PatchTable, patch: &ExpectedPatch, findings: &mut Findings) {
     let mut objects: BTreeMap<&str, usize> = BTreeMap::new();
-    // How often an entry is wanted, less how often it is there.
-    let mut balance: BTreeMap<Entry, i64> = BTreeMap::new();
-    for symbol in &patch.functions {
-        let entry = (symbol.object.to_string(), symbol.symbol.clone(), symbol.position.0);
-        *balance.entry(entry).or_default() += 1;
-    }
     for object in &table.objects {
         let name = object.name.as_deref().unwrap_or(VMLINUX);
         match (object.callbacks, patch.callbacks.iter().any(|wanted| wanted == name)) {
@@ -84,16 +122,28 @@ fn compare(table: &PatchTable, patch: &ExpectedPatch, findings: &mut Findings) {
             _ => {}
         }
         *objects.entry(name).or_default() += 1;
-        for function in &object.functions {
-            let entry = (name.to_owned(), function.old_name.clone(), function.position.0);
-            *balance.entry(entry).or_default() -= 1;
-        }
     }
     for (object, _) in objects.iter().filter(|(_, times)| **times > 1) {
         findings.error(
             *object,
             "the object stands in the tables more than once: the kernel would patch it in two parts",
         );
+    }
+}
+
+fn compare_functions(table: &PatchTable, patch: &ExpectedPatch, findings: &mut Findings) {
+    // Number of planned entries minus number of entries in the tables.
+    let mut balance: BTreeMap<Entry, i64> = BTreeMap::new();
+    for symbol in &patch.functions {
+        let entry = (symbol.object.to_string(), symbol.symbol.clone(), symbol.position.0);
+        *balance.entry(entry).or_default() += 1;
+    }
+    for object in &table.objects {
+        let name = object.name.as_deref().unwrap_or(VMLINUX);
+        for function in &object.functions {
+            let entry = (name.to_owned(), function.old_name.clone(), function.position.0);
+            *balance.entry(entry).or_default() -= 1;
+        }
     }
     for ((object, function, position), balance) in balance {
         let subject = format!("{object}:{function},{position}");
@@ -107,14 +157,11 @@ fn compare(table: &PatchTable, patch: &ExpectedPatch, findings: &mut Findings) {
     }
 }
 
-/// [`crate::rules::REPLACEMENT_SYMBOL`]
-pub(crate) fn replacement_symbol(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+fn replacement_symbol(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     const SIZE: &str = "the kernel takes the replacement's size from the nearest symbol, to see whether a task sleeps in it: a \
                         wrong one lets tasks change over in the middle of the function, and without any symbol the answer is \
                         ENOENT; do not strip symbols of a finished module";
-    let Ok(table) = &subject.table else {
-        return Subject::without_table("the replacements");
-    };
+    let Ok(table) = &subject.table else { return without_tables() };
     let module = subject.module;
     for function in table.objects.iter().flat_map(|object| &object.functions) {
         let place = function.new_function;

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Facts that a module is compared with: of the kernel, and of the patch as stage 1 resolved it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use klp_base::arch::Arch;
+use klp_format::KlpSymbol;
+use klp_format::ftrace::Sites;
+use klp_module::KlpLayout;
+
+/// Facts that a module is compared with. A fact that could not be read carries the reason, which becomes a finding.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// Id of the kernel, for messages.
+    pub kernel: String,
+    /// Architecture of the kernel.
+    pub arch: Arch,
+    /// Version magic of the kernel's image.
+    pub vermagic: String,
+    /// Symbols that the kernel and its modules export, with their checksums (`Module.symvers`).
+    pub exports: Result<BTreeMap<String, u32>, String>,
+    /// True if modules carry checksums of their imports (`CONFIG_MODVERSIONS`).
+    pub modversions: bool,
+    /// Bytes of padding before each function; `None` for a kernel without call padding.
+    pub call_padding: Result<Option<u64>, String>,
+    /// True if `__pfx_` symbols name the padding (`CONFIG_PREFIX_SYMBOLS`).
+    pub prefix_symbols: bool,
+    /// True if the kernel supports indirect branch tracking (`CONFIG_X86_KERNEL_IBT`).
+    pub ibt: bool,
+    /// True if the kernel supports branch target identification (`CONFIG_ARM64_BTI_KERNEL`).
+    pub bti: bool,
+    /// Size of a task's stack in bytes (`THREAD_SIZE`).
+    pub thread_size: u64,
+    /// Largest stack frame without a warning, in bytes (`CONFIG_FRAME_WARN`).
+    pub frame_warn: u64,
+    /// Number of arguments of kernel functions by name; functions of unknown prototype are missing.
+    pub arguments: BTreeMap<String, usize>,
+    /// Form of the sites by which ftrace hooks into functions.
+    pub sites: Sites,
+    /// Layout of the livepatch tables' structs.
+    pub layout: KlpLayout,
+    /// The planned patch; `None` if only the module's file is at hand.
+    pub patch: Option<ExpectedPatch>,
+}
+
+/// The planned patch, as stage 1 resolved it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpectedPatch {
+    /// Name of the module.
+    pub module: String,
+    /// Replaced functions.
+    pub functions: Vec<KlpSymbol>,
+    /// Objects with callbacks.
+    pub callbacks: Vec<String>,
+    /// Supported states: id and version.
+    pub states: Vec<(u64, u32)>,
+    /// True for atomic replace: the patch disables all older patches.
+    pub replace: bool,
+    /// Dependencies: for each patched module, the modules that are loaded whenever that one is.
+    pub needs: BTreeMap<String, BTreeSet<String>>,
+}

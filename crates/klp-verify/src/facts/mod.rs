@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Facts that the analysis and the rules need: of the kernel, of the planned patch, of the architecture.
+
+mod arch;
+mod expected;
+
+pub(crate) use self::arch::ArchTable;
+pub use self::expected::{Expected, ExpectedPatch};
