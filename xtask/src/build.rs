@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use klp_kernel::Pin;
-use klp_pipeline::project::Language;
+use klp_pipeline::project::Runtime;
 use klp_pipeline::stage::{Range, Stage};
 
 use crate::context::{Context, DEFAULT_KERNEL};
@@ -43,9 +43,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
-    let language = context.project.target(&args.target)?.language();
+    let runtime = context.project.target(&args.target)?.runtime();
     let mut kernels = context.kernels(&args.kernel)?;
-    if args.kernel.iter().any(|id| id == "all") && language == Language::Kernel {
+    if args.kernel.iter().any(|id| id == "all") && runtime == Runtime::Kernel {
         // A fix on the `kernel` crate is not for kernels without this crate, so `all` does not include them.
         kernels.retain(|id| {
             Pin::load(&context.project.kernel_configs(), id).is_ok_and(|pin| pin.has_kernel_crate())

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use klp_base::events::{Sink, StageEnd, stage};
 use klp_pipeline::author_tools::lint;
-use klp_pipeline::project::{Language, Target};
+use klp_pipeline::project::{Runtime, Target};
 use xshell::cmd;
 
 use crate::context::{Context, DEFAULT_KERNEL};
@@ -191,7 +191,7 @@ fn lint_kernel_side(context: &Context) -> Result<()> {
     let mut with_klp = true;
     let mut failed = Vec::new();
     for fix in context.project.fixes()? {
-        if fix.language == Language::Kernel {
+        if fix.runtime == Runtime::Kernel {
             context
                 .terminal
                 .note(format!("  clippy       {}: not linted, the kernel's build compiles it", fix.name));

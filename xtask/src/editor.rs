@@ -9,7 +9,7 @@ use klp_kernel::KernelTree;
 use klp_kernel::host::rustc::Rustc;
 use klp_pipeline::author_tools::document;
 use klp_pipeline::editor::{Edited, write_project};
-use klp_pipeline::project::{Language, Target};
+use klp_pipeline::project::{Runtime, Target};
 use klp_pipeline::stage::{Built, Range, Stage};
 
 use crate::context::{Context, DEFAULT_KERNEL};
@@ -64,7 +64,7 @@ pub(crate) fn one(context: &Context, tree: &KernelTree, name: &str) -> Result<Pa
 fn all(context: &Context, tree: &KernelTree) -> Result<PathBuf> {
     let dir = context.project.root().join("patches");
     let fixes = context.project.target_names().into_iter().filter_map(|name| context.project.fix(&name).ok());
-    let shipped = fixes.filter(|fix| fix.dir.starts_with(&dir) && fix.language == Language::Core);
+    let shipped = fixes.filter(|fix| fix.dir.starts_with(&dir) && fix.runtime == Runtime::Klp);
     let targets: Vec<Target> = shipped.map(Target::of_fix).collect();
     write(context, tree, &targets, &dir)
 }
@@ -83,7 +83,7 @@ fn write(context: &Context, tree: &KernelTree, targets: &[Target], dir: &Path) -
 
 fn refuse_kernel_crate(target: &Target) -> Result<()> {
     anyhow::ensure!(
-        target.language() == Language::Core,
+        target.runtime() == Runtime::Klp,
         "`{}` is written on the kernel's `kernel` crate, whose source the packages of kernels do not hold: only fixes \
          on crate klp have this",
         target.name

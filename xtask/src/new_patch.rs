@@ -14,14 +14,14 @@ use crate::setup::Need;
 
 /// Make a new fix, with the kernel's prototype filled in, and a case that proves it.
 ///
-/// Example: cargo xtask new-patch my-fix --replace vmlinux:version_proc_show
+/// Example: cargo xtask new-patch my-fix --patch vmlinux:version_proc_show
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Name of the fix: small letters, digits, `-` and `_`
     name: String,
-    /// The function that it replaces, as OBJECT:FUNCTION
-    #[arg(long, default_value = "vmlinux:cmdline_proc_show")]
-    replace: KlpSymbol,
+    /// Function to replace, as OBJECT:FUNCTION
+    #[arg(long, alias = "replace", default_value = "vmlinux:cmdline_proc_show")]
+    patch: KlpSymbol,
     /// Id of the kernel that supplies the prototype
     #[arg(long, default_value = DEFAULT_KERNEL)]
     kernel: String,
@@ -31,8 +31,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
     context.ensure(&[Need::Build])?;
     let tree = context.kernel(&args.kernel)?;
-    let objects = Objects::load(&context.project, &tree, [&args.replace], &context.cache, &context.terminal)?;
-    for file in scaffold::new_fix(&context.project, &tree, &objects, &args.name, &args.replace)? {
+    let objects = Objects::load(&context.project, &tree, [&args.patch], &context.cache, &context.terminal)?;
+    for file in scaffold::new_fix(&context.project, &tree, &objects, &args.name, &args.patch)? {
         println!("{}", file.display());
     }
     println!("{}", editor::one(&context, &tree, &args.name)?.display());

@@ -68,7 +68,7 @@ fn new_patch_writes_nothing_for_an_unsupported_function() {
         ("version_kernel", "vmlinux:cmdline_proc_show", "`version-kernel` is there already"),
         ("demo", "vmlinux:cmdline_proc_show", "`demo` is there already"),
     ] {
-        let output = xtask(&["new-patch", name, "--replace", function]);
+        let output = xtask(&["new-patch", name, "--patch", function]);
         let text = output.stderr_text();
         assert!(!output.status.success() && text.contains(says), "{name}: {text}");
         for dir in ["patches", "tests/cases"] {

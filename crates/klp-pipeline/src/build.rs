@@ -14,7 +14,7 @@ use klp_kernel::{KernelTree, Pin, kbuild::check_path, sites_of};
 use crate::error::Error;
 use crate::objects::Objects;
 use crate::part::{self, ModulePart};
-use crate::project::{Language, Project, Target};
+use crate::project::{Project, Runtime, Target};
 use crate::resolved::Resolved;
 use crate::stage::{Built, Range, Stage, VERIFY_SOURCES, WORK_SOURCES};
 use crate::{bindings, compile, expected, kbuild, postlink, resolve, sign};
@@ -68,7 +68,7 @@ impl Build<'_> {
         make_dir(&dir)?;
         let _lock = cache::lock(&dir.join(".lock"))?;
         let rustc = Rustc::find(self.cache)?;
-        self.check_language(&rustc)?;
+        self.check_runtime(&rustc)?;
         let (objects, resolved) = (OnceCell::new(), OnceCell::new());
         let work = Work { build: self, dir, range, rustc, objects, resolved };
         for step in STEPS.iter().filter(|step| step.stage <= range.to) {
@@ -81,8 +81,8 @@ impl Build<'_> {
     }
 
     /// Checks that a kernel for fixes on the `kernel` crate has that crate, compiled by the same rustc.
-    fn check_language(&self, rustc: &Rustc) -> Result<(), Error> {
-        if self.target.language() == Language::Core {
+    fn check_runtime(&self, rustc: &Rustc) -> Result<(), Error> {
+        if self.target.runtime() == Runtime::Klp {
             return Ok(());
         }
         if !self.tree.has_kernel_crate() {
@@ -101,7 +101,7 @@ impl Build<'_> {
         klp_kernel::Error::Kernel {
             kernel: self.tree.id.clone(),
             message: format!(
-                "`{}` has language = \"kernel\", and this kernel has no `kernel` crate (CONFIG_RUST); of the pinned ones {} {}",
+                "`{}` has runtime = \"kernel\", and this kernel has no `kernel` crate (CONFIG_RUST); of the pinned ones {} {}",
                 self.target.name,
                 if with.is_empty() { "none".to_owned() } else { with.join(", ") },
                 if with.len() > 1 { "have it" } else { "has it" },

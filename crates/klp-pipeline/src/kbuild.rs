@@ -85,8 +85,8 @@ fn not_exported(said: &str, shims: &[u8]) -> Vec<String> {
     missing.filter_map(|(name, _)| refers_to(&shims, name).map(|how| reason(name, how))).collect()
 }
 
-/// Remedy for each symbol whose namespace import modpost reports as missing. (The imports of `functions` and
-/// `symbols` are added automatically; references of shims are known only here.)
+/// Remedy for each symbol whose namespace import modpost reports as missing. (The imports of functions and
+/// variables are added automatically; references of shims are known only here.)
 fn not_imported(said: &str) -> Vec<String> {
     let missing = said.split(" uses symbol ").skip(1).filter_map(|rest| {
         let (name, rest) = rest.split_once(" from namespace ")?;
@@ -95,7 +95,7 @@ fn not_imported(said: &str) -> Vec<String> {
     let reason = |(name, namespace)| {
         format!(
             "    {name} is exported in the namespace {namespace}, which the module does not import; put \"vmlinux:{name}\" into \
-             `functions` (or `symbols`) too, and it does"
+             `functions` (or `variables`) of [imports] too, and it does"
         )
     };
     missing.map(reason).collect()
@@ -136,15 +136,15 @@ fn reason(name: &str, how: Use) -> String {
         Use::StaticKey => format!(
             "    {name} is a static key, which the kernel does not export to modules: the jump on it would stand in a table of \
              this module that the kernel cannot fill; write in Rust what the C function does, and read the key, as \
-             `(&raw const {name}.key.enabled.counter).read_volatile() > 0` with \"vmlinux:{name}\" in `symbols`"
+             `(&raw const {name}.key.enabled.counter).read_volatile() > 0` with \"vmlinux:{name}\" in `variables` of [imports]"
         ),
         Use::StaticCall => format!(
             "    {name} is a static call, which the kernel does not export to modules: it rewrites the call while it runs; name in \
-             `functions` the function that it leads to on this system, and write in Rust what the C function does"
+             `functions` of [imports] the function that it leads to on this system, and write in Rust what the C function does"
         ),
         Use::Plain => format!(
             "    {name} is not exported to modules, and C code can refer to nothing else; write in Rust what the C function does, \
-             with \"vmlinux:{name}\" in `functions` or `symbols`"
+             with \"vmlinux:{name}\" in `functions` or `variables` of [imports]"
         ),
     }
 }

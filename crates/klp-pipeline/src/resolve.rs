@@ -26,7 +26,7 @@ use crate::resolved::{Answer, Function, Resolved, State};
 pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Resolved, Error> {
     let mut functions: Vec<Function> = Vec::new();
     for fix in &target.fixes {
-        for replaced in &fix.replace {
+        for replaced in &fix.patch {
             let symbol = replaced.symbol_on(tree.arch);
             let used = if replaced.syscall { Use::Syscall } else { Use::Replaced };
             let typed = typed(tree, objects, &symbol, replaced.prototype.as_ref(), used)?;

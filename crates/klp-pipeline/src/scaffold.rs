@@ -160,7 +160,7 @@ fn values(
         format!("#[allow(unused_imports, reason = \"for the body that is to come\")]\n{import}")
     };
     let method = method(&symbol.symbol);
-    let replace = if method == symbol.symbol {
+    let patch = if method == symbol.symbol {
         format!("\"{symbol}\"")
     } else {
         format!("{{ symbol = \"{symbol}\", as = \"{method}\" }}")
@@ -172,7 +172,7 @@ fn values(
         ("symbol", symbol.to_string()),
         ("object", object_in_rust(&symbol.object)),
         ("function", symbol.symbol.clone()),
-        ("replace", replace),
+        ("patch", patch),
         ("method", method),
         ("import", import),
         ("prototype", objects.types().c_prototype(&prototype)),

@@ -56,10 +56,12 @@ fn reason(name: &str) -> String {
                the kernel would stop the task (`kernel BUG at mm/usercopy.c`) where the original copies";
     match replacement(name) {
         Some(function) => {
-            format!("    {name}: {why}; put \"vmlinux:{function}\" into `functions` and call that")
+            format!(
+                "    {name}: {why}; put \"vmlinux:{function}\" into `functions` of [imports] and call that"
+            )
         }
         None => format!(
-            "    {name}: {why}; write in Rust what it does, with \"vmlinux:_copy_to_user\" or \"vmlinux:_copy_from_user\" in `functions`"
+            "    {name}: {why}; write in Rust what it does, with \"vmlinux:_copy_to_user\" or \"vmlinux:_copy_from_user\" in `functions` of [imports]"
         ),
     }
 }

@@ -18,7 +18,7 @@ use klp_pipeline::stage::{Built, Range};
 /// must not contain.
 fn write_fix(dir: &Path, keys: &str, body: &str) {
     fs::create_dir_all(dir.join("src")).unwrap();
-    let toml = format!("description = 'x'\nreplace = ['vmlinux:cmdline_proc_show']\n{keys}\n");
+    let toml = format!("description = 'x'\npatch = ['vmlinux:cmdline_proc_show']\n{keys}\n");
     fs::write(dir.join("patch.toml"), toml).unwrap();
     let source = format!(
         "#![no_std]\nuse klp::prelude::*;\npub struct Patch;\nimpl replaced::vmlinux for Patch {{\n    \
@@ -51,17 +51,17 @@ fn error_of(name: &str, keys: &str, body: &str) -> String {
 fn user_copies_through_shims_are_refused() {
     let error = error_of(
         "refused-copies",
-        "headers = ['linux/uaccess.h', 'linux/uio.h', 'linux/sockptr.h']\n\
-         inlines = ['copy_to_user', 'copy_from_user', 'copy_to_iter', 'copy_from_sockptr', 'kmalloc_noprof']",
+        "imports.headers = ['linux/uaccess.h', 'linux/uio.h', 'linux/sockptr.h']\n\
+         imports.inlines = ['copy_to_user', 'copy_from_user', 'copy_to_iter', 'copy_from_sockptr', 'kmalloc_noprof']",
         "UNSAFE {\n    let a = copy_to_user(v, m.cast(), 8) + copy_from_user(m.cast(), v, 8) + copy_to_iter(v, 8, v.cast());\n    \
          let p = kmalloc_noprof(a, GFP_KERNEL as gfp_t);\n    copy_from_sockptr(p, core::mem::zeroed(), 8)\n}",
     );
     for expected in [
         "copy_to_user: hardened usercopy",
-        "\"vmlinux:_copy_to_user\" into `functions`",
+        "\"vmlinux:_copy_to_user\" into `functions` of [imports]",
         "copy_from_user: hardened usercopy",
-        "\"vmlinux:_copy_from_user\" into `functions`",
-        "\"vmlinux:_copy_to_iter\" into `functions`",
+        "\"vmlinux:_copy_from_user\" into `functions` of [imports]",
+        "\"vmlinux:_copy_to_iter\" into `functions` of [imports]",
         "copy_from_sockptr: hardened usercopy",
     ] {
         assert!(error.contains(expected), "{expected}: {error}");
@@ -69,10 +69,10 @@ fn user_copies_through_shims_are_refused() {
     assert!(!error.contains("kmalloc_noprof:"), "{error}");
     let error = error_of(
         "refused-copies",
-        "headers = ['linux/uaccess.h']\nmacros = ['unsigned long copy_to_user(void *to, const void *from, unsigned long n)']",
+        "imports.headers = ['linux/uaccess.h']\nimports.macros = ['unsigned long copy_to_user(void *to, const void *from, unsigned long n)']",
         "UNSAFE { copy_to_user(v, m.cast(), 8) as c_int }",
     );
-    assert!(error.contains("\"vmlinux:_copy_to_user\" into `functions`"), "{error}");
+    assert!(error.contains("\"vmlinux:_copy_to_user\" into `functions` of [imports]"), "{error}");
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn suggested_replacement_functions_build() {
     let dir = tempfile::tempdir().unwrap();
     write_fix(
         dir.path(),
-        "functions = ['vmlinux:_copy_to_user', 'vmlinux:_copy_from_user', 'vmlinux:_copy_to_iter']\ninlines = ['kmalloc_noprof']",
+        "imports.functions = ['vmlinux:_copy_to_user', 'vmlinux:_copy_from_user', 'vmlinux:_copy_to_iter']\nimports.inlines = ['kmalloc_noprof']",
         "UNSAFE {\n    let p = kmalloc_noprof(8, GFP_KERNEL as gfp_t);\n    \
          (_copy_to_user(v, p, 8) + _copy_from_user(p, v, 8) + _copy_to_iter(p, 8, m.cast())) as c_int\n}",
     );
@@ -104,7 +104,7 @@ fn names_that_are_not_constants_are_reported() {
         ),
         ("linux/stat.h", "S_IRUGO_", "no header that the fix names has a constant"),
     ] {
-        let keys = format!("headers = ['{header}']\nconstants = ['{name}']");
+        let keys = format!("imports.headers = ['{header}']\nimports.constants = ['{name}']");
         let error = error_of("refused-constants", &keys, "m.is_null() as c_int + v.is_null() as c_int");
         assert!(error.contains(expected) && error.contains(name), "{name}: {error}");
     }
@@ -140,7 +140,7 @@ fn module_with_shims_contains_no_build_path() {
         let dir = root.join("patches/warns");
         write_fix(
             &dir,
-            "headers = ['linux/bug.h', 'linux/sched.h']\nmacros = ['int WARN_ON(int c)', 'int WARN_ON_ONCE(int c)']\ninlines = ['task_pid_nr']",
+            "imports.headers = ['linux/bug.h', 'linux/sched.h']\nimports.macros = ['int WARN_ON(int c)', 'int WARN_ON_ONCE(int c)']\nimports.inlines = ['task_pid_nr']",
             "UNSAFE { WARN_ON(m.is_null() as c_int) + WARN_ON_ONCE(v.is_null() as c_int) }",
         );
         let project = Project::open(&root).unwrap();

@@ -19,7 +19,7 @@ use klp_pipeline::resolved::Resolved;
 use klp_pipeline::stage::{Built, Range, Stage};
 
 /// First line of a fix that uses a kernel symbol.
-const SHOW: &str = "replace = ['vmlinux:version_proc_show']\n";
+const SHOW: &str = "patch = ['vmlinux:version_proc_show']\n";
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
@@ -34,111 +34,112 @@ fn invalid_symbols_are_rejected_with_the_reason() {
         .find(|name| name.len() > 8 && image.symbols.count(name) > 1 && image.types.function(name).is_ok())
         .expect("a name that stands twice");
     for (text, expected) in [
-        ("replace = ['vmlinux:no_such_function']", "there is no such function in the kernel's BTF"),
-        ("replace = [{ symbol = 'vmlinux:do_idle.cold', as = 'x' }]", "compiler's variant"),
-        ("replace = ['vmlinux:klp_ftrace_handler']", "cannot be replaced: it does not begin with a call"),
-        ("replace = ['vmlinux:seq_printf']", "variable number of arguments"),
-        ("replace = ['vmlinux:start_kernel']", "cannot be replaced"),
-        ("replace = ['no_such_module:f']", "no module of that name"),
-        ("replace = ['ext4:no_such_function']", "no such function"),
+        ("patch = ['vmlinux:no_such_function']", "there is no such function in the kernel's BTF"),
+        ("patch = [{ symbol = 'vmlinux:do_idle.cold', as = 'x' }]", "compiler's variant"),
+        ("patch = ['vmlinux:klp_ftrace_handler']", "cannot be replaced: it does not begin with a call"),
+        ("patch = ['vmlinux:seq_printf']", "variable number of arguments"),
+        ("patch = ['vmlinux:start_kernel']", "cannot be replaced"),
+        ("patch = ['no_such_module:f']", "no module of that name"),
+        ("patch = ['ext4:no_such_function']", "no such function"),
         // Two modules with separate types; both are found.
-        ("replace = ['ext4:ext4_fill_super', 'xfs:no_such_function']", "no such function"),
-        ("replace = ['ext4:ext4_fill_super', 'xfs:ext4_fill_super']", "xfs:ext4_fill_super"),
+        ("patch = ['ext4:ext4_fill_super', 'xfs:no_such_function']", "no such function"),
+        ("patch = ['ext4:ext4_fill_super', 'xfs:ext4_fill_super']", "xfs:ext4_fill_super"),
         (
-            "replace = ['vmlinux:cmdline_proc_show']\nfunctions = [{ symbol = 'vmlinux:no_such_function', prototype = 'int no_such_function(void)' }]",
+            "patch = ['vmlinux:cmdline_proc_show']\nimports.functions = [{ symbol = 'vmlinux:no_such_function', prototype = 'int no_such_function(void)' }]",
             "no such symbol in the object's symbol table",
         ),
-        (&format!("replace = ['vmlinux:{duplicate}']"), "symbols of that name; say which"),
-        ("replace = ['vmlinux:cmdline_proc_show,2']", "position 2 was asked for"),
+        (&format!("patch = ['vmlinux:{duplicate}']"), "symbols of that name; say which"),
+        ("patch = ['vmlinux:cmdline_proc_show,2']", "position 2 was asked for"),
         (
-            "replace = ['vmlinux:cmdline_proc_show']\nsymbols = ['vmlinux:no_such_variable']",
+            "patch = ['vmlinux:cmdline_proc_show']\nimports.variables = ['vmlinux:no_such_variable']",
             "no such symbol in the object's symbol table",
         ),
         (
-            "replace = ['vmlinux:cmdline_proc_show']\nfunctions = ['vmlinux:no_such_function']",
+            "patch = ['vmlinux:cmdline_proc_show']\nimports.functions = ['vmlinux:no_such_function']",
             "no such function",
         ),
         // BTF has one prototype per name, even if several functions have the name.
-        ("replace = ['vmlinux:start_show,5']", "has 5 functions of that name"),
-        ("replace = [{ symbol = 'vmlinux:start_show,5', as = 'f' }]", "start_show,5 between"),
-        ("replace = ['vmlinux:start_show,9']", "position 9 was asked for, there are 5"),
-        (&format!("{SHOW}functions = ['vmlinux:start_show,1']"), "give its prototype"),
+        ("patch = ['vmlinux:start_show,5']", "has 5 functions of that name"),
+        ("patch = [{ symbol = 'vmlinux:start_show,5', as = 'f' }]", "start_show,5 between"),
+        ("patch = ['vmlinux:start_show,9']", "position 9 was asked for, there are 5"),
+        (&format!("{SHOW}imports.functions = ['vmlinux:start_show,1']"), "give its prototype"),
         (
             &format!(
-                "{SHOW}functions = [{{ symbol = 'vmlinux:start_show', prototype = 'int start_show(void)' }}]"
+                "{SHOW}imports.functions = [{{ symbol = 'vmlinux:start_show', prototype = 'int start_show(void)' }}]"
             ),
             "say which",
         ),
         // An unchecked prototype is rejected if BTF has the prototype.
         (
-            "replace = [{ symbol = 'vmlinux:version_proc_show', prototype = 'long version_proc_show(void)' }]",
+            "patch = [{ symbol = 'vmlinux:version_proc_show', prototype = 'long version_proc_show(void)' }]",
             "contradicts BTF, which has `int version_proc_show(struct seq_file *m, void *v)`",
         ),
         (
-            &format!("{SHOW}functions = [{{ symbol = 'vmlinux:kfree', prototype = 'void kfree(void *p)' }}]"),
+            &format!(
+                "{SHOW}imports.functions = [{{ symbol = 'vmlinux:kfree', prototype = 'void kfree(void *p)' }}]"
+            ),
             "contradicts BTF",
         ),
         (
-            "replace = [{ symbol = 'vmlinux:do_idle.cold', as = 'x', prototype = 'void x(void)' }]",
+            "patch = [{ symbol = 'vmlinux:do_idle.cold', as = 'x', prototype = 'void x(void)' }]",
             "compiler's variant",
         ),
         (
             &format!(
-                "{SHOW}functions = [{{ symbol = 'vmlinux:f.isra.0', as = 'f', prototype = 'void f(void)' }}]"
+                "{SHOW}imports.functions = [{{ symbol = 'vmlinux:f.isra.0', as = 'f', prototype = 'void f(void)' }}]"
             ),
             "call f itself where the kernel has it",
         ),
         // Symbols that are not functions, not variables, or freed after init.
         (
             &format!(
-                "{SHOW}functions = [{{ symbol = 'vmlinux:saved_command_line', prototype = 'int saved_command_line(void)' }}]"
+                "{SHOW}imports.functions = [{{ symbol = 'vmlinux:saved_command_line', prototype = 'int saved_command_line(void)' }}]"
             ),
             "it is no function (kallsyms has it as",
         ),
         (
             &format!(
-                "{SHOW}symbols = [{{ symbol = 'vmlinux:nr_processes', declaration = 'int nr_processes' }}]"
+                "{SHOW}imports.variables = [{{ symbol = 'vmlinux:nr_processes', declaration = 'int nr_processes' }}]"
             ),
             "it is no variable but code",
         ),
-        (&format!("{SHOW}functions = ['vmlinux:start_kernel']"), "whose memory is freed afterwards"),
+        (&format!("{SHOW}imports.functions = ['vmlinux:start_kernel']"), "whose memory is freed afterwards"),
         (
             &format!(
-                "{SHOW}symbols = [{{ symbol = 'vmlinux:boot_command_line', declaration = 'char boot_command_line[]' }}]"
+                "{SHOW}imports.variables = [{{ symbol = 'vmlinux:boot_command_line', declaration = 'char boot_command_line[]' }}]"
             ),
             "whose memory is freed afterwards",
         ),
         // Per-CPU variables, exported and not exported.
         (
-            &format!("{SHOW}symbols = ['vmlinux:kernel_cpustat']"),
-            "macros = [\"void *this_cpu_ptr(void *p)\"]",
+            &format!("{SHOW}imports.variables = ['vmlinux:kernel_cpustat']"),
+            "imports.macros = [\"void *this_cpu_ptr(void *p)\"]",
         ),
-        (&format!("{SHOW}symbols = ['vmlinux:tick_cpu_device']"), "it is a per-CPU variable"),
+        (&format!("{SHOW}imports.variables = ['vmlinux:tick_cpu_device']"), "it is a per-CPU variable"),
         (
-            &format!("{SHOW}symbols = [{{ symbol = 'vmlinux:saved_command_line', per_cpu = true }}]"),
+            &format!(
+                "{SHOW}imports.variables = [{{ symbol = 'vmlinux:saved_command_line', per_cpu = true }}]"
+            ),
             "it is no per-CPU variable",
         ),
         // A module that may be unloaded, and a module that is always loaded.
         (
-            &format!("{SHOW}functions = ['binfmt_misc:bm_status_read']"),
+            &format!("{SHOW}imports.functions = ['binfmt_misc:bm_status_read']"),
             "binfmt_misc may be away when the fix runs: the fix changes vmlinux alone",
         ),
         (
-            "replace = ['jbd2:jbd2_journal_clear_err']\nfunctions = ['ext4:ext4_fill_super']",
+            "patch = ['jbd2:jbd2_journal_clear_err']\nimports.functions = ['ext4:ext4_fill_super']",
             "ext4 may be away when the fix runs: the fix changes jbd2 alone",
         ),
         // Advice names the object with the symbol.
         (
-            "replace = ['ext4:cmdline_proc_show']",
+            "patch = ['ext4:cmdline_proc_show']",
             "the kernel itself has it: write \"vmlinux:cmdline_proc_show\"",
         ),
-        (
-            "replace = ['vmlinux:jbd2_journal_stop']",
-            "module jbd2 exports it: write \"jbd2:jbd2_journal_stop\"",
-        ),
-        ("replace = ['vmlinux:__do_sys_newuname']", "{ syscall = \"newuname\" }"),
-        ("replace = ['vmlinux:sys_newuname']", "{ syscall = \"newuname\" }"),
-        ("replace = ['vmlinux:__x64_sys_no_such_call']", "no such function"),
+        ("patch = ['vmlinux:jbd2_journal_stop']", "module jbd2 exports it: write \"jbd2:jbd2_journal_stop\""),
+        ("patch = ['vmlinux:__do_sys_newuname']", "{ syscall = \"newuname\" }"),
+        ("patch = ['vmlinux:sys_newuname']", "{ syscall = \"newuname\" }"),
+        ("patch = ['vmlinux:__x64_sys_no_such_call']", "no such function"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("patch.toml"), format!("description = 'x'\n{text}\n")).unwrap();
@@ -168,10 +169,10 @@ fn resolved(text: &str) -> Resolved {
 fn ambiguous_function_uses_the_unchecked_prototype() {
     let prototype = "ssize_t start_show(struct firmware_map_entry *entry, char *buf)";
     let item = format!("{{ symbol = 'vmlinux:start_show,5', as = 'map_start', prototype = '{prototype}' }}");
-    let replaced = resolved(&format!("replace = [{item}]"));
+    let replaced = resolved(&format!("patch = [{item}]"));
     let function = &replaced.functions[0];
     assert_eq!((function.c_prototype.as_str(), function.asserted), (prototype, true));
-    let called = resolved(&format!("{SHOW}functions = [{item}]"));
+    let called = resolved(&format!("{SHOW}imports.functions = [{item}]"));
     let function = &called.externs[0];
     assert_eq!((function.name.as_str(), function.c_declaration.as_str()), ("map_start", prototype));
     assert!(function.asserted && called.asserted().count() == 1);
@@ -189,13 +190,13 @@ fn ambiguous_function_uses_the_unchecked_prototype() {
                 && objects.kernel.traceability(symbol.name, symbol.position).is_traceable()
         });
     let mixed = mixed.expect("a function and a variable of one name");
-    let mixed = resolved(&format!("replace = ['vmlinux:{},{}']", mixed.name, mixed.position));
+    let mixed = resolved(&format!("patch = ['vmlinux:{},{}']", mixed.name, mixed.position));
     assert!(!mixed.functions[0].asserted);
 
     // The author's prototype equals BTF's prototype.
     let same = resolved(
-        "replace = [{ symbol = 'vmlinux:version_proc_show', prototype = 'int version_proc_show(struct seq_file *, void *unused)' }]\n\
-         functions = [{ symbol = 'vmlinux:simple_read_from_buffer', prototype = 'ssize_t simple_read_from_buffer(void __user *to, size_t count, loff_t *ppos, const void *from, unsigned long n)' }]",
+        "patch = [{ symbol = 'vmlinux:version_proc_show', prototype = 'int version_proc_show(struct seq_file *, void *unused)' }]\n\
+         imports.functions = [{ symbol = 'vmlinux:simple_read_from_buffer', prototype = 'ssize_t simple_read_from_buffer(void __user *to, size_t count, loff_t *ppos, const void *from, unsigned long n)' }]",
     );
     assert!(!same.functions[0].asserted && !same.externs[0].asserted);
 }
@@ -231,7 +232,7 @@ fn functions_are_typed_by_the_btf_of_their_own_object() {
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn exports_are_imported_with_their_namespace_or_resolved_by_the_livepatch_core() {
     let found = resolved(&format!(
-        "{SHOW}functions = ['vmlinux:dma_buf_get', 'vmlinux:kfree', 'vmlinux:anon_inode_make_secure_inode']"
+        "{SHOW}imports.functions = ['vmlinux:dma_buf_get', 'vmlinux:kfree', 'vmlinux:anon_inode_make_secure_inode']"
     ));
     let seen: Vec<_> = found.externs.iter().map(|item| (item.exported, item.namespace.as_deref())).collect();
     // The last symbol is exported only to module kvm.
@@ -239,7 +240,8 @@ fn exports_are_imported_with_their_namespace_or_resolved_by_the_livepatch_core()
     let imports = klp_pipeline::compile::imports(&found.externs);
     assert!(imports.contains("[u8; 18] = *b\"import_ns=DMA_BUF\\0\""), "{imports}");
     // A dependency of a loaded module is also loaded.
-    let found = resolved("replace = ['ext4:ext4_fill_super']\nfunctions = ['jbd2:jbd2_journal_clear_err']");
+    let found =
+        resolved("patch = ['ext4:ext4_fill_super']\nimports.functions = ['jbd2:jbd2_journal_clear_err']");
     assert!(found.needs["ext4"].contains("jbd2") && !found.externs[0].exported);
 }
 
@@ -276,8 +278,8 @@ fn build(name: &str, fixes: &[(&str, &str, &str)], to: Stage) -> (Result<Built, 
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn two_types_with_one_name_are_rejected_with_both_users() {
     let apart = [
-        ("hotplug", "replace = ['vmlinux:pciehp_check_presence']", ""),
-        ("power", "replace = ['vmlinux:shpchp_handle_power_fault']", ""),
+        ("hotplug", "patch = ['vmlinux:pciehp_check_presence']", ""),
+        ("power", "patch = ['vmlinux:shpchp_handle_power_fault']", ""),
     ];
     for one in &apart {
         build(&format!("one-type-{}", one.0), std::slice::from_ref(one), Stage::Bindings).0.expect(one.1);
@@ -292,7 +294,7 @@ fn two_types_with_one_name_are_rejected_with_both_users() {
     ] {
         assert!(message.contains(part), "{part}: {message}");
     }
-    let one_fix = [("one", "replace = ['btrfs:walk_up_tree', 'btrfs:walk_log_tree']", "")];
+    let one_fix = [("one", "patch = ['btrfs:walk_up_tree', 'btrfs:walk_log_tree']", "")];
     let message = build("two-types-of-one", &one_fix, Stage::Bindings).0.unwrap_err().to_string();
     assert!(message.contains("two C types are called `walk_control`"), "{message}");
 }
@@ -313,7 +315,7 @@ fn symbols_of_a_module_are_used_only_while_it_is_loaded() {
         "unsafe { bm_status_read(core::ptr::null_mut(), core::ptr::null_mut(), 0, core::ptr::null_mut()) }";
     let end = "klp::livepatch!(Patch);\n";
     let show = "version_proc_show(_m: *mut seq_file, _v: *mut c_void) -> c_int";
-    let toml = "replace = ['vmlinux:version_proc_show']\ncallbacks = ['binfmt_misc']\nfunctions = ['binfmt_misc:bm_status_read']";
+    let toml = "patch = ['vmlinux:version_proc_show']\ncallbacks = ['binfmt_misc']\nimports.functions = ['binfmt_misc:bm_status_read']";
 
     let wrong = source("vmlinux", show, &format!("({call}) as c_int")) + &callbacks.replace("CALL", "") + end;
     let (built, events) = build("module-away", &[("away", toml, &wrong)], Stage::Verify);
@@ -344,7 +346,7 @@ fn symbols_of_a_module_are_used_only_while_it_is_loaded() {
         "unsafe { mb_cache_destroy(core::ptr::null_mut()) };\n        0",
     );
     let needed = needed.replace("use klp::core::callbacks::{Callbacks, Object};\n", "") + end;
-    let toml = "replace = ['ext4:ext4_fill_super']\nfunctions = ['mbcache:mb_cache_destroy']";
+    let toml = "patch = ['ext4:ext4_fill_super']\nimports.functions = ['mbcache:mb_cache_destroy']";
     build("module-needed", &[("needed", toml, &needed)], Stage::Verify).0.unwrap();
 
     // Dependencies of modules are unknown for a single file: the rule is not checked, and the module is refused.
@@ -355,8 +357,7 @@ fn symbols_of_a_module_are_used_only_while_it_is_loaded() {
     let static_function = static_function
         .replace("pub struct Patch;\n", "use klp::core::callbacks::{Callbacks, Object};\npub struct Patch;\n")
         .replace(end, &(callbacks.replace("CALL", "").replace("binfmt_misc", "mbcache") + end));
-    let toml =
-        "replace = ['ext4:ext4_fill_super']\ncallbacks = ['mbcache']\nfunctions = ['mbcache:mb_cache_count']";
+    let toml = "patch = ['ext4:ext4_fill_super']\ncallbacks = ['mbcache']\nimports.functions = ['mbcache:mb_cache_count']";
     let fixes = [("unknown", toml, static_function.as_str())];
     let built = build("module-unknown", &fixes, Stage::Verify).0.unwrap();
     let (_, cache, tree) = common::default_kernel();
@@ -386,7 +387,7 @@ fn inline_functions_with_unexported_symbols_are_rejected_with_the_reason() {
         fs::create_dir_all(&build).unwrap();
         let dir = tempfile::tempdir_in(build).unwrap();
         let text = format!(
-            "description = 'x'\nreplace = ['vmlinux:version_proc_show']\nheaders = ['{header}']\ninlines = ['{inline}']\n"
+            "description = 'x'\npatch = ['vmlinux:version_proc_show']\nimports.headers = ['{header}']\nimports.inlines = ['{inline}']\n"
         );
         fs::write(dir.path().join("patch.toml"), text).unwrap();
         fs::create_dir(dir.path().join("src")).unwrap();

@@ -30,7 +30,7 @@ fn build(name: &str, dir: &Path) -> Result<Built, Error> {
 fn with(name: &str, keys: &str, body: &str) {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("src")).unwrap();
-    let toml = format!("description = 'x'\nreplace = ['vmlinux:cmdline_proc_show']\n{keys}\n");
+    let toml = format!("description = 'x'\npatch = ['vmlinux:cmdline_proc_show']\n{keys}\n");
     fs::write(dir.path().join("patch.toml"), toml).unwrap();
     let source = format!(
         "#![no_std]\nuse klp::prelude::*;\npub struct Patch;\nimpl replaced::vmlinux for Patch {{\n    \
@@ -46,7 +46,7 @@ fn with(name: &str, keys: &str, body: &str) {
 fn a_type_that_only_btf_has_is_defined_once() {
     with(
         "typedefs",
-        "types = ['tree_desc_s', 'deflate_state']",
+        "imports.types = ['tree_desc_s', 'deflate_state']",
         "let tree = v.cast::<tree_desc_s>();\nlet _ = m;\nUNSAFE { (*tree).max_code + (*(*tree).stat_desc.cast::<u8>()) as c_int }",
     );
 }
@@ -56,14 +56,14 @@ fn a_type_that_only_btf_has_is_defined_once() {
 fn typedefs_of_enumerations_are_there() {
     with(
         "enumerations",
-        "headers = ['linux/netdevice.h', 'linux/interrupt.h']\ntypes = ['net_device']\nfunctions = ['vmlinux:request_threaded_irq', 'vmlinux:dev_set_mtu']",
+        "imports.headers = ['linux/netdevice.h', 'linux/interrupt.h']\nimports.types = ['net_device']\nimports.functions = ['vmlinux:request_threaded_irq', 'vmlinux:dev_set_mtu']",
         "let _ = m;\nunsafe extern \"C\" fn handler(_irq: c_int, _data: *mut c_void) -> irqreturn_t { irqreturn_IRQ_HANDLED }\n\
          UNSAFE { request_threaded_irq(1, Some(handler), None, 0, core::ptr::null(), v) + dev_set_mtu(v.cast(), 1500) }",
     );
     // No header of the fix defines the enumeration: it comes from BTF, including its constants.
     with(
         "enumerations-of-btf",
-        "functions = ['vmlinux:request_threaded_irq', 'vmlinux:regsafe']",
+        "imports.functions = ['vmlinux:request_threaded_irq', 'vmlinux:regsafe']",
         "let _ = m;\nunsafe extern \"C\" fn handler(_irq: c_int, _data: *mut c_void) -> irqreturn_t { irqreturn_IRQ_HANDLED }\n\
          UNSAFE { regsafe(v.cast(), v.cast(), v.cast(), v.cast(), exact_level_RANGE_WITHIN); request_threaded_irq(1, Some(handler), None, 0, core::ptr::null(), v) }",
     );
@@ -74,7 +74,7 @@ fn typedefs_of_enumerations_are_there() {
 fn fixes_may_call_functions_that_klp_calls() {
     with(
         "functions-of-klp",
-        "functions = ['vmlinux:kfree', 'vmlinux:seq_putc', 'vmlinux:seq_write', 'vmlinux:_printk', 'vmlinux:__kmalloc_noprof', 'vmlinux:klp_shadow_get', \
+        "imports.functions = ['vmlinux:kfree', 'vmlinux:seq_putc', 'vmlinux:seq_write', 'vmlinux:_printk', 'vmlinux:__kmalloc_noprof', 'vmlinux:klp_shadow_get', \
          'vmlinux:klp_shadow_alloc', 'vmlinux:klp_shadow_get_or_alloc', 'vmlinux:klp_shadow_free', 'vmlinux:klp_shadow_free_all', 'vmlinux:klp_get_state', \
          'vmlinux:klp_get_prev_state', 'vmlinux:klp_enable_patch', 'vmlinux:seq_printf']",
         "UNSAFE {\n    seq_putc(m, b'x');\n    seq_write(m, v, 1);\n    _printk(c\"%d\".as_ptr().cast(), 1 as c_int);\n    seq_printf(m, c\"%d\".as_ptr().cast(), 1 as c_int);\n    \
@@ -115,7 +115,7 @@ fn c_parameter_names_need_no_allow_attribute() {
     let made = |function: &str, prototype: &str| {
         fs::write(
             dir.path().join("patch.toml"),
-            format!("description = 'x'\nreplace = ['vmlinux:{function}']\n"),
+            format!("description = 'x'\npatch = ['vmlinux:{function}']\n"),
         )
         .unwrap();
         let source = format!(
@@ -138,7 +138,7 @@ fn c_parameter_names_need_no_allow_attribute() {
 fn strings_and_enumerators_are_constants() {
     with(
         "constants",
-        "headers = ['linux/init_task.h', 'linux/pid.h']\nconstants = ['INIT_TASK_COMM', 'PIDTYPE_TGID', 'PAGE_SIZE']",
+        "imports.headers = ['linux/init_task.h', 'linux/pid.h']\nimports.constants = ['INIT_TASK_COMM', 'PIDTYPE_TGID', 'PAGE_SIZE']",
         "let _ = (m, v);\nassert!(INIT_TASK_COMM.len() == 8 && PAGE_SIZE == 4096);\nPIDTYPE_TGID as c_int",
     );
 }

@@ -190,7 +190,7 @@ impl<'a> Session<'a> {
     fn run(&self, builder: bindgen::Builder) -> Result<String, Error> {
         catch_unwind(AssertUnwindSafe(|| builder.generate()))
             .map_err(|_| self.failed("bindgen panicked; its message is above".to_owned()))?
-            .map_err(|error| self.failed(format!("{error}; check `headers` in patch.toml")))
+            .map_err(|error| self.failed(format!("{error}; check `headers` of [imports]")))
             .map(|generated| generated.to_string())
     }
 
@@ -198,7 +198,7 @@ impl<'a> Session<'a> {
     fn no_constant(&self, name: &str) -> Error {
         let compile =
             |text: &str| self.run(self.plain(text).allowlist_var(format!("{}.*", constants::PROBE))).ok();
-        self.failed(format!("{} (`constants` in patch.toml)", constants::diagnose(name, compile)))
+        self.failed(format!("{} (`constants` of [imports])", constants::diagnose(name, compile)))
     }
 
     /// Adds the constant that caused an error. clang's own message refers only to the generated C text of the
@@ -246,7 +246,7 @@ impl<'a> Session<'a> {
         };
         if let Some(name) = self.request.inlines.iter().find(|name| !is_there("pub fn ", name)) {
             return Err(self.failed(format!(
-                "no header that the fix names has a static inline function `{name}` that can be had; check `inlines` and `headers` in patch.toml"
+                "no header that the fix names has a static inline function `{name}` that can be had; check `inlines` and `headers` of [imports]"
             )));
         }
         let constant = |name: &&String| !is_there("pub const ", &format!("{CONSTANT}{name}"));

@@ -29,12 +29,12 @@ pub(super) fn diagnose(name: &str, compile: impl Fn(&str) -> Option<String>) -> 
         // `sizeof` does not accept the name, or it is not an expression.
         return if is_macro() {
             format!(
-                "`{name}` is a macro, but no expression of its own: where it takes arguments, name it in `macros` with the prototype that \
+                "`{name}` is a macro, but no expression of its own: where it takes arguments, name it in `macros` of [imports] with the prototype that \
                  you need, as \"int {name}(int x)\"; else write in Rust what it stands for"
             )
         } else {
             format!(
-                "no header that the fix names has a constant `{name}`; check the name, and `headers` in patch.toml"
+                "no header that the fix names has a constant `{name}`; check the name, and `headers` of [imports]"
             )
         };
     };
@@ -46,7 +46,7 @@ pub(super) fn diagnose(name: &str, compile: impl Fn(&str) -> Option<String>) -> 
         "`NULL` is a pointer, and pointers are no constants; write `core::ptr::null_mut()` or `core::ptr::null()`".to_owned()
     } else if class == POINTER {
         format!(
-            "`{name}` is a pointer, and pointers are no constants; name the variable that it points to in `symbols`, or write \
+            "`{name}` is a pointer, and pointers are no constants; name the variable that it points to in `variables` of [imports], or write \
              `core::ptr::null_mut()` where it is none"
         )
     } else if class == REAL {
@@ -61,7 +61,7 @@ pub(super) fn diagnose(name: &str, compile: impl Fn(&str) -> Option<String>) -> 
         format!("`{name}` is a constant that bindgen cannot evaluate; write its value in Rust")
     } else {
         format!(
-            "the value of `{name}` is not known before the code runs, so it is no constant; name in `symbols` or `functions` what it reads"
+            "the value of `{name}` is not known before the code runs, so it is no constant; name in `variables` or `functions` of [imports] what it reads"
         )
     }
 }

@@ -30,7 +30,7 @@ use self::kernel_crate::KernelBindings;
 use self::render::{Needed, Renderer, type_name};
 use crate::error::Error;
 use crate::objects::Objects;
-use crate::project::{Fix, Header, Language, Target, objects_of};
+use crate::project::{Fix, Header, Runtime, Target, objects_of};
 use crate::resolve;
 use crate::resolved::{Extern, ExternKind, Resolved};
 use crate::rust_name::{is_rust_keyword, object_in_rust};
@@ -100,7 +100,7 @@ pub fn generate(
     let module = Module { tree, objects, target, resolved };
     let (mut needed, traits, externs) = rendered(&module)?;
     // Crate `klp` needs only the address of a `struct module`.
-    if !target.fixes.iter().any(|fix| fix.types.iter().any(|name| name == "module")) {
+    if !target.fixes.iter().any(|fix| fix.imports.types.iter().any(|name| name == "module")) {
         let ids = objects.types().composites("module").map_err(failed(tree))?;
         needed.opaque.insert("module".to_owned(), ids.first().copied());
         needed.full.remove("module");
@@ -143,7 +143,7 @@ fn rendered(module: &Module<'_>) -> Result<Rendered, Error> {
     let of_klp = STRUCTS.iter().map(|name| ("crate klp".to_owned(), (*name).to_owned()));
     let of_fix = |fix: &Fix| {
         let user = format!("`types` of `{}`", fix.name);
-        fix.types.iter().map(move |name| (user.clone(), name.clone())).collect::<Vec<_>>()
+        fix.imports.types.iter().map(move |name| (user.clone(), name.clone())).collect::<Vec<_>>()
     };
     for (user, name) in of_klp.chain(target.fixes.iter().flat_map(of_fix)) {
         renderer.wants_for(user);
@@ -165,12 +165,12 @@ fn request(
     asserted: &asserted::Asserted,
 ) -> clang::Request {
     let own = CONSTANTS.iter().map(|name| (*name).to_owned());
-    let constants: BTreeSet<String> = own.chain(all_of(target, |fix| &fix.constants)).collect();
+    let constants: BTreeSet<String> = own.chain(all_of(target, |fix| &fix.imports.constants)).collect();
     clang::Request {
         headers: format!("{}{}", header_text(target), asserted.declarations()),
         needed: needed.clone(),
         functions: FUNCTIONS.iter().map(|name| (*name).to_owned()).chain(asserted.names()).collect(),
-        inlines: all_of(target, |fix| &fix.inlines).into_iter().chain(macro_names(target)).collect(),
+        inlines: all_of(target, |fix| &fix.imports.inlines).into_iter().chain(macro_names(target)).collect(),
         constants: constants.into_iter().collect(),
         variables: variables::linked(target, resolved),
     }
@@ -187,7 +187,7 @@ fn check_declared(tree: &KernelTree, resolved: &Resolved, generated: &str) -> Re
         Some(item) => Err(Error::Symbol {
             symbol: item.symbol.to_string(),
             kernel: tree.id.clone(),
-            message: "no header that the fix names declares this variable; add the one that does to `headers` in patch.toml, or for a static variable its C declaration: { symbol = \"...\", declaration = \"struct mutex a_lock\" }"
+            message: "no header that the fix names declares this variable; add the one that does to `headers` of [imports], or for a static variable its C declaration: { symbol = \"...\", declaration = \"struct mutex a_lock\" }"
                 .to_owned(),
         }),
     }
@@ -202,9 +202,9 @@ fn bindings_crate(
     externs: &str,
 ) -> Result<String, Error> {
     let Module { tree, objects, target, resolved } = *module;
-    let kernel = match target.language() {
-        Language::Core => None,
-        Language::Kernel => Some(KernelBindings::read(tree)?),
+    let kernel = match target.runtime() {
+        Runtime::Klp => None,
+        Runtime::Kernel => Some(KernelBindings::read(tree)?),
     };
     let mut bindings = match &kernel {
         None => crate_head(tree),
@@ -229,7 +229,7 @@ fn bindings_crate(
     if kernel.is_some() {
         // The other constants are only for crate `klp`, and the kernel's prelude has its own constants with
         // these names.
-        let constants = all_of(target, |fix| &fix.constants);
+        let constants = all_of(target, |fix| &fix.imports.constants);
         bindings.push_str(&kernel_crate::named(request, &constants, &resolved.externs));
     }
     Ok(bindings)
@@ -303,12 +303,12 @@ pub fn key(tree: &KernelTree, target: &Target, resolved: &Resolved) -> Result<Ke
     for fix in &target.fixes {
         key = key
             .with(&fix.name)
-            .with(fix.types.join(","))
-            .with(fix.inlines.join(","))
-            .with(format!("{:?}{:?}{:?}{:?}", fix.macros, fix.replace, fix.functions, fix.exit))
-            .with(fix.constants.join(","));
+            .with(fix.imports.types.join(","))
+            .with(fix.imports.inlines.join(","))
+            .with(format!("{:?}{:?}{:?}{:?}", fix.imports.macros, fix.patch, fix.imports.functions, fix.exit))
+            .with(fix.imports.constants.join(","));
     }
-    Ok(key.with(format!("{:?}", target.language())).with(resolved.to_json()))
+    Ok(key.with(format!("{:?}", target.runtime())).with(resolved.to_json()))
 }
 
 /// Names from all fixes, without duplicates.
@@ -328,11 +328,11 @@ fn rust_names(variables: &[variables::Linked]) -> BTreeSet<String> {
 
 fn header_text(target: &Target) -> String {
     let usual = HEADERS.map(|header| Header::Kernel(header.to_owned()));
-    let extra = target.fixes.iter().flat_map(|fix| fix.headers.iter().cloned());
+    let extra = target.fixes.iter().flat_map(|fix| fix.imports.headers.iter().cloned());
     let mut seen = BTreeSet::new();
     let includes = usual.into_iter().chain(extra).map(|header| header.text());
     let includes = includes.filter(move |text| seen.insert(text.clone()));
-    let macros = target.fixes.iter().flat_map(|fix| &fix.macros).collect::<BTreeSet<_>>().into_iter();
+    let macros = target.fixes.iter().flat_map(|fix| &fix.imports.macros).collect::<BTreeSet<_>>().into_iter();
     includes
         .chain(variables::declarations(target))
         .chain(macros.map(|item| {
@@ -345,7 +345,7 @@ fn header_text(target: &Target) -> String {
 
 /// Names of the functions that call the macros.
 fn macro_names(target: &Target) -> BTreeSet<String> {
-    let macros = target.fixes.iter().flat_map(|fix| &fix.macros);
+    let macros = target.fixes.iter().flat_map(|fix| &fix.imports.macros);
     macros.map(|item| format!("{MACRO}{}", item.name())).collect()
 }
 
@@ -364,9 +364,9 @@ fn want_by_name(
     let found = found.map_err(|error| failed(error.to_string()))?;
     match found.as_slice() {
         [id] => renderer.want(*id).map_err(|error| failed(error.to_string())),
-        [] => Err(failed(format!("there is no struct or union `{name}`; check `types` in patch.toml"))),
+        [] => Err(failed(format!("there is no struct or union `{name}`; check `types` of [imports]"))),
         several => Err(failed(format!(
-            "there are {} structs named `{name}` in different source files, and a name alone cannot tell which is meant; take it out of `types` in patch.toml",
+            "there are {} structs named `{name}` in different source files, and a name alone cannot tell which is meant; take it out of `types` of [imports]",
             several.len()
         ))),
     }
@@ -380,7 +380,7 @@ fn traits(
     tree: &KernelTree,
     objects: &Objects,
 ) -> Result<String, Error> {
-    let no_std = if fix.language == Language::Core { "#![no_std]\n" } else { "" };
+    let no_std = if fix.runtime == Runtime::Klp { "#![no_std]\n" } else { "" };
     let mut text = format!(
         "//! Generated: what fix `{}` replaces on {}.\n{no_std}{C_NAMES}\n\
          use bindings::ffi::*;\nuse bindings::*;\n",
@@ -410,7 +410,7 @@ fn traits(
         bounds.push("klp::core::exit::Exit".to_owned());
     }
     for object in objects_of([fix]) {
-        if !fix.replace.iter().any(|item| item.symbol.object == object) {
+        if !fix.patch.iter().any(|item| item.symbol.object == object) {
             continue;
         }
         let name = object_in_rust(&object);

@@ -29,7 +29,7 @@ pub struct PerCpu<T>(T);
 ";
 
 fn all(target: &Target) -> impl Iterator<Item = &Variable> {
-    let of_fix: fn(&Fix) -> &Vec<Variable> = |fix| &fix.symbols;
+    let of_fix: fn(&Fix) -> &Vec<Variable> = |fix| &fix.imports.variables;
     target.fixes.iter().flat_map(of_fix)
 }
 

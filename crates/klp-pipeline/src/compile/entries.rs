@@ -187,7 +187,7 @@ mod tests {
         .unwrap();
         let function = functions(&["loop:a"]).remove(0);
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("patch.toml"), "description = 'x'\nreplace = ['loop:a']").unwrap();
+        std::fs::write(dir.path().join("patch.toml"), "description = 'x'\npatch = ['loop:a']").unwrap();
         let fix = crate::project::read_fix("a-fix", dir.path()).unwrap();
         let text = entry(&fix, &function, "livepatch_a", method(&traits, &function).unwrap());
         assert!(

@@ -27,7 +27,7 @@ pub use self::root::imports;
 pub(crate) use self::rustc::{Job, judge};
 use crate::error::Error;
 use crate::part::ModulePart;
-use crate::project::{Language, Project, Target};
+use crate::project::{Project, Runtime, Target};
 use crate::resolved::Resolved;
 use crate::stage::WORK_SOURCES;
 
@@ -79,7 +79,7 @@ fn sources_key(tree: &KernelTree, project: &Project, target: &Target, rustc: &Ru
     let mut key =
         Key::new("compile").with(rustc.version()).with(flags::rustc(tree).join(" ")).with(LINKER_SCRIPT);
     key = key.with(format!("{:?}", sites(tree)));
-    if target.language() == Language::Kernel {
+    if target.runtime() == Runtime::Kernel {
         // The kernel defines flags and crates.
         key = key.with(&tree.fingerprint);
     }
@@ -132,10 +132,10 @@ pub struct Inputs<'a> {
 /// rustc rejected a source, or the link failed.
 pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
     let log = dir.join("log");
-    let (objects, collect) = match inputs.target.language() {
-        Language::Core => (own_crates::compile(inputs, dir, &log, cache, sink)?, true),
+    let (objects, collect) = match inputs.target.runtime() {
+        Runtime::Klp => (own_crates::compile(inputs, dir, &log, cache, sink)?, true),
         // The kernel's Rust code has no separate section per function, and uses sections without references.
-        Language::Kernel => (kernel_crate::compile(inputs, dir, &log)?, false),
+        Runtime::Kernel => (kernel_crate::compile(inputs, dir, &log)?, false),
     };
     let object = link(inputs.tree, dir, &objects, collect, &log)?;
     refuse_routines(inputs, &object)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Root crate of a module for both languages of fixes: tables, entry functions of the tables, manifest.
+//! Root crate of a module for both runtimes of fixes: tables, entry functions of the tables, manifest.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
     use crate::compile::entries;
-    use crate::project::{Language, read_fix};
+    use crate::project::{Runtime, read_fix};
     use crate::resolved::Function;
     use klp_base::arch::Arch;
     use klp_kernel::{CToolchain, KernelConfig, OwnModules, Toolchain};
@@ -155,19 +155,18 @@ mod tests {
         }
     }
 
-    /// Two fixes in one language, each with an exit function.
-    fn composed(language: Language) -> String {
+    /// Two fixes with one runtime, each with an exit function.
+    fn composed(runtime: Runtime) -> String {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         fs::create_dir_all(root.join("kernel-configs")).unwrap();
         fs::create_dir_all(root.join("replaced")).unwrap();
-        let form = if language == Language::Kernel { "kernel" } else { "core" };
+        let form = if runtime == Runtime::Kernel { "kernel" } else { "klp" };
         let fix = |name: &str| {
             let fix = root.join("patches").join(name);
             fs::create_dir_all(&fix).unwrap();
-            let text = format!(
-                "description = 'x'\nreplace = ['vmlinux:{name}']\nexit = true\nlanguage = '{form}'\n"
-            );
+            let text =
+                format!("description = 'x'\npatch = ['vmlinux:{name}']\nexit = true\nruntime = '{form}'\n");
             fs::write(fix.join("patch.toml"), text).unwrap();
             let traits = format!("pub trait vmlinux {{ unsafe extern \"C\" fn {name}(m: *mut seq_file); }}");
             fs::write(root.join(format!("replaced/{name}.rs")), traits).unwrap();
@@ -213,8 +212,8 @@ mod tests {
     }
 
     #[test]
-    fn both_languages_have_tables_entries_and_manifest() {
-        let core = composed(Language::Core);
+    fn both_runtimes_have_tables_entries_and_manifest() {
+        let core = composed(Runtime::Klp);
         for part in [
             "(c\"one\", 0, entries_one::livepatch_one),",
             "pub unsafe extern \"C\" fn livepatch_two(argument_0: * mut seq_file)",
@@ -225,7 +224,7 @@ mod tests {
             assert!(core.contains(part), "no `{part}` in\n{core}");
         }
         // The results are equal except for the hash of the sources.
-        let kernel = composed(Language::Kernel);
+        let kernel = composed(Runtime::Kernel);
         let tables = |text: &str| text.split("static MANIFEST").next().unwrap().to_owned();
         assert_eq!(tables(&core), tables(&kernel));
         assert!(kernel.contains("static MANIFEST: "), "{kernel}");
@@ -233,7 +232,7 @@ mod tests {
 
     #[test]
     fn exit_functions_run_in_reverse_order() {
-        let text = composed(Language::Core);
+        let text = composed(Runtime::Klp);
         assert!(text.contains("exits: [fix_two::__Patch, fix_one::__Patch, ],"), "{text}");
     }
 }

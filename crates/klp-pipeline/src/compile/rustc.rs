@@ -166,7 +166,7 @@ fn prototypes(diagnostic: &Diagnostic, job: &Job<'_>) -> String {
         "E0407" => {
             let declared: Vec<String> = in_fix.map(|f| format!("`{}`", f.c_prototype)).collect();
             note(format!(
-                "on {} this fix replaces {}; to replace another function, name it in `replace` of patch.toml",
+                "on {} this fix replaces {}; to replace another function, name it in `patch` of patch.toml",
                 resolved.kernel,
                 declared.join(", ")
             ))

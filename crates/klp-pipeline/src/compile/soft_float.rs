@@ -62,7 +62,7 @@ impl Kind {
             }
             Self::Division => {
                 "128-bit division: the kernel has no routine for it; divide numbers of 64 bits, or name `mul_u64_u64_div_u64` in \
-                 `functions` where only the product has 128"
+                 `functions` of [imports] where only the product has 128"
             }
             Self::Wide => "128-bit arithmetic: the kernel has no routine for it; use numbers of 64 bits",
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Entries of `replace`, `functions` and `symbols`: a text, or a table without unknown keys.
+//! Entries of `patch`, and of `functions` and `variables` in `[imports]`: a text, or a table without unknown keys.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -44,7 +44,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entry<T> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ReplaceTable {
+pub(super) struct PatchTable {
     symbol: Option<String>,
     syscall: Option<String>,
     #[serde(rename = "as")]
@@ -72,8 +72,8 @@ pub(super) struct VariableTable {
     per_cpu: bool,
 }
 
-/// An entry of `replace`.
-pub(super) fn replaced(entry: Entry<ReplaceTable>) -> Result<Replaced, String> {
+/// An entry of `patch`.
+pub(super) fn replaced(entry: Entry<PatchTable>) -> Result<Replaced, String> {
     let (text, method, prototype) = match entry {
         Entry::Plain(text) => (text, None, None),
         Entry::Table(table) => match (table.symbol, table.syscall) {
@@ -124,7 +124,7 @@ pub(super) fn called(entry: Entry<CalledTable>) -> Result<Called, String> {
     Ok(Called { symbol, name, prototype })
 }
 
-/// An entry of `symbols`.
+/// An entry of `variables`.
 pub(super) fn variable(entry: Entry<VariableTable>) -> Result<Variable, String> {
     let (text, name, declaration, per_cpu) = match entry {
         Entry::Plain(text) => (text, None, None, false),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Content of `patch.toml`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -8,8 +9,9 @@ use klp_base::arch::Arch;
 use klp_base::cache;
 use klp_format::{KlpSymbol, ObjectName};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-use super::entries::{CalledTable, Entry, ReplaceTable, VariableTable, called, replaced, variable};
+use super::entries::{CalledTable, Entry, PatchTable, VariableTable, called, replaced, variable};
 use super::headers::{Header, header};
 use super::{CPrototype, names, parse_toml};
 use crate::error::Error;
@@ -31,7 +33,7 @@ pub struct Fix {
     /// True if a module of this fix alone is stacked on the loaded patches instead of replacing them.
     pub stacked: bool,
     /// Functions to replace, with the names of the trait's methods.
-    pub replace: Vec<Replaced>,
+    pub patch: Vec<Replaced>,
     /// Objects with callbacks.
     pub callbacks: Vec<ObjectName>,
     /// True if the fix has an exit function, which runs before its module is unloaded.
@@ -40,6 +42,19 @@ pub struct Fix {
     pub states: Vec<State>,
     /// Ids of shadow variables that other fixes of a module use too.
     pub shadows: Vec<u64>,
+    /// Names of the kernel that the fix uses.
+    pub imports: Imports,
+    /// Questions about the target kernel.
+    pub cfg: Cfg,
+    /// CVEs that the fix repairs.
+    pub cves: Vec<String>,
+    /// Runtime of the fix.
+    pub runtime: Runtime,
+}
+
+/// Names of the kernel that a fix uses (table `[imports]`).
+#[derive(Clone, Debug, Default)]
+pub struct Imports {
     /// C headers for the bindings, in addition to the default headers.
     pub headers: Vec<Header>,
     /// C types whose members the fix uses, in addition to the types in the prototypes.
@@ -47,28 +62,22 @@ pub struct Fix {
     /// Kernel functions that the fix calls.
     pub functions: Vec<Called>,
     /// Kernel variables that the fix reads or writes.
-    pub symbols: Vec<Variable>,
+    pub variables: Vec<Variable>,
     /// Static inline functions of its headers that the fix calls.
     pub inlines: Vec<String>,
     /// Macros of its headers that the fix calls as functions with these prototypes.
     pub macros: Vec<CPrototype>,
     /// Constant macros of its headers.
     pub constants: Vec<String>,
-    /// Questions about the target kernel.
-    pub cfg: Cfg,
-    /// CVEs that the fix repairs.
-    pub cves: Vec<String>,
-    /// Runtime of the fix.
-    pub language: Language,
 }
 
 /// Runtime of a fix: the crates that it is based on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Language {
-    /// A separately compiled `core` library and crate `klp`: for every kernel.
+pub enum Runtime {
+    /// Crate `klp` on a separately compiled `core` library: for every kernel.
     #[default]
-    Core,
+    Klp,
     /// The kernel's own `kernel` crate and the half `klp::core`: for kernels with this crate.
     Kernel,
 }
@@ -206,7 +215,7 @@ struct FixFile {
     #[serde(default)]
     stacked: bool,
     #[serde(default)]
-    replace: Vec<Entry<ReplaceTable>>,
+    patch: Vec<Entry<PatchTable>>,
     #[serde(default)]
     callbacks: Vec<String>,
     #[serde(default)]
@@ -216,25 +225,52 @@ struct FixFile {
     #[serde(default)]
     shadows: Vec<u64>,
     #[serde(default)]
-    headers: Vec<String>,
+    imports: ImportsTable,
     #[serde(default)]
-    types: Vec<String>,
+    cfg: Cfg,
+    #[serde(default)]
+    runtime: Runtime,
+    #[serde(default)]
+    cves: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImportsTable {
     #[serde(default)]
     functions: Vec<Entry<CalledTable>>,
     #[serde(default)]
-    symbols: Vec<Entry<VariableTable>>,
+    variables: Vec<Entry<VariableTable>>,
+    #[serde(default)]
+    types: Vec<String>,
+    #[serde(default)]
+    headers: Vec<String>,
     #[serde(default)]
     inlines: Vec<String>,
     #[serde(default)]
     macros: Vec<String>,
     #[serde(default)]
     constants: Vec<String>,
-    #[serde(default)]
-    cfg: Cfg,
-    #[serde(default)]
-    language: Language,
-    #[serde(default)]
-    cves: Vec<String>,
+}
+
+/// Keys of earlier versions, with their successors.
+const OLD_KEYS: [(&str, &str); 9] = [
+    ("replace", "patch = [...]"),
+    ("functions", "functions = [...] in the table [imports]"),
+    ("symbols", "variables = [...] in the table [imports]"),
+    ("types", "types = [...] in the table [imports]"),
+    ("headers", "headers = [...] in the table [imports]"),
+    ("inlines", "inlines = [...] in the table [imports]"),
+    ("macros", "macros = [...] in the table [imports]"),
+    ("constants", "constants = [...] in the table [imports]"),
+    ("language", "runtime = \"klp\" (it was \"core\") or runtime = \"kernel\""),
+];
+
+/// Message for the keys of earlier versions in a file.
+fn old_keys(found: &BTreeMap<String, IgnoredAny>) -> Option<String> {
+    let old = OLD_KEYS.iter().filter(|(key, _)| found.contains_key(*key));
+    let lines: Vec<String> = old.map(|(key, new)| format!("`{key}` is now {new}")).collect();
+    (!lines.is_empty()).then(|| lines.join("; "))
 }
 
 /// Reads `patch.toml` of the fix in `dir`.
@@ -243,8 +279,12 @@ struct FixFile {
 /// The file is missing, or an entry is invalid; the error names the key.
 pub fn read_fix(name: &str, dir: &Path) -> Result<Fix, Error> {
     let file = dir.join("patch.toml");
+    let failed = |message| klp_kernel::Error::Config { file: file.clone(), message };
+    if let Some(message) = old_keys(&parse_toml(&file)?) {
+        return Err(failed(message).into());
+    }
     let parsed: FixFile = parse_toml(&file)?;
-    checked(name, dir, parsed).map_err(|message| klp_kernel::Error::Config { file, message }.into())
+    checked(name, dir, parsed).map_err(|message| failed(message).into())
 }
 
 /// Error message for the value of a key.
@@ -254,78 +294,89 @@ fn wrong(key: &str, message: impl fmt::Display) -> String {
 
 /// The fix of a file, or the message for its first fault.
 fn checked(name: &str, dir: &Path, parsed: FixFile) -> Result<Fix, String> {
-    if parsed.replace.is_empty() && parsed.callbacks.is_empty() {
+    if parsed.patch.is_empty() && parsed.callbacks.is_empty() {
         let message = "is empty: name at least one function, as \"vmlinux:cmdline_proc_show\"";
-        return Err(wrong("replace", message));
+        return Err(wrong("patch", message));
     }
-    let replace = all_replaced(parsed.replace)?;
+    let patch = all_replaced(parsed.patch)?;
     let callbacks = parsed.callbacks.iter().map(|text| ObjectName::new(text)).collect::<Result<Vec<_>, _>>();
     let callbacks = callbacks.map_err(|error| wrong("callbacks", error))?;
     if let Some(twice) = repeated(&callbacks) {
         return Err(wrong("callbacks", format_args!("{twice} stands twice")));
     }
     check_states(&parsed.states)?;
-    let functions = parsed.functions.into_iter().map(called).collect::<Result<Vec<_>, _>>();
-    let functions = functions.map_err(|message| wrong("functions", message))?;
-    let macros = parsed.macros.iter().map(|text| CPrototype::new(text)).collect::<Result<Vec<_>, _>>();
-    let macros = macros.map_err(|message| wrong("macros", message))?;
-    if let Some(item) = macros.iter().find(|item| item.parameters().is_none()) {
-        return Err(wrong("macros", format_args!("`{}`: each parameter needs a name", item.text())));
-    }
     if let Some(message) = parsed.cfg.wrong() {
         return Err(wrong("cfg", message));
-    }
-    for (key, names) in [("inlines", &parsed.inlines), ("constants", &parsed.constants)] {
-        if let Some(name) = names.iter().find(|name| !is_rust_name(name)) {
-            return Err(wrong(key, format_args!("`{name}` is no name of C")));
-        }
     }
     if let Some(text) = parsed.cves.iter().find(|text| !is_cve(text)) {
         return Err(wrong("cves", format_args!("{text:?} should look like \"CVE-2026-12345\"")));
     }
-    let symbols = parsed.symbols.into_iter().map(variable).collect::<Result<Vec<_>, _>>();
-    let symbols = symbols.map_err(|message| wrong("symbols", message))?;
-    let headers = parsed.headers.iter().map(|text| header(name, dir, text)).collect::<Result<_, _>>();
+    let imports = imports(name, dir, parsed.imports)?;
     let fix = Fix {
         name: name.to_owned(),
         dir: dir.to_owned(),
         description: parsed.description,
         stacked: parsed.stacked,
-        replace,
+        patch,
         callbacks,
         exit: parsed.exit,
         states: parsed.states,
         shadows: parsed.shadows,
-        headers: headers.map_err(|message| wrong("headers", message))?,
-        types: parsed.types,
-        functions,
-        symbols,
-        inlines: parsed.inlines,
-        macros,
-        constants: parsed.constants,
+        imports,
         cfg: parsed.cfg,
-        language: parsed.language,
+        runtime: parsed.runtime,
         cves: parsed.cves,
     };
     refuse_rewritten_code(&fix)?;
     names::clash(std::slice::from_ref(&fix)).map_or(Ok(fix), Err)
 }
 
+/// The table `[imports]` of the fix `name` in `dir`, or the message for its first fault.
+fn imports(name: &str, dir: &Path, table: ImportsTable) -> Result<Imports, String> {
+    for (key, names) in [("imports.inlines", &table.inlines), ("imports.constants", &table.constants)] {
+        if let Some(name) = names.iter().find(|name| !is_rust_name(name)) {
+            return Err(wrong(key, format_args!("`{name}` is no name of C")));
+        }
+    }
+    let macros = all(&table.macros, "imports.macros", |text| CPrototype::new(text))?;
+    if let Some(item) = macros.iter().find(|item| item.parameters().is_none()) {
+        return Err(wrong("imports.macros", format_args!("`{}`: each parameter needs a name", item.text())));
+    }
+    Ok(Imports {
+        headers: all(&table.headers, "imports.headers", |text| header(name, dir, text))?,
+        types: table.types,
+        functions: all(table.functions, "imports.functions", called)?,
+        variables: all(table.variables, "imports.variables", variable)?,
+        inlines: table.inlines,
+        macros,
+        constants: table.constants,
+    })
+}
+
+/// Converts the values of a key.
+fn all<I: IntoIterator, T>(
+    values: I,
+    key: &str,
+    convert: impl Fn(I::Item) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    values.into_iter().map(convert).collect::<Result<_, _>>().map_err(|message| wrong(key, message))
+}
+
 /// Functions that a fix replaces. Each occurs once and has a unique name in the trait of its object.
-fn all_replaced(entries: Vec<Entry<ReplaceTable>>) -> Result<Vec<Replaced>, String> {
+fn all_replaced(entries: Vec<Entry<PatchTable>>) -> Result<Vec<Replaced>, String> {
     let mut all: Vec<Replaced> = Vec::new();
     for entry in entries {
-        let entry = replaced(entry).map_err(|message| wrong("replace", message))?;
+        let entry = replaced(entry).map_err(|message| wrong("patch", message))?;
         let symbol = &entry.symbol;
         if all.iter().any(|other| other.symbol == *symbol) {
-            return Err(wrong("replace", format_args!("{symbol} stands twice")));
+            return Err(wrong("patch", format_args!("{symbol} stands twice")));
         }
         if all.iter().any(|other| other.symbol.object == symbol.object && other.method == entry.method) {
             let message = format_args!(
                 "two functions named `{}`; give one of them another name with as = \"...\"",
                 entry.method
             );
-            return Err(wrong("replace", message));
+            return Err(wrong("patch", message));
         }
         all.push(entry);
     }
@@ -350,10 +401,12 @@ fn check_states(states: &[State]) -> Result<(), String> {
 
 /// Rejects names of code that the kernel modifies at run time.
 fn refuse_rewritten_code(fix: &Fix) -> Result<(), String> {
-    let functions = fix.functions.iter().map(|item| ("functions", item.symbol.symbol.as_str()));
-    let variables = fix.symbols.iter().map(|item| ("symbols", item.symbol.symbol.as_str()));
-    let inlines = fix.inlines.iter().map(|name| ("inlines", name.as_str()));
-    let macros = fix.macros.iter().map(|item| ("macros", item.name()));
+    let functions =
+        fix.imports.functions.iter().map(|item| ("imports.functions", item.symbol.symbol.as_str()));
+    let variables =
+        fix.imports.variables.iter().map(|item| ("imports.variables", item.symbol.symbol.as_str()));
+    let inlines = fix.imports.inlines.iter().map(|name| ("imports.inlines", name.as_str()));
+    let macros = fix.imports.macros.iter().map(|item| ("imports.macros", item.name()));
     for (key, name) in functions.chain(variables).chain(inlines).chain(macros) {
         if let Some(why) = rewritten_code(name) {
             return Err(wrong(key, format_args!("`{name}`: {why}")));
@@ -380,9 +433,9 @@ pub(crate) fn is_fix_name(name: &str) -> bool {
 fn rewritten_code(name: &str) -> Option<&'static str> {
     const KEY: &str = "a static key is a jump that the kernel rewrites, listed in a table that a live patch may not have for keys \
                        which modules cannot see; read the key instead, as `(*(&raw const key)).enabled.counter > 0` with \
-                       the key in `symbols` (it costs a load where the jump costs nothing)";
+                       the key in `variables` of [imports] (it costs a load where the jump costs nothing)";
     const CALL: &str = "a static call is a call that the kernel rewrites, listed in a table that a live patch may not have; name in \
-                        `functions` the function that it leads to on this system, or replace the function that holds the call";
+                        `functions` of [imports] the function that it leads to on this system, or replace the function that holds the call";
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
     if starts(&["static_branch_", "static_key_true", "static_key_false", "arch_static_branch"]) {
         return Some(KEY);
@@ -397,8 +450,8 @@ fn repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
 /// Modules with functions or variables that fixes use.
 pub fn modules_used_by<'a>(fixes: impl IntoIterator<Item = &'a Fix>) -> Vec<&'a ObjectName> {
     let used = fixes.into_iter().flat_map(|fix| {
-        let called = fix.functions.iter().map(|item| &item.symbol.object);
-        called.chain(fix.symbols.iter().map(|item| &item.symbol.object))
+        let called = fix.imports.functions.iter().map(|item| &item.symbol.object);
+        called.chain(fix.imports.variables.iter().map(|item| &item.symbol.object))
     });
     let mut modules: Vec<&ObjectName> = used.filter(|object| !object.is_vmlinux()).collect();
     modules.sort();
@@ -421,7 +474,7 @@ pub fn objects_in_tables<'a>(fixes: impl IntoIterator<Item = &'a Fix> + Clone) -
 /// Objects that fixes patch: first the kernel, then modules in the order of their first occurrence; modules
 /// with functions precede modules with callbacks only. The callbacks run in this order.
 pub fn objects_of<'a>(fixes: impl IntoIterator<Item = &'a Fix> + Clone) -> Vec<ObjectName> {
-    let functions = fixes.clone().into_iter().flat_map(|fix| &fix.replace).map(|item| &item.symbol.object);
+    let functions = fixes.clone().into_iter().flat_map(|fix| &fix.patch).map(|item| &item.symbol.object);
     let callbacks = fixes.into_iter().flat_map(|fix| &fix.callbacks);
     let mut objects: Vec<ObjectName> = Vec::new();
     for object in functions.chain(callbacks) {
@@ -447,7 +500,7 @@ mod tests {
     #[test]
     fn the_editors_file_is_no_source() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("patch.toml"), "description = 'x'\nreplace = ['vmlinux:a']").unwrap();
+        std::fs::write(dir.path().join("patch.toml"), "description = 'x'\npatch = ['vmlinux:a']").unwrap();
         let fix = read_fix("test", dir.path()).unwrap();
         let files = fix.files().unwrap();
         std::fs::write(dir.path().join(EDITOR_FILE), "{}").unwrap();
@@ -457,105 +510,130 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_earlier_versions_name_their_successors() {
+        for (line, expected) in [
+            ("replace = ['vmlinux:a']", "`replace` is now patch = [...]"),
+            (
+                "patch = ['vmlinux:a']\nsymbols = []",
+                "`symbols` is now variables = [...] in the table [imports]",
+            ),
+            (
+                "patch = ['vmlinux:a']\nlanguage = 'core'",
+                "`language` is now runtime = \"klp\" (it was \"core\")",
+            ),
+        ] {
+            let error = fix(&format!("description = 'x'\n{line}")).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("patch.toml"), "{error}");
+        }
+        let all: String =
+            OLD_KEYS.iter().map(|(key, _)| format!("{key} = []\n")).collect::<Vec<_>>().concat();
+        let error = fix(&all).unwrap_err().to_string();
+        assert!(OLD_KEYS.iter().all(|(key, _)| error.contains(&format!("`{key}` is now "))), "{error}");
+    }
+
+    #[test]
     fn names_may_be_given() {
-        let fix =
-            fix("description = 'x'\nreplace = ['vmlinux:a', { symbol = 'vmlinux:b.isra.0', as = 'b' }]")
-                .unwrap();
-        assert_eq!(fix.replace[1].method, "b");
+        let fix = fix("description = 'x'\npatch = ['vmlinux:a', { symbol = 'vmlinux:b.isra.0', as = 'b' }]")
+            .unwrap();
+        assert_eq!(fix.patch[1].method, "b");
         assert_eq!(objects_of([&fix]).len(), 1);
     }
 
     #[test]
     fn imports_get_names_of_their_own() {
-        let text = "description = 'x'\nreplace = ['vmlinux:a']\n\
-            functions = [{ symbol = 'vmlinux:yield', as = 'give_way' }, { symbol = 'm:f,2', as = 'f2', prototype = 'int f(void)' }, 'm:f']\n\
-            symbols = [{ symbol = 'vmlinux:graveyard.0', as = 'graveyard', declaration = 'struct list_head graveyard' },\n\
+        let text = "description = 'x'\npatch = ['vmlinux:a']\n\
+            imports.functions = [{ symbol = 'vmlinux:yield', as = 'give_way' }, { symbol = 'm:f,2', as = 'f2', prototype = 'int f(void)' }, 'm:f']\n\
+            imports.variables = [{ symbol = 'vmlinux:graveyard.0', as = 'graveyard', declaration = 'struct list_head graveyard' },\n\
             { symbol = 'm1:debug', as = 'debug1', declaration = 'int debug' }, { symbol = 'm2:debug', declaration = 'bool debug' }]";
         let fix = fix(text).unwrap();
-        let names: Vec<&str> = fix.functions.iter().map(|item| item.name.as_str()).collect();
+        let names: Vec<&str> = fix.imports.functions.iter().map(|item| item.name.as_str()).collect();
         assert_eq!(names, ["give_way", "f2", "f"]);
-        let variables: Vec<_> =
-            fix.symbols.iter().map(|item| (item.name.as_str(), item.declared_as.as_str())).collect();
+        let variables: Vec<_> = fix
+            .imports
+            .variables
+            .iter()
+            .map(|item| (item.name.as_str(), item.declared_as.as_str()))
+            .collect();
         assert_eq!(variables, [("graveyard", "graveyard"), ("debug1", "debug"), ("debug", "debug")]);
     }
 
     #[test]
     fn wrong_files_name_file_and_key() {
         for (text, expected) in [
-            ("description = 'x'\nreplace = []", "`replace`: is empty"),
-            ("description = 'x'\nreplace = ['show']", "`replace`: \"show\" is no symbol of an object"),
-            ("description = 'x'\nreplace = ['vmlinux:a', 'vmlinux:a']", "stands twice"),
-            ("description = 'x'\nreplace = ['vmlinux:a.b']", "is no Rust name"),
-            ("description = 'x'\nreplace = ['vmlinux:match']", "is no Rust name"),
-            ("description = 'x'\nreplace = ['vmlinux:a,1', 'vmlinux:a,2']", "two functions named `a`"),
-            ("description = 'x'\nreplace = ['vmlinux:a']\ntype = []", "unknown field `type`"),
+            ("description = 'x'\npatch = []", "`patch`: is empty"),
+            ("description = 'x'\npatch = ['show']", "`patch`: \"show\" is no symbol of an object"),
+            ("description = 'x'\npatch = ['vmlinux:a', 'vmlinux:a']", "stands twice"),
+            ("description = 'x'\npatch = ['vmlinux:a.b']", "is no Rust name"),
+            ("description = 'x'\npatch = ['vmlinux:match']", "is no Rust name"),
+            ("description = 'x'\npatch = ['vmlinux:a,1', 'vmlinux:a,2']", "two functions named `a`"),
+            ("description = 'x'\npatch = ['vmlinux:a']\ntype = []", "unknown field `type`"),
             (
-                "description = 'x'\nreplace = ['vmlinux:a']\nsymbols = [{ symbol = 'vmlinux:b', nonsense = 1 }]",
+                "description = 'x'\npatch = ['vmlinux:a']\nimports.variables = [{ symbol = 'vmlinux:b', nonsense = 1 }]",
                 "unknown field `nonsense`, expected one of `symbol`, `as`, `declaration`, `per_cpu`",
             ),
             (
-                "description = 'x'\nreplace = ['vmlinux:a']\nfunctions = [{ symbol = 'vmlinux:b', name = 'c' }]",
+                "description = 'x'\npatch = ['vmlinux:a']\nimports.functions = [{ symbol = 'vmlinux:b', name = 'c' }]",
                 "unknown field `name`, expected one of `symbol`, `as`, `prototype`",
             ),
             (
-                "description = 'x'\nreplace = [{ symbol = 'vmlinux:a', prototyp = 'int a(void)' }]",
+                "description = 'x'\npatch = [{ symbol = 'vmlinux:a', prototyp = 'int a(void)' }]",
                 "unknown field `prototyp`, expected one of `symbol`, `syscall`, `as`, `prototype`",
             ),
             (
-                "description = 'x'\nreplace = [{ syscall = 'getpid', prototype = 'int a(void)' }]",
+                "description = 'x'\npatch = [{ syscall = 'getpid', prototype = 'int a(void)' }]",
                 "takes no `prototype`",
             ),
-            ("description = 'x'\nreplace = [{ as = 'a' }]", "either `symbol` or `syscall`"),
-            ("description = 'x'\nreplace = [1]", "a text as \"vmlinux:cmdline_proc_show\", or a table"),
-            ("description = 'x'\nreplace = ['snd-pcm:a']", "without .ko: \"snd_pcm\""),
+            ("description = 'x'\npatch = [{ as = 'a' }]", "either `symbol` or `syscall`"),
+            ("description = 'x'\npatch = [1]", "a text as \"vmlinux:cmdline_proc_show\", or a table"),
+            ("description = 'x'\npatch = ['snd-pcm:a']", "without .ko: \"snd_pcm\""),
             ("description = 'x'\ncallbacks = ['snd-pcm.ko']", "without .ko: \"snd_pcm\""),
             (
-                "description = 'x'\nreplace = ['vmlinux:a']\nheaders = ['/tmp/x.h']",
-                "`headers`: \"/tmp/x.h\" is no",
+                "description = 'x'\npatch = ['vmlinux:a']\nimports.headers = ['/tmp/x.h']",
+                "`imports.headers`: \"/tmp/x.h\" is no",
             ),
             (
-                "description = 'x'\nreplace = ['vmlinux:a']\nfunctions = ['vmlinux:yield']",
-                "`functions`: `yield` is no Rust name; write { symbol = \"vmlinux:yield\", as = \"...\" }",
+                "description = 'x'\npatch = ['vmlinux:a']\nimports.functions = ['vmlinux:yield']",
+                "`imports.functions`: `yield` is no Rust name; write { symbol = \"vmlinux:yield\", as = \"...\" }",
             ),
             (
-                "description = 'x'\nreplace = ['vmlinux:a']\nsymbols = ['m1:debug', 'm2:debug']",
-                "the name `debug` stands for m1:debug (`symbols` of `test`) and for m2:debug (`symbols` of `test`); give one",
+                "description = 'x'\npatch = ['vmlinux:a']\nimports.variables = ['m1:debug', 'm2:debug']",
+                "the name `debug` stands for m1:debug (`variables` of `test`) and for m2:debug (`variables` of `test`); give one",
             ),
             (
-                "description = 'x'\nreplace = ['vmlinux:a']\nsymbols = ['m1:x']\nfunctions = ['m2:x']",
+                "description = 'x'\npatch = ['vmlinux:a']\nimports.variables = ['m1:x']\nimports.functions = ['m2:x']",
                 "the name `x` stands for m2:x (`functions` of `test`) and for m1:x",
             ),
             (
-                "description = 'x'\nreplace = ['vmlinux:a']\nsymbols = ['vmlinux:graveyard.0']",
+                "description = 'x'\npatch = ['vmlinux:a']\nimports.variables = ['vmlinux:graveyard.0']",
                 "`graveyard.0` is no Rust name; write { symbol = \"vmlinux:graveyard.0\", as = \"...\", declaration",
             ),
             (
-                "description = 'x'\nreplace = ['vmlinux:a']\nsymbols = [{ symbol = 'vmlinux:b', declaration = 'int c' }]",
-                "`symbols`: `int c` does not declare",
+                "description = 'x'\npatch = ['vmlinux:a']\nimports.variables = [{ symbol = 'vmlinux:b', declaration = 'int c' }]",
+                "`imports.variables`: `int c` does not declare",
             ),
             (
-                "description = 'x'\nreplace = ['vmlinux:a']\ncfg.has_member = ['x']",
+                "description = 'x'\npatch = ['vmlinux:a']\ncfg.has_member = ['x']",
                 "`has_member`: \"x\" should look",
             ),
             (
-                "description = 'x'\nreplace = ['vmlinux:a']\ncfg.kernel_at_least = ['6']",
+                "description = 'x'\npatch = ['vmlinux:a']\ncfg.kernel_at_least = ['6']",
                 "`kernel_at_least`: \"6\"",
             ),
             (
-                "description = 'x'\nreplace = ['vmlinux:a']\ncves = ['2026-1234']",
+                "description = 'x'\npatch = ['vmlinux:a']\ncves = ['2026-1234']",
                 "`cves`: \"2026-1234\" should",
             ),
-            ("description = 'x'", "`replace`: is empty"),
+            ("description = 'x'", "`patch`: is empty"),
             (
-                "description = 'x'\nreplace = [{ syscall = 'sys_getpid' }]",
+                "description = 'x'\npatch = [{ syscall = 'sys_getpid' }]",
                 "`sys_getpid`: write the system call",
             ),
             (
-                "description = 'x'\nreplace = [{ symbol = 'm:f', prototype = 'int g(void)' }]",
+                "description = 'x'\npatch = [{ symbol = 'm:f', prototype = 'int g(void)' }]",
                 "is of `g`, not of `f`",
             ),
             (
-                "description = 'x'\nreplace = [{ symbol = 'm:f', prototype = 'int f(void);' }]",
+                "description = 'x'\npatch = [{ symbol = 'm:f', prototype = 'int f(void);' }]",
                 "is no prototype",
             ),
             ("description = 'x'\ncallbacks = ['m', 'm']", "`callbacks`: m stands twice"),
@@ -564,15 +642,15 @@ mod tests {
                 "`states`: `A`: an id of 0",
             ),
             (
-                "description = 'x'\nreplace = ['vmlinux:a']\ninlines = ['static_branch_likely']",
-                "`inlines`: `static_branch_likely`: a static key is",
+                "description = 'x'\npatch = ['vmlinux:a']\nimports.inlines = ['static_branch_likely']",
+                "`imports.inlines`: `static_branch_likely`: a static key is",
             ),
             (
-                "description = 'x'\nreplace = ['vmlinux:a']\nfunctions = ['vmlinux:__SCT__might_resched']",
+                "description = 'x'\npatch = ['vmlinux:a']\nimports.functions = ['vmlinux:__SCT__might_resched']",
                 "a static call is",
             ),
             (
-                "description = 'x'\nreplace = ['vmlinux:a']\nmacros = ['void kfree(const void *)']",
+                "description = 'x'\npatch = ['vmlinux:a']\nimports.macros = ['void kfree(const void *)']",
                 "each parameter needs a name",
             ),
         ] {

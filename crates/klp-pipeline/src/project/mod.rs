@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 pub(crate) use self::fix::is_fix_name;
 pub use self::fix::{
-    Called, Cfg, EDITOR_FILE, Fix, Language, Replaced, State, Variable, modules_used_by, objects_in_tables,
+    Called, Cfg, EDITOR_FILE, Fix, Replaced, Runtime, State, Variable, modules_used_by, objects_in_tables,
     objects_of, read_fix,
 };
 pub use self::headers::Header;
@@ -69,9 +69,9 @@ impl Target {
     /// All symbols that the fixes name.
     pub fn symbols(&self) -> impl Iterator<Item = &KlpSymbol> {
         self.fixes.iter().flat_map(|fix| {
-            let replaced = fix.replace.iter().map(|item| &item.symbol);
-            let called = fix.functions.iter().map(|item| &item.symbol);
-            replaced.chain(called).chain(fix.symbols.iter().map(|item| &item.symbol))
+            let replaced = fix.patch.iter().map(|item| &item.symbol);
+            let called = fix.imports.functions.iter().map(|item| &item.symbol);
+            replaced.chain(called).chain(fix.imports.variables.iter().map(|item| &item.symbol))
         })
     }
 
@@ -81,8 +81,8 @@ impl Target {
     }
 
     /// Runtime of the fixes; all fixes of a target have the same.
-    pub fn language(&self) -> Language {
-        self.fixes.first().map(|fix| fix.language).unwrap_or_default()
+    pub fn runtime(&self) -> Runtime {
+        self.fixes.first().map(|fix| fix.runtime).unwrap_or_default()
     }
 
     /// Name of the module: `kpatch_<kernel>_<version>_<release>` for a stream, `kpatch_<fix>` for a single
@@ -218,9 +218,9 @@ impl Project {
             return Err(wrong("`version` and `release` begin with 1 (0-0 is the empty package)".to_owned()));
         }
         let fixes: Vec<Fix> = stream.fixes.iter().map(|fix| self.fix(fix)).collect::<Result<_, _>>()?;
-        if let Some(other) = fixes.iter().find(|fix| fix.language != fixes[0].language) {
+        if let Some(other) = fixes.iter().find(|fix| fix.runtime != fixes[0].runtime) {
             return Err(wrong(format!(
-                "`fixes`: `{}` and `{}` differ in `language`, and crates of the two cannot be linked into one module",
+                "`fixes`: `{}` and `{}` differ in `runtime`, and crates of the two cannot be linked into one module",
                 fixes[0].name, other.name
             )));
         }
@@ -245,7 +245,7 @@ impl Project {
         }
         let mut owners: BTreeMap<&KlpSymbol, &str> = BTreeMap::new();
         for fix in &fixes {
-            for replaced in &fix.replace {
+            for replaced in &fix.patch {
                 if let Some(other) = owners.insert(&replaced.symbol, &fix.name) {
                     return Err(wrong(format!(
                         "`fixes`: both `{other}` and `{}` replace {}; a module can hold only one replacement, merge the two fixes",
@@ -403,7 +403,7 @@ mod tests {
 
     #[test]
     fn fixes_of_a_stream_have_different_crate_names() {
-        let [first, second] = ["replace = ['vmlinux:a']", "replace = ['vmlinux:b']"];
+        let [first, second] = ["patch = ['vmlinux:a']", "patch = ['vmlinux:b']"];
         assert!(stream(&[("x-y", first), ("x-z", second)]).is_ok());
         let error = stream(&[("x-y", first), ("x_y", second)]).unwrap_err();
         assert!(error.contains("s.toml: `fixes`: `x-y` and `x_y` both become the crate `x_y`"), "{error}");
@@ -413,22 +413,24 @@ mod tests {
 
     #[test]
     fn each_import_name_is_unique_in_a_stream() {
-        let text = |object: &str, entry: &str| format!("replace = ['{object}:a']\n{entry}");
-        let first = text("m1", "symbols = [{ symbol = 'm1:debug', declaration = 'int debug' }]");
-        let second = text("m2", "symbols = [{ symbol = 'm2:debug', declaration = 'bool debug' }]");
+        let text = |object: &str, entry: &str| format!("patch = ['{object}:a']\n{entry}");
+        let first = text("m1", "imports.variables = [{ symbol = 'm1:debug', declaration = 'int debug' }]");
+        let second = text("m2", "imports.variables = [{ symbol = 'm2:debug', declaration = 'bool debug' }]");
         let error = stream(&[("x", &first), ("y", &second)]).unwrap_err();
         assert!(
-            error.contains("the name `debug` stands for m1:debug as `int debug` (`symbols` of `x`) and for m2:debug as `bool debug` (`symbols` of `y`)"),
+            error.contains("the name `debug` stands for m1:debug as `int debug` (`variables` of `x`) and for m2:debug as `bool debug` (`variables` of `y`)"),
             "{error}"
         );
-        let other =
-            text("m2", "symbols = [{ symbol = 'm2:debug', as = 'debug2', declaration = 'bool debug' }]");
+        let other = text(
+            "m2",
+            "imports.variables = [{ symbol = 'm2:debug', as = 'debug2', declaration = 'bool debug' }]",
+        );
         assert!(stream(&[("x", &first), ("y", &other)]).is_ok());
-        let same = text("m3", "symbols = [{ symbol = 'm1:debug', declaration = 'int  debug' }]");
+        let same = text("m3", "imports.variables = [{ symbol = 'm1:debug', declaration = 'int  debug' }]");
         assert!(stream(&[("x", &first), ("y", &same)]).is_ok());
         let [one, other] = ["int f(void)", "long f(void)"].map(|text| {
             format!(
-                "replace = ['vmlinux:{}']\nfunctions = [{{ symbol = 'vmlinux:f', prototype = '{text}' }}]",
+                "patch = ['vmlinux:{}']\nimports.functions = [{{ symbol = 'vmlinux:f', prototype = '{text}' }}]",
                 &text[..1]
             )
         });

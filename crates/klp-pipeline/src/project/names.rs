@@ -34,30 +34,31 @@ pub(super) fn clash(fixes: &[Fix]) -> Option<String> {
 
 fn imports(fix: &Fix) -> Vec<Import<'_>> {
     let import = |key, name, what| Import { fix: &fix.name, key, name, what };
-    let functions = fix.functions.iter().map(|item| {
+    let functions = fix.imports.functions.iter().map(|item| {
         let prototype = item.prototype.as_ref().map(|text| format!(" as `{}`", squeezed(text.text())));
         import("functions", item.name.as_str(), format!("{}{}", item.symbol, prototype.unwrap_or_default()))
     });
-    let variables = fix.symbols.iter().map(|item| {
+    let variables = fix.imports.variables.iter().map(|item| {
         let declaration = item.declaration.as_ref().map(|text| format!(" as `{}`", squeezed(text)));
         let per_cpu = if item.per_cpu { " (per CPU)" } else { "" };
         let what = format!("{}{}{per_cpu}", item.symbol, declaration.unwrap_or_default());
-        import("symbols", item.name.as_str(), what)
+        import("variables", item.name.as_str(), what)
     });
     let inlines =
-        fix.inlines.iter().map(|name| import("inlines", name, format!("the inline function {name}")));
+        fix.imports.inlines.iter().map(|name| import("inlines", name, format!("the inline function {name}")));
     let macros = fix
+        .imports
         .macros
         .iter()
         .map(|item| import("macros", item.name(), format!("the macro `{}`", squeezed(item.text()))));
     let constants =
-        fix.constants.iter().map(|name| import("constants", name, format!("the constant {name}")));
+        fix.imports.constants.iter().map(|name| import("constants", name, format!("the constant {name}")));
     functions.chain(variables).chain(inlines).chain(macros).chain(constants).collect()
 }
 
 fn message(first: &Import<'_>, second: &Import<'_>) -> String {
     let place = |import: &Import<'_>| format!("{} (`{}` of `{}`)", import.what, import.key, import.fix);
-    let named = |import: &Import<'_>| ["functions", "symbols"].contains(&import.key);
+    let named = |import: &Import<'_>| ["functions", "variables"].contains(&import.key);
     let advice = if named(first) || named(second) {
         "give one of them another name in Rust, as { symbol = \"...\", as = \"...\" }"
     } else {

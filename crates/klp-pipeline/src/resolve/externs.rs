@@ -21,10 +21,10 @@ pub(super) fn externs(tree: &KernelTree, objects: &Objects, target: &Target) -> 
     let exports = exports::of(tree)?;
     let mut externs: Vec<Extern> = Vec::new();
     for fix in &target.fixes {
-        for called in &fix.functions {
+        for called in &fix.imports.functions {
             add(&mut externs, function(tree, objects, &exports, fix, called)?);
         }
-        for used in &fix.symbols {
+        for used in &fix.imports.variables {
             add(&mut externs, variable(tree, objects, &exports, fix, used)?);
         }
     }
@@ -75,7 +75,11 @@ fn variable(
     let symbol = &used.symbol;
     let found = unique(tree, objects, symbol)?;
     if found.is_code() {
-        return Err(refuse(tree, symbol, "it is no variable but code; a function is named in `functions`"));
+        return Err(refuse(
+            tree,
+            symbol,
+            "it is no variable but code; a function is named in `functions` of [imports]",
+        ));
     }
     stays(tree, objects, symbol)?;
     let per_cpu = objects.area(symbol) == Some(Area::PerCpu);

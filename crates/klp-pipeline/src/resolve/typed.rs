@@ -133,7 +133,9 @@ fn is_function(tree: &KernelTree, objects: &Objects, symbol: &KlpSymbol) -> Resu
         return Err(refuse(
             tree,
             symbol,
-            &format!("it is no function (kallsyms has it as `{kind}`); a variable is named in `symbols`"),
+            &format!(
+                "it is no function (kallsyms has it as `{kind}`); a variable is named in `variables` of [imports]"
+            ),
         ));
     }
     Ok(())
