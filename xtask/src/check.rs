@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `check`: preflight alone.
+//! `check`: verification of a module without a boot.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -79,7 +79,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The module of a fix or stream, up to the stage before `verify`, and what is expected of it.
+/// Builds a fix or stream up to the stage before `verify`. Returns its module and the expected facts for the
+/// verification.
 fn built(context: &Context, tree: &KernelTree, target: &str) -> Result<(PathBuf, Expected)> {
     if Path::new(target).is_file() {
         bail!("{target} is a file, but no module: the name of a module ends with .ko");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `update-generated`: what is generated and checked in all the same: kpatch's man pages and completions, from its command
-//! line, because packages ship them; the README's support matrix, from what was recorded.
+//! `update-generated`: generated files in the repository: kpatch's man pages and completions from its command line, for
+//! packages; the README's support matrix from the recorded results.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use crate::context::Context;
 /// Example: cargo xtask update-generated --check
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write nothing; fail where a file is not as it would be generated
+    /// Write nothing; fail if a file differs from its generated content
     #[arg(long)]
     check: bool,
 }
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if args.check && stale > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Every generated file: its path below dist/, and its bytes.
+/// Generated files: path below dist/, and bytes.
 fn generated() -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let mut files = Vec::new();
     let command = kpatch::command().disable_help_flag(true);
