@@ -12,7 +12,7 @@ pub(crate) struct Console<'w> {
     out: &'w mut dyn Write,
     err: &'w mut dyn Write,
     failed: Option<io::Error>,
-    /// Whether the terminal shows a progress line.
+    /// True if the terminal shows a progress line.
     progress: bool,
 }
 
@@ -35,7 +35,7 @@ impl<'w> Console<'w> {
 
     /// Prints a text on standard error.
     pub(crate) fn note(&mut self, text: impl Display) {
-        // A write error cannot be reported; the exit code still tells the result.
+        // A write error cannot be reported; the exit code still gives the result.
         let _ = writeln!(self.err, "{text}");
     }
 

@@ -29,7 +29,7 @@
 //! | 1 | other failure, or failure of some modules of `--all` |
 //! | 2 | wrong usage |
 //! | 3 | no such module: no such file, or not loaded |
-//! | 4 | refused by our own checks: the module cannot be loaded into this kernel |
+//! | 4 | refused by the loader's checks: the module cannot be loaded into this kernel |
 //! | 5 | refused by the kernel |
 //! | 6 | transition stalled |
 //! | 7 | module still in use, or another kpatch holds the lock |

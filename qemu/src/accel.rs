@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Acceleration. A host whose `/dev/kvm` opens and then fails is common, so KVM counts only after it has run a guest.
+//! Acceleration of guests. KVM counts as usable only after it ran a guest: on many hosts `/dev/kvm` opens and then
+//! fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -24,14 +25,14 @@ use crate::vm::{BootError, Vm};
 /// Requested acceleration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AccelChoice {
-    /// KVM where it has proven itself, else TCG.
+    /// KVM after a successful trial, else TCG.
     #[default]
     Auto,
-    /// KVM or nothing.
+    /// KVM; an error without it.
     Kvm,
-    /// QEMU's own translation.
+    /// TCG, the instruction translator of QEMU.
     Tcg,
-    /// The same, with a clock that counts instructions: a nanosecond each.
+    /// TCG with an instruction counter as clock: one nanosecond per instruction.
     Counted,
 }
 
@@ -49,16 +50,16 @@ impl FromStr for AccelChoice {
     }
 }
 
-/// A word that is no acceleration.
+/// Unknown name of an acceleration.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is no acceleration; there is: auto, kvm, tcg, counted")]
 pub struct UnknownAccel(pub String);
 
-/// The acceleration of one guest.
+/// Acceleration of one guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Accel {
     pub(crate) backend: Backend,
-    /// Its name in reports.
+    /// Name in reports.
     pub(crate) text: &'static str,
 }
 
@@ -68,8 +69,8 @@ impl Accel {
     const COUNTED: Self = Self { backend: Backend::Counted, text: "tcg, instructions counted" };
 }
 
-/// Decides for one kernel. The result of a proof is remembered in `state` until the host boots again. The reason for not
-/// using KVM is said once per process, not with every case.
+/// Chooses the acceleration for one kernel. The result of a KVM trial is kept in `state` until the next boot of the
+/// host. The reason against KVM is reported once per process, not once per case.
 pub(crate) fn decide(
     choice: AccelChoice,
     guest: &Guest,
@@ -99,7 +100,7 @@ pub(crate) fn decide(
     }
 }
 
-/// Reason not to try KVM at all.
+/// Reason against a KVM trial.
 fn obstacle(guest: &Guest) -> Option<String> {
     let arch = guest.kernel.arch;
     if arch.table().host != std::env::consts::ARCH {
@@ -109,7 +110,7 @@ fn obstacle(guest: &Guest) -> Option<String> {
     opened.err().map(|error| format!("/dev/kvm: {error}"))
 }
 
-/// Results of KVM trials on this boot of the host: per kernel image `null` where it works, else the reason.
+/// Results of KVM trials since the boot of the host, by hash of the kernel image: `null` on success, else the reason.
 #[derive(Default, Serialize, Deserialize)]
 struct Known {
     boot_id: String,
@@ -124,7 +125,7 @@ fn remembered(
 ) -> Result<Option<String>, Error> {
     let file = state.join("kvm.json");
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-    // A file that is missing or damaged only costs another proof.
+    // A missing or damaged file only costs another trial.
     let mut memory: Known =
         fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     if memory.boot_id != boot_id {
@@ -138,7 +139,7 @@ fn remembered(
     let found = match prove(guest, deadlines)? {
         Proof::Works => None,
         Proof::Fails(why) => Some(why),
-        // It says nothing of KVM, so that the next run tries again.
+        // Not a result of KVM: the next run tries again.
         Proof::Unknown(why) => return Ok(Some(why)),
     };
     memory.failures.insert(image, found.clone());
@@ -152,11 +153,11 @@ fn remembered(
 enum Proof {
     Works,
     Fails(String),
-    /// The host was too busy for a guest to come up.
+    /// The host was too busy to boot a guest.
     Unknown(String),
 }
 
-/// Runs a guest to its Hello.
+/// Boots a guest under KVM until its Hello.
 fn prove(guest: &Guest, deadlines: Deadlines) -> Result<Proof, Error> {
     let machine = Machine {
         kernel: &guest.kernel,

@@ -10,8 +10,9 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    /// TCG runs all CPUs in one thread: with one for each, guests of two CPUs that rewrite code which another one runs
-    /// (what loading a live patch does) took an unexplained `int3` in one of four runs with QEMU 7.2.
+    /// TCG runs all CPUs in one thread. With one thread per CPU, QEMU 7.2 raised an unexplained `int3` in one of four
+    /// runs of guests with two CPUs, where one CPU rewrites code that the other one executes (as loading a live patch
+    /// does).
     pub(crate) fn argument(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
@@ -19,7 +20,7 @@ impl Backend {
         }
     }
 
-    /// Further arguments of QEMU.
+    /// Additional arguments of QEMU.
     pub(crate) fn more(self) -> &'static [&'static str] {
         match self {
             Self::Counted => &["-icount", "shift=0"],

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Cost of a bare boot, to which the cost of a case is compared.
+//! Cost of a bare boot, the baseline for the cost of a case.
 
 use std::time::Duration;
 
@@ -19,20 +19,20 @@ use crate::vm::{BootError, run_bare};
 pub struct Cost {
     /// CPU time of QEMU.
     pub cpu: Duration,
-    /// From QEMU's start to its end.
+    /// Wall time from QEMU's start to its end.
     pub wall: Duration,
     /// Acceleration.
     pub accel: String,
 }
 
-/// The least that a system with a shell does. A reset ends QEMU, with and without ACPI.
+/// Minimal init script of a system with a shell. A reset ends QEMU, with and without ACPI.
 const INIT: &str = "#!/bin/busybox sh\nexec /bin/busybox reboot -f\n";
 
-/// Boots the kernel to a bare busybox shell whose script does nothing but end the machine, on the same virtual
-/// hardware and with the same command line as a case.
+/// Boots the kernel to a bare busybox shell whose script only resets the machine. Virtual hardware and command line are
+/// those of a case.
 ///
 /// # Errors
-/// It could not be booted, or did not end well.
+/// The boot failed, or the machine did not end as expected.
 pub fn bare_boot(guest: &Guest, options: &Options, sink: &dyn Sink) -> Result<Cost, Error> {
     let accel = accel::decide(options.accel, guest, options.deadlines, &options.state, sink)?;
     let machine = Machine {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The machines that a group of cases takes: with a snapshot one for each case; otherwise one boot where all goes well, and a
-//! fresh one after each case that leaves the kernel unclean, panicked or silent.
+//! Machines for a group of cases: with a snapshot, one machine per case; without, one boot for all cases, and a fresh
+//! boot after each case that leaves the kernel unclean, panicked or silent.
 
 use std::fs;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ use crate::start::{self, Origin};
 use crate::transcript::Phase;
 use crate::vm::{BootError, Vm};
 
-/// Runs groups of cases on one kernel.
+/// Runner of case groups on one kernel.
 pub(crate) struct BootRunner<'a> {
     pub(crate) options: &'a Options,
     pub(crate) guest: &'a Guest,
@@ -48,9 +48,9 @@ struct Facts {
 struct Run<'a> {
     runner: &'a BootRunner<'a>,
     group: &'a Group,
-    /// How it came to run; `None` where none could.
+    /// Kind of start; `None` if no machine started.
     start: Option<Start>,
-    /// Time to the greeting.
+    /// Time from the start to the guest's Hello.
     hello: Option<Duration>,
 }
 
@@ -73,7 +73,7 @@ impl BootRunner<'_> {
         }
     }
 
-    /// Starts a machine and runs cases until one leaves it unusable; how many have their verdict now.
+    /// Starts a machine and runs cases until one leaves it unusable. Returns the number of cases with a verdict.
     fn run_machine(&self, group: &Group, cases: &[Planned]) -> usize {
         if let Some((vm, planned)) =
             cases.first().and_then(|first| Some((self.restore(group, first)?, first)))
@@ -100,7 +100,7 @@ impl BootRunner<'_> {
         }
     }
 
-    /// The machine for one case from the snapshot; `None` where it must boot instead.
+    /// Machine for one case, restored from the snapshot; `None` if the case must boot instead.
     fn restore(&self, group: &Group, planned: &Planned) -> Option<Vm> {
         let snapshot = self.origin.snapshot()?;
         let machine = start::machine(self.options, self.guest, self.accel, group, &group.append);
@@ -117,7 +117,7 @@ impl BootRunner<'_> {
         }
     }
 
-    /// Hands the case its files and runs it.
+    /// Writes the case's files into the guest and runs the case.
     fn run_restored(&self, run: &Run<'_>, mut vm: Vm, planned: &Planned) {
         let mut files = Initramfs::default();
         if let Err(error) = planned.add_to(&mut files, &self.guest.kernel) {
@@ -132,7 +132,7 @@ impl BootRunner<'_> {
         }
     }
 
-    /// Runs cases in a machine until one leaves it unusable; how many have their verdict now.
+    /// Runs cases in a machine until one leaves it unusable. Returns the number of cases with a verdict.
     fn run_cases(&self, run: &Run<'_>, mut vm: Vm, cases: &[Planned]) -> usize {
         let mut before = match session::state(&mut vm) {
             Ok((state, _)) => state,
@@ -186,7 +186,7 @@ impl BootRunner<'_> {
         booted
     }
 
-    /// A debugger needs the addresses that the image's symbols have.
+    /// Kernel parameters of the group; without KASLR for a debugger, which needs the addresses of the image's symbols.
     fn append(&self, group: &Group) -> String {
         if self.options.gdb { format!("{} nokaslr", group.append) } else { group.append.clone() }
     }
@@ -209,7 +209,7 @@ impl Run<'_> {
             Ok(end) => self.record(cases, &end),
             Err(exit) => {
                 self.record(cases, &exit.end);
-                // Every case passed judgement, yet the machine did not end well: that belongs to the last of them.
+                // All cases passed, but the machine did not power off: the failure is reported with the last case.
                 if let Some(last) = cases.last() {
                     let reason = format!("{}, when it was switched off after {}", exit.reason, names(cases));
                     self.lost(last, Facts::default(), &GuestExit { reason, ..*exit });
@@ -229,7 +229,7 @@ impl Run<'_> {
         self.finish(planned, verdict, reason, facts, tail);
     }
 
-    /// The machine ended before any of these cases ran.
+    /// Records a machine that ended before any of these cases ran.
     fn lost_before(&self, cases: &[Planned], exit: &GuestExit) {
         self.record(&[], &exit.end);
         for planned in cases {
@@ -237,7 +237,7 @@ impl Run<'_> {
         }
     }
 
-    /// The machine ended during a case.
+    /// Records a machine that ended during a case.
     fn lost(&self, planned: &Planned, facts: Facts, exit: &GuestExit) {
         let evidence = self.runner.evidence(self.group, planned);
         let mut kept = session::write(&evidence, "console.log", exit.end.console.text.as_bytes());
@@ -311,7 +311,7 @@ impl Run<'_> {
     }
 }
 
-/// Makes an empty directory for a case's evidence: nothing of an earlier run may be taken for this one's.
+/// Creates an empty evidence directory for a case, so that files of an earlier run are not taken for new ones.
 fn fresh(evidence: &PathBuf) -> Result<(), Error> {
     if evidence.exists() {
         fs::remove_dir_all(evidence).map_err(Error::io("empty", evidence))?;

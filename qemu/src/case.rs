@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Cases: directories with `case.toml`, `run.sh` and where it matters `dmesg.expected`. `tests/README.md` describes
-//! them to those who write them.
+//! Cases: directories with `case.toml`, `run.sh` and, if needed, `dmesg.expected`. `tests/README.md` documents them for
+//! authors.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,41 +10,41 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Reasons why cases cannot be used.
+/// Errors in cases.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file or directory of a case cannot be read.
+    /// A file or directory of a case is not readable.
     #[error("could not read {}: {source}", path.display())]
     Read {
-        /// Which.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// Error of the system.
+        /// I/O error.
         source: io::Error,
     },
-    /// `case.toml` is not what it should be; the parser's text names line and key.
+    /// `case.toml` is invalid; the parser's message gives line and key.
     #[error("{}: {source}", path.display())]
     Toml {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Fault and its place.
+        /// Parser error with its position.
         source: Box<toml::de::Error>,
     },
-    /// A value that cannot be used.
+    /// A key has an invalid value.
     #[error("{}: key `{key}`: {what}", path.display())]
     Value {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Which key, or which part of the case.
+        /// Key, or part of the case.
         key: &'static str,
         /// Fault and remedy.
         what: String,
     },
-    /// The filters leave nothing to run.
+    /// No case matches a filter, or there is no case.
     #[error("nothing is selected by {}; there is: {}", quoted(filters), available.join(", "))]
     NothingSelected {
-        /// Filters that select nothing.
+        /// Filters without a match.
         filters: Vec<String>,
-        /// Names that could be selected.
+        /// Names of the available cases.
         available: Vec<String>,
     },
 }
@@ -56,36 +56,36 @@ fn quoted(filters: &[String]) -> String {
 /// One case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// Name: that of its directory.
+    /// Name of the case, which is the name of its directory.
     pub name: String,
-    /// Directory.
+    /// Directory of the case.
     pub dir: PathBuf,
-    /// One line: the claim of the case.
+    /// One line: the property that the case tests.
     pub description: String,
-    /// Names that the provider resolves to files.
+    /// Names of artifacts; the provider maps them to files.
     pub artifacts: Vec<String>,
-    /// Ids of the kernels that it is for; `None` for all.
+    /// Ids of the supported kernels; `None` for all kernels.
     pub kernels: Option<Vec<String>>,
-    /// Reasons to skip it, by kernel id.
+    /// Reasons to skip the case, by kernel id.
     pub skip: BTreeMap<String, String>,
     /// Number of CPUs.
     pub cpus: u32,
-    /// Exclusive use of its boot.
+    /// True if the case needs a boot without other cases.
     pub own_boot: bool,
-    /// More words for the kernel's command line.
+    /// Additional kernel parameters.
     pub append: String,
-    /// The processor that is emulated, as QEMU's `-cpu` names it; `None` for the plain one.
+    /// CPU model for QEMU's `-cpu`; `None` for the default.
     pub cpu_model: Option<String>,
-    /// The case ends in a panic of the kernel, with this text on the console; anything else is a failure.
+    /// Console text of the kernel panic that ends the case; any other end is a failure.
     pub panics: Option<String>,
-    /// The case makes the kernel kill a task, with this text in its log. What the kernel complains of and what stays loaded is
-    /// then no fault.
+    /// Text in the kernel log when the case makes the kernel kill a task. Kernel complaints and modules left loaded are
+    /// then not faults.
     pub oops: Option<String>,
-    /// Files that each phase keeps as evidence; may hold `*`.
+    /// Files that each phase keeps as evidence; may contain `*`.
     pub collect: Vec<String>,
-    /// How long it may take.
+    /// Time limit of the case.
     pub timeout: Duration,
-    /// Prefixes of the kernel-log lines that `dmesg.expected` is about.
+    /// Prefixes of the kernel-log lines to compare with `dmesg.expected`.
     pub dmesg: Vec<String>,
     /// Lines of `dmesg.expected`.
     pub dmesg_expected: Option<Vec<String>>,
@@ -125,10 +125,10 @@ fn minute() -> u64 {
     60
 }
 
-/// All cases that stand in `dir`, by name.
+/// Reads all cases in `dir`, sorted by name.
 ///
 /// # Errors
-/// A case is not what it should be; or there is none.
+/// A case is invalid, or there is none.
 pub fn load_all(dir: &Path) -> Result<Vec<Case>, Error> {
     let read = |source| Error::Read { path: dir.to_owned(), source };
     let mut cases = Vec::new();
@@ -148,10 +148,10 @@ pub fn load_all(dir: &Path) -> Result<Vec<Case>, Error> {
     Ok(cases)
 }
 
-/// The case in the directory `dir`.
+/// Reads the case in the directory `dir`.
 ///
 /// # Errors
-/// It is not what a case should be.
+/// The case is invalid.
 pub fn load(dir: &Path) -> Result<Case, Error> {
     let path = dir.join("case.toml");
     let text = read(&path)?;
@@ -169,7 +169,7 @@ fn read(path: &Path) -> Result<String, Error> {
     fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
-/// A case from the texts of its files.
+/// Makes a case from the texts of its files.
 fn parse(dir: &Path, text: &str, expected: Option<&str>) -> Result<Case, Error> {
     let path = dir.join("case.toml");
     let toml: CaseToml = toml::from_str(text)
@@ -238,21 +238,21 @@ fn parse(dir: &Path, text: &str, expected: Option<&str>) -> Result<Case, Error> 
     })
 }
 
-/// Lines of `dmesg.expected`; empty lines and those that begin with `#` are for people.
+/// Lines of `dmesg.expected` without empty lines and comments (lines that begin with `#`).
 fn expected_lines(text: &str) -> Vec<String> {
     let for_people = |line: &&str| line.trim().is_empty() || line.starts_with('#');
     text.lines().filter(|line| !for_people(line)).map(|line| line.trim_end().to_owned()).collect()
 }
 
 impl Case {
-    /// True where the case is for this kernel. (It may still be skipped there, with a reason.)
+    /// True if the case supports this kernel. (The case may still be skipped there, with a reason.)
     pub fn is_for(&self, kernel: &str) -> bool {
         self.kernels.as_ref().is_none_or(|kernels| kernels.iter().any(|id| id == kernel))
     }
 }
 
-/// The cases that the filters name: each filter takes the case of that name, or where there is none every case whose
-/// name holds it. No filter takes all.
+/// Cases that match the filters. A filter matches the case with that exact name; if there is none, every case whose
+/// name contains the filter. Without filters, all cases match.
 ///
 /// # Errors
 /// [`Error::NothingSelected`] with every filter that selects nothing.
@@ -273,10 +273,11 @@ pub fn select(cases: &[Case], filters: &[String]) -> Result<Vec<Case>, Error> {
     Ok(cases.iter().filter(|case| filters.iter().any(|filter| matches(filter, case))).cloned().collect())
 }
 
-/// Checks that every kernel that a case names is one of `known`: a misspelt id would silently run nothing.
+/// Checks that each kernel id in the cases is one of `known`: a case with a misspelt id would never run, without an
+/// error.
 ///
 /// # Errors
-/// [`Error::Value`] for the first one that is not.
+/// [`Error::Value`] for the first unknown id.
 pub fn check_kernels(cases: &[Case], known: &[&str]) -> Result<(), Error> {
     for case in cases {
         let allowed = case.kernels.iter().flatten().map(|id| ("kernels", id));

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The clock of deadlines: the time that the host gave a guest, not the time that passed on the host.
+//! Clock of deadlines: counts the time that the host gave a guest, not the time that passed on the host.
 //!
-//! A guest on a busy host is slow, and nothing is wrong with it. Wall time in which QEMU wanted a CPU and got none, was
-//! stopped, or waited for the host's disk therefore does not count. Wall time in which all its threads slept does: a guest
-//! that waits for something that never comes is idle, and is found as fast as on a quiet host. So does CPU time: a guest that
-//! spins is found after as much CPU time as the deadline has seconds.
+//! A guest on a busy host is slow, but not faulty. Wall time does not count while QEMU waits for a CPU, is stopped, or
+//! waits for the host's disk. It counts while all threads of QEMU sleep: an idle guest that waits forever is detected
+//! as fast as on a quiet host. CPU time counts too: a guest that spins is detected after as much CPU time as the
+//! deadline has seconds.
 //!
-//! The scheduler's own figures (`/proc/<pid>/task/<tid>/schedstat`, Documentation/scheduler/sched-stats.rst) tell waiting
-//! from sleeping. A kernel without them leaves each thread's state and CPU time (proc(5)), looked at several times a second.
+//! The scheduler statistics (`/proc/<pid>/task/<tid>/schedstat`, Documentation/scheduler/sched-stats.rst) separate
+//! waiting from sleeping. On a kernel without them, each thread's state and CPU time (proc(5)) are sampled several
+//! times a second.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,53 +16,54 @@ use std::time::{Duration, Instant};
 
 use crate::link::LinkError;
 
-/// Shortest time between two looks at the threads.
+/// Minimum time between two samples of the threads.
 const LOOK: Duration = Duration::from_millis(100);
-/// Longest wait without a look at them.
+/// Maximum wait without a sample.
 const SLICE: Duration = Duration::from_millis(250);
-/// The most that is taken off later: some turns of waiting. Threads that wait at once must not add up for ever.
+/// Maximum waiting time to subtract later: a few periods of waiting. The sum over threads that wait at the same time
+/// must not grow without bound.
 const OWED: Duration = Duration::from_secs(1);
-/// How much longer than its limit a wait may take by the wall clock.
+/// Maximum ratio of wall time to the limit of a wait.
 const FACTOR: u32 = 20;
-/// Additional allowance by the wall clock, for short limits.
+/// Additional wall time, for short limits.
 const ALLOWANCE: Duration = Duration::from_secs(300);
 
 /// Scheduler statistics of one thread.
 #[derive(Clone, Copy, Debug)]
 struct Thread {
-    /// The letter of proc(5).
+    /// State letter of proc(5).
     state: char,
-    /// Time on a CPU.
+    /// CPU time.
     ran: Duration,
-    /// Time in which it could have run and had no CPU; `None` where the host's kernel does not count it.
+    /// Time runnable without a CPU; `None` if the host's kernel does not count it.
     waited: Option<Duration>,
 }
 
-/// All threads of a process by their ids; empty when it has ended.
+/// Threads of a process by id; empty after its end.
 type Threads = BTreeMap<u32, Thread>;
 
-/// A thread at the last look.
+/// Last sample of a thread.
 #[derive(Clone, Copy)]
 struct Seen {
     thread: Thread,
-    /// Waiting that was taken off before the scheduler counted it: it does so when the thread runs again.
+    /// Waiting that was subtracted before the scheduler counted it; it counts waiting when the thread runs again.
     ahead: Duration,
 }
 
-/// How long a process was given to work, or had nothing to do.
+/// Time in which a process could run or had nothing to do.
 pub(crate) struct Clock {
     read: Box<dyn FnMut() -> Threads + Send>,
     seen: BTreeMap<u32, Seen>,
     started: Instant,
-    /// Wall time of the last look, from `started`.
+    /// Wall time of the last sample, relative to `started`.
     looked: Duration,
     given: Duration,
-    /// Waiting that the scheduler counted later than it happened, and that is still to be taken off.
+    /// Waiting that the scheduler counted late, still to be subtracted.
     owed: Duration,
 }
 
 impl Clock {
-    /// The clock of a process, from now on.
+    /// Clock of a process, starting now.
     pub(crate) fn of(pid: u32) -> Self {
         Self::new(Box::new(move || threads_of(pid)))
     }
@@ -79,25 +81,25 @@ impl Clock {
         clock
     }
 
-    /// A wait that begins now and is over after `limit` by this clock.
+    /// Wait that begins now and ends after `limit` by this clock.
     pub(crate) fn countdown(&mut self, limit: Duration) -> Countdown {
         let wall = self.started.elapsed();
         self.look(wall);
         Countdown { limit, wall, given: self.given }
     }
 
-    /// How long to wait before asking again.
+    /// Time to wait before the next call.
     ///
     /// # Errors
-    /// [`LinkError::Deadline`] when the limit is reached, [`LinkError::Starved`] when the host gave so little time that it
-    /// would take too long to find out.
+    /// [`LinkError::Deadline`] when the limit is reached, [`LinkError::Starved`] when the host gave so little time that
+    /// the limit would be reached too late.
     pub(crate) fn left(&mut self, countdown: &Countdown) -> Result<Duration, LinkError> {
         self.left_at(countdown, self.started.elapsed())
     }
 
     fn left_at(&mut self, countdown: &Countdown, wall: Duration) -> Result<Duration, LinkError> {
         let Countdown { limit, .. } = *countdown;
-        // What passed since the last look may turn out to have been waiting, but cannot be more than this.
+        // Upper bound: the time since the last sample may prove to be waiting.
         let most = self.given + wall.saturating_sub(self.looked);
         if wall.saturating_sub(self.looked) >= LOOK || most.saturating_sub(countdown.given) >= limit {
             self.look(wall);
@@ -113,7 +115,7 @@ impl Clock {
         Ok((limit - given).clamp(Duration::from_millis(1), SLICE))
     }
 
-    /// Takes account of the time since the last look.
+    /// Accounts for the time since the last sample.
     fn look(&mut self, wall: Duration) {
         let passed = wall.saturating_sub(self.looked);
         self.looked = wall;
@@ -125,8 +127,9 @@ impl Clock {
             longest_run = longest_run.max(ran);
             waits += seen.waited(thread, passed, ran);
         }
-        // QEMU's threads wait for each other: while one sleeps until another has let go of a lock, that one waits for a CPU.
-        // Hence the sum, of which too much is taken off where two wait at once; what one of them ran counts in any case.
+        // QEMU's threads wait for each other: one sleeps until another one releases a lock, and that one waits for a
+        // CPU. The waits are therefore summed. The sum is too large when two threads wait at the same time, but the
+        // longest CPU time of a thread always counts.
         let owed = self.owed + waits;
         let taken_off = owed.min(passed.saturating_sub(longest_run));
         self.owed = (owed - taken_off).min(OWED);
@@ -142,9 +145,9 @@ impl Clock {
 }
 
 impl Seen {
-    /// How much of the time that passed the thread could not use.
+    /// Part of the passed time in which the thread could not run.
     fn waited(&mut self, now: &Thread, passed: Duration, ran: Duration) -> Duration {
-        // Stopped, by a signal or a debugger, or waiting for a disk of the host.
+        // Stopped by a signal or a debugger, or waiting for a disk of the host.
         if matches!(now.state, 'T' | 't' | 'D') {
             return passed.saturating_sub(ran);
         }
@@ -166,7 +169,7 @@ impl Seen {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Countdown {
     limit: Duration,
-    /// The two times when it began.
+    /// Wall time and given time at the start of the wait.
     wall: Duration,
     given: Duration,
 }
@@ -179,12 +182,12 @@ fn threads_of(pid: u32) -> Threads {
         let schedstat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
         Some((id, parse(&stat, &schedstat)?))
     };
-    // A thread that ends between two reads is not there.
+    // A thread that ends between two reads is left out.
     tasks.filter_map(thread).collect()
 }
 
-/// A thread from its `stat` (proc(5)) and its `schedstat`: `<nanoseconds on a CPU> <nanoseconds waiting> <times>`, all zero
-/// where the kernel does not count.
+/// Parses a thread's `stat` (proc(5)) and `schedstat`: `<nanoseconds on a CPU> <nanoseconds waiting> <times>`, all zero
+/// if the kernel does not count.
 fn parse(stat: &str, schedstat: &str) -> Option<Thread> {
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
     let state = fields.first()?.chars().next()?;
@@ -214,7 +217,7 @@ mod tests {
         Duration::from_millis(time)
     }
 
-    /// A clock that looks at threads which the test makes up.
+    /// Clock over threads that the test supplies.
     fn clock(threads: &[Thread]) -> (Clock, Arc<Mutex<Vec<Thread>>>) {
         let threads = Arc::new(Mutex::new(threads.to_vec()));
         let read = Arc::clone(&threads);
@@ -225,7 +228,7 @@ mod tests {
         Thread { state, ran: milliseconds(ran), waited: waited.map(milliseconds) }
     }
 
-    /// Ten seconds, of which each thread spends these hundredths on a CPU and waiting, in looks of 200 ms; what counted.
+    /// Counted time of ten seconds, sampled every 200 ms. Each thread has the given percentages of running and waiting.
     fn ten_seconds(kinds: &[(char, u64, Option<u64>)]) -> Duration {
         let at = |time: u64| -> Vec<Thread> {
             let now = |&(state, ran, waited): &(char, u64, Option<u64>)| {
@@ -244,15 +247,15 @@ mod tests {
     #[test]
     fn sleeping_and_running_count_and_waiting_does_not() {
         for (kinds, seconds) in [
-            // Idle; spinning; spinning on a host that gives a tenth.
+            // Idle; spinning; spinning with 10 % of a CPU.
             (vec![('S', 0, Some(0)), ('S', 0, Some(0))], 10),
             (vec![('S', 0, Some(0)), ('R', 100, Some(0))], 10),
             (vec![('S', 0, Some(0)), ('R', 10, Some(90))], 1),
-            // Idle, but for wake-ups that wait.
+            // Idle except for wake-ups that wait for a CPU.
             (vec![('S', 1, Some(19)), ('S', 0, Some(0))], 8),
             // The guest's CPU runs while another thread waits.
             (vec![('R', 0, Some(100)), ('R', 100, Some(0))], 10),
-            // They wait in turn, each asleep while the other one does.
+            // Two threads wait in turn; one sleeps while the other waits.
             (vec![('S', 5, Some(40)), ('S', 10, Some(40))], 2),
             // Stopped; waiting for a disk.
             (vec![('T', 0, Some(0)), ('T', 0, Some(0))], 0),
@@ -273,7 +276,7 @@ mod tests {
             clock.look(milliseconds(time));
         }
         assert_eq!(clock.given, Duration::ZERO, "it is runnable and does not run");
-        // It runs for half a second, and the scheduler counts three seconds and a half.
+        // The thread runs for 0.5 s, and the scheduler counts 3.5 s of waiting.
         *threads.lock().unwrap() = vec![thread('R', 505, Some(3500))];
         clock.look(milliseconds(4000));
         assert_eq!(clock.given, milliseconds(500));
@@ -281,7 +284,7 @@ mod tests {
 
     #[test]
     fn waiting_that_is_counted_when_the_thread_runs_again_is_taken_off_in_full() {
-        // In turns of 103 ms it waits for 100 and runs for 3, and is looked at every 250 ms.
+        // Periods of 103 ms, 100 ms of waiting and 3 ms of running, sampled every 250 ms.
         let (mut clock, threads) = clock(&[thread('R', 0, Some(0))]);
         for time in (250..=20_000).step_by(250) {
             let (turns, rest) = (time / 103, time % 103);
@@ -300,7 +303,7 @@ mod tests {
         assert_eq!(clock.left_at(&countdown, milliseconds(1900)).unwrap(), milliseconds(100));
         let error = clock.left_at(&countdown, milliseconds(2000)).unwrap_err();
         assert!(matches!(error, LinkError::Deadline(limit) if limit.as_secs() == 2), "{error}");
-        // A guest that gets a hundredth of a CPU is not hung after a hundred times as long.
+        // A guest with 1 % of a CPU is not hung after nearly a hundred times the limit.
         *threads.lock().unwrap() = vec![thread('R', 0, Some(0))];
         let countdown = Countdown { limit, wall: milliseconds(2000), given: clock.given };
         for second in 3..=190 {

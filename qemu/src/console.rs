@@ -1,37 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The guest's console, and the lines in it that are the kernel's own: programs can write to the console, and to the
-//! kernel's log, which goes to the console too.
+//! The guest's console and the kernel messages in it. Programs can also write to the console, and to the kernel log,
+//! which goes to the console too.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// Lines of the console that a report shows where the kernel did not complain.
+/// Number of console lines in a report without a kernel complaint.
 const TAIL: usize = 40;
-/// Lines that it shows from the kernel's first complaint on.
+/// Number of console lines in a report from the first kernel complaint on.
 const FROM_COMPLAINT: usize = 60;
 const COMPLAINTS: [&str; 4] = ["BUG:", "Oops", "WARNING:", "Kernel panic"];
 const PANIC: &str = "Kernel panic - not syncing";
-/// Messages of the kernel at an orderly reset or power-off. A panic prints none of them.
+/// Kernel messages at an orderly reset or power-off. A panic prints none of them.
 const RESETS: [&str; 4] =
     ["reboot: Restarting system", "reboot: Power down", "reboot: machine restart", "reboot: System halted"];
 
-/// The console of a machine that has ended, and what is known of its lines.
+/// Console of a machine that has ended, with facts about its lines.
 #[derive(Debug, Default)]
 pub(crate) struct Console {
-    /// All of it.
+    /// Complete text.
     pub(crate) text: String,
-    /// Bytes of `text` after which the guest program still answered: nothing in them ended the machine.
+    /// Length in bytes of the part of `text` before an answer of the guest program: nothing in it ended the machine.
     pub(crate) survived: usize,
-    /// Lines that programs wrote to the kernel's log, with how often.
+    /// Lines that programs wrote to the kernel log, with their counts.
     pub(crate) user: UserLines,
 }
 
-/// Lines that programs wrote to the kernel's log, with how often.
+/// Lines that programs wrote to the kernel log, with their counts.
 pub(crate) type UserLines = BTreeMap<String, usize>;
 
 impl Console {
-    /// The kernel's own lines that could have to do with the machine's end, without the time.
+    /// Kernel messages that may concern the end of the machine, without time stamps.
     pub(crate) fn last_words(&self) -> Vec<&str> {
         let mut user = self.user.clone();
         let mut own = |line: &&str| match user.get_mut(*line) {
@@ -48,7 +48,7 @@ impl Console {
         after.lines().filter_map(after_the_time).filter(own).collect()
     }
 
-    /// The kernel's words when it panicked.
+    /// Message of a kernel panic that is not followed by an orderly reset.
     pub(crate) fn panic(&self) -> Option<String> {
         let words = self.last_words();
         let at = words.iter().position(|line| line.starts_with(PANIC))?;
@@ -56,14 +56,14 @@ impl Console {
         (!reset).then(|| words.get(at).unwrap_or(&"").to_string())
     }
 
-    /// True where the machine was reset or switched off in the orderly way, from inside.
+    /// True if the guest itself reset the machine or powered it off in an orderly way.
     pub(crate) fn was_reset(&self) -> bool {
         self.last_words().iter().rev().take(TAIL).any(|line| RESETS.iter().any(|words| line.contains(words)))
     }
 }
 
-/// The text behind the time that the kernel puts before each line, as in `[    1.500000] text` or, where it says who
-/// speaks, `[    1.500000][   T77] text`. A program's output may stand before it.
+/// Text after the time stamp of a kernel message: `[    1.500000] text`, or with the caller `[    1.500000][   T77]
+/// text`. Output of a program may precede the time stamp.
 fn after_the_time(line: &str) -> Option<&str> {
     line.match_indices('[').find_map(|(at, _)| {
         let (time, rest) = line.get(at + 1..)?.split_once(']')?;
@@ -78,16 +78,16 @@ fn after_the_time(line: &str) -> Option<&str> {
     })
 }
 
-/// The console's text without carriage returns and other control characters (also those of escape sequences).
+/// Console text without carriage returns and other control characters, including those of escape sequences.
 pub(crate) fn read(file: &File) -> String {
     read_parted(file, 0).0
 }
 
-/// The same, and the length of the part of the text that stands in the first `length` bytes of the file.
+/// Console text as from [`read`], and the length of the text in the first `length` bytes of the file.
 pub(crate) fn read_parted(file: &File, length: u64) -> (String, usize) {
     let mut bytes = Vec::new();
     let mut piece = vec![0; 1 << 16];
-    // What cannot be read is not there to be judged: the caller then finds no panic and says what else it knows.
+    // A read error ends the text: the caller then finds no panic and reports its other facts.
     while let Ok(length @ 1..) = file.read_at(&mut piece, bytes.len() as u64) {
         bytes.extend_from_slice(piece.get(..length).unwrap_or_default());
     }
@@ -104,8 +104,8 @@ fn plain(bytes: &[u8]) -> String {
     text.chars().filter(|&c| c == '\n' || c == '\t' || !c.is_control()).collect()
 }
 
-/// Excerpt for a report: the last lines, or the lines from the kernel's first complaint on. The trace
-/// after a panic can be longer than a tail, and its first line is the one that matters.
+/// Excerpt for a report: the last lines, or the lines from the first kernel complaint on. The trace after a panic can
+/// be longer than the excerpt, and its first line is the important one.
 pub(crate) fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let usual = lines.len().saturating_sub(TAIL);
@@ -148,8 +148,8 @@ mod tests {
     #[test]
     fn the_kernels_own_lines_alone_make_a_panic() {
         let words = "Kernel panic - not syncing: sysrq triggered crash";
-        // A program wrote it to the console; to the kernel's log; before the guest program answered again; the machine was
-        // reset in good order after it.
+        // No panic: text of a program on the console; in the kernel log; before an answer of the guest program; before
+        // an orderly reset.
         assert_eq!(console(&format!("{words}\n"), "", &[]).panic(), None);
         assert_eq!(console(CONSOLE, "", &[words]).panic(), None);
         assert_eq!(console("[    3.000000] all is well\n", CONSOLE, &[]).panic(), None);
@@ -161,7 +161,7 @@ mod tests {
             console(&format!("[    3.000000] {words} or not\n"), "", &[&format!("{words} or not")]).panic(),
             None
         );
-        // The kernel says what a program said before.
+        // A panic message with the same text as a line that a program wrote before.
         assert_eq!(console(&format!("{CONSOLE}{CONSOLE}"), "", &[words]).panic().as_deref(), Some(words));
         assert_eq!(console(CONSOLE, CONSOLE, &[words]).panic().as_deref(), Some(words));
     }

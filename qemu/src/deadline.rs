@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! How long each phase may take, by the time that the host gives the guest (`clock.rs`).
+//! Time limit of each phase, in time that the host gives the guest (`clock.rs`).
 
 use std::time::Duration;
 
 use crate::error::Error;
 
-/// Name of the variable that stretches every deadline, for slow or busy hosts.
+/// Environment variable with a factor for all deadlines, for slow or busy hosts.
 pub const SCALE_VARIABLE: &str = "FERROGRAFT_DEADLINE_SCALE";
 
-/// How long each phase may take.
+/// Time limit of each phase.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Deadlines {
     /// From QEMU's start to the guest's Hello.
     pub boot: Duration,
-    /// The same, when only finding out whether KVM works.
+    /// Boot limit in a KVM trial.
     pub proof: Duration,
-    /// Grace period for the guest program to end a case that was told to stop.
+    /// From a stop request to the end of the case.
     pub grace: Duration,
-    /// From asking for the end to QEMU's end; also for each short question.
+    /// From a shutdown request to QEMU's end; also the limit of each short request.
     pub shutdown: Duration,
-    /// By what all of them, and each case's timeout, are multiplied.
+    /// Factor in all limits, also applied to each case's timeout.
     scale: f64,
 }
 
@@ -36,10 +36,10 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
-    /// The usual deadlines, stretched by [`SCALE_VARIABLE`].
+    /// Default deadlines, multiplied by [`SCALE_VARIABLE`].
     ///
     /// # Errors
-    /// The variable is no number between 0.1 and 100.
+    /// The variable is not a number between 0.1 and 100.
     pub fn from_env() -> Result<Self, Error> {
         match std::env::var(SCALE_VARIABLE) {
             Ok(value) => Self::scaled(&value),
@@ -67,12 +67,12 @@ impl Deadlines {
         }
     }
 
-    /// As good as none, for a guest that a debugger holds.
+    /// Practically unlimited deadlines, for a guest under a debugger.
     pub(crate) fn debugging(self) -> Self {
         self.times(10_000.0)
     }
 
-    /// A case's own timeout, stretched.
+    /// Timeout of a case, multiplied by the factor.
     pub(crate) fn case(&self, timeout: Duration) -> Duration {
         timeout.mul_f64(self.scale)
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The image of a full system with systemd: Debian's packages, nothing that a test would wait for, and the guest program
-//! as a service. What a test wants beside it is laid over it at each boot.
+//! Image of a full system with systemd: Debian packages, the guest program as a service, and no unit that only delays a
+//! test. Files of a test are laid over the image at each boot.
 
 use std::fs;
 use std::io::Write;
@@ -16,17 +16,17 @@ use crate::error::Error;
 /// Contents of the image.
 #[derive(Clone, Debug)]
 pub struct DiskImage {
-    /// Mirror of Debian's packages, in apt's notation.
+    /// Debian mirror in apt's notation.
     pub mirror: String,
-    /// The suite.
+    /// Debian suite.
     pub suite: String,
-    /// Packages beside the essential ones.
+    /// Packages in addition to the essential ones.
     pub packages: Vec<String>,
 }
 
-/// Megabytes of the file system; it is sparse.
+/// Size of the file system; the file is sparse.
 const SIZE: &str = "1500M";
-/// Units that only take time in a guest without users, network or clock.
+/// Units without use in a guest without users, network or clock; they only take time.
 const MASKED: [&str; 27] = [
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
@@ -71,10 +71,10 @@ WantedBy=multi-user.target
 ";
 
 impl DiskImage {
-    /// Makes or finds the image in the cache: the path of a qcow2 file.
+    /// Path of the image, a qcow2 file in the cache; built if missing.
     ///
     /// # Errors
-    /// A package is not to be had, or a tool failed.
+    /// A package is not available, or a tool failed.
     pub fn make(&self, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
         let key = Key::new("system image 1")
             .with(&self.suite)
@@ -125,7 +125,7 @@ impl DiskImage {
 fn configure(root: &Path) -> Result<(), Error> {
     let file = |path: &str, text: &str| {
         let path = root.join(path);
-        // What packages left there may be a link out of the tree.
+        // A file of a package may be a link to a path outside the tree.
         let _ = fs::remove_file(&path);
         fs::File::create(&path)
             .and_then(|mut file| file.write_all(text.as_bytes()))
@@ -155,7 +155,7 @@ fn configure(root: &Path) -> Result<(), Error> {
     file("etc/systemd/journald.conf.d/volatile.conf", "[Journal]\nStorage=volatile\n")
 }
 
-/// A disk of its own for one test: what it writes lies beside the image, which stays as it is.
+/// Creates an overlay disk for one test: it receives the test's writes, and the image stays unchanged.
 pub(crate) fn overlay(image: &Path, overlay: &Path) -> Result<(), Error> {
     Cmd::new("qemu-img")
         .hint("install the package qemu-utils")

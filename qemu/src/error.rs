@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Errors that keep a run from taking place. What happens to a case is a verdict, not an error.
+//! Errors that prevent a run. The result of a case is a verdict, not an error.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use klp_base::events::Verdict;
 
 use crate::case;
 
-/// Reasons why nothing could be run.
+/// Errors that prevent a run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The cases cannot be used.
+    /// A case is invalid.
     #[error(transparent)]
     Case(#[from] case::Error),
-    /// No selected case is for any of the kernels.
+    /// No selected case supports any of the kernels.
     #[error("nothing is selected: none of the cases {} is for any of the kernels {}", cases.join(", "), kernels.join(", "))]
     NothingSelected {
         /// Names of the cases.
@@ -22,45 +22,45 @@ pub enum Error {
         /// Ids of the kernels.
         kernels: Vec<String>,
     },
-    /// A file of the host.
+    /// I/O error of a file on the host.
     #[error("could not {action} {}: {source}", path.display())]
     Io {
         /// Failed action.
         action: &'static str,
-        /// On what.
+        /// Path of the file.
         path: PathBuf,
-        /// Error of the system.
+        /// I/O error.
         source: io::Error,
     },
-    /// A program for the guest that would not start there.
+    /// A program for the guest is dynamically linked, but the guest has no loader.
     #[error("{} is a dynamic program, the guest needs a static one (Debian: apt-get install busybox-static)", path.display())]
     NotStatic {
-        /// Which.
+        /// Path of the program.
         path: PathBuf,
     },
-    /// A program of the host.
+    /// Error of a host program.
     #[error(transparent)]
     Process(#[from] klp_base::process::Error),
-    /// A file that must survive a crash.
+    /// Error of the cache or of a durable write.
     #[error(transparent)]
     Cache(#[from] klp_base::cache::Error),
-    /// A variable of the environment.
+    /// An environment variable has an invalid value.
     #[error("{name}={value:?}: {what}")]
     Environment {
-        /// Its name.
+        /// Name of the variable.
         name: &'static str,
-        /// Its value.
+        /// Value of the variable.
         value: String,
         /// Fault and remedy.
         what: &'static str,
     },
-    /// Acceleration was asked for and is not there.
+    /// KVM was requested and is not usable.
     #[error("--accel kvm: {why}; use --accel tcg, or auto")]
     NoKvm {
-        /// Attempt and observation.
+        /// Attempt and result.
         why: String,
     },
-    /// A guest did not do what it had to.
+    /// A guest did not finish as required.
     #[error("{kernel}: {reason}\n    end of the console:\n{console}")]
     Guest {
         /// Id of the kernel.
@@ -70,13 +70,13 @@ pub enum Error {
         /// Last lines of the console.
         console: String,
     },
-    /// The report cannot be written as XML.
+    /// The JUnit report cannot be written as XML.
     #[error("could not write the JUnit report: {0}")]
     Junit(#[from] quick_junit::SerializeError),
 }
 
 impl Error {
-    /// The process's exit code: 2 for what the caller asked for, 69 for what the host cannot do.
+    /// Exit code of the process: 2 for an invalid request, 69 if the host is not able.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Case(_) | Self::NothingSelected { .. } | Self::Environment { .. } => 2,

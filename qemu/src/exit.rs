@@ -13,13 +13,13 @@ use crate::link::LinkError;
 /// State of a machine at its end.
 #[derive(Debug)]
 pub(crate) struct End {
-    /// QEMU's exit status; `None` when we killed it.
+    /// Exit status of QEMU; `None` if the harness killed it.
     pub(crate) status: Option<ExitStatus>,
     /// CPU time of QEMU.
     pub(crate) cpu: Duration,
-    /// From QEMU's start to its end.
+    /// Wall time from QEMU's start to its end.
     pub(crate) wall: Duration,
-    /// The console.
+    /// Console of the machine.
     pub(crate) console: Console,
     /// Standard output and error of QEMU.
     pub(crate) stderr: String,
@@ -30,13 +30,13 @@ pub(crate) struct End {
 pub(crate) struct GuestExit {
     pub(crate) verdict: Verdict,
     pub(crate) reason: String,
-    /// The host gave it too little time to come to anything.
+    /// True if the host gave the guest too little CPU time for a result.
     pub(crate) starved: bool,
     pub(crate) end: End,
 }
 
-/// Diagnosis of a machine's end. Before the greeting a reset without a panic is the guest program's refusal or the
-/// host's fault; after it, the case's or the kernel's.
+/// Diagnoses the end of a machine. Before Hello, a reset without a panic is a refusal of the guest program or a fault
+/// of the host; after Hello, a fault of the case or of the kernel.
 pub(crate) fn diagnose(end: End, error: &LinkError, greeted: bool) -> GuestExit {
     let when = if greeted { "" } else { " while booting" };
     let (verdict, reason) = if let Some(line) = end.console.panic() {
@@ -45,7 +45,7 @@ pub(crate) fn diagnose(end: End, error: &LinkError, greeted: bool) -> GuestExit 
         let words = end.console.last_words();
         match (error, end.status) {
             (LinkError::Deadline(_), _) => match klog::oops(&words) {
-                // What is silent since is so because of it: a task of the kernel died with what it held.
+                // A killed task does not release its locks; the silence is a consequence.
                 Some(oops) => {
                     (Verdict::Failed, format!("the kernel killed a task: `{oops}`; then {error}{when}"))
                 }

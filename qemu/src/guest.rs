@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Guests: architectures, kernels, and the files of a guest besides its cases.
+//! Guests: architectures, kernels, and guest files except those of cases.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// An architecture that can be booted.
+/// Architecture that can be booted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Arch {
     /// 64-bit x86.
@@ -15,21 +15,21 @@ pub enum Arch {
     Arm64,
 }
 
-/// Everything that differs between architectures, in one place.
+/// All properties that differ between architectures.
 pub(crate) struct ArchTable {
-    /// The emulator.
+    /// Emulator program.
     pub(crate) qemu: &'static str,
-    /// The Debian package that brings it.
+    /// Debian package of the emulator.
     pub(crate) package: &'static str,
-    /// `-machine`.
+    /// Value of `-machine`.
     pub(crate) machine: &'static str,
-    /// `-cpu` under TCG. On arm64 `max` emulates pointer authentication, at six times the CPU time.
+    /// Value of `-cpu` under TCG. On arm64, `max` emulates pointer authentication at six times the CPU time.
     pub(crate) tcg_cpu: &'static str,
-    /// Console of the first serial port.
+    /// Console device of the first serial port.
     pub(crate) console: &'static str,
-    /// Words for the kernel's command line. A busy host can make x86's timer check panic under TCG.
+    /// Kernel parameters. On a busy host, x86's timer check can panic under TCG.
     pub(crate) append: &'static str,
-    /// `std::env::consts::ARCH` of a host that can accelerate it.
+    /// `std::env::consts::ARCH` of hosts that can accelerate the guest.
     pub(crate) host: &'static str,
 }
 
@@ -61,12 +61,12 @@ impl Arch {
         }
     }
 
-    /// The emulator's program, and the Debian package that brings it.
+    /// Emulator program and its Debian package.
     pub fn emulator(self) -> (&'static str, &'static str) {
         (self.table().qemu, self.table().package)
     }
 
-    /// The kernel's name for it.
+    /// Name of the architecture in the kernel.
     pub fn name(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",
@@ -92,34 +92,34 @@ impl FromStr for Arch {
     }
 }
 
-/// A name that is no architecture.
+/// Unknown name of an architecture.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is no architecture that can be booted; there is: x86_64, arm64")]
 pub struct UnknownArch(pub String);
 
-/// A kernel to boot.
+/// Kernel to boot.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// Its id, as cases and people name it.
+    /// Id of the kernel, as in cases and reports.
     pub id: String,
     /// Architecture.
     pub arch: Arch,
-    /// The bootable image (`vmlinuz`, `Image`).
+    /// Bootable image (`vmlinuz`, `Image`).
     pub image: PathBuf,
-    /// `uname -r`. A guest that says otherwise is not judged.
+    /// Expected `uname -r`. A guest with another release is not judged.
     pub release: String,
 }
 
-/// Files of the initramfs besides the cases. They depend on the architecture.
+/// Files of the initramfs except those of cases. They depend on the architecture.
 #[derive(Clone, Debug)]
 pub struct GuestFiles {
-    /// The guest program (crate `klp-guest`), static.
+    /// Guest program (crate `klp-guest`), statically linked.
     pub program: PathBuf,
-    /// busybox, static.
+    /// busybox, statically linked.
     pub busybox: PathBuf,
-    /// Directory whose files stand in `/lib` of the guest (`tests/lib`): what `run.sh` sources.
+    /// Directory whose files go to `/lib` of the guest (`tests/lib`) and are sourced by `run.sh`.
     pub lib: PathBuf,
-    /// More files: absolute path in the guest, file of the host. All become executable.
+    /// Additional files: absolute path in the guest, file of the host. All are made executable.
     pub extra: BTreeMap<String, PathBuf>,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Our initramfs: a cpio archive that is the same for the same content, whoever makes it.
+//! Initramfs of the harness: a reproducible cpio archive.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,12 +14,12 @@ use crate::guest::GuestFiles;
 const FILE: u32 = 0o100_000;
 const DIR: u32 = 0o040_000;
 
-/// Files of the guest's root. Their directories are added automatically.
+/// Files of the guest's root. Parent directories are added automatically.
 #[derive(Default)]
 pub(crate) struct Initramfs(BTreeMap<String, (u32, Vec<u8>)>);
 
 impl Initramfs {
-    /// One with busybox alone, started as `init` by a script.
+    /// Root with busybox and a script as `init`.
     pub(crate) fn bare(busybox: &Path, init: &str) -> Result<Self, Error> {
         let mut root = Self::default();
         root.add_program("/bin/busybox", busybox)?;
@@ -27,7 +27,7 @@ impl Initramfs {
         Ok(root)
     }
 
-    /// One with the guest program as `init` and everything that `files` names.
+    /// Root with the guest program as `init` and the files in `files`.
     pub(crate) fn guest(files: &GuestFiles) -> Result<Self, Error> {
         let mut root = Self::default();
         root.add_program("/bin/busybox", &files.busybox)?;
@@ -64,7 +64,7 @@ impl Initramfs {
         Ok(())
     }
 
-    /// Adds the files of a directory of the host, not those of its subdirectories.
+    /// Adds the files of a host directory, without subdirectories.
     pub(crate) fn add_dir(&mut self, path: &str, dir: &Path) -> Result<(), Error> {
         for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
             let file = entry.map_err(Error::io("read", dir))?.path();
@@ -75,13 +75,13 @@ impl Initramfs {
         Ok(())
     }
 
-    /// The files without their directories: path, permission bits, content.
+    /// Files without directories: path, permission bits, content.
     pub(crate) fn files(&self) -> impl Iterator<Item = (String, u32, &[u8])> {
         let files = self.0.iter().filter(|(_, (mode, _))| mode & DIR != DIR);
         files.map(|(path, (mode, content))| (format!("/{path}"), mode & 0o7777, content.as_slice()))
     }
 
-    /// The archive.
+    /// cpio archive of the files.
     pub(crate) fn archive(&self) -> io::Result<Vec<u8>> {
         let mut archive = Vec::new();
         for (inode, (path, (mode, content))) in (1_u32..).zip(&self.0) {
@@ -96,8 +96,8 @@ impl Initramfs {
     }
 }
 
-/// True where a program asks for a dynamic loader: a segment PT_INTERP in its 64-bit little-endian ELF header. There is
-/// no loader in the initramfs, and the kernel's message for that is the same as for a missing file.
+/// True if a program needs a dynamic loader: its 64-bit little-endian ELF header has a segment PT_INTERP. The initramfs
+/// has no loader, and the kernel's message is the same as for a missing file.
 fn needs_loader(elf: &[u8]) -> bool {
     const PT_INTERP: u64 = 3;
     let field = |at: usize, width: usize| {
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn dynamic_programs_are_told_from_static_ones() {
-        // This test itself is a dynamic program wherever the host's libc is one.
+        // The test program is dynamically linked, except with musl.
         let own = fs::read("/proc/self/exe").unwrap();
         assert_eq!(needs_loader(&own), cfg!(not(target_env = "musl")));
         for bytes in [&b""[..], b"#!/bin/sh\n", &own[..40], &[0x7f, b'E', b'L', b'F', 2, 1, 255, 255]] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The verdict of a case, from its observations. No I/O.
+//! Verdict of a case from its observations. No I/O.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::exit::GuestExit;
 use crate::klog::{filtered, log_texts, oops};
 use crate::transcript::Transcript;
 
-/// Words in the kernel's log that no well-behaved case leaves behind.
+/// Parts of kernel messages that a passing case does not leave in the log.
 const COMPLAINTS: [&str; 7] = [
     "WARNING:",
     "BUG:",
@@ -21,10 +21,10 @@ const COMPLAINTS: [&str; 7] = [
     "detected stall",
     "Unable to handle kernel",
 ];
-/// Lines of a difference that a report shows.
+/// Maximum number of complaints in a report.
 const SHOWN: usize = 6;
 
-/// Compares the kernel's words with what was expected of them, line by line; `*` stands for any characters.
+/// Compares the kernel log line by line with the expected lines; `*` matches any characters.
 pub(crate) fn dmesg_check(case: &Case, log: &str) -> Option<Check> {
     let expected = case.dmesg_expected.as_ref()?;
     let seen = filtered(log, &case.dmesg);
@@ -50,7 +50,7 @@ pub(crate) fn dmesg_check(case: &Case, log: &str) -> Option<Check> {
     })
 }
 
-/// Check for the message that the kernel was to log when it kills a task.
+/// Checks for the expected message in the kernel log of a killed task.
 pub(crate) fn oops_check(case: &Case, log: &str) -> Option<Check> {
     let expected = case.oops.as_ref()?;
     let texts = log_texts(log);
@@ -68,7 +68,7 @@ fn wildcard(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// Traces of a case in the kernel, as text; empty where there are none.
+/// Effects of a case on the kernel, as text; empty if there are none.
 pub(crate) fn uncleanness(before: &State, after: &State, log: &str) -> Vec<String> {
     let mut found = Vec::new();
     let list = |title: &str, names: Vec<&String>| {
@@ -94,7 +94,7 @@ pub(crate) fn uncleanness(before: &State, after: &State, log: &str) -> Vec<Strin
     found
 }
 
-/// How the script came out, given that the machine lived on: verdict and reasons.
+/// Verdict and reasons of a case whose machine continued to run.
 pub(crate) fn judge(
     case: &Case,
     within: Duration,
@@ -134,7 +134,7 @@ pub(crate) fn judge(
         reasons.push(format!("left the kernel unclean: {}", unclean.join("; ")));
     }
     let verdict = match (exit.stopped, reasons.is_empty()) {
-        // A script that waits for what a killed task held does not hang by itself.
+        // A script that waits for a lock of a killed task is not a hang.
         (true, _) if oops.is_none() => Verdict::Hung,
         (false, true) => Verdict::Passed,
         _ => Verdict::Failed,
@@ -143,7 +143,7 @@ pub(crate) fn judge(
     (verdict, reason)
 }
 
-/// The end of a case that was to end in a panic with this text: verdict, reason, and the claim itself.
+/// Verdict of a case that must end in a panic with this text: verdict, reason, and the check of the panic.
 pub(crate) fn panicked(text: &str, exit: &GuestExit, checks: &[Check]) -> (Verdict, Option<String>, Check) {
     let seen = exit.verdict == Verdict::Panicked
         && exit.end.console.last_words().iter().any(|line| line.contains(text));
@@ -258,7 +258,7 @@ mod tests {
             assert_eq!(found, verdict);
             assert!(reason.unwrap().contains(words), "{words}");
         }
-        // A script that does not end since the kernel killed what it waits for.
+        // A script that does not end because the kernel killed a task that it waits for.
         let stopped = Exit { stopped: true, ..passed };
         let (found, reason) =
             judge(&case, minute, &stopped, &seen(vec![check(true)]), &[], Some("Oops: 0002 [#1]"));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Results as JUnit XML: a suite per kernel, a test case per case.
+//! Results as JUnit XML: one suite per kernel, one test case per case.
 
 use std::path::Path;
 
@@ -10,15 +10,15 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use crate::error::Error;
 use crate::report::{CaseRun, Start, Summary};
 
-/// Writes the report so that a reader finds either the old or the new one, whole.
+/// Writes the report atomically: a reader finds the old or the new report, complete.
 ///
 /// # Errors
-/// It cannot be made or written.
+/// The report cannot be made or written.
 pub fn write(path: &Path, summary: &Summary) -> Result<(), Error> {
     Ok(write_durable(path, render(summary)?.as_bytes())?)
 }
 
-/// The report's text.
+/// Text of the report.
 ///
 /// # Errors
 /// The XML writer failed.
@@ -35,7 +35,7 @@ pub fn render(summary: &Summary) -> Result<String, Error> {
         };
         suite.add_test_case(test_case(run));
     }
-    // Suites count their cases as they are added, the report counts its suites: do that again now.
+    // A suite counts its cases when they are added, but the report's counters need its suites added again.
     let suites = std::mem::take(&mut report.test_suites);
     let mut report = Report::new("ferrograft");
     report.add_test_suites(suites);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Results in the kernel's test format (`Documentation/dev-tools/ktap.rst`): a subtest per kernel, in it one per case.
+//! Results in the kernel's test format (`Documentation/dev-tools/ktap.rst`): one subtest per kernel, with one per case
+//! in it.
 
 use std::fmt::Write;
 
@@ -7,7 +8,7 @@ use klp_base::events::Verdict;
 
 use crate::report::{CaseRun, Summary};
 
-/// The summary as KTAP, version 1.
+/// Summary as KTAP version 1.
 pub fn render(summary: &Summary) -> String {
     let mut kernels: Vec<&str> = Vec::new();
     for run in &summary.cases {
@@ -67,7 +68,7 @@ fn word(ok: bool) -> &'static str {
     if ok { "ok" } else { "not ok" }
 }
 
-/// One line without `#`, which begins a directive.
+/// Text as one line without `#`, which begins a directive.
 fn plain(text: &str) -> String {
     text.replace('#', "").replace(['\n', '\r'], " ")
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Boots kernels in QEMU, runs cases in them and judges what came of it. Knows nothing of live patching: artifacts are
-//! files that a [`Provider`] gives for names that mean something to it alone.
+//! Boots kernels in QEMU, runs cases in them and judges the results. This crate is independent of live patching:
+//! artifacts are files that a [`Provider`] resolves from names.
 //!
 //! ```no_run
 //! # use klp_base::events::{Terminal, Verdict};
@@ -17,11 +17,12 @@
 //! # }
 //! ```
 //!
-//! How a run goes: [`Suite::run`] asks the provider for every artifact and groups the cases by kernel, number of CPUs
-//! and command line. With [`Options::snapshots`], each case of the usual machine gets a guest of its own, restored from a
-//! snapshot, and its files over the guest program's port. Otherwise each group gets a boot: our initramfs with the guest
-//! program (`klp-guest`) as PID 1, which greets over a virtio-serial port and then serves requests. After each case the
-//! kernel must be as clean as before; after one that is not, and after a panic or a hang, the remaining cases get a fresh boot.
+//! Steps of a run: [`Suite::run`] resolves every artifact through the provider and groups the cases by kernel, number
+//! of CPUs and command line. With [`Options::snapshots`], each case of the default machine gets its own guest, restored
+//! from a snapshot, and receives its files over the guest program's port. Otherwise each group gets a boot: the
+//! initramfs of the harness with the guest program (`klp-guest`) as PID 1, which sends Hello over a virtio-serial port
+//! and then serves requests. After each case the kernel must be as clean as before. After an unclean case, a panic or a
+//! hang, the remaining cases get a fresh boot.
 
 mod accel;
 mod backend;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The host's end of the virtio-serial port.
+//! Host end of the virtio-serial port.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use klp_guest::wire::{Decoder, WireError, encode};
 use klp_guest::{Reply, Request};
 
-/// Reasons why there is no answer.
+/// Errors of the connection to a guest.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
-    /// It is silent, though the host gave it this time.
+    /// No answer, although the host gave the guest this time.
     #[error("no answer within {:.0} s", .0.as_secs_f64())]
     Deadline(Duration),
-    /// It is silent, and the host gave it too little time to say that it hangs.
+    /// No answer, and the host gave the guest too little time to call it hung.
     #[error(
         "no answer, but the host is too busy to say that the guest hangs: in {:.0} s it gave the guest {:.1} s of the {:.0} s \
          that it may take; try again with less load on the host",
@@ -23,24 +23,24 @@ pub(crate) enum LinkError {
     Starved {
         /// Limit.
         limit: Duration,
-        /// Time that the guest was given.
+        /// Time given to the guest.
         given: Duration,
         /// Wall time.
         passed: Duration,
     },
-    /// QEMU has gone.
+    /// QEMU ended.
     #[error("the machine ended")]
     Closed,
-    /// Received bytes that are no reply.
+    /// The received bytes are not a reply.
     #[error("the guest program does not speak our protocol: {0}")]
     Wire(#[from] WireError),
-    /// An answer that does not fit the question.
+    /// The reply does not match the request.
     #[error("the guest program answered {0}")]
     Unexpected(String),
     /// The monitor refused a command.
     #[error("QEMU's monitor answered {0}")]
     Monitor(String),
-    /// The socket.
+    /// I/O error of the socket.
     #[error("the connection to QEMU failed: {0}")]
     Io(io::Error),
 }
@@ -54,7 +54,7 @@ impl From<io::Error> for LinkError {
     }
 }
 
-/// A connection to the guest program.
+/// Connection to the guest program.
 pub(crate) struct Link {
     stream: UnixStream,
     decoder: Decoder,
@@ -66,7 +66,7 @@ impl Link {
         Ok(Self { stream, decoder: Decoder::default() })
     }
 
-    /// Sends a request. `left` says how long to wait before it is asked again, or ends the wait.
+    /// Sends a request. `left` returns the time until its next call, or ends the wait.
     pub(crate) fn send(
         &mut self,
         request: &Request,
@@ -86,7 +86,7 @@ impl Link {
         Ok(())
     }
 
-    /// The next reply. `left` as in [`Link::send`].
+    /// Receives the next reply. `left` as in [`Link::send`].
     pub(crate) fn receive(
         &mut self,
         mut left: impl FnMut() -> Result<Duration, LinkError>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! A virtual machine as QEMU's command line.
+//! Command line of QEMU for a virtual machine.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -14,8 +14,8 @@ use crate::guest::Kernel;
 /// TCP port on which QEMU waits for a debugger.
 pub(crate) const GDB_PORT: u16 = 1234;
 
-/// The kernel's watchdogs go by the guest's clock, which goes on while the host gives the guest no CPU: those that complain
-/// after seconds are off, the others wait for minutes. The host finds what hangs.
+/// The kernel's watchdogs use the guest's clock, which continues while the host gives the guest no CPU. Watchdogs that
+/// complain after seconds are off, the others wait for minutes. The host detects hangs.
 const LOAD_PROOF: &str = "nowatchdog rcupdate.rcu_cpu_stall_timeout=300 workqueue.watchdog_thresh=0 \
     sysctl.kernel.hung_task_timeout_secs=1200";
 
@@ -24,9 +24,9 @@ const LOAD_PROOF: &str = "nowatchdog rcupdate.rcu_cpu_stall_timeout=300 workqueu
 pub(crate) enum Memory<'a> {
     /// Memory of the QEMU process.
     Anonymous,
-    /// A file that receives every write of the guest, from which a snapshot is made. QEMU has a monitor.
+    /// File that receives every write of the guest, for a snapshot. QEMU has a monitor.
     Saved(&'a Path),
-    /// Copy-on-write mapping of such a file: QEMU does not boot but waits for the rest of the state, and has a monitor.
+    /// Copy-on-write mapping of such a file. QEMU does not boot but waits for the remaining state, and has a monitor.
     Restored(&'a Path),
 }
 
@@ -37,13 +37,13 @@ pub(crate) struct Machine<'a> {
     pub(crate) backend: Backend,
     pub(crate) cpus: u32,
     pub(crate) memory_mib: u32,
-    /// More words for the kernel's command line.
+    /// Additional kernel parameters.
     pub(crate) append: &'a str,
-    /// The processor that is emulated; the plain one where there is none. Acceleration has the host's.
+    /// CPU model under TCG; `None` for the default. KVM uses the host's CPU.
     pub(crate) cpu_model: Option<&'a str>,
-    /// Stop before the first instruction and wait for a debugger.
+    /// True to stop before the first instruction and wait for a debugger.
     pub(crate) gdb: bool,
-    /// A disk image (qcow2) with a full system.
+    /// Disk image (qcow2) with a full system.
     pub(crate) disk: Option<&'a Path>,
     pub(crate) memory: Memory<'a>,
 }
@@ -59,11 +59,12 @@ pub(crate) enum ConsoleMode<'a> {
 }
 
 impl Machine<'_> {
-    /// The command that boots it.
+    /// Command that boots the machine.
     ///
-    /// `setpriv` asks the kernel to kill QEMU when the thread that started it ends, however this process dies.
-    /// `panic=-1` with `-no-reboot` makes a panic end QEMU at once. An oops does not panic: the case sees its effects,
-    /// and is judged by the kernel's log. CPUs are separate sockets, which kernels without ACPI understand too.
+    /// `setpriv` makes the kernel kill QEMU when the thread that started it ends, also after a crash of this process.
+    /// `panic=-1` with `-no-reboot` makes a panic end QEMU at once. An oops does not panic: the case observes its
+    /// effects, and the kernel log decides the verdict. CPUs are separate sockets, which kernels without ACPI also
+    /// support.
     pub(crate) fn cmd(&self, initrd: Option<&Path>, mode: &ConsoleMode<'_>) -> Result<Cmd, Error> {
         let arch = self.kernel.arch.table();
         let hint = format!("{} is not installed (Debian: apt-get install {})", arch.qemu, arch.package);
@@ -93,7 +94,7 @@ impl Machine<'_> {
             }
         };
         if let Some(disk) = self.disk {
-            // What the host loses in a crash is of no use to anybody: nothing is flushed to it.
+            // The disk is not needed after a crash of the host: no flush.
             let drive = format!("if=none,id=disk,format=qcow2,cache=unsafe,file={}", escaped(disk));
             cmd = cmd.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"]);
         }
@@ -103,7 +104,7 @@ impl Machine<'_> {
         Ok(cmd)
     }
 
-    /// The arguments that hold no path: with the kernel, the initramfs and the devices they decide the guest's state.
+    /// Arguments without paths: with the kernel, the initramfs and the devices, they determine the guest's state.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let arch = self.kernel.arch.table();
         let cpu = match self.backend {
@@ -121,8 +122,8 @@ impl Machine<'_> {
         usual.iter().chain(self.backend.more()).chain(&more).map(|&argument| argument.to_owned()).collect()
     }
 
-    /// With a snapshot, the guest's clocks stand still while it is saved: the clock of the hardware too goes by the
-    /// virtual machine's time (`-rtc clock=vm`).
+    /// Arguments for memory in a file. The guest's clocks stop during a save: the hardware clock also uses the virtual
+    /// machine's time (`-rtc clock=vm`).
     fn memory_arguments(&self) -> Vec<String> {
         let (file, share, incoming) = match self.memory {
             Memory::Anonymous => return Vec::new(),
@@ -142,7 +143,7 @@ impl Machine<'_> {
     }
 }
 
-/// QEMU reads commas in these options as separators; doubled they are part of the value.
+/// Escapes a path in an option: a comma separates values, a double comma is part of a value.
 fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }

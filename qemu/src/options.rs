@@ -15,32 +15,32 @@ use crate::error::Error;
 pub struct Options {
     /// Acceleration of the guests.
     pub accel: AccelChoice,
-    /// Boots at a time. Cases that share a boot run one after the other in it.
+    /// Number of concurrent boots. Cases that share a boot run one after another.
     pub jobs: NonZeroU32,
-    /// How often everything is run, each time in fresh boots.
+    /// Number of repetitions of all cases, each in fresh boots.
     pub repeat: NonZeroU32,
-    /// Every boot waits for a debugger, and no deadline holds.
+    /// True to make each boot wait for a debugger, without deadlines.
     pub gdb: bool,
-    /// Memory of each guest.
+    /// Memory of each guest, in MiB.
     pub memory_mib: u32,
-    /// Directory for evidence: `<kernel>/<case>/` is made anew for each case.
+    /// Directory for evidence; `<kernel>/<case>/` is created anew for each case.
     pub evidence: PathBuf,
-    /// Directory that remembers whether KVM works on this boot of the host.
+    /// Directory for the result of KVM trials on this boot of the host.
     pub state: PathBuf,
-    /// The command that repeats a case; `{case}` and `{kernel}` are filled in.
+    /// Command that repeats a case; `{case}` and `{kernel}` are replaced.
     pub repeat_command: String,
-    /// How long each phase may take.
+    /// Time limit of each phase.
     pub deadlines: Deadlines,
-    /// Cache for snapshots of booted guests; `None` boots each. Guests that KVM runs, that a debugger watches, or whose
-    /// instructions are counted boot in any case.
+    /// Cache for snapshots of booted guests; `None` boots each guest. Guests with KVM, a debugger or counted
+    /// instructions always boot.
     pub snapshots: Option<Cache>,
 }
 
 impl Options {
-    /// The usual options, with deadlines stretched by the environment.
+    /// Default options, with deadlines multiplied by the environment variable.
     ///
     /// # Errors
-    /// The variable for the deadlines is wrong.
+    /// The environment variable for the deadlines is invalid.
     pub fn new(evidence: impl Into<PathBuf>, state: impl Into<PathBuf>) -> Result<Self, Error> {
         Ok(Self {
             accel: AccelChoice::Auto,
@@ -60,7 +60,7 @@ impl Options {
         self.repeat_command.replace("{case}", case).replace("{kernel}", kernel)
     }
 
-    /// The deadlines that hold: none to speak of while a debugger is attached.
+    /// Effective deadlines: practically unlimited with a debugger.
     pub(crate) fn deadlines(&self) -> Deadlines {
         if self.gdb { self.deadlines.debugging() } else { self.deadlines }
     }

@@ -13,21 +13,21 @@ use crate::error::Error;
 use crate::guest::{Guest, Kernel};
 use crate::initramfs::Initramfs;
 
-/// Reasons why an artifact is missing.
+/// Reasons for a missing artifact.
 #[derive(Clone, Debug)]
 pub enum ArtifactError {
-    /// It could not be made: the case fails.
+    /// The artifact could not be made: the case fails.
     Failed(String),
-    /// This host cannot make it: the case is not able.
+    /// This host cannot make the artifact: the case is not able.
     NotAble(String),
 }
 
-/// Gives files for the artifacts that cases name. What the names mean is the provider's affair.
+/// Resolver of the artifact names in cases. The meaning of a name is up to the provider.
 pub trait Provider: Sync {
-    /// The host's file for `artifact` on `kernel`.
+    /// Host file of `artifact` for `kernel`.
     ///
     /// # Errors
-    /// [`ArtifactError`], which decides the verdict of the case.
+    /// [`ArtifactError`], which determines the verdict of the case.
     fn artifact(&self, kernel: &Kernel, artifact: &str) -> Result<PathBuf, ArtifactError>;
 }
 
@@ -58,23 +58,23 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// The fewest cases for which a boot of their own is worth its time.
+    /// Minimum number of cases per boot when a group is split.
     const WORTH_A_BOOT: usize = 4;
 
-    /// True where two groups use the same machine.
+    /// True if two groups use the same machine configuration.
     pub(crate) fn same_machine(&self, other: &Self) -> bool {
         let machine = |group: &Self| (group.guest, group.cpus, group.append.clone(), group.cpu_model.clone());
         machine(self) == machine(other)
     }
 
-    /// Each case in a group of its own.
+    /// One group per case.
     pub(crate) fn alone(self) -> Vec<Self> {
         let cases = self.cases.iter();
         cases.map(|planned| Self { cases: vec![planned.clone()], ..self.clone() }).collect()
     }
 
-    /// The same cases in several boots, for workers that would be idle beside one long boot: two boots per worker, so that
-    /// their ends lie close together.
+    /// Splits the group into several boots, for workers that would be idle during one long boot: two boots per worker,
+    /// so that the workers end at about the same time.
     pub(crate) fn split(self, workers: u32) -> Vec<Self> {
         let boots = if workers > 1 { workers as usize * 2 } else { 1 };
         let size = self.cases.len().div_ceil(boots).max(Self::WORTH_A_BOOT);
@@ -90,7 +90,7 @@ impl Group {
     }
 }
 
-/// A case that is not run, and why.
+/// Case that does not run, with the reason.
 pub(crate) struct NotRun {
     pub(crate) case: String,
     pub(crate) kernel: String,
@@ -106,7 +106,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Resolves artifacts and groups the cases by kernel, CPUs, processor and command line, in the order given.
+    /// Resolves artifacts and groups the cases by kernel, number of CPUs, CPU model and command line, in the given
+    /// order.
     pub(crate) fn new(
         guests: &[Guest],
         cases: &[Case],
@@ -186,14 +187,14 @@ pub(crate) fn guest_evidence(case: &str) -> String {
     format!("/run/evidence/{case}")
 }
 
-/// The variable that holds an artifact's path in the guest.
+/// Name of the variable with the path of an artifact in the guest.
 fn variable(artifact: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     format!("KO_{}", artifact.chars().map(plain).collect::<String>())
 }
 
 impl Planned {
-    /// Adds the case's files: its directory, its artifacts, and its variables in `env`.
+    /// Adds the files of the case: its directory, its artifacts, and its variables in `env`.
     pub(crate) fn add_to(&self, root: &mut Initramfs, kernel: &Kernel) -> Result<(), Error> {
         let dir = format!("/cases/{}", self.case.name);
         root.add_dir(&dir, &self.case.dir)?;
@@ -221,7 +222,7 @@ impl Planned {
     }
 }
 
-/// The initramfs for cases that share a boot.
+/// Initramfs for cases that share a boot.
 pub(crate) fn initramfs(guest: &Guest, cases: &[Planned]) -> Result<Initramfs, Error> {
     let mut root = Initramfs::guest(&guest.files)?;
     for planned in cases {

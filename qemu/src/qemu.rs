@@ -23,15 +23,15 @@ use crate::machine::{ConsoleMode, Machine};
 const INITRAMFS: &str = "initramfs";
 pub(crate) const CONSOLE: &str = "console";
 
-/// Files that QEMU opens when it starts.
+/// Files that QEMU opens at its start.
 pub(crate) struct Scratch {
     dir: Option<TempDir>,
-    /// Opened before QEMU writes to it, so that it can be read after the directory is gone.
+    /// Opened before QEMU writes to it, so that it stays readable after the directory is removed.
     pub(crate) console: File,
 }
 
 impl Scratch {
-    /// Files for a boot of `root`, or for a guest that is restored and has said `console` before.
+    /// Creates the files for a boot of `root`, or for a restored guest with the earlier text `console`.
     pub(crate) fn new(root: Option<&Initramfs>, console: &[u8]) -> Result<Self, Error> {
         let temp = std::env::temp_dir();
         let dir = tempfile::Builder::new()
@@ -49,7 +49,7 @@ impl Scratch {
         Ok(Self { dir: Some(dir), console })
     }
 
-    /// The initramfs, where there is one.
+    /// Path of the initramfs, if there is one.
     pub(crate) fn initramfs(&self) -> Option<PathBuf> {
         Some(self.path(INITRAMFS)).filter(|path| path.exists())
     }
@@ -59,23 +59,23 @@ impl Scratch {
     }
 
     pub(crate) fn console_length(&self) -> u64 {
-        // Where it cannot be told, all of the console could have to do with the machine's end.
+        // An unknown length counts as 0: the whole console may then concern the end of the machine.
         self.console.metadata().map_or(0, |metadata| metadata.len())
     }
 
-    /// Removes the files by name once QEMU holds them open, so that a run that is killed leaves none behind.
+    /// Removes the directory once QEMU has opened the files, so that a killed run leaves no files.
     pub(crate) fn tidy(&mut self) {
         self.dir = None;
     }
 }
 
-/// QEMU, running.
+/// Running QEMU process.
 pub(crate) struct Qemu {
     pub(crate) running: Running,
     pub(crate) scratch: Scratch,
     pub(crate) started: Instant,
     pub(crate) clock: Clock,
-    /// Length of the console when the last request was sent, and when the last one was sent that was answered.
+    /// Length of the console at the last request, and at the last request with an answer.
     pub(crate) asked_at: u64,
     pub(crate) survived: u64,
     pub(crate) user_lines: console::UserLines,
@@ -141,16 +141,16 @@ impl Qemu {
         Ok(())
     }
 
-    /// Its end; where the connection closed, QEMU is about to end by itself, with a status worth knowing.
+    /// Ends QEMU. After a closed connection, QEMU first gets time to exit by itself, with a useful status.
     pub(crate) fn end_after(mut self, error: &LinkError) -> End {
         if matches!(error, LinkError::Closed) {
-            // Whatever comes of it, the next step ends it.
+            // Without an exit in time, the next step kills QEMU.
             let _ = self.await_end(Duration::from_secs(5));
         }
         self.end()
     }
 
-    /// Ends it where it still runs.
+    /// Kills QEMU if it still runs.
     pub(crate) fn end(mut self) -> End {
         let status = match self.running.try_wait() {
             Ok(Some((status, _))) => Some(status),
@@ -160,7 +160,7 @@ impl Qemu {
         let cpu = self.running.wait().map(|(_, cpu)| cpu).unwrap_or_default();
         let wall = self.started.elapsed();
         for drain in self.drains {
-            // A reader that panicked leaves its text incomplete, no more.
+            // A panic of the reader only leaves its text incomplete.
             let _ = drain.join();
         }
         let stderr = self.stderr.lock().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
@@ -171,7 +171,7 @@ impl Qemu {
 }
 
 fn drain(mut pipe: impl Read + Send + 'static, into: Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
-    /// QEMU says little; a device that complains without end must not fill the memory.
+    /// QEMU prints little; a device that complains without end must not fill the memory.
     const LIMIT: usize = 1 << 16;
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
@@ -184,7 +184,7 @@ fn drain(mut pipe: impl Read + Send + 'static, into: Arc<Mutex<Vec<u8>>>) -> Joi
     })
 }
 
-/// User and system time of a process and its threads (proc(5), fields 14 and 15).
+/// User and system time of a process with its threads (proc(5), fields 14 and 15).
 pub(crate) fn cpu_of(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();

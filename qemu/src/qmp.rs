@@ -11,19 +11,19 @@ use serde_json::{Value, json};
 
 use crate::link::{LinkError, is_timeout};
 
-/// Longest line that is accepted, in bytes.
+/// Maximum length of a line, in bytes.
 const LINE_MAX: usize = 1 << 20;
-/// Interval between two questions for the state of a migration.
+/// Interval between two queries for the state of a migration.
 const POLL: Duration = Duration::from_millis(2);
 
-/// A connection to the monitor, in command mode.
+/// Connection to the monitor, in command mode.
 pub(crate) struct Monitor {
     stream: UnixStream,
     bytes: Vec<u8>,
 }
 
 impl Monitor {
-    /// Takes over a connection that QEMU has just made. `left` as in [`crate::link::Link::send`].
+    /// Takes over a new connection from QEMU. `left` as in [`crate::link::Link::send`].
     pub(crate) fn new(
         stream: UnixStream,
         mut left: impl FnMut() -> Result<Duration, LinkError>,
@@ -38,7 +38,7 @@ impl Monitor {
         Ok(monitor)
     }
 
-    /// Writes the state of devices and CPUs to `file`. The guest's memory is left to its backing file
+    /// Writes the state of devices and CPUs to `file`. The guest's memory stays in its backing file
     /// (`x-ignore-shared`). The machine is stopped afterwards.
     pub(crate) fn save(
         &mut self,
@@ -51,7 +51,7 @@ impl Monitor {
         self.await_migration(&mut left)
     }
 
-    /// Reads the state of devices and CPUs from `file`; the guest then runs. QEMU ends where it cannot read the state.
+    /// Reads the state of devices and CPUs from `file`; the guest then runs. QEMU ends if the state is unreadable.
     pub(crate) fn restore(
         &mut self,
         file: &Path,
@@ -104,7 +104,7 @@ impl Monitor {
         mut left: impl FnMut() -> Result<Duration, LinkError>,
     ) -> Result<Value, LinkError> {
         let line = format!("{}\n", json!({ "execute": name, "arguments": arguments }));
-        // A command fits into the socket's buffer, so that this does not block.
+        // A command fits into the socket's buffer, so the write does not block.
         self.stream.write_all(line.as_bytes())?;
         loop {
             let mut answer = self.line(&mut left)?;
@@ -143,7 +143,7 @@ impl Monitor {
 mod tests {
     use super::*;
 
-    /// A monitor whose peer has written `lines`.
+    /// Monitor whose peer has written `lines`.
     fn monitor(lines: &str) -> (Result<Monitor, LinkError>, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         (&theirs).write_all(lines.as_bytes()).unwrap();

@@ -9,16 +9,16 @@ use klp_base::events::{CaseEnd, Verdict};
 
 use crate::transcript::Phase;
 
-/// How a machine came to run.
+/// Kind of start of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// It booted.
+    /// Boot.
     Boot,
-    /// It continued from a snapshot.
+    /// Restored from a snapshot.
     Snapshot,
-    /// It booted, since there was no usable snapshot.
+    /// Boot because no snapshot was usable.
     BootInstead {
-        /// Why there was none.
+        /// Reason for the boot.
         reason: String,
     },
 }
@@ -38,15 +38,15 @@ impl fmt::Display for Start {
 pub struct CaseRun {
     /// Result; the same value as in the event.
     pub end: CaseEnd,
-    /// How its machine came to run; `None` where there was none.
+    /// Kind of start of the machine; `None` without a machine.
     pub start: Option<Start>,
-    /// Which repetition: from 1.
+    /// Number of the repetition, from 1.
     pub iteration: u32,
     /// CPU time of QEMU between the case's start and end.
     pub cpu: Duration,
-    /// The phases that its script named.
+    /// Phases in the script of the case.
     pub phases: Vec<Phase>,
-    /// Bits that the kernel's taint mask gained.
+    /// New bits in the kernel's taint mask.
     pub taint: u64,
 }
 
@@ -55,13 +55,13 @@ pub struct CaseRun {
 pub struct BootRun {
     /// Id of the kernel.
     pub kernel: String,
-    /// The cases that ran in it; none where a snapshot was made of it.
+    /// Names of the cases that ran in the machine; empty for the machine that was saved as a snapshot.
     pub cases: Vec<String>,
     /// Acceleration.
     pub accel: String,
-    /// How the machine came to run.
+    /// Kind of start of the machine.
     pub start: Start,
-    /// From QEMU's start to the guest's greeting; `None` when it never came.
+    /// From QEMU's start to the guest's Hello; `None` without a Hello.
     pub hello: Option<Duration>,
     /// From QEMU's start to its end.
     pub wall: Duration,
@@ -72,20 +72,20 @@ pub struct BootRun {
 /// Results of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// Every case, in the order in which they ended.
+    /// Cases in the order of their ends.
     pub cases: Vec<CaseRun>,
-    /// Every boot.
+    /// Machines.
     pub boots: Vec<BootRun>,
 }
 
 impl Summary {
-    /// The gravest verdict of all cases. A run without any is not able, and so is one whose cases are all skipped: nothing
-    /// was shown.
+    /// Worst verdict of all cases. A run without cases is not able, and so is a run with only skipped cases: it proves
+    /// nothing.
     pub fn verdict(&self) -> Verdict {
         Verdict::of_all(self.cases.iter().map(|run| run.end.verdict))
     }
 
-    /// How many machines came to run from a snapshot.
+    /// Number of machines restored from a snapshot.
     pub fn restored(&self) -> usize {
         self.boots.iter().filter(|boot| boot.start == Start::Snapshot).count()
     }
@@ -95,14 +95,13 @@ impl Summary {
         self.boots.iter().map(|boot| boot.cpu).sum()
     }
 
-    /// How many cases came to this verdict.
+    /// Number of cases with this verdict.
     pub fn count(&self, verdict: Verdict) -> usize {
         self.cases.iter().filter(|run| run.end.verdict == verdict).count()
     }
 }
 
-/// The value behind a mutex; a worker that panicked has not left it half-changed, for nothing that can panic is done
-/// while it is held.
+/// Locks a mutex. The value is valid even after a panic of another worker: no code that can panic runs under the lock.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -112,7 +111,7 @@ pub(crate) mod tests {
     use super::*;
     use klp_base::events::Check;
 
-    /// A case that came to `verdict`, for the tests of the renderers.
+    /// Case with `verdict`, for the tests of the renderers.
     pub(crate) fn run(case: &str, kernel: &str, verdict: Verdict) -> CaseRun {
         let ok = matches!(verdict, Verdict::Passed | Verdict::Skipped);
         CaseRun {

@@ -24,9 +24,9 @@ pub(crate) struct Finished {
     pub(crate) reason: Option<String>,
     pub(crate) checks: Vec<Check>,
     pub(crate) phases: Vec<Phase>,
-    /// True where the next case may use the same machine.
+    /// True if the next case may use the same machine.
     pub(crate) clean: bool,
-    /// The state that it left.
+    /// Kernel state after the case.
     pub(crate) after: State,
     pub(crate) wall: Duration,
     pub(crate) cpu: Duration,
@@ -40,7 +40,7 @@ pub(crate) struct GuestLost {
     pub(crate) wall: Duration,
 }
 
-/// Reasons why a case has no verdict of its own.
+/// Reasons for a case without its own verdict.
 pub(crate) enum CaseError {
     GuestLost(GuestLost),
     Host(Error),
@@ -52,7 +52,7 @@ impl From<Error> for CaseError {
     }
 }
 
-/// The kernel's state and its log since the last question.
+/// Kernel state, and the kernel log since the last request.
 pub(crate) fn state(vm: &mut Vm) -> Result<(State, String), LinkError> {
     vm.send(&Request::State)?;
     match vm.answer()? {
@@ -61,7 +61,7 @@ pub(crate) fn state(vm: &mut Vm) -> Result<(State, String), LinkError> {
     }
 }
 
-/// Runs one case. `before` is the state that it finds.
+/// Runs one case. `before` is the kernel state before it.
 pub(crate) fn run_case(
     vm: &mut Vm,
     planned: &Planned,
@@ -97,7 +97,7 @@ pub(crate) fn run_case(
     transcript.checks.extend(judge::oops_check(case, &log));
     let unclean = match case.oops {
         None => judge::uncleanness(before, &after, &log),
-        // The boot is its own, and the kernel is as a task left it that was killed.
+        // The boot has no other case, and the killed task may leave the kernel in any state.
         Some(_) => Vec::new(),
     };
     let oops = klog::oops_in(&log);
@@ -114,7 +114,7 @@ pub(crate) fn run_case(
     })
 }
 
-/// Report of the guest program on one run.
+/// Results of one run from the guest program.
 struct RunOutput {
     exit: Exit,
     after: State,
@@ -136,8 +136,8 @@ fn run_planned(
     Ok(RunOutput { exit, after, log, files })
 }
 
-/// Runs a script to its end, no longer than `within` of the time that the host gives the guest. Then it is stopped, for
-/// which the guest program has the time `grace`.
+/// Runs a script for at most `within` of the time that the host gives the guest. After that, the script is stopped,
+/// which may take the time `grace`.
 pub(crate) fn run_script(
     vm: &mut Vm,
     argv: &[&str],
@@ -191,14 +191,14 @@ fn fetch(vm: &mut Vm, pattern: &str) -> Result<BTreeMap<String, Vec<u8>>, LinkEr
     }
 }
 
-/// The path of a guest's file relative to `root`; `None` when it would lead elsewhere.
+/// Path of a guest file relative to `root`; `None` if it leads outside.
 fn inside(root: &str, path: &str) -> Option<String> {
     let relative = path.strip_prefix(root)?.trim_start_matches('/');
     let plain = Path::new(relative).components().all(|part| matches!(part, Component::Normal(_)));
     (plain && !relative.is_empty()).then(|| relative.to_owned())
 }
 
-/// Writes one file of evidence.
+/// Writes one evidence file.
 pub(crate) fn write(evidence: &Path, name: &str, content: &[u8]) -> Result<PathBuf, Error> {
     let path = evidence.join(name);
     let parent = path.parent().unwrap_or(evidence);

@@ -2,12 +2,12 @@
 //! Snapshots of booted guests, in the cache.
 //!
 //! An entry holds the guest's memory (a sparse file that QEMU maps copy-on-write), the state of devices and CPUs, the
-//! console up to then, and a description with a digest of all three.
+//! console text so far, and a description with a digest of all three.
 //!
 //! # Invariants
-//! - The key covers everything that the state of the guest depends on: QEMU's version and arguments, the kernel image, the
-//!   initramfs, and the host's CPU model, by whose counter the guest's TSC runs.
-//! - A snapshot whose content is not what was saved is an error, before a guest runs from it.
+//! - The key covers everything that determines the state of the guest: QEMU's version and arguments, the kernel image,
+//!   the initramfs, and the host's CPU model, whose counter drives the guest's TSC.
+//! - A snapshot with changed content is an error before a guest runs from it.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,20 +24,20 @@ use crate::error::Error;
 use crate::initramfs::Initramfs;
 use crate::machine::Machine;
 
-/// Kind of the cache's entries.
+/// Kind of the cache entries.
 const KIND: &str = "snapshot";
-/// Entries that are kept of one kernel: a few command lines, and what other checkouts use.
+/// Maximum number of entries per kernel: a few command lines, and the entries of other checkouts.
 const KEPT: usize = 4;
-/// File of an entry that describes the others.
+/// File with the description of an entry.
 const DESCRIPTION: &str = "snapshot.json";
 /// Granularity of the digest, in bytes.
 const BLOCK: u64 = 1 << 16;
 
-/// A snapshot whose content was checked.
+/// Snapshot with verified content.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     dir: PathBuf,
-    /// Greeting of the saved guest.
+    /// Hello of the saved guest.
     pub(crate) hello: Hello,
 }
 
@@ -72,7 +72,7 @@ impl Snapshot {
     /// Key of the snapshot of `machine` with this initramfs.
     ///
     /// # Errors
-    /// QEMU cannot be asked for its version, or a file cannot be read.
+    /// The version of QEMU is not available, or a file cannot be read.
     pub(crate) fn key(machine: &Machine<'_>, root: &Initramfs) -> Result<Key, Error> {
         let archive = root.archive().map_err(Error::io("make", Path::new("the initramfs")))?;
         let qemu = Cmd::new(machine.kernel.arch.table().qemu).arg("--version").run()?;
@@ -81,19 +81,19 @@ impl Snapshot {
         Ok(key.with_file(&machine.kernel.image)?)
     }
 
-    /// The snapshot of this key, where the cache has one.
+    /// Snapshot with this key in the cache.
     ///
     /// # Errors
-    /// [`CacheError::Damaged`] where its content is not what was saved.
+    /// [`CacheError::Damaged`] if the content has changed.
     pub(crate) fn find(cache: &Cache, label: &str, key: &Key) -> Result<Option<Self>, Error> {
         cache.find(KIND, label, key).map(|dir| Self::open(&dir)).transpose()
     }
 
-    /// Makes the entry of this key: `save` boots a guest, writes memory and state, and returns greeting and console. Removes
-    /// the oldest snapshots of the same label.
+    /// Makes the entry of this key: `save` boots a guest, writes memory and state, and returns Hello and console text.
+    /// Removes the oldest snapshots with the same label.
     ///
     /// # Errors
-    /// Those of `save`; or what was saved cannot be read again.
+    /// Errors of `save`; or the saved files cannot be read again.
     pub(crate) fn make<E: From<Error> + From<CacheError>>(
         cache: &Cache,
         label: &str,
@@ -130,7 +130,7 @@ impl Snapshot {
     }
 }
 
-/// Removes all but the newest snapshots of a kernel. A guest that runs from one of them keeps its files.
+/// Removes all but the newest snapshots of a kernel. A guest that runs from a removed one keeps its open files.
 fn prune(cache: &Cache, label: &str, made: &Path) -> Result<(), Error> {
     let time = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
     let mine = |name: &str| {
@@ -147,7 +147,7 @@ fn prune(cache: &Cache, label: &str, made: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Model of the host's CPU; empty where the kernel does not name it.
+/// Model of the host's CPU; empty if the kernel does not report it.
 fn host_cpu() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     text.lines().find(|line| line.starts_with("model name")).unwrap_or_default().to_owned()
@@ -160,7 +160,7 @@ fn digest(snapshot: &Snapshot) -> io::Result<String> {
     Ok(with_blocks(key, &snapshot.memory())?.hex())
 }
 
-/// Adds the length of a file and its blocks that are not all zero, with their offsets. Holes are not read.
+/// Adds the length of a file and its non-zero blocks with their offsets. Holes are not read.
 fn with_blocks(key: Key, path: &Path) -> io::Result<Key> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -180,7 +180,7 @@ fn with_blocks(key: Key, path: &Path) -> io::Result<Key> {
     Ok(key)
 }
 
-/// Offset of the first data at or behind `at`.
+/// Offset of the first data at or after `at`.
 fn next_data(file: &File, at: u64) -> io::Result<Option<u64>> {
     match rustix::fs::seek(file, SeekFrom::Data(at)) {
         Ok(data) => Ok(Some(data)),

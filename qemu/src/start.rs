@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Decision between a boot and a snapshot, per machine configuration.
 //!
-//! A snapshot costs a boot and some writing, and each guest from it a fraction of a boot. So the usual machine always has
-//! one, and another configuration where two cases or more share it.
+//! A snapshot costs a boot and a write; each guest from it costs a fraction of a boot. Therefore the default machine
+//! always has a snapshot, and any other configuration if at least two cases share it.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -25,14 +25,14 @@ use crate::vm::{BootError, Vm};
 /// Source of a group's machines.
 #[derive(Clone, Debug)]
 pub(crate) enum Origin {
-    /// Each machine boots; the reason, where a snapshot was wanted.
+    /// Each machine boots. The reason is set if a snapshot was wanted.
     Boot(Option<String>),
-    /// Each machine continues from this snapshot, until one could not: the reason is then set.
+    /// Each machine is restored from this snapshot, until a restore fails and sets the reason.
     Snapshot(Arc<Snapshot>, Arc<OnceLock<String>>),
 }
 
 impl Origin {
-    /// How a machine that boots is reported.
+    /// Kind of start to report for a machine that boots.
     pub(crate) fn boot(&self) -> Start {
         let reason = match self {
             Self::Boot(reason) => reason.as_ref(),
@@ -49,7 +49,7 @@ impl Origin {
         }
     }
 
-    /// Uses the snapshot no more. Whether this is the first failure.
+    /// Stops the use of the snapshot. Returns true on the first failure.
     pub(crate) fn give_up(&self, reason: &str) -> bool {
         match self {
             Self::Snapshot(_, failed) => failed.set(reason.to_owned()).is_ok(),
@@ -58,7 +58,7 @@ impl Origin {
     }
 }
 
-/// The machine of a group of cases.
+/// Machine for a group of cases.
 pub(crate) fn machine<'a>(
     options: &Options,
     guest: &'a Guest,
@@ -79,8 +79,8 @@ pub(crate) fn machine<'a>(
     }
 }
 
-/// Finds or makes the snapshot for a configuration that `cases` cases share. A snapshot that cannot be used is a warning, and
-/// its cases boot.
+/// Finds or makes the snapshot for a configuration that `cases` cases share. An unusable snapshot is a warning, and its
+/// cases boot.
 pub(crate) fn origin(
     options: &Options,
     guest: &Guest,
@@ -156,7 +156,7 @@ fn find_or_make(
 /// Restores a guest and checks that it is the saved one.
 ///
 /// # Errors
-/// The reason, which names the cache entry.
+/// The reason, with the name of the cache entry.
 pub(crate) fn restore(machine: &Machine<'_>, snapshot: &Snapshot, options: &Options) -> Result<Vm, String> {
     Vm::restore(machine, snapshot, options.deadlines()).map_err(|error| {
         let said = match &error {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Runs cases on kernels: the entry of this crate.
+//! Runs of cases on kernels: the entry point of this crate.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -23,21 +23,21 @@ use crate::vm::run_terminal;
 
 /// Cases × kernels.
 pub struct Suite<'a> {
-    /// The kernels.
+    /// Kernels with their guest files.
     pub guests: Vec<Guest>,
-    /// The cases, as [`crate::case::select`] gives them.
+    /// Cases from [`crate::case::select`].
     pub cases: Vec<Case>,
     /// Resolver of artifacts.
     pub provider: &'a dyn Provider,
-    /// How to run.
+    /// Parameters of the run.
     pub options: Options,
 }
 
 impl Suite<'_> {
-    /// Runs everything and says what came of each case in an [`klp_base::events::Event::Case`].
+    /// Runs all cases and reports each one in an [`klp_base::events::Event::Case`].
     ///
     /// # Errors
-    /// Nothing was selected, or `--accel kvm` cannot be had. What happens to a case is a verdict, not an error.
+    /// Nothing was selected, or `--accel kvm` is not possible. The result of a case is a verdict, not an error.
     pub fn run(&self, sink: &dyn Sink) -> Result<Summary, Error> {
         let plan = Plan::new(&self.guests, &self.cases, self.provider, self.options.repeat.get())?;
         let accels = self.decide_accels(&plan, sink)?;
@@ -74,7 +74,7 @@ impl Suite<'_> {
         Ok(results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// The origin of the machines of each configuration, with a group that has it.
+    /// Origin of the machines of each configuration, with a group of that configuration.
     fn origins<'a>(
         &self,
         plan: &'a Plan,
@@ -134,8 +134,8 @@ impl Suite<'_> {
         }
     }
 
-    /// Boots the first kernel with the files of all cases that would share its first boot, and gives the terminal a
-    /// shell in it until that ends. `sh /lib/run-case <name>` runs a case there.
+    /// Boots the first kernel with the files of all cases in its first boot, and opens a shell on the terminal until
+    /// the shell ends. `sh /lib/run-case <name>` runs a case in it.
     ///
     /// # Errors
     /// Nothing was selected, or QEMU failed.
@@ -159,13 +159,13 @@ impl Suite<'_> {
         let append = format!("{} {SHELL_WORD}", group.append);
         let machine = start::machine(&self.options, guest, &accel, group, append.trim());
         let ended = run_terminal(&machine, &plan::initramfs(guest, &group.cases)?);
-        // QEMU's stdio leaves the cursor where the guest left it.
+        // The cursor may be in the middle of a line after the guest's output.
         let _ = writeln!(std::io::stderr());
         ended
     }
 }
 
-/// Does work on every item, by so many threads.
+/// Calls `work` on each item, on this number of threads.
 fn for_each<T: Send>(workers: u32, items: Vec<T>, work: impl Fn(T) + Sync) {
     let queue = Mutex::new(VecDeque::from(items));
     let next = || locked(&queue).pop_front();

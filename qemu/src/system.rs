@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Cases in a full system with systemd, through several boots of one disk: `tests/systems/<name>/{case.toml,1.sh,2.sh,...}`.
-//! Each script runs in a boot of its own; after it the machine is rebooted in good order, or has crashed where the case
-//! says that it does.
+//! Cases in a full system with systemd, over several boots of one disk:
+//! `tests/systems/<name>/{case.toml,1.sh,2.sh,...}`. Each script runs in its own boot. After it, the machine reboots
+//! cleanly, or has crashed if the case requires that.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,27 +24,27 @@ use crate::session;
 use crate::transcript::Transcript;
 use crate::vm::{BootError, Vm};
 
-/// Memory of such a guest, in MiB.
+/// Memory of a guest, in MiB.
 const MEMORY: u32 = 1024;
 
-/// One case, as its directory has it.
+/// Case with several boots.
 #[derive(Clone, Debug)]
 pub struct SystemCase {
     /// Name of the directory.
     pub name: String,
-    /// The directory.
+    /// Directory of the case.
     pub dir: PathBuf,
-    /// One line: what is shown.
+    /// One line: the property that the case tests.
     pub description: String,
-    /// Names that the provider resolves to files.
+    /// Names of artifacts; the provider maps them to files.
     pub artifacts: Vec<String>,
-    /// The boots, by number from 1, that end in a panic.
+    /// Numbers, from 1, of the boots that end in a panic.
     pub crashes: Vec<usize>,
-    /// Words for the kernel's command line, by number of the boot.
+    /// Additional kernel parameters by number of the boot.
     pub append: BTreeMap<usize, String>,
-    /// How long each script may take.
+    /// Time limit of each script.
     pub timeout: Duration,
-    /// The scripts, in their order.
+    /// Scripts in their order.
     scripts: Vec<PathBuf>,
 }
 
@@ -67,10 +67,10 @@ fn usual_timeout() -> u64 {
 }
 
 impl SystemCase {
-    /// Every case below `dir`, in order.
+    /// Reads all cases below `dir`, in order.
     ///
     /// # Errors
-    /// One of them cannot be read, or has no `case.toml` or no script; or there is none.
+    /// A case is not readable or has no `case.toml` or no script; or there is no case.
     pub fn load_all(dir: &Path) -> Result<Vec<Self>, Error> {
         let mut dirs = Vec::new();
         for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
@@ -120,17 +120,17 @@ impl SystemCase {
     }
 }
 
-/// A full system for such cases.
+/// Full system that runs the cases.
 pub struct System<'a> {
-    /// The kernel, and the guest program for both its lives.
+    /// Kernel, and guest program for both the initramfs and the disk.
     pub guest: &'a Guest,
-    /// The disk's image, as [`crate::DiskImage::make`] gives it.
+    /// Disk image from [`crate::DiskImage::make`].
     pub image: &'a Path,
-    /// The kernel's modules that reach the disk, uncompressed, in the order in which they are loaded.
+    /// Uncompressed kernel modules for access to the disk, in load order.
     pub modules: Vec<(String, Vec<u8>)>,
-    /// Files that are laid over the disk at each boot: path, permission bits, content.
+    /// Files to lay over the disk at each boot: path, permission bits, content.
     pub files: Vec<(String, u32, Vec<u8>)>,
-    /// How to run.
+    /// Parameters of the run.
     pub options: Options,
 }
 
@@ -144,10 +144,10 @@ struct Seen {
 }
 
 impl System<'_> {
-    /// Runs a case: its verdict, which the sink is told too.
+    /// Runs a case, reports it to the sink and returns its verdict.
     ///
     /// # Errors
-    /// The host could not run it.
+    /// The host could not run the case.
     pub fn run(
         &self,
         case: &SystemCase,
@@ -243,7 +243,7 @@ impl System<'_> {
         Ok(root)
     }
 
-    /// One boot and its script. What ends the case is written to `seen`.
+    /// Runs one boot and its script. A result that ends the case is written to `seen`.
     fn boot(
         &self,
         machine: &Machine<'_>,
@@ -254,7 +254,7 @@ impl System<'_> {
         seen: &mut Seen,
     ) -> Result<(), Error> {
         let mut deadlines = self.options.deadlines();
-        // systemd stops its services first.
+        // The shutdown includes the time that systemd needs to stop its services.
         deadlines.shutdown = deadlines.boot;
         let mut vm = match Vm::boot(machine, root, deadlines, deadlines.boot * 2) {
             Ok(vm) => vm,

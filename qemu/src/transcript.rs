@@ -1,42 +1,42 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The output of `run.sh`, parsed as it arrives: `ok - <claim>`, `not ok - <claim>` followed by `# ` lines that say what
-//! was seen instead, and `# phase <name>`. Everything else is for people, but for what other tests print of a failure
-//! (`not ok 3 name`), and a failed claim behind output that had no line break: a failure is never noise.
+//! Parser of the output of `run.sh` as it arrives: `ok - <claim>`, `not ok - <claim>` followed by `# ` lines with the
+//! observation, and `# phase <name>`. Other lines are ignored, except failures: those of other tests (`not ok 3 name`),
+//! and a failed claim after output without a line break.
 
 use std::time::Duration;
 
 use klp_base::events::Check;
 
-/// More output than this is not kept, and fails the case.
+/// Maximum size of the output in bytes; more output is dropped and fails the case.
 const LIMIT: usize = 8 << 20;
-/// Lines of detail that a check keeps.
+/// Maximum number of detail lines of a check.
 const DETAIL_LINES: usize = 30;
 
-/// A part of a case, as its script names it.
+/// Phase of a case, named by its script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Phase {
     /// Name in the script.
     pub name: String,
-    /// From the case's start to the phase's.
+    /// Wall time from the start of the case to the phase.
     pub at: Duration,
-    /// CPU time of QEMU from the case's start to the phase's.
+    /// CPU time of QEMU from the start of the case to the phase.
     pub cpu: Duration,
 }
 
-/// The output of one case.
+/// Output of one case.
 #[derive(Debug, Default)]
 pub(crate) struct Transcript {
     pub(crate) bytes: Vec<u8>,
     pub(crate) checks: Vec<Check>,
     pub(crate) phases: Vec<Phase>,
     pub(crate) overflow: bool,
-    /// Start of the line that is not complete yet.
+    /// Offset of the first incomplete line.
     line: usize,
     in_detail: bool,
 }
 
 impl Transcript {
-    /// Takes output; `now` gives the wall and CPU time since the case's start.
+    /// Adds output; `now` returns wall and CPU time since the start of the case.
     pub(crate) fn push(&mut self, bytes: &[u8], now: impl Fn() -> (Duration, Duration)) {
         if self.bytes.len() + bytes.len() > LIMIT {
             self.overflow = true;
@@ -54,7 +54,7 @@ impl Transcript {
         }
     }
 
-    /// Takes the last line, which may come without a line break.
+    /// Ends the output: the last line may have no line break.
     pub(crate) fn end(&mut self, now: impl Fn() -> (Duration, Duration)) {
         if self.line < self.bytes.len() {
             self.push(b"\n", now);
@@ -86,7 +86,7 @@ impl Transcript {
     }
 }
 
-/// The claim that a line says did not hold.
+/// Claim of a line that reports a failure.
 fn failed_claim(line: &str) -> Option<&str> {
     if let Some((_, name)) = line.split_once("not ok - ") {
         return Some(name);

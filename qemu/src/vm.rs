@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Machines that run, and the connection to their guest program.
+//! Running machines, and the connection to their guest program.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -23,26 +23,26 @@ use crate::qemu::{CONSOLE, Qemu, Scratch, cpu_of};
 use crate::qmp::Monitor;
 use crate::snapshot::Snapshot;
 
-/// Bytes of a file that one request carries.
+/// Bytes of file content per request.
 const PIECE: usize = 1 << 18;
 
-/// A machine whose guest program has greeted.
+/// Machine whose guest program has sent Hello.
 pub(crate) struct Vm {
     qemu: Qemu,
     link: Link,
     monitor: Option<Monitor>,
     deadlines: Deadlines,
-    /// Greeting of the guest program.
+    /// Hello of the guest program.
     pub(crate) hello: Hello,
-    /// Time from QEMU's start to the Hello.
+    /// Time from QEMU's start to Hello.
     pub(crate) boot: Duration,
 }
 
-/// A machine that did not come up.
+/// Machine that did not come up.
 pub(crate) enum BootError {
-    /// The host could not start it.
+    /// The host could not start the machine.
     Host(Error),
-    /// It started and ended, or stayed silent.
+    /// The machine started, then ended or stayed silent.
     Exited(Box<GuestExit>),
 }
 
@@ -53,7 +53,7 @@ impl<E: Into<Error>> From<E> for BootError {
 }
 
 impl BootError {
-    /// The reason, in one line.
+    /// Reason in one line.
     pub(crate) fn reason(&self) -> String {
         match self {
             Self::Host(error) => klp_base::chain(error),
@@ -62,7 +62,7 @@ impl BootError {
     }
 }
 
-/// A machine whose guest program has connected.
+/// Machine whose guest program has connected.
 struct Connected {
     qemu: Qemu,
     link: Link,
@@ -101,14 +101,14 @@ impl Connected {
         }
     }
 
-    /// The greeting that comes next.
+    /// Receives the next reply, which must be Hello.
     fn greeting(&mut self, kernel: &Kernel) -> Result<Hello, LinkError> {
         let Self { qemu, link, countdown, .. } = self;
         let (reply, _) = link.receive(|| qemu.clock.left(countdown))?;
         greeting(reply, kernel)
     }
 
-    /// Loads the state of a snapshot and asks the guest for its greeting, which must be the saved one's.
+    /// Loads the state of a snapshot and requests a Hello, which must be that of the saved guest.
     fn resume(&mut self, kernel: &Kernel, snapshot: &Snapshot) -> Result<Hello, LinkError> {
         let Self { qemu, link, monitor, countdown } = self;
         let monitor = monitor.as_mut().ok_or(LinkError::Closed)?;
@@ -142,7 +142,7 @@ impl Connected {
 }
 
 impl Vm {
-    /// Boots and waits for the guest's Hello, no longer than `within`.
+    /// Boots and waits for the guest's Hello, at most `within`.
     pub(crate) fn boot(
         machine: &Machine<'_>,
         root: &Initramfs,
@@ -155,7 +155,7 @@ impl Vm {
         connected.finish(greeted, deadlines, started)
     }
 
-    /// Continues a guest from a snapshot of `machine`.
+    /// Restores a guest from a snapshot of `machine`.
     pub(crate) fn restore(
         machine: &Machine<'_>,
         snapshot: &Snapshot,
@@ -170,7 +170,7 @@ impl Vm {
         connected.finish(greeted, deadlines, started)
     }
 
-    /// Saves a guest whose memory is [`Memory::Saved`], all but that memory to `file`, and ends the machine.
+    /// Saves a guest with [`Memory::Saved`], except its memory, to `file`, and ends the machine.
     pub(crate) fn save(mut self, file: &Path) -> Result<End, BootError> {
         let countdown = self.countdown(self.deadlines.shutdown);
         let Self { qemu, monitor, .. } = &mut self;
@@ -184,7 +184,7 @@ impl Vm {
         }
     }
 
-    /// Writes a file in the guest, in checked pieces.
+    /// Writes a file in the guest, in pieces with checksums.
     pub(crate) fn put(&mut self, path: &str, mode: u32, content: &[u8]) -> Result<(), LinkError> {
         let mut pieces: Vec<&[u8]> = content.chunks(PIECE).collect();
         if pieces.is_empty() {
@@ -202,12 +202,11 @@ impl Vm {
         Ok(())
     }
 
-    /// A wait that begins now, by the time that the host gives the guest.
+    /// Wait that begins now, in time that the host gives the guest.
     pub(crate) fn countdown(&mut self, limit: Duration) -> Countdown {
         self.qemu.clock.countdown(limit)
     }
 
-    /// Sends a request.
     pub(crate) fn send(&mut self, request: &Request) -> Result<(), LinkError> {
         self.send_with(request, b"")
     }
@@ -219,7 +218,7 @@ impl Vm {
         self.link.send(request, body, || clock.left(&countdown))
     }
 
-    /// The next reply, waiting for it no longer than the countdown says.
+    /// Receives the next reply within the countdown.
     pub(crate) fn receive(&mut self, countdown: &Countdown) -> Result<(Reply, Vec<u8>), LinkError> {
         loop {
             let clock = &mut self.qemu.clock;
@@ -236,7 +235,7 @@ impl Vm {
         }
     }
 
-    /// The next reply to a short question.
+    /// Receives the reply to a short request.
     pub(crate) fn answer(&mut self) -> Result<(Reply, Vec<u8>), LinkError> {
         let countdown = self.countdown(self.deadlines.shutdown);
         self.receive(&countdown)
@@ -247,12 +246,12 @@ impl Vm {
         cpu_of(self.qemu.running.pid())
     }
 
-    /// All of the console so far.
+    /// Console text so far.
     pub(crate) fn console(&self) -> String {
         console::read(&self.qemu.scratch.console)
     }
 
-    /// Asks the guest to end and waits for it.
+    /// Requests a shutdown of the guest and waits for the end of QEMU.
     pub(crate) fn power_off(mut self) -> Result<End, Box<GuestExit>> {
         let within = self.deadlines.shutdown;
         let asked = self.send(&Request::PowerOff).and_then(|()| self.answer());
@@ -278,12 +277,12 @@ impl Vm {
         }
     }
 
-    /// Ends it at once.
+    /// Kills the machine.
     pub(crate) fn kill(self) -> End {
         self.qemu.end()
     }
 
-    /// Ends it after the guest gave no answer, and says what happened.
+    /// Ends the machine after a missing answer and diagnoses the cause.
     pub(crate) fn diagnose(self, error: &LinkError) -> GuestExit {
         diagnose(self.qemu.end_after(error), error, true)
     }
@@ -307,7 +306,7 @@ fn lost(qemu: Qemu, error: &LinkError) -> BootError {
     BootError::Exited(Box::new(diagnose(qemu.end_after(error), error, false)))
 }
 
-/// Boots with a script as `init` and waits until QEMU has ended by itself.
+/// Boots with a script as `init` and waits until QEMU ends by itself.
 pub(crate) fn run_bare(machine: &Machine<'_>, root: &Initramfs, within: Duration) -> Result<End, BootError> {
     let scratch = Scratch::new(Some(root), b"")?;
     let console = scratch.path(CONSOLE);

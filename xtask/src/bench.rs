@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `bench`: figures as ratios measured in one run. Nothing is asserted here.
+//! `bench`: ratios of figures measured in one run, without assertions.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,21 +17,21 @@ use crate::machine::shell;
 use crate::qemu_test;
 use crate::setup::Need;
 
-/// Measure: boot (a case, booted and from a snapshot, against a bare boot), build (cold, warm, unchanged), image (index and look-up, beside peers), call (a
-/// replaced function, in instructions).
+/// Measure: boot (a case, booted and from a snapshot, compared with a bare boot), build (cold, warm, unchanged), image
+/// (index and look-up, compared with other tools), call (a replaced function, in instructions).
 ///
 /// Example: cargo xtask bench boot
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which; all of them where none is given
+    /// Benchmark to run; all of them if none is given
     #[arg(value_parser = ["boot", "build", "image", "call"])]
     name: Option<String>,
-    /// Measured runs of each
+    /// Number of measured runs of each benchmark
     #[arg(long, default_value = "5")]
     runs: usize,
 }
 
-/// All benchmarks, with the usual number of runs.
+/// Runs all benchmarks with the default number of runs.
 pub(crate) fn run_all() -> Result<ExitCode> {
     run(&Args { name: None, runs: 5 })
 }
@@ -55,8 +55,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Instructions of one call of a function: as it is, replaced in C, replaced in Rust, all with the same body. QEMU's clock
-/// counts them, so that one run is exact.
+/// Number of instructions per call of a function: original, replaced in C, replaced in Rust, all with the same body.
+/// QEMU's clock counts instructions, so one run is exact.
 fn call(context: &Context) -> Result<()> {
     let root = context.project.root();
     let cases = case::load_all(&root.join("tests/bench"))?;
@@ -82,7 +82,7 @@ fn call(context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// The index of a kernel from its image and a look-up in it, each as a process of its own, optimised as a release is.
+/// Cost of a kernel's index from its image and of a look-up, each in its own process, optimised as in a release.
 fn image(context: &Context, runs: usize) -> Result<()> {
     let tree = context.kernel(DEFAULT_KERNEL)?;
     let (shell, target_dir) = (shell()?, context.target_dir());
@@ -94,7 +94,8 @@ fn image(context: &Context, runs: usize) -> Result<()> {
     Ok(())
 }
 
-/// One load-prove-revert case in a boot of its own and from a snapshot, against the same kernel booted to a bare busybox shell.
+/// Cost of a case (load, prove, revert) in its own boot and from a snapshot, compared with a boot of the same kernel to
+/// a bare busybox shell.
 fn boot(context: &Context, runs: usize) -> Result<()> {
     let tree = context.kernel(DEFAULT_KERNEL)?;
     let module = context.build(&tree, "cmdline", klp_pipeline::stage::Range::default())?.ko;
@@ -111,7 +112,7 @@ fn boot(context: &Context, runs: usize) -> Result<()> {
     };
     let (mut bare, mut whole, mut restored, mut inside, mut waits) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    // One more than is counted: the first run warms the page cache, and makes the snapshot.
+    // The first run is not counted: it warms the page cache and makes the snapshot.
     for run in 0..=runs {
         let cost = klp_vm::bench::bare_boot(&guest, &options()?, &context.terminal)?;
         let (from_snapshot, _) = run_case(Some(context.cache.clone()))?;
@@ -147,7 +148,7 @@ fn boot(context: &Context, runs: usize) -> Result<()> {
     Ok(())
 }
 
-/// The one case of a run and its machine.
+/// Machine and case of a run with one case, which must have passed.
 fn passed(summary: &Summary) -> Result<(BootRun, CaseRun)> {
     let machine = summary.boots.iter().find(|boot| !boot.cases.is_empty()).cloned();
     let (Some(machine), Some(case)) = (machine, summary.cases.first().cloned()) else {
@@ -175,7 +176,8 @@ fn transitions(log: &str) -> Option<f64> {
     waited
 }
 
-/// `build cmdline` with nothing but the kernel there, with everything there but the build, and with nothing to do.
+/// Cost of `build cmdline`: with an empty cache except for the kernel, with all inputs in the cache, and without
+/// changes.
 fn build(context: &Context, runs: usize) -> Result<()> {
     let tree = context.kernel(DEFAULT_KERNEL)?;
     let program = std::env::current_exe()?;

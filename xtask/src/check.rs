@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `check`: preflight alone.
+//! `check`: verification of a module without a boot.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `test` and `ci`: everything that must hold, in the order in which it is cheapest to find out.
+//! `test` and `ci`: all checks of the project, the cheapest first.
 
 use std::io::IsTerminal;
 use std::num::NonZeroU32;
@@ -38,7 +38,8 @@ pub(crate) struct CiArgs {
     /// fast: what `test` runs; full: all kernels, licences, fuzzing and benchmarks too
     #[arg(long, value_parser = ["fast", "full"], default_value = "fast")]
     tier: String,
-    /// With the full tier: keep what came of each kernel's cases for the README's support matrix; needs a clean checkout
+    /// With the full tier: record the results of each kernel's cases for the README's support matrix; needs a clean
+    /// checkout
     #[arg(long)]
     record: bool,
     /// Write the VM cases' JUnit report to this file
@@ -91,7 +92,7 @@ fn say(context: &Context, what: &str) {
     context.terminal.note(format!("== {what}"));
 }
 
-/// Format and lints; with the full tier also licences.
+/// Checks format and lints; in the full tier also licences.
 fn check_sources(context: &Context, full: bool) -> Result<()> {
     let (shell, quiet) = (shell()?, quiet_off_terminal());
     say(context, "format");
@@ -121,11 +122,11 @@ fn check_sources(context: &Context, full: bool) -> Result<()> {
     Ok(())
 }
 
-/// The crate whose ignored tests boot guests, and the test of another crate that does.
+/// Crate with ignored tests that boot guests, and the only such test of another crate.
 const HARNESS: &str = "klp-vm";
 const BOOTING_TEST: &str = "exit_codes_tell_a_panic_a_hang_and_a_failure_apart";
 
-/// The tests of the workspace, with or without those that boot a guest.
+/// Runs the tests of the workspace, with or without those that boot a guest.
 fn test_on_host(context: &Context, guests: bool) -> Result<()> {
     lint_kernel_side(context)?;
     say(context, "host tests");
@@ -149,7 +150,7 @@ fn test_on_host(context: &Context, guests: bool) -> Result<()> {
     Ok(())
 }
 
-/// What only the full tier has. It takes hours, so that a failure of one part does not keep the others from being looked at.
+/// Runs the checks of the full tier only. They take hours, so a failed one does not prevent the others.
 fn rest(context: &Context, cases: ExitCode) -> Result<ExitCode> {
     let root = context.project.root();
     let part = |what: &'static str, work: &dyn Fn() -> Result<ExitCode>| {
@@ -184,7 +185,7 @@ fn rest(context: &Context, cases: ExitCode) -> Result<ExitCode> {
     worst
 }
 
-/// Lints of the code that is compiled for kernels: crate klp, and the fixes that are written on it.
+/// Lints the code that is compiled for kernels: crate klp, and the fixes based on it.
 fn lint_kernel_side(context: &Context) -> Result<()> {
     say(context, "lints of kernel-side code");
     let tree = context.kernel(DEFAULT_KERNEL)?;
@@ -208,12 +209,12 @@ fn lint_kernel_side(context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Cargo compiles for minutes: its progress is for terminals, and elsewhere its lines hide ours.
+/// Option that hides cargo's progress outside of a terminal, where its lines would hide those of xtask.
 fn quiet_off_terminal() -> Option<&'static str> {
     (!std::io::stderr().is_terminal()).then_some("--quiet")
 }
 
-/// Installs one of cargo's sub-commands where cargo has none of that name.
+/// Installs a sub-command of cargo if it is missing.
 fn ensure_cargo_tool(context: &Context, name: &str) -> Result<()> {
     let (shell, verb) = (shell()?, name.trim_start_matches("cargo-"));
     let asked = cmd!(shell, "cargo {verb} --version").quiet().ignore_status().ignore_stdout().ignore_stderr();
@@ -224,11 +225,11 @@ fn ensure_cargo_tool(context: &Context, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Seconds that each fuzz target gets.
+/// Duration of each fuzz target, in seconds.
 const FUZZ_SECONDS: u32 = 30;
 
-/// Runs each fuzz target for a while, from its corpus; what it finds new goes to the build directory. A target that finds
-/// what breaks a parser ends the run, with the input's path in its output.
+/// Runs each fuzz target for a while, from its corpus; new inputs go to the build directory. A failure of a parser ends
+/// the run, with the path of the input in the output.
 fn fuzz(context: &Context) -> Result<()> {
     let root = context.project.root();
     ensure_cargo_tool(context, "cargo-fuzz")?;
@@ -248,7 +249,7 @@ fn fuzz(context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Sources that plain cargo does not see.
+/// Sources outside of the cargo workspace.
 fn kernel_side(root: &Path) -> Result<Vec<PathBuf>> {
     let mut files = vec![root.join("kmod/src/lib.rs")];
     for dir in ["patches", "tests/fixes"] {
@@ -258,7 +259,7 @@ fn kernel_side(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The template has placeholders, so that it is no Rust yet.
+/// True for a template, which is not valid Rust because of its placeholders.
 fn is_template(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str() == "_template")
 }

@@ -26,7 +26,7 @@ use crate::{setup, support};
 /// selected cases are skipped on these kernels, so that nothing was shown.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Cases whose names contain one of these words; all of them where none is given
+    /// Cases whose names contain one of these words; all cases if none is given
     pub(crate) filter: Vec<String>,
     /// Id of a kernel, or all; may be given several times
     #[arg(long, default_value = DEFAULT_KERNEL)]
@@ -34,19 +34,19 @@ pub(crate) struct Args {
     /// List the selected cases and kernels, and run nothing
     #[arg(long)]
     list: bool,
-    /// How to list: for people, or as JSON for CI systems that split the work (schema ferrograft.cases/1)
+    /// Format of the list: for people, or JSON for CI systems that split the work (schema ferrograft.cases/1)
     #[arg(long, value_enum, default_value = "human", requires = "list")]
     format: Format,
     /// Write a JUnit report to this file
     #[arg(long)]
     pub(crate) junit: Option<PathBuf>,
-    /// What runs the guests: auto (KVM where it proves itself), kvm, tcg
+    /// Acceleration of the guests: auto (KVM after a successful trial, else TCG), kvm, tcg
     #[arg(long, default_value = "auto")]
     pub(crate) accel: AccelChoice,
-    /// Guests at a time
+    /// Number of concurrent guests
     #[arg(long, default_value = "1")]
     pub(crate) jobs: NonZeroU32,
-    /// Run everything this often, each time in a fresh boot
+    /// Number of runs of each case, each in a fresh boot
     #[arg(long, default_value = "1")]
     repeat: NonZeroU32,
     /// Boot each guest, instead of continuing from the snapshot of a booted one
@@ -58,7 +58,7 @@ pub(crate) struct Args {
     /// Let each boot wait for a debugger
     #[arg(long)]
     gdb: bool,
-    /// Keep what came of kernels whose cases all passed, for the README's support matrix; needs a clean checkout
+    /// Record the kernels whose cases all passed, for the README's support matrix; needs a clean checkout
     #[arg(long, conflicts_with = "filter")]
     pub(crate) record: bool,
     /// Directory of the cases
@@ -67,7 +67,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// The given cases on the given kernel, everything else as usual.
+    /// Arguments for the given cases on the given kernel, with defaults for the rest.
     pub(crate) fn of(filter: &[&str], kernel: &str) -> Self {
         Self {
             filter: filter.iter().map(|word| (*word).to_owned()).collect(),
@@ -118,7 +118,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::from(summary.verdict().exit_code()))
 }
 
-/// How a listing is written.
+/// Format of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// For people.
@@ -127,7 +127,7 @@ pub(crate) enum Format {
     Json,
 }
 
-/// The selected cases of each kernel, those that are skipped with the reason.
+/// Selected cases of each kernel; skipped cases with the reason.
 fn listing(kernels: &[String], cases: &[case::Case], format: Format) -> Result<String> {
     let selected = kernels.iter().flat_map(|kernel| {
         cases.iter().filter(|case| case.is_for(kernel)).map(move |case| (kernel, case, case.skip.get(kernel)))
@@ -154,7 +154,7 @@ fn listing(kernels: &[String], cases: &[case::Case], format: Format) -> Result<S
     Ok(selected.map(line).collect::<Vec<_>>().join("\n"))
 }
 
-/// Runs cases; nothing comes back of a shell.
+/// Runs cases; returns `None` after a shell.
 pub(crate) fn run_cases(context: &Context, args: &Args, cases: Vec<case::Case>) -> Result<Option<Summary>> {
     let ids = context.kernels(&args.kernel)?;
     let trees: Vec<KernelTree> = ids.iter().map(|id| context.kernel(id)).collect::<Result<_>>()?;
@@ -175,7 +175,7 @@ pub(crate) fn run_cases(context: &Context, args: &Args, cases: Vec<case::Case>) 
     Ok(Some(suite.run(&context.terminal)?))
 }
 
-/// A kernel and what its guest needs.
+/// Kernel with the files of its guest.
 pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Guest> {
     setup::ensure_guest_of(tree.arch, &context.terminal)?;
     let programs = context.static_programs(tree.arch)?;
@@ -184,7 +184,7 @@ pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Guest> {
     let busybox = pinned
         .or_else(setup::busybox)
         .ok_or_else(|| NotAble("busybox is missing; install busybox-static".to_owned()))?;
-    // The guest program loads them in the order of their names.
+    // The guest program loads the modules in the order of their names.
     let modules = tree.guest_modules.iter().zip(0..).map(|(file, position)| {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         (format!("/modules/{position:02}-{name}"), file.clone())
@@ -224,7 +224,7 @@ fn artifact_of(
     made.map_err(|error| unprovided(artifact, &error))
 }
 
-/// The outcome of a case whose artifact cannot be made. If this machine lacks something, the claims of the case are not known.
+/// Outcome of a case whose artifact cannot be made. If this machine lacks something, the result of the case is unknown.
 fn unprovided(artifact: &str, error: &artifact::Error) -> ArtifactError {
     let why = format!("artifact {artifact}: {error}");
     if error.is_not_able() { ArtifactError::NotAble(why) } else { ArtifactError::Failed(why) }
@@ -245,7 +245,7 @@ fn closing_line(summary: &Summary) -> String {
     format!("{passed} passed, {failed} failed, {skipped} skipped{nothing}")
 }
 
-/// Where the evidence of a case lies.
+/// Directory of the evidence of a case.
 pub(crate) fn evidence_dir(root: &Path, kernel: &str, case: &str) -> PathBuf {
     root.join("build/evidence").join(kernel).join(case)
 }

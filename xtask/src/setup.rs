@@ -224,7 +224,7 @@ fn ensure_core_source(cache: &Cache, sink: &dyn Sink) -> Result<()> {
     Ok(())
 }
 
-/// Installs a target for guest programs: musl from rustup, otherwise the host's own target.
+/// Installs a target for guest programs: musl from rustup, otherwise the host's target.
 fn ensure_static_target(sink: &dyn Sink) -> Result<()> {
     if musl_is_there(MUSL) {
         return Ok(());

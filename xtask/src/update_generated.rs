@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `update-generated`: generated files that are checked in: kpatch's man pages and completions, from its command line, because
-//! packages ship them; the README's support matrix, from recorded results; docs/verify-rules.md, from the rules' entries.
+//! `update-generated`: generated files in the repository: kpatch's man pages and completions from its command line, for
+//! packages; the README's support matrix from the recorded results; docs/verify-rules.md from the rules' entries.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ use crate::support::between_marks;
 /// Example: cargo xtask update-generated --check
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write nothing; fail where a file is not as it would be generated
+    /// Write nothing; fail if a file differs from its generated content
     #[arg(long)]
     check: bool,
 }
@@ -54,7 +54,7 @@ fn rules_page(context: &Context) -> Result<(PathBuf, Vec<u8>)> {
     Ok((file, text))
 }
 
-/// Path below dist/ and bytes of each generated file there.
+/// Generated files: path below dist/, and bytes.
 fn generated() -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let mut files = Vec::new();
     let command = kpatch::command().disable_help_flag(true);

@@ -18,18 +18,18 @@ use klp_pipeline::objects::module_file;
 use klp_pipeline::project::{Project, Target};
 use klp_pipeline::stage::{Built, Range, Stage};
 
-/// An artifact of a case.
+/// Artifact of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Artifact {
     /// `<name>`: the finished module of a fix or stream.
     Module(String),
     /// `<name>@kbuild`: the module of stage kbuild, not converted.
     Unconverted(String),
-    /// `module:<name>`: a module of the kernel, or one of tests/modules.
+    /// `module:<name>`: a kernel module, or one of tests/modules.
     Own(ObjectName),
-    /// `signed:<fix>`: a module with the signature that its kernel asks for.
+    /// `signed:<fix>`: a module with the signature that its kernel requires.
     Signed(String),
-    /// `version:<number>:<stream>`: a stream as if it had this version and followed the one before.
+    /// `version:<number>:<stream>`: a stream with this version, as the successor of the previous version.
     Version {
         /// The version.
         number: u32,
@@ -47,10 +47,10 @@ pub enum Artifact {
     Traceability,
 }
 
-/// Why there is no artifact.
+/// Reasons for a missing artifact.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The text is no artifact.
+    /// The text is not an artifact.
     #[error("{0}")]
     Grammar(String),
     /// Stage verify accepted a module that it should refuse.
@@ -58,7 +58,7 @@ pub enum Error {
     NotRefused {
         /// Name of the fix.
         fix: String,
-        /// The options that its module was compiled without.
+        /// Options without which its module was compiled.
         options: String,
     },
     /// A build failed.
@@ -70,9 +70,9 @@ pub enum Error {
     /// A module's file cannot be read.
     #[error("{}: {source}", path.display())]
     Module {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The fault.
+        /// Cause of the error.
         source: ImageError,
     },
     /// A file operation failed.
@@ -81,13 +81,13 @@ pub enum Error {
     /// A file cannot be written durably.
     #[error(transparent)]
     Cache(#[from] cache::Error),
-    /// A name is wrong.
+    /// A name is invalid.
     #[error(transparent)]
     Name(#[from] NameError),
 }
 
 impl Error {
-    /// True if this machine lacks a tool, a package or the network. The claims of the case are then not known.
+    /// True if this machine lacks a tool, a package or the network. The result of the case is then unknown.
     pub fn is_not_able(&self) -> bool {
         let missing = |error: &process::Error| match error {
             process::Error::Start { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
@@ -139,7 +139,7 @@ impl FromStr for Artifact {
     }
 }
 
-/// The two parts of `rest`, which stand in `text`.
+/// First and second part of `rest`, a part of `text`, around the first colon.
 fn second<'a>(text: &str, rest: &'a str, form: &str) -> Result<(&'a str, String), Error> {
     let parts = rest.split_once(':').map(|(first, second)| (first, second.to_owned()));
     parts.ok_or_else(|| Error::Grammar(format!("{text:?} should look like {form:?}")))
@@ -170,10 +170,11 @@ pub struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// Makes an artifact for a kernel: its file.
+    /// Makes an artifact for a kernel and returns its file.
     ///
     /// # Errors
-    /// The build failed, this machine lacks something ([`Error::is_not_able`]), or verify accepted what it should refuse.
+    /// The build failed, this machine lacks something ([`Error::is_not_able`]), or verify accepted a module that it
+    /// should refuse.
     pub fn make(&self, tree: &KernelTree, artifact: &Artifact) -> Result<PathBuf, Error> {
         match artifact {
             Artifact::Module(name) => Ok(self.build(tree, name, Stage::Verify)?.ko),
@@ -196,7 +197,7 @@ impl Maker<'_> {
         Ok(build.run(Range { from: None, to })?)
     }
 
-    /// A module of the kernel, unpacked for the guest's insmod.
+    /// Makes a kernel module, decompressed for the guest's insmod.
     fn own_module(&self, tree: &KernelTree, name: &ObjectName) -> Result<PathBuf, Error> {
         let file = module_file(self.project, tree, name, self.cache, self.sink)?;
         let bytes = read(&file)?;
@@ -205,7 +206,8 @@ impl Maker<'_> {
         self.keep(tree, Path::new(&format!("{name}.ko")), &unpacked)
     }
 
-    /// A stream in another version. All versions share a build directory, in which only the difference is made again.
+    /// Makes a stream with another version. All versions share a build directory; only the changed parts are built
+    /// again.
     fn version(&self, tree: &KernelTree, number: u32, stream: &str) -> Result<PathBuf, Error> {
         let mut target = self.project.target(stream)?;
         let no_stream = || Error::Grammar(format!("version:{number}:{stream}: `{stream}` is no stream"));
@@ -234,7 +236,7 @@ impl Maker<'_> {
         Ok(built.ko)
     }
 
-    /// Predictions with a seed to draw by: FERROGRAFT_SEED, or the time.
+    /// Makes the predictions with a random seed: FERROGRAFT_SEED, or the time.
     fn predictions(&self, tree: &KernelTree) -> Result<PathBuf, Error> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let seed = match std::env::var("FERROGRAFT_SEED") {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `confirm`: removal of the boot notes of patches that proved stable; and the notes' life around a load.
+//! `confirm`: removal of the boot notes of patches that proved stable. Also the boot note of a patch during its load.
 
 use std::time::Duration;
 

@@ -225,7 +225,7 @@ pub(crate) fn prune(system: &System, console: &mut Console<'_>, dry_run: bool) -
         });
     }
     let gone = |release: &str| {
-        // A directory whose name is no kernel release is not ours.
+        // A directory whose name is not a kernel release is not part of the store.
         KernelRelease::new(release).is_ok_and(|release| release != running)
             && !["/lib/modules/", "/usr/lib/modules/", "/boot/vmlinuz-"]
                 .iter()

@@ -31,9 +31,9 @@ const BUDGET_PER_MODULE: Duration = Duration::from_secs(75);
 /// Options of a load.
 #[derive(Clone, Copy)]
 pub(crate) struct Request {
-    /// Whether to run our own checks before the kernel's.
+    /// True to run the loader's checks before those of the kernel.
     pub(crate) check: bool,
-    /// Whether an older version may replace a newer one.
+    /// True if an older version may replace a newer one.
     pub(crate) allow_older: bool,
     pub(crate) wait: WaitOptions,
 }
@@ -182,7 +182,7 @@ fn check_and_insert(
         console.warn(format_args!("status may not know what {name} repairs: {error}"));
     }
     let result = wait_until_enabled(system, console, name, request.wait);
-    // A loaded module does not answer the checks that could not be made.
+    // A successful load does not make up for the checks that could not be made.
     if matches!(result, Ok(()) | Err(Error::LoadLeft { .. } | Error::Interrupted { .. })) {
         for unchecked in unchecked {
             console.warn(format_args!("{name}: not checked: {unchecked}"));
@@ -191,7 +191,7 @@ fn check_and_insert(
     result
 }
 
-/// Whether the patch is enabled. A patch that is being disabled is enabled again, if it is the same build.
+/// True if the patch is enabled. A patch that is being disabled is enabled again, if it is the same build.
 fn is_enabled_already(
     system: &System,
     console: &mut Console<'_>,
@@ -280,7 +280,7 @@ fn wait_until_enabled(
     }
 }
 
-/// Whether the loaded module of that name has another build id; `false` if one of the two has none.
+/// True if the loaded module of that name has another build id; `false` if one of the two has none.
 fn is_other_build(system: &System, module: &Module<'_>, name: &ModuleName) -> bool {
     const SECTION: &str = ".note.gnu.build-id";
     let loaded = system.read_bytes(&format!("/sys/module/{name}/notes/{SECTION}"));

@@ -21,7 +21,7 @@ const PROGRESS: Duration = Duration::from_secs(1);
 pub(crate) enum Outcome {
     Complete,
     Stalled,
-    /// Number of a signal that asked this program to end.
+    /// Number of the received termination signal.
     Interrupted(i32),
 }
 
@@ -154,7 +154,7 @@ fn wait_for(
     Ok(outcome)
 }
 
-/// Asks the kernel to signal the tasks that block a transition, or reports that the kernel does so by itself.
+/// Makes the kernel signal the tasks that block a transition, or reports that the kernel does so by itself.
 pub(crate) fn signal(system: &System, console: &mut Console<'_>, patch: &str) -> Result<(), Error> {
     if livepatch::signal(system, patch)? {
         console.say("signaling stalled process(es):");

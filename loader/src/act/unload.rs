@@ -20,7 +20,7 @@ use crate::model::system::{Backoff, System};
 /// Time to wait for the users of a module that patches nothing.
 const WAIT_FOR_USERS: Duration = Duration::from_secs(15);
 
-/// Verb `unload --all`: unloads every patch that the livepatch core knows. A failure does not stop the others.
+/// Verb `unload --all`: unloads every patch that the livepatch core lists. A failure does not stop the others.
 pub(crate) fn run_all(system: &System, console: &mut Console<'_>, options: WaitOptions) -> Result<(), Error> {
     let patches = livepatch::patches(system)?;
     let total = patches.len();

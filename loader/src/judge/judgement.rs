@@ -6,7 +6,7 @@ use crate::model::refusal::Refusal;
 /// Result of the checks on a module before its insertion.
 #[derive(Default)]
 pub(crate) struct Judgement {
-    /// Reasons why the module cannot be loaded; empty if the kernel may be asked.
+    /// Reasons why the module cannot be loaded; empty if an insertion may be tried.
     pub(crate) refusals: Vec<Refusal>,
     /// Conditions that the kernel allows and an administrator may not expect.
     pub(crate) warnings: Vec<String>,

@@ -20,7 +20,7 @@ use crate::model::{manifests, policy, store};
 #[derive(Serialize)]
 pub(crate) struct Status {
     pub(crate) kernel: String,
-    /// Whether the kernel supports live patching.
+    /// True if the kernel supports live patching.
     pub(crate) livepatch: bool,
     pub(crate) patches: Vec<Patch>,
     pub(crate) transition: Option<Transition>,
@@ -37,12 +37,12 @@ pub(crate) struct Status {
     pub(crate) reason: String,
 }
 
-/// Patch that the livepatch core knows.
+/// Patch that the livepatch core lists.
 #[derive(Serialize)]
 pub(crate) struct Patch {
     pub(crate) module: String,
     pub(crate) state: PatchState,
-    /// Whether the patch has a boot note of this boot, so that after a crash the next boot leaves it out.
+    /// True if the patch has a boot note of this boot, so that after a crash the next boot leaves it out.
     #[serde(rename = "on_trial")]
     pub(crate) unconfirmed: bool,
     pub(crate) manifest: Option<Manifest>,

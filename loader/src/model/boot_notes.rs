@@ -92,7 +92,7 @@ fn read(system: &System, module: &str) -> Result<Option<BootNote>, Error> {
         Some(text) => Some(text),
         None => system.read(&old_path(module))?,
     };
-    // A damaged file is not one of ours: `durable::replace` leaves complete files only.
+    // A damaged file is not a note of the loader: `durable::replace` leaves complete files only.
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
 

@@ -10,7 +10,7 @@ pub(crate) struct Content {
     pub(crate) functions: Vec<(String, String)>,
     /// System states that it supports.
     pub(crate) states: Vec<SystemState>,
-    /// Whether it replaces all loaded patches (`klp_patch.replace`).
+    /// True if it replaces all loaded patches (`klp_patch.replace`).
     pub(crate) replace: bool,
 }
 

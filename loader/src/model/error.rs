@@ -129,7 +129,7 @@ pub enum Error {
         /// Size limit, in bytes.
         limit: u64,
     },
-    /// Module that our own checks refused, before the kernel was asked.
+    /// Module that the loader's checks refused before the insertion.
     #[error("{} cannot be loaded:{}", path.display(), Points(refusals))]
     Refused {
         /// Path of the file.
@@ -198,7 +198,7 @@ pub enum Error {
     UnloadReversed {
         /// Module name.
         module: ModuleName,
-        /// Whether the reversed transition is complete.
+        /// True if the reversed transition is complete.
         complete: bool,
     },
     /// Stalled transition of an unload; it continues in the kernel.
@@ -282,7 +282,7 @@ impl Error {
         Self::Refused { path: path.to_owned(), refusals: vec![refusal] }
     }
 
-    /// Whether this is a permission error.
+    /// True for a permission error.
     pub(crate) fn is_denied(&self) -> bool {
         matches!(self, Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
     }

@@ -25,12 +25,12 @@ pub(crate) enum PatchState {
 }
 
 impl PatchState {
-    /// Whether the patch is enabled or being enabled.
+    /// True if the patch is enabled or being enabled.
     pub(crate) fn is_on(self) -> bool {
         matches!(self, Self::Enabled | Self::Enabling)
     }
 
-    /// Whether the patch is in transition.
+    /// True if the patch is in transition.
     pub(crate) fn is_changing(self) -> bool {
         matches!(self, Self::Enabling | Self::Disabling)
     }
@@ -47,12 +47,12 @@ impl fmt::Display for PatchState {
     }
 }
 
-/// Patches that the livepatch core knows, sorted by name.
+/// Patches that the livepatch core lists, sorted by name.
 pub(crate) fn patches(system: &System) -> Result<Vec<String>, Error> {
     system.names(DIRECTORY)
 }
 
-/// State of a patch; `None` if the livepatch core does not know it.
+/// State of a patch; `None` if the livepatch core does not list it.
 pub(crate) fn state(system: &System, patch: &str) -> Result<Option<PatchState>, Error> {
     let Some(enabled) = flag(system, patch, "enabled")? else {
         return Ok(None);
@@ -65,12 +65,12 @@ pub(crate) fn state(system: &System, patch: &str) -> Result<Option<PatchState>, 
     }))
 }
 
-/// Whether a patch is in transition.
+/// True if a patch is in transition.
 pub(crate) fn in_transition(system: &System, patch: &str) -> Result<bool, Error> {
     Ok(flag(system, patch, "transition")?.unwrap_or(false))
 }
 
-/// Enables or disables a patch; `None` if the livepatch core does not know it.
+/// Enables or disables a patch; `None` if the livepatch core does not list it.
 pub(crate) fn set_enabled(system: &System, patch: &ModuleName, on: bool) -> Option<Result<(), Errno>> {
     let path = format!("{DIRECTORY}/{patch}/enabled");
     match system.write(&path, if on { "1" } else { "0" }) {
@@ -80,8 +80,8 @@ pub(crate) fn set_enabled(system: &System, patch: &ModuleName, on: bool) -> Opti
     }
 }
 
-/// Asks the kernel to signal the tasks that block a transition. Returns `false` on a kernel without the file `signal`, which
-/// signals them by itself (5.10 and later).
+/// Makes the kernel signal the tasks that block a transition. Returns `false` on a kernel without the file `signal`,
+/// which signals them by itself (5.10 and later).
 pub(crate) fn signal(system: &System, patch: &str) -> Result<bool, Error> {
     let path = format!("{DIRECTORY}/{patch}/signal");
     if !system.exists(&path) {
@@ -94,7 +94,7 @@ pub(crate) fn signal(system: &System, patch: &str) -> Result<bool, Error> {
     }
 }
 
-/// Whether a loaded module is a live patch, by the taint flag `K`; `None` if the module is not loaded.
+/// True if a loaded module is a live patch, by the taint flag `K`; `None` if the module is not loaded.
 pub(crate) fn is_loaded_livepatch(system: &System, module: &ModuleName) -> Result<Option<bool>, Error> {
     if !system.exists(&format!("/sys/module/{module}")) {
         return Ok(None);

@@ -192,7 +192,7 @@ fn readable(system: &System, paths: &[&str]) -> Result<String, String> {
     Err(format!("{}: {why}", paths.first().unwrap_or(&"")))
 }
 
-/// Whether a line of `enabled_functions`, such as `open [ext4] (1) R   D M`, is about a function.
+/// True if a line of `enabled_functions`, such as `open [ext4] (1) R   D M`, is about a function.
 pub(crate) fn is_of(line: &str, object: &str, function: &str) -> bool {
     let mut words = line.split_whitespace();
     let name = words.next() == Some(function);
@@ -200,7 +200,7 @@ pub(crate) fn is_of(line: &str, object: &str, function: &str) -> bool {
     name && module.map_or("vmlinux", |word| word.trim_end_matches(']')) == object
 }
 
-/// Whether such a line has a flag.
+/// True if such a line has a flag.
 pub(crate) fn has_flag(line: &str, flag: &str) -> bool {
     let flags = line.split_once(')').map_or("", |(_, rest)| rest);
     let flags = flags.split("tramp").next().unwrap_or(flags).split("->").next().unwrap_or(flags);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-/// Wait time until the kernel is asked to signal the remaining tasks.
+/// Wait time until the remaining tasks are signalled.
 pub(crate) const WAIT: Duration = Duration::from_secs(15);
 /// Wait time after that, until the transition counts as stalled.
 pub(crate) const WAIT_AFTER_SIGNAL: Duration = Duration::from_secs(60);

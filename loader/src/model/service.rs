@@ -8,7 +8,7 @@ use crate::model::system::System;
 /// Name of the unit.
 pub(crate) const UNIT: &str = "kpatch.service";
 
-/// Unit file state, as `systemctl is-enabled` tells it.
+/// Unit file state, as reported by `systemctl is-enabled`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum UnitState {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Store of installed modules, `/var/lib/kpatch/<kernel release>/<file>.ko`, and the search for the module that an argument
-//! names.
+//! Store of installed modules, `/var/lib/kpatch/<kernel release>/<file>.ko`, and the search for the module of an
+//! argument.
 //!
 //! Other programs take each directory below `/var/lib/kpatch` for a kernel with an installed patch, and each file in such a
 //! directory for a patch. Everything else is therefore a plain hidden file beside these directories:
@@ -156,8 +156,8 @@ pub(crate) fn previous_for(system: &System, release: &KernelRelease) -> Result<V
     Ok(all)
 }
 
-/// Installed module that `name` names: by file name, else by the module name derived from the file name, else by the module
-/// name in the file's content.
+/// Installed module with the name `name`: by file name, else by the module name derived from the file name, else by the
+/// module name in the file's content.
 ///
 /// # Errors
 /// Several modules match.
@@ -187,7 +187,7 @@ pub(crate) fn named(
     Ok(found.pop())
 }
 
-/// File that an argument names: an existing path, else an installed module of the running kernel. `foo-bar`, `foo_bar` and
+/// File of an argument: an existing path, else an installed module of the running kernel. `foo-bar`, `foo_bar` and
 /// `foo-bar.ko` are the same name.
 pub(crate) fn find(system: &System, argument: &Path) -> Result<Source, Error> {
     if is_file(argument) {
@@ -207,7 +207,7 @@ pub(crate) fn find(system: &System, argument: &Path) -> Result<Source, Error> {
     Ok(source(system, &found))
 }
 
-/// Whether an argument is the path of an existing file.
+/// True if an argument is the path of an existing file.
 fn is_file(argument: &Path) -> bool {
     let text = argument.to_string_lossy();
     (text.contains('/') || module_file::stem(&text).is_some()) && argument.is_file()
@@ -218,7 +218,7 @@ pub(crate) fn source(system: &System, module: &Installed) -> Source {
     Source { shown: module.path().into(), file: system.path(module.path()) }
 }
 
-/// Name of the loaded module that an argument names, and a warning if it is only a guess.
+/// Name of the loaded module of an argument, with a warning if it is only a guess.
 ///
 /// For a path this is the module name in the file's content, or a name derived from the file name if the file cannot be read.
 /// For a name it is the loaded module of that name, else the module in the installed file of that name.
@@ -254,13 +254,13 @@ fn loaded_by_name(system: &System, argument: &Path) -> Result<ModuleName, Error>
     by_argument
 }
 
-/// Whether two files have the same content after decompression.
+/// True if two files have the same content after decompression.
 pub(crate) fn same_bytes(system: &System, one: &Installed, other: &Installed) -> bool {
     let read = |module: &Installed| ModuleFile::open(&source(system, module)).map(|file| file.bytes).ok();
     read(one).is_some_and(|bytes| read(other) == Some(bytes))
 }
 
-/// Module name in the file that an argument is the path of; `None` if the argument is no path of a file.
+/// Module name in the file at the path `argument`; `None` if the argument is not the path of a file.
 pub(crate) fn name_in_file(argument: &Path) -> Result<Option<String>, Error> {
     if !is_file(argument) {
         return Ok(None);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! System calls that neither std nor rustix wraps: bpf(2), read-only commands. The only unsafe code of this crate.
+//! System calls without a wrapper in std or rustix: bpf(2), read-only commands. The only unsafe code of this crate.
 //!
 //! Layouts: `union bpf_attr` and `struct bpf_link_info` in `include/uapi/linux/bpf.h` of Linux 5.13 and later.
 #![allow(unsafe_code, reason = "the crate's one system-call module")]

@@ -53,7 +53,7 @@ pub trait Kernel {
     /// Installs handlers for SIGINT, SIGTERM and SIGHUP: from now on these signals are recorded and do not end this program.
     fn heed_signals(&self);
 
-    /// Number of the signal that asked this program to end; `None` if there was none.
+    /// Number of the received termination signal; `None` if there was none.
     fn interrupted(&self) -> Option<i32>;
 
     /// Enables a unit of systemd below `root` (`systemctl enable`).
@@ -62,7 +62,7 @@ pub trait Kernel {
     /// Message if systemctl is missing or failed.
     fn enable_unit(&self, unit: &str, root: &Path) -> Result<(), String>;
 
-    /// Whether standard error is a terminal, so that progress is shown.
+    /// True if standard error is a terminal, so that progress is shown.
     fn shows_progress(&self) -> bool;
 
     /// BPF links that attach programs to kernel functions (bpf(2)).
@@ -183,7 +183,7 @@ impl System {
         Self { running: false, ..Self::new(root, Box::new(Linux::new())) }
     }
 
-    /// Whether the machine's kernel runs, so that modules can be inserted.
+    /// True if the machine's kernel runs, so that modules can be inserted.
     pub(crate) fn is_running(&self) -> bool {
         self.running
     }
@@ -312,14 +312,14 @@ impl System {
 pub(crate) struct Entry {
     /// Name, with invalid UTF-8 replaced.
     pub(crate) name: String,
-    /// Whether the name is valid UTF-8; only then a path with it leads to the entry.
+    /// True if the name is valid UTF-8; only then a path with it leads to the entry.
     pub(crate) is_utf8: bool,
     /// File type, of the link itself for a symbolic link; `None` if unknown.
     pub(crate) kind: Option<FileType>,
 }
 
-/// Whether an error means that a file does not exist. For a file that vanished while it was open, sysfs returns ENODEV and
-/// procfs ESRCH; on other file systems these are real errors.
+/// True if an error means that a file does not exist. For a file that vanished while it was open, sysfs returns ENODEV
+/// and procfs ESRCH; on other file systems these are real errors.
 pub(crate) fn is_gone(path: &str, error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     let volatile = ["/sys/", "/proc/"].iter().any(|top| path.starts_with(top)) || path == "/proc";

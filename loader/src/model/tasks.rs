@@ -25,7 +25,7 @@ pub(crate) struct Task {
     pub(crate) age: Option<u64>,
     /// Unit of systemd that the task belongs to.
     pub(crate) unit: Option<String>,
-    /// Whether the task is a kernel thread.
+    /// True if the task is a kernel thread.
     pub(crate) kernel_thread: bool,
     /// Stack frame that blocks the transition, if one is known.
     pub(crate) frame: Option<String>,

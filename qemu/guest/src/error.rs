@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The error of the guest program.
+//! Error of the guest program.
 
 use std::io;
 

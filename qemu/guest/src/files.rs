@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Files to and from the host.
+//! File transfer from and to the host.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -12,10 +12,10 @@ use crate::port::Port;
 
 /// Bytes per frame.
 const PIECE: usize = 1 << 16;
-/// More of one file is not sent: files of /proc can be endless.
+/// Maximum size of a file in bytes. The rest is not sent: files of /proc can be endless.
 const FILE_MAX: usize = 32 << 20;
 
-/// Writes `body`, which must have this checksum, to `path`. Missing directories are made.
+/// Writes `body`, checked against `checksum`, to `path`. Missing directories are created.
 pub(crate) fn put(path: &str, mode: u32, append: bool, checksum: u64, body: &[u8]) -> io::Result<()> {
     if wire::checksum(body) != checksum {
         return Err(io::Error::new(
@@ -36,7 +36,7 @@ pub(crate) fn put(path: &str, mode: u32, append: bool, checksum: u64, body: &[u8
     options.open(path)?.write_all(body)
 }
 
-/// Sends every file that a pattern names. A pattern without a wildcard that names nothing is answered too.
+/// Sends every file that matches a pattern. A pattern without a wildcard gets a reply even without a match.
 pub(crate) fn get(port: &mut Port, patterns: &[String]) -> io::Result<()> {
     for pattern in patterns {
         for path in expand(pattern) {
@@ -73,7 +73,7 @@ fn send(port: &mut Port, path: &Path, shown: &str) -> io::Result<io::Result<()>>
     }
 }
 
-/// The paths that a pattern names, sorted.
+/// Paths that match a pattern, sorted.
 fn expand(pattern: &str) -> Vec<PathBuf> {
     let mut paths = vec![PathBuf::from("/")];
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
@@ -111,7 +111,7 @@ fn named(path: &Path, pattern: &str) -> bool {
     path.file_name().is_some_and(|name| wildcard(pattern, &name.to_string_lossy()))
 }
 
-/// True where `text` matches `pattern`, in which `*` stands for any characters.
+/// True if `text` matches `pattern`; `*` matches any characters.
 fn wildcard(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,

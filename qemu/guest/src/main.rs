@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The guest program: PID 1 of an initramfs, or a service of a full system. It connects to the host's port and serves
-//! its requests until the host asks for the end or goes away.
+//! Guest program: PID 1 of an initramfs, or a service of a full system. It connects to the host's port and serves
+//! requests until the host requests a shutdown or disconnects.
 
 mod error;
 mod files;
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         eprintln!("klp-guest: {error}");
     }
     if first {
-        // PID 1 must not end: the kernel would panic, and the host would blame the kernel.
+        // PID 1 must not end: the kernel would panic, and the verdict would blame the kernel.
         setup::reset();
     }
     if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The guest's end of the virtio-serial port.
+//! Guest end of the virtio-serial port.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -12,18 +12,18 @@ use klp_guest::{PORT, Reply, Request};
 
 use crate::error::Error;
 
-/// How often the port is looked for, a hundredth of a second apart. Not until a time: the clock goes on while the host gives
-/// the guest no CPU.
+/// Maximum number of lookups of the port, 10 ms apart. A number, not a time limit: the clock continues while the host
+/// gives the guest no CPU.
 const LOOKS: u32 = 1000;
 
-/// An open port.
+/// Open port.
 pub(crate) struct Port {
     file: File,
     decoder: Decoder,
 }
 
 impl Port {
-    /// Finds and opens the port that is named [`PORT`].
+    /// Finds and opens the port with the name [`PORT`].
     pub(crate) fn open() -> Result<Self, Error> {
         let path = find()?;
         let file = File::options()
@@ -34,7 +34,7 @@ impl Port {
         Ok(Self { file, decoder: Decoder::default() })
     }
 
-    /// The next request; `None` when the host has gone.
+    /// Receives the next request; `None` if the host has disconnected.
     pub(crate) fn receive(&mut self) -> io::Result<Option<(Request, Vec<u8>)>> {
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -55,7 +55,7 @@ impl Port {
         self.file.write_all(&encode(reply, body).map_err(io::Error::other)?)
     }
 
-    /// For poll(2): a hang-up says that the host has gone.
+    /// Descriptor for poll(2); a hang-up means that the host has disconnected.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Programs that the host asks for, and the reaping that PID 1 owes all others.
+//! Programs that the host starts, and the reaping of orphans by PID 1.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -20,9 +20,9 @@ use crate::port::Port;
 use crate::state::UserLines;
 
 const PATH: &str = "/bin:/sbin:/usr/bin:/usr/sbin";
-/// Orphans are reaped at least this often while a program runs.
+/// Maximum time between two reaps of orphans while a program runs.
 const TICK: Duration = Duration::from_millis(200);
-/// How long a killed process group may take to be gone; less than the host grants after a stop.
+/// Time limit for the end of a killed process group; shorter than the host's grace period after a stop.
 const KILL_PATIENCE: Duration = Duration::from_secs(8);
 
 fn command(argv: &[impl AsRef<str>]) -> io::Result<Command> {
@@ -36,13 +36,13 @@ fn command(argv: &[impl AsRef<str>]) -> io::Result<Command> {
     Ok(command)
 }
 
-/// Runs a program on the console to its end and asks for exit status 0.
+/// Runs a program on the console to its end. An exit status other than 0 is an error.
 pub(crate) fn foreground(argv: &[&str]) -> io::Result<()> {
     let status = command(argv)?.env("TERM", "linux").status()?;
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("it ended with {status}"))) }
 }
 
-/// Reaps everything that ended; how `wanted` ended, when it was among them.
+/// Reaps all processes that ended. Returns the status of `wanted` if it is one of them.
 fn reap_for(wanted: Option<Pid>) -> Option<WaitStatus> {
     let mut found = None;
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
@@ -53,7 +53,7 @@ fn reap_for(wanted: Option<Pid>) -> Option<WaitStatus> {
     found
 }
 
-/// Reaps every orphan that ended.
+/// Reaps all orphans that ended.
 pub(crate) fn reap() {
     reap_for(None);
 }
@@ -70,7 +70,7 @@ impl Pipe {
         Ok(Self { file: Some(File::from(fd)), stream })
     }
 
-    /// Sends on what is there. The outer error is the port's.
+    /// Forwards the available output. Errors are those of the port.
     fn forward(&mut self, port: &mut Port) -> io::Result<()> {
         let mut buffer = vec![0; 1 << 14];
         while let Some(file) = &mut self.file {
@@ -89,10 +89,10 @@ impl Pipe {
     }
 }
 
-/// Runs a program, sends its output on as it comes, and ends what it leaves behind in its process group. The outer
-/// error is the port's, the inner one the program's.
+/// Runs a program, forwards its output as it arrives, and kills the rest of its process group. The outer error is the
+/// port's, the inner one the program's.
 pub(crate) fn run(port: &mut Port, run: &Run) -> io::Result<io::Result<Exit>> {
-    // Without it no line can be told to be a program's, and all count as the kernel's.
+    // Without it, no line can be attributed to a program, and all lines count as the kernel's.
     let mut lines = UserLines::open().ok();
     let spawned = command(&run.argv).and_then(|mut command| {
         command.envs(run.env.iter().map(|(name, value)| (name, value))).current_dir(&run.cwd);
@@ -144,7 +144,7 @@ fn forward_lines(port: &mut Port, lines: &mut Option<UserLines>) -> io::Result<(
     Ok(())
 }
 
-/// Takes the host's request.
+/// Receives a request: true for [`Request::Stop`], an error for any other.
 fn must_stop(port: &mut Port) -> io::Result<bool> {
     match port.receive()? {
         Some((Request::Stop, _)) => Ok(true),
@@ -155,7 +155,8 @@ fn must_stop(port: &mut Port) -> io::Result<bool> {
     }
 }
 
-/// Waits for output, an end, a line in the kernel's log or the host; whether the host asks for something.
+/// Waits for output, the end of the program, a line in the kernel log, or the host. Returns true if the host sent a
+/// request.
 fn await_something(
     port: &Port,
     pidfd: &OwnedFd,
@@ -183,11 +184,12 @@ fn await_something(
     Ok(host.contains(PollFlags::IN))
 }
 
-/// Kills what is left of a process group and waits until it is gone; how its leader ended, when it still ran.
+/// Kills the rest of a process group and waits for its end. Returns the status of the leader if it still ran.
 fn end_group(group: Pid) -> Option<WaitStatus> {
     let started = Instant::now();
     let mut leader = None;
-    // ESRCH says that nothing is left. A task that cannot be killed is the host's to report: the case left it.
+    // ESRCH means that no process is left. A task that cannot be killed is left to the host, which reports it with the
+    // case.
     while kill_process_group(group, Signal::KILL).is_ok() && started.elapsed() < KILL_PATIENCE {
         leader = leader.or(reap_for(Some(group)));
         if test_kill_process_group(group).is_err() {
@@ -198,7 +200,7 @@ fn end_group(group: Pid) -> Option<WaitStatus> {
     leader.or_else(|| reap_for(Some(group)))
 }
 
-/// Every process that is no kernel thread, with what it waits for, for people who wonder why the time was over.
+/// List of all processes except kernel threads, with their kernel stacks, to explain a timeout.
 fn who_runs() -> String {
     let mut text = String::from("# the time is over; what still runs:\n");
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The loop that answers the host.
+//! Loop that answers the host's requests.
 
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ use crate::setup::reset;
 use crate::state::KernelLog;
 use crate::{files, process};
 
-/// Serves the host until it goes away; on [`Request::PowerOff`] does not return.
+/// Serves the host until it disconnects. PID 1 does not return after [`Request::PowerOff`].
 pub(crate) fn serve() -> Result<(), Error> {
     let mut port = Port::open()?;
     let mut log = KernelLog::open().map_err(|error| Error::new("open /dev/kmsg", error))?;
@@ -21,7 +21,7 @@ pub(crate) fn serve() -> Result<(), Error> {
     answered.map_err(|error| Error::new("serve the host", error))
 }
 
-/// Asks the system's own init for a reboot, which ends this service too.
+/// Requests a reboot from the system's init, which also ends this service.
 fn reboot_in_order() -> io::Result<()> {
     process::foreground(&["systemctl", "reboot"])
 }
@@ -56,7 +56,7 @@ fn answer_all(port: &mut Port, log: &mut KernelLog) -> io::Result<()> {
                     ended.map_or_else(|error| failed(format!("run {:?}", run.argv), error), Reply::Exited);
                 port.send(&reply, b"")?;
             }
-            // What it was to stop has ended.
+            // The program has already ended.
             Request::Stop => {}
             Request::Get { patterns } => {
                 files::get(port, &patterns)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Duties of PID 1 of an initramfs: file systems, applets, a reset at the end.
+//! Tasks of PID 1 of an initramfs: file systems, applets, a reset at the end.
 
 use std::fs;
 use std::io;
@@ -14,15 +14,15 @@ use crate::process;
 
 const MOUNTS: [(&str, &str); 5] =
     [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/tmp"), ("tmpfs", "/run")];
-/// Not in every kernel; a case that needs one sees that it is missing.
+/// File systems that some kernels do not have; a case that needs one finds it missing.
 const OPTIONAL_MOUNTS: [(&str, &str); 2] =
     [("tracefs", "/sys/kernel/tracing"), ("debugfs", "/sys/kernel/debug")];
 
-/// Modules that the kernel needs to reach the host, in the order of their names; kernels that have the drivers built in
-/// come without.
+/// Directory of the modules for the connection to the host, loaded in the order of their names. It is absent for
+/// kernels with built-in drivers.
 const MODULES: &str = "/modules";
 
-/// Mounts what a program expects to find.
+/// Mounts the file systems that programs expect.
 pub(crate) fn mount_all() -> Result<(), Error> {
     for (kind, target) in MOUNTS {
         fs::create_dir_all(target).map_err(|error| Error::new(format!("make {target}"), error))?;
@@ -37,7 +37,7 @@ pub(crate) fn mount_all() -> Result<(), Error> {
     Ok(())
 }
 
-/// Loads the drivers and puts busybox's applets into /bin.
+/// Loads the drivers and installs busybox's applets in /bin.
 pub(crate) fn prepare() -> Result<(), Error> {
     load_modules()?;
     process::foreground(&["/bin/busybox", "--install", "-s", "/bin"])
@@ -59,20 +59,20 @@ fn mount_one(kind: &str, target: &str) -> io::Result<()> {
     mount(kind, target, kind, MountFlags::NOSUID, None).map_err(Into::into)
 }
 
-/// True where the kernel's command line has this parameter.
+/// True if the kernel command line has this parameter.
 pub(crate) fn wants(wanted: &str) -> bool {
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     line.split_whitespace().any(|word| word == wanted)
 }
 
-/// A shell on the console, with job control, until it ends.
+/// Runs a shell with job control on the console until it ends.
 pub(crate) fn shell() -> Result<(), Error> {
     process::foreground(&["/bin/busybox", "setsid", "/bin/busybox", "cttyhack", "/bin/busybox", "sh", "-l"])
         .map_err(|error| Error::new("run the shell", error))
 }
 
-/// Resets the machine; QEMU, started with `-no-reboot`, ends. A reset works on machines without ACPI too, where
-/// powering off only halts.
+/// Resets the machine; QEMU, started with `-no-reboot`, ends. A reset also works on machines without ACPI, where a
+/// power-off only halts.
 pub(crate) fn reset() -> ! {
     loop {
         if let Err(error) = reboot(RebootCommand::Restart) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The kernel's log, modules and taint.
+//! Kernel log, modules and taint.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
@@ -10,7 +10,7 @@ use klp_guest::wire::BODY_MAX;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// A reader of `/dev/kmsg` that remembers where it was.
+/// Reader of `/dev/kmsg`, with its position.
 pub(crate) struct KernelLog(File);
 
 impl KernelLog {
@@ -19,7 +19,7 @@ impl KernelLog {
         open_at_end().map(Self)
     }
 
-    /// Modules and taint, and the lines of the log since the last call, cut at what one frame holds.
+    /// Modules, taint, and the log lines since the last call, limited to the size of one frame.
     pub(crate) fn state(&mut self) -> io::Result<(State, Vec<u8>)> {
         let (text, lost) = self.read()?;
         let mut modules: Vec<String> = fs::read_to_string("/proc/modules")
@@ -37,7 +37,7 @@ impl KernelLog {
 
     fn read(&mut self) -> io::Result<(Vec<u8>, bool)> {
         let (mut text, mut lost) = (String::new(), false);
-        // One read gives one record; the kernel's limit for it is 8 KiB.
+        // One read returns one record; the kernel limits a record to 8 KiB.
         let mut record = vec![0; 8192];
         loop {
             match self.0.read(&mut record) {
@@ -47,7 +47,7 @@ impl KernelLog {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Records were overwritten before they were read; the next read goes on with the oldest.
+                // Records were overwritten before they were read; the next read continues with the oldest record.
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::PIPE) => lost = true,
                 Err(error) => return Err(error),
             }
@@ -67,21 +67,21 @@ fn open_at_end() -> io::Result<File> {
     Ok(file)
 }
 
-/// The lines that programs write to the kernel's log, from the moment of opening on.
+/// Reader of the lines that programs write to the kernel log, from its opening on.
 pub(crate) struct UserLines(File);
 
 impl UserLines {
-    /// Begins at the log's end.
+    /// Opens the log at its end.
     pub(crate) fn open() -> io::Result<Self> {
         open_at_end().map(Self)
     }
 
-    /// For poll(2).
+    /// Descriptor for poll(2).
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 
-    /// The lines since the last call.
+    /// Lines since the last call.
     pub(crate) fn take(&mut self) -> Vec<String> {
         let mut found = Vec::new();
         let mut record = vec![0; 8192];
@@ -92,7 +92,7 @@ impl UserLines {
                     found.extend(text.lines().filter_map(user_text).map(ToOwned::to_owned));
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Records that were overwritten: the state's reader tells the host.
+                // Overwritten records: `KernelLog` reports the loss to the host.
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::PIPE) => {}
                 Ok(0) | Err(_) => return found,
             }
@@ -100,14 +100,14 @@ impl UserLines {
     }
 }
 
-/// The text of a line `priority microseconds text` whose facility is not the kernel's.
+/// Text of a line `priority microseconds text` with a facility other than the kernel's.
 fn user_text(line: &str) -> Option<&str> {
     let (priority, rest) = line.split_once(' ')?;
     let text = rest.split_once(' ')?.1;
     (priority.parse::<u32>().ok()? >> 3 != 0).then_some(text)
 }
 
-/// A record `priority,sequence,microseconds,flags;text` (Documentation/ABI/testing/dev-kmsg) as lines
+/// Converts a record `priority,sequence,microseconds,flags;text` (Documentation/ABI/testing/dev-kmsg) to lines
 /// `priority microseconds text`. Lines that begin with a space hold properties and are left out.
 fn lines(record: &str) -> String {
     let (head, rest) = record.split_once(';').unwrap_or(("", record));

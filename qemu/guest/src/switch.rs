@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! From the initramfs to a full system on a disk: what an initrd does, no more.
+//! Switch from the initramfs to a full system on a disk, as in an initrd.
 
 use std::convert::Infallible;
 use std::fs;
@@ -16,12 +16,12 @@ use crate::setup::load_modules;
 
 const DISK: &str = "/dev/vda";
 const ROOT: &str = "/disk";
-/// Files of the host that are added to those of the disk's image.
+/// Directory of the host's files to copy over those of the disk image.
 const OVERLAY: &str = "/overlay";
-/// How often the disk is looked for, a hundredth of a second apart, as for the port.
+/// Maximum number of lookups of the disk, 10 ms apart, as for the port.
 const LOOKS: u32 = 2000;
 
-/// Mounts the disk, lays the overlay over it, and becomes its init.
+/// Mounts the disk, copies the overlay over it, and executes its init.
 pub(crate) fn to_disk() -> Result<Infallible, Error> {
     load_modules()?;
     let mut looks = 0;
@@ -62,7 +62,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
             fs::create_dir_all(&target)?;
             copy(&entry.path(), &target)?;
         } else {
-            // A program that an earlier boot ran may stand there: it is replaced, not overwritten.
+            // The target may be a program that an earlier boot ran: it is replaced, not overwritten.
             let _ = fs::remove_file(&target);
             fs::copy(entry.path(), &target)?;
         }

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Messages as bytes: a frame is the length of the head and of the body (32 bits each, little-endian), the head (the
-//! message as JSON) and the body (raw bytes, such as a piece of a file).
+//! Encoding of messages: a frame is the length of the head and of the body (32 bits each, little-endian), the head (the
+//! message as JSON) and the body (raw bytes, such as part of a file).
 //!
 //! # Invariants
-//! Decoding never panics and never holds more than one frame of the greatest size and what was pushed last.
+//! Decoding never panics and never holds more than one frame of maximum size and the bytes of the last push.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The longest head, in bytes.
+/// Maximum length of a head, in bytes.
 pub const HEAD_MAX: usize = 1 << 18;
-/// The longest body, in bytes.
+/// Maximum length of a body, in bytes.
 pub const BODY_MAX: usize = 1 << 20;
 const PREFIX: usize = 8;
 
 /// Errors of encoding and decoding.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// A part is longer than the protocol allows: the other side is not ours, or bytes were lost.
+    /// A part is longer than the protocol allows: the peer uses another protocol, or bytes were lost.
     #[error("a frame's {part} of {length} bytes is over the limit of {limit}")]
     TooLong {
         /// Head or body.
@@ -27,7 +27,7 @@ pub enum WireError {
         /// Limit.
         limit: usize,
     },
-    /// The head is not the JSON of a message.
+    /// The head is not a message in JSON.
     #[error("a frame's head is no message: {0}")]
     Head(#[from] serde_json::Error),
 }
@@ -43,10 +43,10 @@ fn within(part: &'static str, length: usize, limit: usize) -> Result<usize, Wire
     if length <= limit { Ok(length) } else { Err(WireError::TooLong { part, length, limit }) }
 }
 
-/// One frame.
+/// Encodes one frame.
 ///
 /// # Errors
-/// [`WireError::TooLong`], or a message that JSON cannot hold.
+/// [`WireError::TooLong`], or a message that JSON cannot represent.
 pub fn encode<M: Serialize>(message: &M, body: &[u8]) -> Result<Vec<u8>, WireError> {
     let head = serde_json::to_vec(message)?;
     within("head", head.len(), HEAD_MAX)?;
@@ -60,7 +60,7 @@ pub fn encode<M: Serialize>(message: &M, body: &[u8]) -> Result<Vec<u8>, WireErr
     Ok(frame)
 }
 
-/// Puts frames together from bytes in pieces of any size.
+/// Decoder of frames from bytes in pieces of any size.
 #[derive(Debug, Default)]
 pub struct Decoder {
     bytes: Vec<u8>,
@@ -68,17 +68,17 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Adds bytes that were received.
+    /// Adds received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.taken);
         self.taken = 0;
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next complete frame: message and body. `None` when more bytes are needed.
+    /// Takes the next complete frame: message and body. `None` if more bytes are needed.
     ///
     /// # Errors
-    /// [`WireError`]; nothing after it can be trusted.
+    /// [`WireError`]; the following bytes are unreliable.
     pub fn take<M: DeserializeOwned>(&mut self) -> Result<Option<(M, Vec<u8>)>, WireError> {
         let bytes = self.bytes.get(self.taken..).unwrap_or_default();
         let (Some(head), Some(body)) = (length(bytes, 0), length(bytes, 4)) else { return Ok(None) };
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn any_bytes_are_an_error_or_wait_for_more() {
-        // A fixed generator: the same bytes on every run.
+        // Fixed generator: the same bytes in every run.
         let mut state = 1_u64;
         for length in 0..2000 {
             let mut decoder = Decoder::default();

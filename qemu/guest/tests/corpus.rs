@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The corpus of the fuzz target `wire`, as an ordinary test.
+//! Corpus of the fuzz target `wire`, as an ordinary test.
 #![allow(missing_docs, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use std::path::Path;

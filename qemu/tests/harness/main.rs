@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The harness judged from outside: real boots of cases that fail, panic, hang and so on (`tests/harness/`).
+//! Tests of the harness: real boots of cases that fail, panic, hang and so on (`tests/harness/`).
 //!
 //! They need a kernel image in `FERROGRAFT_TEST_KERNEL`, the guest program in `FERROGRAFT_TEST_GUEST`, QEMU and a
-//! static busybox. `cargo xtask test` sets them and runs the tests with `--ignored`; by itself `cargo test` shows them
-//! as ignored.
+//! static busybox. `cargo xtask test` sets the variables and runs the tests with `--ignored`; `cargo test` alone
+//! reports them as ignored.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -30,7 +30,7 @@ fn tests_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests")
 }
 
-/// The release that an x86 image names in its header (Documentation/arch/x86/boot.rst, `kernel_version`).
+/// Release in the header of an x86 image (Documentation/arch/x86/boot.rst, `kernel_version`).
 fn release_of(image: &Path) -> String {
     let bytes = fs::read(image).unwrap();
     let at = usize::from(u16::from_le_bytes([bytes[0x20e], bytes[0x20f]])) + 0x200;
@@ -58,7 +58,7 @@ fn provide(_: &Kernel, artifact: &str) -> Result<PathBuf, ArtifactError> {
     }
 }
 
-/// Runs the named cases of `tests/harness` in a scratch directory, which comes back with the result.
+/// Runs the named cases of `tests/harness` in a scratch directory, which is returned with the results.
 fn run(names: &[&str], change: impl FnOnce(&mut Options)) -> (Summary, Vec<Event>, tempfile::TempDir) {
     let scratch = tempfile::tempdir().unwrap();
     let mut options = Options::new(scratch.path().join("evidence"), scratch.path().join("state")).unwrap();
@@ -261,14 +261,14 @@ fn acceleration_is_proved_named_and_remembered() {
     assert_eq!(first.verdict(), Verdict::Passed);
     match end(&first, "passes").accel.as_str() {
         "kvm (proved), booted" => assert!(notes(&events).is_empty(), "{events:?}"),
-        // The reason is said once, and not with each case.
+        // The reason is reported once, not with each case.
         "tcg, booted" => assert_eq!(notes(&events).len(), 1, "{events:?}"),
         other => panic!("{other}"),
     }
     if Path::new("/dev/kvm").exists() {
         let memory = scratch.path().join("state/kvm.json");
         let text = fs::read_to_string(&memory).unwrap();
-        // What is remembered decides: a proof that says otherwise is believed without another try.
+        // The stored result decides: a result that was made up is used without another trial.
         let (key, _) =
             text.split_once("failures").unwrap().1.split_once("\":").unwrap().1.split_once("\":").unwrap();
         let image = key.rsplit('"').next().unwrap();
@@ -294,8 +294,8 @@ fn a_bare_boot_has_its_cost() {
     assert!(cost.cpu > Duration::from_millis(100) && cost.wall > Duration::ZERO, "{cost:?}");
 }
 
-/// Runs a case, named by `marker` on the kernel's command line, and does something to its QEMU once the guest has greeted.
-/// What that gives is kept until the run has ended.
+/// Runs a case with `marker` in the kernel parameters, and calls `meanwhile` with QEMU's process id after the guest's
+/// Hello. The value that it returns is kept until the end of the run.
 fn run_and<T>(case: case::Case, marker: &str, meanwhile: impl FnOnce(u32) -> T) -> Summary {
     let scratch = tempfile::tempdir().unwrap();
     let mut options = Options::new(scratch.path(), scratch.path()).unwrap();
@@ -326,7 +326,7 @@ fn harness_case(name: &str) -> case::Case {
     case::load(&tests_dir().join("harness").join(name)).unwrap()
 }
 
-/// Leaves a process an eleventh of one CPU, for as long as the result lives.
+/// Limits a process to an eleventh of one CPU while the result lives.
 fn starve(pid: u32) -> Vec<klp_base::process::Running> {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
@@ -339,8 +339,9 @@ fn starve(pid: u32) -> Vec<klp_base::process::Running> {
 #[test]
 #[ignore = "boots a kernel; run by cargo xtask test"]
 fn a_guest_that_the_host_starves_is_slow_and_one_that_hangs_is_found() {
-    // Eight times the CPU time of the same case on this host: ticks of the guest's timer come by the wall clock, and take most
-    // of the CPU time of a guest that has an eleventh of a CPU. By the wall clock the case takes far longer than that.
+    // Eight times the CPU time of the same case on this host: the guest's timer ticks by the wall clock, and the ticks
+    // take most of the CPU time of a guest with an eleventh of a CPU. In wall time the case takes far longer than the
+    // timeout.
     let (measured, ..) = run(&["works"], |_| {});
     assert_eq!(measured.verdict(), Verdict::Passed, "{measured:#?}");
     let timeout = measured.cases[0].cpu * 8;
@@ -348,11 +349,11 @@ fn a_guest_that_the_host_starves_is_slow_and_one_that_hangs_is_found() {
     let works = run_and(works, &format!("works{}", std::process::id()), starve);
     assert_eq!(works.verdict(), Verdict::Passed, "{timeout:?}: {works:#?}");
     assert!(works.cases[0].end.wall > timeout, "it was not starved: {works:#?}");
-    // The same host, and a guest that is given its time in vain.
+    // The same load on the host, and a guest that spins.
     let spins = case::Case { timeout: Duration::from_secs(1), ..harness_case("spins") };
     let spins = run_and(spins, &format!("spins{}", std::process::id()), starve);
     assert_eq!(spins.verdict(), Verdict::Hung, "{spins:#?}");
-    // Of the one second, not of the wall clock; the rest is the guest program's work at the end.
+    // The limit of one second is CPU time, not wall time; the rest is the guest program's work at the end.
     assert!(spins.cases[0].cpu < Duration::from_secs(10), "{spins:#?}");
 }
 
@@ -369,13 +370,13 @@ fn a_guest_that_the_host_stops_for_a_while_is_not_hung() {
         signal("-CONT", pid);
     });
     assert_eq!(summary.verdict(), Verdict::Passed, "{summary:#?}");
-    // Behind the greeting: in the question for the guest's state, or in the case itself.
+    // After Hello: during the request for the guest's state, or during the case.
     let boot = &summary.boots[0];
     let behind = boot.wall.saturating_sub(boot.hello.unwrap());
     assert!(behind > Duration::from_secs(22), "it was not stopped: {summary:#?}");
 }
 
-/// The other half of `a_killed_run_leaves_no_qemu`: runs a case that hangs, until it is killed.
+/// Helper of `a_killed_run_leaves_no_qemu`: runs a case that hangs, until it is killed.
 #[test]
 #[ignore = "started by a_killed_run_leaves_no_qemu"]
 fn helper_that_is_killed() {
@@ -390,7 +391,7 @@ fn helper_that_is_killed() {
     }
 }
 
-/// Processes whose command line holds `marker`, the helper itself aside.
+/// QEMU processes with `marker` on their command line.
 fn emulators(marker: &str) -> Vec<PathBuf> {
     let holds = |path: &PathBuf| {
         let words = fs::read(path.join("cmdline")).unwrap_or_default();
@@ -400,7 +401,7 @@ fn emulators(marker: &str) -> Vec<PathBuf> {
     fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()).filter(holds).collect()
 }
 
-/// Whether it comes to be so. The limit only ends a test that fails: a busy host may need long.
+/// Waits for a condition; true if it holds in time. The limit only ends a failing test: a busy host may need long.
 fn comes(what: impl Fn() -> bool) -> bool {
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(900) {
@@ -432,7 +433,7 @@ fn a_killed_run_leaves_no_qemu() {
     assert!(comes(|| !emulators(&marker).is_empty() && scratch()), "QEMU starts");
     assert!(comes(|| !scratch()), "what QEMU read is removed when the guest greets");
     assert!(!emulators(&marker).is_empty(), "QEMU still runs");
-    // Killed without a chance to clean up: only the kernel can end QEMU now, which is in another process group.
+    // SIGKILL prevents any cleanup: only the kernel can end QEMU now, which is in another process group.
     Cmd::new("kill").args(["-KILL", &helper.pid().to_string()]).run().unwrap();
     assert!(comes(|| emulators(&marker).is_empty()), "QEMU ends with its parent");
     drop(helper);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Guests that continue from a snapshot.
+//! Guests restored from a snapshot.
 
 use std::os::unix::fs::FileExt;
 
@@ -22,7 +22,7 @@ fn warnings(events: &[Event]) -> Vec<&str> {
     events.iter().filter_map(text).collect()
 }
 
-/// A file of the one snapshot in the cache.
+/// Path of a file in the only snapshot of the cache.
 fn file_of(cache: &Path, name: &str) -> PathBuf {
     let mut entries = fs::read_dir(cache.join("snapshot")).unwrap().map(|entry| entry.unwrap().path());
     entries.find(|path| path.join("snapshot.json").exists()).unwrap().join(name)
@@ -43,11 +43,11 @@ fn each_case_from_a_snapshot_has_its_own_files_and_no_others() {
     let verdicts: Vec<Verdict> = summary.cases.iter().map(|run| run.end.verdict).collect();
     use Verdict::{Failed, Panicked, Passed};
     assert_eq!(verdicts, [Passed, Passed, Passed, Panicked, Failed], "{summary:#?}");
-    // One boot for the snapshot, and a machine for each case.
+    // One boot for the snapshot, and one machine for each case.
     assert_eq!((summary.boots.len(), summary.restored()), (6, 5));
     assert!(summary.boots[0].cases.is_empty() && warnings(&events).is_empty(), "{events:#?}");
     assert_eq!(end(&summary, "passes").accel, "tcg, from a snapshot");
-    // The evidence is what a boot leaves, the console from its first line on.
+    // The evidence is that of a boot, with the console from its first line on.
     let evidence = scratch.path().join("evidence/test");
     for (file, words) in [
         ("passes/console.log", "Linux version"),
@@ -58,7 +58,7 @@ fn each_case_from_a_snapshot_has_its_own_files_and_no_others() {
         let text = fs::read_to_string(evidence.join(file)).unwrap();
         assert!(text.contains(words), "{file}: {text}");
     }
-    // The kernel saw no jump of its clocks: nothing but the case's own words came after the greeting.
+    // The kernel observed no jump of its clocks: it logged nothing after Hello.
     let log = fs::read_to_string(evidence.join("alone/kernel.log")).unwrap();
     assert!(log.is_empty(), "{log}");
     // The next run finds the snapshot.
@@ -99,7 +99,7 @@ fn a_snapshot_that_qemu_cannot_restore_is_named_and_the_cases_boot() {
     let marker = cache.path().to_string_lossy().into_owned();
     let (summary, events, _scratch) = std::thread::scope(|scope| {
         let running = scope.spawn(|| run_from(cache.path(), &["works", "passes", "alone"]));
-        // Behind the check of the content: the first guest runs already, the next one finds half of the state.
+        // After the check of the content: the first guest already runs, the next one finds a truncated state.
         let first = || emulators(&marker).iter().any(|process| greeted(process));
         assert!(comes(|| running.is_finished() || first()));
         fs::File::options().write(true).open(&state).unwrap().set_len(1000).unwrap();
@@ -118,7 +118,7 @@ fn a_snapshot_that_qemu_cannot_restore_is_named_and_the_cases_boot() {
     );
 }
 
-/// Whether a machine has greeted: the files that QEMU opened are then gone.
+/// True if a machine has sent Hello: the files that QEMU opened are then removed.
 fn greeted(process: &Path) -> bool {
     let words = fs::read(process.join("cmdline")).unwrap_or_default();
     let words = String::from_utf8_lossy(&words).into_owned();

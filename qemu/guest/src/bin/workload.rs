@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Workload generator for cases: threads that repeat one operation until a file appears, and count its results.
+//! Workload generator for cases: threads repeat one operation until a file appears, and count its results.
 //!
-//! `workload [--nice <0 to 19>] [--rest <microseconds>] <threads> <stop file> <work>`, where the work is
+//! `workload [--nice <0 to 19>] [--rest <microseconds>] <threads> <stop file> <work>`; values of `<work>`:
 //! - `getpid`: calls getpid();
 //! - `read <file>`: opens a file and reads it;
-//! - `count <file> <text>`: reads a file that stays open from its start again and again; where it holds the text, a number
-//!   stands behind, which must be 1 the first time and one more each time after that, until the text is gone;
-//! - `run <program>`: starts a program and waits for it, as fork and exit do;
-//! - `fentry <function>`, `fmod_ret <function>`: a BPF program is attached to a function of the kernel; the second answers EACCES
-//!   in the function's place.
+//! - `count <file> <text>`: reads an open file from its start again and again. The number after the text must be 1 the
+//!   first time and one more each time after that, until the text is gone;
+//! - `run <program>`: starts a program and waits for its end (fork and exit);
+//! - `fentry <function>`, `fmod_ret <function>`: attaches a BPF program to a kernel function; that of `fmod_ret`
+//!   returns EACCES, and the function does not run.
 //!
-//! With `--nice` it lets others go first (nice(2)). Between its turns (16 steps, one for `run`) a thread rests, or not at all where nothing is said of it. One line for each
-//! thing that was seen, with how often, at the end.
+//! `--nice` lowers the priority (nice(2)). After each turn (16 steps, one for `run`) a thread sleeps for `--rest`, by
+//! default not at all. At the end, one line is printed per result, with its count.
 
 #![allow(clippy::disallowed_methods, reason = "it runs in the guest, and starting programs is its load")]
 
@@ -25,10 +25,10 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-/// Results, with their number of occurrences.
+/// Results with their counts.
 type Seen = BTreeMap<String, u64>;
 
-/// One step of a thread's work: what it saw.
+/// One step of a thread's work; returns its result.
 type Step<'a> = Box<dyn FnMut() -> Result<String, String> + Send + 'a>;
 
 fn main() -> ExitCode {
@@ -71,7 +71,7 @@ fn run(words: &[&str]) -> Result<Seen, String> {
         let mut running = Vec::new();
         for _ in 0..number(threads)? {
             let step = step(work)?.ok_or_else(usage)?;
-            // Looking for the file costs more than most steps.
+            // A lookup of the file costs more than most steps.
             let turn = if work.first() == Some(&"run") { 1 } else { 16 };
             running.push(scope.spawn(move || repeat(stop, rest, turn, step)));
         }
@@ -85,7 +85,7 @@ fn run(words: &[&str]) -> Result<Seen, String> {
     })
 }
 
-/// The work that the words name, if they name one.
+/// Work from the arguments; `None` if they are invalid.
 fn step<'a>(work: &[&'a str]) -> Result<Option<Step<'a>>, String> {
     Ok(Some(match *work {
         ["getpid"] => Box::new(|| Ok(getpid())),
@@ -120,7 +120,7 @@ const FENTRY: u32 = 24;
 const MODIFY_RETURN: u32 = 26;
 const EACCES: i32 = 13;
 
-/// A BPF program on a function of the kernel, there as long as the work goes on.
+/// Attaches a BPF program to a kernel function for the duration of the work.
 fn attached<'a>(attach_type: u32, function: &str, answer: i32) -> Result<Step<'a>, String> {
     const BTF: &str = "/sys/kernel/btf/vmlinux";
     let types = std::fs::read(BTF).map_err(|error| format!("{BTF}: {error}"))?;
@@ -128,14 +128,14 @@ fn attached<'a>(attach_type: u32, function: &str, answer: i32) -> Result<Step<'a
     let link =
         sys::attach(attach_type, id, answer).map_err(|error| format!("bpf(2), {function}: {error}"))?;
     Ok(Box::new(move || {
-        // The link is held by this step.
+        // The step holds the link.
         let _ = &link;
         std::thread::sleep(Duration::from_millis(5));
         Ok("attached".to_owned())
     }))
 }
 
-/// The id of a function in BTF (`include/uapi/linux/btf.h`).
+/// Id of a function in BTF (`include/uapi/linux/btf.h`).
 fn function_id(btf: &[u8], wanted: &str) -> Option<u32> {
     let word = |at: usize| Some(u32::from_le_bytes(btf.get(at..at + 4)?.try_into().ok()?));
     let place = |at: usize| usize::try_from(word(at)?).ok();
@@ -178,7 +178,7 @@ fn repeat(stop: &Path, rest: Duration, turn: u32, mut step: Step<'_>) -> Result<
     }
 }
 
-/// The number behind a text in a file that is read from its start, where the text is there.
+/// Number after a text in a file, which is read from its start; `None` without the text.
 fn number_behind(file: &File, text: &str) -> Result<Option<u64>, String> {
     let mut page = [0; 4096];
     let length = file.read_at(&mut page, 0).map_err(|error| error.to_string())?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! bpf(2), which neither std nor rustix wraps. The only unsafe code of this program.
+//! bpf(2), for which std and rustix have no wrapper. The only unsafe code of this program.
 #![allow(unsafe_code, reason = "the program's one system-call module")]
 
 use std::io;
@@ -9,7 +9,7 @@ const PROG_LOAD: libc::c_long = 5;
 const RAW_TRACEPOINT_OPEN: libc::c_long = 17;
 const PROG_TYPE_TRACING: u32 = 26;
 
-/// `union bpf_attr` of `BPF_PROG_LOAD`, as far as it is used here.
+/// Used part of `union bpf_attr` of `BPF_PROG_LOAD`.
 #[repr(C)]
 #[derive(Default)]
 struct Load {
@@ -38,20 +38,21 @@ struct Open {
     padding: u32,
 }
 
-/// A command that answers with a file descriptor.
+/// Runs a command that returns a file descriptor.
 fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<OwnedFd> {
-    // SAFETY: pointer and size are those of a live value of the layout that the command takes; the addresses in it, which the
-    // callers below put there, are of live values too.
+    // SAFETY: pointer and size are those of a live value with the layout of the command; the addresses in it, which the
+    // callers below set, are also of live values.
     let answer = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
     let fd = i32::try_from(answer).map_err(io::Error::other)?;
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just given the descriptor to this program, and nothing else has it.
+    // SAFETY: the kernel has just returned the descriptor to this program, and it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Attaches a program that returns `answer` to the function of this BTF type in vmlinux; it stays while the link is open.
+/// Attaches a program that returns `answer` to the function with this BTF type in vmlinux. It stays attached while the
+/// link is open.
 pub(crate) fn attach(attach_type: u32, function: u32, answer: i32) -> io::Result<OwnedFd> {
     // r0 = answer; exit
     let code: [u64; 2] = [0xb7 | u64::from(answer.cast_unsigned()) << 32, 0x95];
