@@ -16,7 +16,7 @@ use crate::backend::Backend;
 use crate::deadline::Deadlines;
 use crate::error::Error;
 use crate::exit::GuestExit;
-use crate::guest::Guest;
+use crate::guest::{Guest, table};
 use crate::initramfs::Initramfs;
 use crate::machine::{Machine, Memory};
 use crate::report::locked;
@@ -103,8 +103,8 @@ pub(crate) fn decide(
 /// Reason against a KVM trial.
 fn obstacle(guest: &Guest) -> Option<String> {
     let arch = guest.kernel.arch;
-    if arch.table().host != std::env::consts::ARCH {
-        return Some(format!("{arch} on {}", std::env::consts::ARCH));
+    if table(arch).host != std::env::consts::ARCH {
+        return Some(format!("{} on {}", arch.name(), std::env::consts::ARCH));
     }
     let opened = File::options().read(true).write(true).open("/dev/kvm");
     opened.err().map(|error| format!("/dev/kvm: {error}"))

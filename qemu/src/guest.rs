@@ -2,18 +2,9 @@
 //! Guests: architectures, kernels, and guest files except those of cases.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-/// Architecture that can be booted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Arch {
-    /// 64-bit x86.
-    X86_64,
-    /// 64-bit ARM.
-    Arm64,
-}
+use klp_base::arch::Arch;
 
 /// All properties that differ between architectures.
 pub(crate) struct ArchTable {
@@ -53,49 +44,18 @@ const ARM64: ArchTable = ArchTable {
     host: "aarch64",
 };
 
-impl Arch {
-    pub(crate) fn table(self) -> &'static ArchTable {
-        match self {
-            Self::X86_64 => &X86_64,
-            Self::Arm64 => &ARM64,
-        }
-    }
-
-    /// Emulator program and its Debian package.
-    pub fn emulator(self) -> (&'static str, &'static str) {
-        (self.table().qemu, self.table().package)
-    }
-
-    /// Name of the architecture in the kernel.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::X86_64 => "x86_64",
-            Self::Arm64 => "arm64",
-        }
+/// Properties of an architecture.
+pub(crate) fn table(arch: Arch) -> &'static ArchTable {
+    match arch {
+        Arch::X86_64 => &X86_64,
+        Arch::Arm64 => &ARM64,
     }
 }
 
-impl fmt::Display for Arch {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.name())
-    }
+/// Emulator program of an architecture, and its Debian package.
+pub fn emulator(arch: Arch) -> (&'static str, &'static str) {
+    (table(arch).qemu, table(arch).package)
 }
-
-impl FromStr for Arch {
-    type Err = UnknownArch;
-
-    fn from_str(text: &str) -> Result<Self, UnknownArch> {
-        [Self::X86_64, Self::Arm64]
-            .into_iter()
-            .find(|arch| arch.name() == text)
-            .ok_or_else(|| UnknownArch(text.to_owned()))
-    }
-}
-
-/// Unknown name of an architecture.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no architecture that can be booted; there is: x86_64, arm64")]
-pub struct UnknownArch(pub String);
 
 /// Kernel to boot.
 #[derive(Clone, Debug)]

@@ -60,7 +60,7 @@ pub use accel::{AccelChoice, UnknownAccel};
 pub use deadline::{Deadlines, SCALE_VARIABLE};
 pub use disk::DiskImage;
 pub use error::Error;
-pub use guest::{Arch, Guest, GuestFiles, Kernel, UnknownArch};
+pub use guest::{Guest, GuestFiles, Kernel, emulator};
 pub use options::Options;
 pub use plan::{ArtifactError, Provider};
 pub use report::{BootRun, CaseRun, Start, Summary};

@@ -9,7 +9,7 @@ use klp_guest::PORT;
 
 use crate::backend::Backend;
 use crate::error::Error;
-use crate::guest::Kernel;
+use crate::guest::{Kernel, table};
 
 /// TCP port on which QEMU waits for a debugger.
 pub(crate) const GDB_PORT: u16 = 1234;
@@ -66,7 +66,7 @@ impl Machine<'_> {
     /// effects, and the kernel log decides the verdict. CPUs are separate sockets, which kernels without ACPI also
     /// support.
     pub(crate) fn cmd(&self, initrd: Option<&Path>, mode: &ConsoleMode<'_>) -> Result<Cmd, Error> {
-        let arch = self.kernel.arch.table();
+        let arch = table(self.kernel.arch);
         let hint = format!("{} is not installed (Debian: apt-get install {})", arch.qemu, arch.package);
         if find_program(arch.qemu).is_none() {
             let source = std::io::Error::new(ErrorKind::NotFound, hint);
@@ -106,7 +106,7 @@ impl Machine<'_> {
 
     /// Arguments without paths: with the kernel, the initramfs and the devices, they determine the guest's state.
     pub(crate) fn arguments(&self) -> Vec<String> {
-        let arch = self.kernel.arch.table();
+        let arch = table(self.kernel.arch);
         let cpu = match self.backend {
             Backend::Tcg | Backend::Counted => self.cpu_model.unwrap_or(arch.tcg_cpu),
             Backend::Kvm => "host",

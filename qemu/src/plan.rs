@@ -234,7 +234,9 @@ pub(crate) fn initramfs(guest: &Guest, cases: &[Planned]) -> Result<Initramfs, E
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest::{Arch, GuestFiles};
+    use klp_base::arch::Arch;
+
+    use crate::guest::GuestFiles;
 
     fn guest(id: &str) -> Guest {
         Guest {

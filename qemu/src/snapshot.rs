@@ -21,6 +21,7 @@ use rustix::fs::SeekFrom;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::guest::table;
 use crate::initramfs::Initramfs;
 use crate::machine::Machine;
 
@@ -75,7 +76,7 @@ impl Snapshot {
     /// The version of QEMU is not available, or a file cannot be read.
     pub(crate) fn key(machine: &Machine<'_>, root: &Initramfs) -> Result<Key, Error> {
         let archive = root.archive().map_err(Error::io("make", Path::new("the initramfs")))?;
-        let qemu = Cmd::new(machine.kernel.arch.table().qemu).arg("--version").run()?;
+        let qemu = Cmd::new(table(machine.kernel.arch).qemu).arg("--version").run()?;
         let key = Key::new("guest snapshot 1").with(&qemu.stdout).with(host_cpu()).with(archive);
         let key = machine.arguments().iter().fold(key, |key, argument| key.with(argument));
         Ok(key.with_file(&machine.kernel.image)?)

@@ -192,7 +192,7 @@ pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Guest> {
     Ok(Guest {
         kernel: Kernel {
             id: tree.id.clone(),
-            arch: setup::vm_arch(tree.arch),
+            arch: tree.arch,
             image: tree.image.clone(),
             release: tree.release.to_string(),
         },

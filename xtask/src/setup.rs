@@ -150,7 +150,7 @@ pub(crate) fn ensure_for(pin: &Pin, sink: &dyn Sink) -> Result<()> {
 
 /// Installs the tools for guests of an architecture, in addition to the tools of [`Need::Guest`].
 pub(crate) fn ensure_guest_of(arch: Arch, sink: &dyn Sink) -> Result<()> {
-    let (qemu, package) = vm_arch(arch).emulator();
+    let (qemu, package) = klp_vm::emulator(arch);
     let missing = || {
         let emulator = find_program(qemu).is_none().then(|| (qemu.to_owned(), package.to_owned()));
         emulator.into_iter().collect()
@@ -160,14 +160,6 @@ pub(crate) fn ensure_guest_of(arch: Arch, sink: &dyn Sink) -> Result<()> {
         ask_rustup(&["target", "add", MUSL_ARM64], sink);
     }
     Ok(())
-}
-
-/// The architecture as a type of the VM harness.
-pub(crate) fn vm_arch(arch: Arch) -> klp_vm::Arch {
-    match arch {
-        Arch::X86_64 => klp_vm::Arch::X86_64,
-        Arch::Arm64 => klp_vm::Arch::Arm64,
-    }
 }
 
 /// Installs the packages that `missing` returns as pairs of name and package.

@@ -14,11 +14,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use klp_base::arch::Arch;
 use klp_base::events::{CaseEnd, Event, Recorder, Silent, Verdict};
 use klp_base::process::{Cmd, find_program};
-use klp_vm::{
-    AccelChoice, Arch, ArtifactError, Error, Guest, GuestFiles, Kernel, Options, Suite, Summary, case,
-};
+use klp_vm::{AccelChoice, ArtifactError, Error, Guest, GuestFiles, Kernel, Options, Suite, Summary, case};
 
 fn variable(name: &str) -> PathBuf {
     std::env::var_os(name)
