@@ -17,7 +17,7 @@ fn project(root: &Path, fixes: &[(&str, &str)]) -> Project {
         let dir = root.join("patches").join(name);
         fs::create_dir_all(dir.join("src")).unwrap();
         fs::write(dir.join("src/lib.rs"), "").unwrap();
-        let text = format!("description = 'x'\nreplace = ['vmlinux:show_{name}']\nstates = [{states}]\n");
+        let text = format!("description = 'x'\npatch = ['vmlinux:show_{name}']\nstates = [{states}]\n");
         fs::write(dir.join("patch.toml"), text).unwrap();
     }
     Project::open(root).unwrap()
