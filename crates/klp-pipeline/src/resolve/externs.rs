@@ -110,7 +110,7 @@ fn per_cpu_advice(used: &Variable) -> String {
     format!(
         "it is a per-CPU variable: its address is an offset, and reading there is a page fault; write \
          {{ symbol = \"{}\", per_cpu = true }}, and turn its address into one of this CPU's by C's macro: \
-         macros = [\"void *this_cpu_ptr(void *p)\"], then `this_cpu_ptr((&raw mut {}).cast())` with preemption off",
+         macros = [\"void *this_cpu_ptr(void *p)\"] in [imports], then `this_cpu_ptr((&raw mut {}).cast())` with preemption off",
         used.symbol, used.name
     )
 }
