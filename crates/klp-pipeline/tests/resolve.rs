@@ -113,7 +113,7 @@ fn invalid_symbols_are_rejected_with_the_reason() {
         // Per-CPU variables, exported and not exported.
         (
             &format!("{SHOW}imports.variables = ['vmlinux:kernel_cpustat']"),
-            "imports.macros = [\"void *this_cpu_ptr(void *p)\"]",
+            "macros = [\"void *this_cpu_ptr(void *p)\"]",
         ),
         (&format!("{SHOW}imports.variables = ['vmlinux:tick_cpu_device']"), "it is a per-CPU variable"),
         (
