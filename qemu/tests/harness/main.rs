@@ -415,6 +415,8 @@ fn comes(what: impl Fn() -> bool) -> bool {
 #[test]
 #[ignore = "boots a kernel; run by cargo xtask test"]
 fn a_killed_run_leaves_no_qemu() {
+    // The helper reads it too. Without it the test fails here, not after the wait for the helper.
+    variable("FERROGRAFT_TEST_KERNEL");
     let marker = format!("marker{}", std::process::id());
     let temp = tempfile::tempdir().unwrap();
     let helper = Cmd::new(std::env::current_exe().unwrap())
