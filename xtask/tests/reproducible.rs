@@ -13,16 +13,20 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// Copies the sources of a module to another directory, and builds there.
-fn build(dir: &Path, cache: &Path, home: &Path, user: &str, zone: &str) -> Vec<u8> {
+/// Copies the sources of a module to another directory, and builds there. Returns the module and the lines of the stages.
+fn build(dir: &Path, cache: &Path, home: &Path, user: &str, zone: &str) -> (Vec<u8>, String) {
     fs::create_dir_all(dir.join("tests")).unwrap();
     fs::create_dir_all(home).unwrap();
     for part in ["kernel-configs", "kmod", "patches", "tests/fixes", "tests/streams"] {
         Cmd::new("cp").arg("-a").args([root().join(part), dir.join(part)]).run().unwrap();
     }
+    rebuild(dir, cache, home, user, zone)
+}
+
+fn rebuild(dir: &Path, cache: &Path, home: &Path, user: &str, zone: &str) -> (Vec<u8>, String) {
     let original_home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let out = dir.join("out");
-    Cmd::new(env!("CARGO_BIN_EXE_xtask"))
+    let output = Cmd::new(env!("CARGO_BIN_EXE_xtask"))
         .args(["build", "demo", "--out"])
         .arg(&out)
         .cwd(home)
@@ -47,7 +51,7 @@ fn build(dir: &Path, cache: &Path, home: &Path, user: &str, zone: &str) -> Vec<u
         .unwrap()
         .into_iter()
         .find(|path| path.extension().is_some_and(|e| e == "ko"));
-    fs::read(module.expect("a module")).unwrap()
+    (fs::read(module.expect("a module")).unwrap(), output.stderr_text())
 }
 
 #[test]
@@ -63,9 +67,21 @@ fn two_directories_two_homes_and_a_moved_cache_give_the_same_module() {
 
     let near = scratch.path().join("a");
     let far = scratch.path().join("b/much/deeper/checkout");
-    let one = build(&near, users_cache.root(), &scratch.path().join("home-one"), "one", "UTC");
-    let two = build(&far, &moved, &scratch.path().join("the/home/of/two"), "two", "Asia/Tokyo");
+    let (one, _) = build(&near, users_cache.root(), &scratch.path().join("home-one"), "one", "UTC");
+    let (two, stages) = build(&far, &moved, &scratch.path().join("the/home/of/two"), "two", "Asia/Tokyo");
     assert!(one == two, "the two modules differ");
+    assert!(!stages.contains("(cached)"), "the second build is not independent of the first:\n{stages}");
+    let third = scratch.path().join("c");
+    let (three, stages) = build(&third, &moved, &scratch.path().join("home-three"), "three", "UTC");
+    assert_eq!(stages.matches("(cached)").count(), 2, "{stages}");
+    assert!(two == three, "the module from the cache differs");
+    let source = third.join("kmod/src/lib.rs");
+    fs::write(&source, fs::read_to_string(&source).unwrap() + "\n// Changed.\n").unwrap();
+    let (_, stages) = rebuild(&third, &moved, &scratch.path().join("home-three"), "three", "UTC");
+    assert!(
+        !stages.contains("compile      demo (cached)"),
+        "a changed source takes the old result:\n{stages}"
+    );
     for place in [scratch.path(), users_cache.root(), &root()] {
         let place = place.to_str().unwrap().as_bytes();
         assert!(

@@ -16,6 +16,8 @@ pub enum StageEnd {
     Done,
     /// Skipped: the inputs are unchanged, the existing result is used.
     Unchanged,
+    /// Skipped: the result of an earlier build with the same inputs was taken from the cache.
+    Cached,
     /// Failed; the error follows.
     Failed,
 }
@@ -326,6 +328,7 @@ impl Sink for Terminal {
                 let how = match end {
                     StageEnd::Done => format!("{:.1} s", wall.as_secs_f64()),
                     StageEnd::Unchanged => "unchanged".to_owned(),
+                    StageEnd::Cached => "cached".to_owned(),
                     StageEnd::Failed => "FAILED".to_owned(),
                 };
                 self.line(&format!("  {stage:<12} {subject} ({how})"));

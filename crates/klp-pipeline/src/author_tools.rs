@@ -4,9 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use klp_base::cache;
+use klp_base::cache::Key;
 use klp_base::events::{StageEnd, stage};
-use klp_base::files::{make_dir, read_text};
+use klp_base::files::{make_dir, read_text, write};
 use klp_base::process::Cmd;
 use klp_kernel::host::rustc::Rustc;
 
@@ -14,7 +14,7 @@ use crate::build::Build;
 use crate::compile::{self, Job, judge};
 use crate::error::Error;
 use crate::resolved::Resolved;
-use crate::stage::{Built, Range, Stage};
+use crate::stage::{Built, CRATES_DIR, Range, Stage};
 
 /// clippy lints for hand-written kernel-side code, in addition to the compiler's lints.
 const LINTS: [&str; 6] = [
@@ -50,11 +50,26 @@ impl Crates {
         let built = build.run(Range { from: None, to: Stage::Compile })?;
         let rustc = Rustc::find(build.cache)?;
         let core = compile::build_core(build.tree, &rustc, build.cache, build.sink)?;
-        Ok(Self { rustc, built, core })
+        let crates = Self { rustc, built, core };
+        crates.compile_metadata(build)?;
+        Ok(crates)
+    }
+
+    fn compile_metadata(&self, build: &Build<'_>) -> Result<(), Error> {
+        let inputs = compile::Inputs {
+            tree: build.tree,
+            project: build.project,
+            target: build.target,
+            resolved: &Resolved::read(&self.built.dir)?,
+            rustc: &self.rustc,
+            sources: &self.built.dir.join(Stage::Bindings.dir_name()),
+            crates: &self.built.dir.join(CRATES_DIR),
+        };
+        compile::crates(&inputs, &self.built.dir.join("log"), build.cache, build.sink)
     }
 
     fn metadata(&self, name: &str, suffix: &str) -> PathBuf {
-        self.built.dir.join(".crates").join(format!("lib{name}{suffix}.rmeta"))
+        self.built.dir.join(CRATES_DIR).join(format!("lib{name}{suffix}.rmeta"))
     }
 
     fn klp(&self, build: &Build<'_>) -> Crate {
@@ -76,7 +91,7 @@ impl Crates {
             .args(["--crate-name", &item.name, "--edition", "2024", "--sysroot=/dev/null", "-L"])
             .arg(&self.core)
             .arg("-L")
-            .arg(self.built.dir.join(".crates"))
+            .arg(self.built.dir.join(CRATES_DIR))
             .arg("--extern")
             .arg(format!("core={}", self.core.join("libcore.rmeta").display()));
         let with = |cmd: Cmd, (name, path): &(&str, PathBuf)| {
@@ -118,6 +133,18 @@ pub fn document(build: &Build<'_>) -> Result<Vec<PathBuf>, Error> {
 /// # Errors
 /// A stage up to compile failed, or a lint rejected a crate; the error contains clippy's message.
 pub fn lint(build: &Build<'_>, with_klp: bool) -> Result<(), Error> {
+    let built = build.run(Range { from: None, to: Stage::Compile })?;
+    let compiled = read_text(&built.dir.join(Stage::Compile.dir_name()).join("stamp"))?;
+    let key = Key::new("lint").with(compiled).with(format!("{with_klp} {}", LINTS.join(" ")));
+    build.cache.entry("lint", &build.target.name, &key, |dir| {
+        lint_crates(build, with_klp)?;
+        // The entry needs no content: only an input without findings has one.
+        Ok::<_, Error>(write(&dir.join("passed"), "")?)
+    })?;
+    Ok(())
+}
+
+fn lint_crates(build: &Build<'_>, with_klp: bool) -> Result<(), Error> {
     let crates = Crates::compile(build)?;
     let fixes = build.target.fixes.iter().map(|fix| {
         let name = fix.crate_name();
@@ -127,17 +154,11 @@ pub fn lint(build: &Build<'_>, with_klp: bool) -> Result<(), Error> {
     });
     let klp = with_klp.then(|| crates.klp(build));
     let out = crates.built.dir.join("lint");
-    let stamp = out.join("stamp");
-    let compiled = read_text(&crates.built.dir.join(Stage::Compile.dir_name()).join("stamp"))?;
-    let wanted = format!("{compiled} {with_klp} {}", LINTS.join(" "));
-    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        return Ok(());
-    }
     for item in klp.into_iter().chain(fixes) {
         let relative = item.source.strip_prefix(build.project.root()).unwrap_or(&item.source);
         lint_one(&crates, build, &item, relative, &out)?;
     }
-    Ok(cache::write_durable(&stamp, wanted.as_bytes())?)
+    Ok(())
 }
 
 fn lint_one(

@@ -16,7 +16,7 @@ use crate::objects::Objects;
 use crate::part::{self, ModulePart};
 use crate::project::{Project, Runtime, Target};
 use crate::resolved::Resolved;
-use crate::stage::{Built, Range, Stage, VERIFY_SOURCES, WORK_SOURCES};
+use crate::stage::{Built, CRATES_DIR, Range, Stage, VERIFY_SOURCES, WORK_SOURCES};
 use crate::{bindings, compile, expected, kbuild, postlink, resolve, sign};
 
 /// One stage: its key and its work.
@@ -28,18 +28,30 @@ struct Step {
     key: fn(&Work<'_>) -> Result<Key, Error>,
     /// Implementation of the stage; writes into the stage's empty directory.
     run: fn(&Work<'_>, &Path) -> Result<(), Error>,
+    /// Files of the result that later stages read; `@` stands for the module's name. The cache keeps them for other
+    /// checkouts, because the stage is slow. Empty for a fast stage.
+    kept: &'static [&'static str],
 }
 
 /// All stages in order.
 const STEPS: [Step; 7] = [
-    Step { stage: Stage::Resolve, sources: WORK_SOURCES, key: resolve_key, run: run_resolve },
-    Step { stage: Stage::Bindings, sources: WORK_SOURCES, key: bindings_key, run: run_bindings },
-    Step { stage: Stage::Compile, sources: WORK_SOURCES, key: compile_key, run: run_compile },
-    Step { stage: Stage::Kbuild, sources: WORK_SOURCES, key: kbuild_key, run: run_kbuild },
-    Step { stage: Stage::Postlink, sources: WORK_SOURCES, key: postlink_key, run: run_postlink },
-    Step { stage: Stage::Verify, sources: VERIFY_SOURCES, key: verify_key, run: run_verify },
-    Step { stage: Stage::Sign, sources: WORK_SOURCES, key: sign_key, run: run_sign },
+    Step { stage: Stage::Resolve, sources: WORK_SOURCES, key: resolve_key, run: run_resolve, kept: &[] },
+    Step { stage: Stage::Bindings, sources: WORK_SOURCES, key: bindings_key, run: run_bindings, kept: &[] },
+    Step {
+        stage: Stage::Compile,
+        sources: WORK_SOURCES,
+        key: compile_key,
+        run: run_compile,
+        kept: &["module.o", "module.rs"],
+    },
+    Step { stage: Stage::Kbuild, sources: WORK_SOURCES, key: kbuild_key, run: run_kbuild, kept: &["@.ko"] },
+    Step { stage: Stage::Postlink, sources: WORK_SOURCES, key: postlink_key, run: run_postlink, kept: &[] },
+    Step { stage: Stage::Verify, sources: VERIFY_SOURCES, key: verify_key, run: run_verify, kept: &[] },
+    Step { stage: Stage::Sign, sources: WORK_SOURCES, key: sign_key, run: run_sign, kept: &[] },
 ];
+
+/// Kind of the cache's entries with results of stages.
+const KIND: &str = "stage";
 
 /// A build of one target for one kernel.
 pub struct Build<'a> {
@@ -126,7 +138,8 @@ impl Work<'_> {
     fn run(&self, step: &Step) -> Result<(), Error> {
         let out = self.dir(step.stage);
         let stamp = out.join("stamp");
-        let wanted = (step.key)(self)?.with(step.sources).hex();
+        let key = (step.key)(self)?.with(step.sources);
+        let wanted = key.hex();
         stage(self.build.sink, step.stage.name(), &self.build.target.name, || {
             let forced = self.range.forces(step.stage);
             if !forced && std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
@@ -136,10 +149,55 @@ impl Work<'_> {
                 std::fs::remove_dir_all(&out).map_err(io_error("remove", &out))?;
             }
             make_dir(&out)?;
-            (step.run)(self, &out)?;
+            let end = if !forced && self.restore(step, &key, &out)? {
+                StageEnd::Cached
+            } else {
+                (step.run)(self, &out)?;
+                self.keep(step, &key, &out)?;
+                StageEnd::Done
+            };
             cache::write_durable(&stamp, wanted.as_bytes())?;
-            Ok((StageEnd::Done, ()))
+            Ok((end, ()))
         })
+    }
+
+    /// Names of the files that the cache keeps.
+    fn kept(&self, step: &Step) -> Result<Vec<String>, Error> {
+        let module = &self.resolved()?.module;
+        Ok(step.kept.iter().map(|name| name.replace('@', module)).collect())
+    }
+
+    /// Name of a stage's entries in the cache.
+    fn label(&self, step: &Step) -> String {
+        format!("{}-{}-{}", self.build.target.name, self.build.tree.id, step.stage.name())
+    }
+
+    /// Copies the result of a stage with the same key, which a build in any checkout has left in the cache. Returns
+    /// false if there is none.
+    fn restore(&self, step: &Step, key: &Key, out: &Path) -> Result<bool, Error> {
+        let found =
+            if step.kept.is_empty() { None } else { self.build.cache.find(KIND, &self.label(step), key) };
+        let Some(entry) = found else { return Ok(false) };
+        for name in self.kept(step)? {
+            std::fs::copy(entry.join(&name), out.join(&name))
+                .map_err(io_error("copy", &entry.join(&name)))?;
+        }
+        Ok(true)
+    }
+
+    /// Puts the result of a stage into the cache.
+    fn keep(&self, step: &Step, key: &Key, out: &Path) -> Result<(), Error> {
+        if step.kept.is_empty() {
+            return Ok(());
+        }
+        let names = self.kept(step)?;
+        self.build.cache.entry(KIND, &self.label(step), key, |dir| {
+            for name in &names {
+                std::fs::copy(out.join(name), dir.join(name)).map_err(io_error("copy", &out.join(name)))?;
+            }
+            Ok::<_, Error>(())
+        })?;
+        Ok(())
     }
 
     /// Directory of a stage.
@@ -250,7 +308,7 @@ fn compile_key(work: &Work<'_>) -> Result<Key, Error> {
 }
 
 fn run_compile(work: &Work<'_>, out: &Path) -> Result<(), Error> {
-    let (sources, crates) = (work.dir(Stage::Bindings), work.dir.join(".crates"));
+    let (sources, crates) = (work.dir(Stage::Bindings), work.dir.join(CRATES_DIR));
     if work.range.forces(Stage::Compile) && crates.exists() {
         std::fs::remove_dir_all(&crates).map_err(io_error("remove", &crates))?;
     }

@@ -98,6 +98,9 @@ impl Range {
     }
 }
 
+/// Directory of a build with the crates below the root crate.
+pub(crate) const CRATES_DIR: &str = ".crates";
+
 /// The files of a build.
 #[derive(Clone, Debug)]
 pub struct Built {

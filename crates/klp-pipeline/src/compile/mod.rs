@@ -142,6 +142,18 @@ pub fn compile(inputs: &Inputs<'_>, dir: &Path, cache: &Cache, sink: &dyn Sink) 
     Ok(object)
 }
 
+/// Compiles only the crates that do not depend on the module's version. Other tools of the toolchain need their
+/// metadata, which a result of stage compile from the cache does not include.
+///
+/// # Errors
+/// rustc rejected a source.
+pub fn crates(inputs: &Inputs<'_>, log: &Path, cache: &Cache, sink: &dyn Sink) -> Result<(), Error> {
+    match inputs.target.runtime() {
+        Runtime::Klp => own_crates::compile_below_root(inputs, log, cache, sink),
+        Runtime::Kernel => Ok(()),
+    }
+}
+
 /// Parts of a module that stages kbuild and postlink process. `sources` is the directory of stage 2. The objects are
 /// not listed, because stage compile links them into one.
 ///

@@ -51,6 +51,17 @@ pub(super) fn compile(
     Ok([vec![root], part.objects].concat())
 }
 
+/// Compiles the crates below the root crate, unless an earlier build with the same key is available.
+pub(super) fn compile_below_root(
+    inputs: &Inputs<'_>,
+    log: &Path,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<(), Error> {
+    let core = own_core::build(inputs.tree, inputs.rustc, cache, sink)?;
+    Crates { inputs, core, log }.compile_or_reuse()
+}
+
 /// A crate without suffix and without additional flags.
 fn plain<'a>(subject: &'a str, name: &'a str, root: PathBuf, externs: Vec<(String, PathBuf)>) -> Source<'a> {
     Source { subject, name, suffix: "", root, externs, flags: Vec::new() }
