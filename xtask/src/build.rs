@@ -53,10 +53,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     context.ensure(&[Need::Build])?;
     let to = if args.sign || args.sign_key.is_some() { Stage::Sign } else { args.to };
-    anyhow::ensure!(
-        to < Stage::Package && args.from != Some(Stage::Package),
-        "no packages are made yet: `sign` is the last stage that `build` runs"
-    );
     for kernel in &kernels {
         let tree = context.kernel(kernel)?;
         let target = context.project.target(&args.target)?;

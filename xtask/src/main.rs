@@ -14,6 +14,7 @@ mod editor;
 mod kernel;
 mod machine;
 mod new_patch;
+mod package;
 mod qemu_test;
 mod setup;
 mod support;
@@ -42,6 +43,8 @@ enum Verb {
     Doc(editor::DocArgs),
     Build(build::Args),
     Check(check::Args),
+    Package(package::PackageArgs),
+    Repo(package::RepoArgs),
     QemuTest(qemu_test::Args),
     SystemTest(system_test::Args),
     Test(ci::TestArgs),
@@ -63,6 +66,8 @@ fn main() -> ExitCode {
         Verb::Doc(args) => editor::doc(&args),
         Verb::Build(args) => build::run(&args),
         Verb::Check(args) => check::run(&args),
+        Verb::Package(args) => package::package(&args),
+        Verb::Repo(args) => package::repo(&args),
         Verb::QemuTest(args) => qemu_test::run(&args),
         Verb::SystemTest(args) => system_test::run(&args),
         Verb::Test(args) => ci::test(&args),

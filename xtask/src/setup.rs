@@ -27,10 +27,12 @@ pub(crate) enum Need {
     Tests,
     /// Building the full system for the guests of system-test.
     System,
+    /// Publishing packages, and testing them with the package managers.
+    Packages,
 }
 
 impl Need {
-    pub(crate) const ALL: [Self; 4] = [Self::Build, Self::Guest, Self::Tests, Self::System];
+    pub(crate) const ALL: [Self; 5] = [Self::Build, Self::Guest, Self::Tests, Self::System, Self::Packages];
 }
 
 /// A host tool.
@@ -94,6 +96,14 @@ pub(crate) const TOOLS: &[Tool] = &[
     program!(System, "mmdebstrap", "mmdebstrap", "makes the full system of system-test's guests"),
     program!(System, "mke2fs", "e2fsprogs", "makes its file system"),
     program!(System, "qemu-img", "qemu-utils", "makes its disk"),
+    program!(Packages, "createrepo_c", "createrepo-c", "makes the metadata of repositories for dnf"),
+    program!(Packages, "apt-ftparchive", "apt-utils", "makes the metadata of repositories for apt"),
+    program!(Packages, "dpkg-deb", "dpkg", "reads packages of Debian"),
+    program!(Packages, "rpmsign", "rpm", "signs RPM packages"),
+    program!(Packages, "gpg", "gpg", "signs metadata"),
+    program!(Packages, "dnf", "dnf", "installs RPM packages in the tests"),
+    program!(Packages, "lintian", "lintian", "checks packages of Debian in the tests"),
+    program!(Packages, "rpmlint", "rpmlint", "checks RPM packages in the tests"),
 ];
 
 /// Path of busybox. A dynamically linked busybox does not work in a guest.

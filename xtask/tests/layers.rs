@@ -17,7 +17,12 @@ const CRATES: [&[(&str, &str)]; 8] = [
     &[("xtask", "xtask")],
     &[("crates/klp-testkit", "klp-testkit")],
     &[("crates/klp-pipeline", "klp-pipeline"), ("loader", "kpatch"), ("qemu", "klp-vm")],
-    &[("crates/klp-verify", "klp-verify"), ("crates/klp-kernel", "klp-kernel"), ("qemu/guest", "klp-guest")],
+    &[
+        ("crates/klp-verify", "klp-verify"),
+        ("crates/klp-kernel", "klp-kernel"),
+        ("crates/klp-package", "klp-package"),
+        ("qemu/guest", "klp-guest"),
+    ],
     &[("crates/klp-image", "klp-image")],
     &[("crates/klp-module", "klp-module")],
     &[("crates/klp-format", "klp-format")],

@@ -25,13 +25,11 @@ pub enum Stage {
     Verify,
     /// Appends the signature.
     Sign,
-    /// Creates RPM and DEB packages.
-    Package,
 }
 
 impl Stage {
     /// All stages in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 7] = [
         Self::Resolve,
         Self::Bindings,
         Self::Compile,
@@ -39,7 +37,6 @@ impl Stage {
         Self::Postlink,
         Self::Verify,
         Self::Sign,
-        Self::Package,
     ];
 
     /// Name in `--from` and `--to`.
@@ -52,7 +49,6 @@ impl Stage {
             Self::Postlink => "postlink",
             Self::Verify => "verify",
             Self::Sign => "sign",
-            Self::Package => "package",
         }
     }
 

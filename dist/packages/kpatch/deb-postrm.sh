@@ -1,0 +1,7 @@
+# postrm of kpatch.
+if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
+    systemctl --system daemon-reload >/dev/null || true
+fi
+if [ "$1" = purge ] && [ -x /usr/bin/deb-systemd-helper ]; then
+    deb-systemd-helper purge kpatch.service kpatch-confirm.service kpatch-settle.path >/dev/null || true
+fi
