@@ -13,7 +13,7 @@ use klp_pipeline::project::{Project, Target};
 use klp_pipeline::stage::{Built, Range};
 use xshell::cmd;
 
-use crate::machine::{NotAble, project_root, shell};
+use crate::machine::{self, NotAble, project_root, shell};
 use crate::setup::{self, Need};
 
 /// Default kernel of verbs.
@@ -112,19 +112,19 @@ impl Context {
     pub(crate) fn static_programs(&self, arch: Arch) -> Result<StaticPrograms> {
         use klp_base::events::{StageEnd, stage};
         let target = setup::guest_target(arch)?;
-        // No C compiler for another architecture is needed, because rustc contains musl's objects and a
-        // linker.
-        let linker = match arch {
-            Arch::X86_64 => "",
-            Arch::Arm64 => " -Clinker=rust-lld -Clink-self-contained=yes",
-        };
+        // For another architecture no C compiler is needed, because rustc contains musl's objects and a linker.
+        let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
+        if arch == Arch::Arm64 {
+            flags.extend(["-Clinker=rust-lld", "-Clink-self-contained=yes"].map(str::to_owned));
+        }
+        flags.extend(machine::path_flags()?);
         let target_dir = self.target_dir();
         stage(&self.terminal, "programs", &format!("guest and kpatch, {}", arch.name()), || {
             let shell = shell()?;
             cmd!(shell, "cargo build --quiet --profile small --target {target} -p klp-guest -p kpatch")
                 .arg("--target-dir")
                 .arg(&target_dir)
-                .env("RUSTFLAGS", format!("-Ctarget-feature=+crt-static{linker}"))
+                .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
                 .quiet()
                 .run()?;
             Ok::<_, anyhow::Error>((StageEnd::Done, ()))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use anyhow::{Result, bail};
-use xshell::{Cmd, Shell};
+use xshell::{Cmd, Shell, cmd};
 
 /// The machine lacks something; the text contains the remedy. Exit code 69.
 #[derive(Debug, thiserror::Error)]
@@ -53,4 +53,30 @@ pub(crate) fn captured(cmd: Cmd<'_>) -> Result<Output> {
     let tail: String =
         lines[lines.len().saturating_sub(LINES)..].iter().map(|line| format!("\n    | {line}")).collect();
     bail!("`{typed}` failed ({}){tail}", output.status)
+}
+
+/// Flags of rustc that keep the directories of the toolchain and of cargo out of a program: packages contain the
+/// program, and are the same on every machine.
+///
+/// # Errors
+/// rustc cannot be asked, or a directory of cargo cannot be read.
+pub(crate) fn path_flags() -> Result<Vec<String>> {
+    let shell = shell()?;
+    let asked =
+        |cmd: Cmd<'_>| captured(cmd).map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let sysroot = asked(cmd!(shell, "rustc --print sysroot"))?;
+    let version = asked(cmd!(shell, "rustc --version --verbose"))?;
+    let commit = version.lines().find_map(|line| line.strip_prefix("commit-hash: ")).unwrap_or("unknown");
+    // rustc's own name for the directory, where the component rust-src is not installed.
+    let mut flags = vec![format!("--remap-path-prefix={sysroot}/lib/rustlib/src/rust=/rustc/{commit}")];
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let registry = home.unwrap_or_default().join("registry/src");
+    if registry.is_dir() {
+        for entry in std::fs::read_dir(&registry)? {
+            flags.push(format!("--remap-path-prefix={}=/registry", entry?.path().display()));
+        }
+    }
+    flags.sort();
+    Ok(flags)
 }

@@ -86,7 +86,7 @@ fn copyright(package: &Package) -> String {
         "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\
          Upstream-Name: Ferrograft\n\n\
          Files: *\n\
-         Copyright: the authors of Ferrograft\n\
+         Copyright: 2026 the authors of Ferrograft\n\
          License: {}\n \
          This program is free software; you can redistribute it and/or modify it under\n \
          the terms of the GNU General Public License as published by the Free Software\n \

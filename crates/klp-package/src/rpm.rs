@@ -25,7 +25,11 @@ fn build(package: &Package) -> Result<rpm::Package, rpm::Error> {
     let date = Timestamp(origin.date);
     let config = BuildConfig::v4().source_date(date).compression(CompressionWithLevel::Gzip(9));
     builder.using_config(config);
-    builder.release(&version.release).vendor("Ferrograft").packager(&origin.maintainer);
+    builder
+        .release(&version.release)
+        .vendor("Ferrograft")
+        .build_host("localhost")
+        .packager(&origin.maintainer);
     builder.group("System Environment/Kernel").description(package.description.join("\n"));
     if version.epoch != 0 {
         builder.epoch(version.epoch);

@@ -27,7 +27,7 @@ label() {
 # True on the machine itself; false in a chroot, for example of an image build, where the running kernel is not the
 # kernel of this root.
 on_this_machine() {
-    [ "$(stat -L -c %d:%i /proc/1/root/ 2>/dev/null)" = "$(stat -L -c %d:%i /)" ]
+    [ "$(stat -L -c %d:%i /proc/1/root 2>/dev/null)" = "$(stat -L -c %d:%i /)" ]
 }
 
 # Modules of this stream that are enabled in the running kernel.
