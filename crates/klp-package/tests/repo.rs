@@ -246,6 +246,36 @@ fn readers_of_the_old_metadata_still_find_its_files() {
 }
 
 #[test]
+#[ignore = "needs createrepo_c and apt-ftparchive; run by cargo xtask test"]
+fn leftovers_of_a_killed_run_do_no_harm() {
+    let (dir, repo) = repository();
+    for format in Format::ALL {
+        let aside = repo.join(format.name()).join(".aside-killed");
+        fs::create_dir(&aside).unwrap();
+        fs::write(aside.join("half.rpm"), "half").unwrap();
+        // The package was in place, and the metadata was not.
+        let pool = repo.join(format.name()).join("packages");
+        package_file(&pool, format, RELEASE, (1, 2));
+    }
+    let again = add(&repo, &files(dir.path(), RELEASE, (1, 2)), &Options::default()).unwrap();
+    assert_eq!(again.present.len(), 2);
+    for (format, index) in [(Format::Rpm, "repodata"), (Format::Deb, "dists/stable/main")] {
+        let side = repo.join(format.name());
+        assert!(!side.join(".aside-killed").exists());
+        let mut text = String::new();
+        for (file, bytes) in content(&side.join(index)) {
+            if file.ends_with("Packages") {
+                text.push_str(&String::from_utf8(bytes).unwrap());
+            } else if file.to_str().unwrap().ends_with("-primary.xml.gz") {
+                text.push_str(&run(tool("gzip").arg("-dc").arg(&file)).stdout_text());
+            }
+        }
+        let name = packages(format, RELEASE, (1, 2)).remove(0).file_name();
+        assert!(text.contains(&name), "{name}");
+    }
+}
+
+#[test]
 #[ignore = "needs createrepo_c, apt-ftparchive and dnf; run by cargo xtask test"]
 fn prune_removes_old_versions_only() {
     let (dir, repo) = repository();

@@ -15,8 +15,8 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use klp_base::process::Cmd;
-use klp_package::{Format, Package, Phase};
-use support::root::{Root, fails, root_with_stub, run};
+use klp_package::{Format, Loader, LoaderFiles, Origin, Package, Phase};
+use support::root::{KPATCH, Root, fails, root_with_stub, run};
 use support::{RELEASE, packages, tool, write};
 
 const OLD: &str = "kpatch_6_12_117_deb12_amd64_1_2";
@@ -271,6 +271,102 @@ fn a_module_that_cannot_be_installed_is_not_loaded() {
                 assert_eq!(machine.root.store(RELEASE), [ko(OLD)]);
             }
         }
+    });
+}
+
+#[test]
+#[ignore = "needs rpm, dpkg and the static programs; run by cargo xtask test"]
+fn files_get_the_label_of_modules_where_selinux_is_on() {
+    each(|format| {
+        let machine = Machine::new(format, RELEASE);
+        machine.root.program("usr/bin/chcon", "#!/bin/sh\necho \"chcon $*\" >> /calls\n");
+        run(machine.install((1, 2)));
+        assert!(machine.root.calls().iter().all(|call| !call.starts_with("chcon")), "without SELinux");
+        machine.root.program("usr/bin/selinuxenabled", "#!/bin/sh\n");
+        run(machine.install((1, 10)));
+        let labels = format!(
+            "chcon -t modules_object_t /usr/lib/kpatch/{RELEASE}/{NEW}.ko /var/lib/kpatch/{RELEASE}/{NEW}.ko"
+        );
+        let calls = machine.root.calls();
+        let at = |text: &str| calls.iter().position(|call| call.starts_with(text));
+        assert!(at(&labels).is_some() && at(&labels) < at("kpatch load"), "{calls:?}");
+    });
+}
+
+/// Package of kpatch whose program is that of the test roots.
+fn loader(format: Format, release: &str) -> Package {
+    let files = LoaderFiles {
+        program: KPATCH.into(),
+        units: vec![("kpatch.service".to_owned(), b"[Service]\n".to_vec())],
+        ..LoaderFiles::default()
+    };
+    let mut package =
+        Loader::new(klp_base::arch::Arch::X86_64, files).package(format, &Origin::default()).unwrap();
+    package.version.release = release.to_owned();
+    package
+}
+
+/// Units that a package of kpatch enabled and disabled, at the first installation and at an upgrade.
+fn enabled(format: Format, change: impl Fn(&mut Package)) -> (Vec<String>, Vec<String>) {
+    let machine = Machine::new(format, RELEASE);
+    // The administrator disables the units after the first installation.
+    machine.root.program(
+        "usr/bin/deb-systemd-helper",
+        "#!/bin/sh\n[ \"$2\" != was-enabled ] || [ ! -e /usr/lib/second ] || exit 1\necho \"systemctl $1 $2\" >> /calls\n",
+    );
+    let calls = |release: &str| {
+        let mut package = loader(format, release);
+        change(&mut package);
+        run(machine.install_file(&write(machine.dir.path(), &package)));
+        let calls = machine.root.calls().into_iter();
+        calls.filter(|call| call.contains(" enable ") || call.contains("disable")).collect::<Vec<_>>()
+    };
+    let first = calls("1");
+    std::fs::write(machine.root.path("usr/lib/second"), "").unwrap();
+    (first, calls("2"))
+}
+
+#[test]
+#[ignore = "needs rpm, dpkg and the static programs; run by cargo xtask test"]
+fn units_are_enabled_at_the_first_installation_only() {
+    each(|format| {
+        let (first, second) = enabled(format, |_| {});
+        for unit in ["kpatch.service", "kpatch-confirm.service", "kpatch-settle.path"] {
+            assert!(first.iter().any(|call| call.contains(unit)), "{format:?}: {first:?}");
+        }
+        assert_eq!(second, [""; 0], "{format:?}");
+        // The test sees a script that enables them each time.
+        let (_, second) = enabled(format, |package| {
+            for (_, text) in &mut package.scripts {
+                *text = text
+                    .replace("[ \"$1\" -eq 1 ]", "true")
+                    .replace("deb-systemd-helper --quiet was-enabled", "true");
+            }
+        });
+        assert!(!second.is_empty(), "{format:?}");
+    });
+}
+
+#[test]
+#[ignore = "needs rpm, dpkg and the static programs; run by cargo xtask test"]
+fn kpatch_goes_after_the_patches_that_need_it() {
+    each(|format| {
+        let machine = Machine { root: Root::new(RELEASE), format, dir: tempfile::tempdir().unwrap() };
+        let patch = packages(format, RELEASE, (1, 2)).remove(0);
+        let files = [patch.clone(), loader(format, "1")].map(|package| write(machine.dir.path(), &package));
+        let files = files.each_ref().map(|file| file.to_str().unwrap());
+        let names = ["kpatch", &patch.name];
+        match format {
+            Format::Rpm => run(machine.root.rpm(&["-U", files[0], files[1]])),
+            Format::Deb => run(machine.root.dpkg(&["--install", files[0], files[1]])),
+        };
+        assert_eq!(machine.root.store(RELEASE), [ko(OLD)], "kpatch is there before the patch");
+        match format {
+            Format::Rpm => run(machine.root.rpm(&["-e", names[0], names[1]])),
+            Format::Deb => run(machine.root.dpkg(&["--remove", names[0], names[1]])),
+        };
+        assert!(machine.root.store(RELEASE).is_empty(), "{format:?}");
+        assert!(!machine.root.path("usr/sbin/kpatch").exists());
     });
 }
 

@@ -11,8 +11,8 @@ use klp_package::{Entry, Format, Origin, Package, Relation, RelationKind, Versio
 
 use super::{as_root, tool, write};
 
-/// `load` puts the module into sysfs, and takes all others out, as atomic replace does.
-const KPATCH: &str = r#"#!/bin/sh
+/// The program `kpatch` of these roots. `load` puts the module into sysfs, and takes all others out, as atomic replace does.
+pub const KPATCH: &str = r#"#!/bin/sh
 echo "kpatch $*" >> /calls
 if [ "$1" = load ]; then
     [ ! -e /load-fails ] || { echo "kpatch: refused" >&2; exit 5; }
