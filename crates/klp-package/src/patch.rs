@@ -130,9 +130,9 @@ impl Patch {
                     Some(text) => Relation::to(Provides, PATCH, Operator::Equal, text),
                     None => Relation::any(Provides, PATCH),
                 });
-                let image = format!("linux-image-{}", self.release);
-                if names::deb_provided(&self.release).is_some_and(|text| text == text.to_ascii_lowercase()) {
-                    all.push(Relation::any(Recommends, image.replace('~', "-")));
+                // A kernel whose release is no legal end of a package name is not from Debian's packages.
+                if names::deb_name(&self.release).ends_with(self.release.as_str()) {
+                    all.push(Relation::any(Recommends, format!("linux-image-{}", self.release)));
                 }
             }
         }
@@ -154,6 +154,14 @@ impl Patch {
     /// Scripts. The empty RPM package needs none: scripts of the version before it remove its module. The empty DEB package
     /// does that itself.
     fn scripts(&self, format: Format) -> Result<Vec<(Phase, String)>, String> {
+        // The release stands between single quotes in the scripts, and in paths of the package.
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._+~-".contains(c);
+        if let Some(wrong) = self.release.as_str().chars().find(|c| !allowed(*c)) {
+            return Err(format!(
+                "the kernel release {} has {wrong:?}, which paths and scripts cannot have",
+                self.release
+            ));
+        }
         let stream = stream_prefix(&self.release)?;
         let module = self.module.as_ref().map_or("", |module| module.name.as_str());
         let common = COMMON

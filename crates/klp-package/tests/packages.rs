@@ -227,6 +227,12 @@ fn all_releases_make_packages() {
             }
         }
     }
+    // Text that a script would run.
+    for kernel in ["6.12'$(reboot)'", "6.12;reboot", "6.12\\"] {
+        let patch = Patch::empty(release(kernel), Arch::X86_64);
+        let error = patch.packages(Format::Deb, &Origin::default()).unwrap_err().to_string();
+        assert!(error.contains("paths and scripts cannot have"), "{error}");
+    }
     // The name of the module would be too long.
     let long = release(&format!("6.12.117-{}", "x".repeat(50)));
     assert!(Patch::empty(long, Arch::X86_64).packages(Format::Rpm, &Origin::default()).is_err());
