@@ -38,6 +38,8 @@ pub struct SystemCase {
     pub description: String,
     /// Names of artifacts; the provider maps them to files.
     pub artifacts: Vec<String>,
+    /// Format of the packages that the case installs, for the provider. Without it, the loader's files lie on the disk.
+    pub packages: Option<String>,
     /// Numbers, from 1, of the boots that end in a panic.
     pub crashes: Vec<usize>,
     /// Additional kernel parameters by number of the boot.
@@ -54,6 +56,7 @@ struct File {
     description: String,
     #[serde(default)]
     artifacts: Vec<String>,
+    packages: Option<String>,
     #[serde(default)]
     crashes: Vec<usize>,
     #[serde(default)]
@@ -113,6 +116,7 @@ impl SystemCase {
             dir: dir.to_owned(),
             description: file.description,
             artifacts: file.artifacts,
+            packages: file.packages,
             crashes: file.crashes,
             timeout: Duration::from_secs(file.timeout),
             scripts,

@@ -156,7 +156,7 @@ fn patch(context: &Context, args: &PackageArgs, kernel: &str) -> Result<Patch> {
 }
 
 /// kpatch with the files of `dist/`.
-fn loader(context: &Context, arch: klp_base::arch::Arch) -> Result<Loader> {
+pub(crate) fn loader(context: &Context, arch: klp_base::arch::Arch) -> Result<Loader> {
     let program = read(&context.static_programs(arch)?.kpatch)?;
     let dist = context.project.root().join("dist");
     let files = |name: &str| -> Result<Vec<(String, Vec<u8>)>> {

@@ -10,12 +10,13 @@ use klp_base::events::Verdict;
 use klp_kernel::host::apt::debian_mirror;
 use klp_kernel::host::apt::unpacked_package;
 use klp_kernel::{KernelTree, Package};
+use klp_package::{Format, Operator, Origin, Patch, PatchModule, Relation, RelationKind, Version, repo};
 use klp_pipeline::stage::Range;
 use klp_vm::{DiskImage, Guest, Options, System, SystemCase};
 
 use crate::context::{Context, DEFAULT_KERNEL};
-use crate::qemu_test;
 use crate::setup::Need;
+use crate::{package, qemu_test};
 
 /// Run cases in a full system with systemd, through reboots and crashes.
 ///
@@ -35,10 +36,22 @@ pub(crate) struct Args {
 }
 
 /// Debian suite of the guest system, and its packages in addition to the essential ones: systemd, the
-/// dependencies of Debian's kpatch, and checkpolicy for building SELinux policies.
+/// dependencies of Debian's kpatch, checkpolicy for building SELinux policies, and dnf.
 const SUITE: &str = "bookworm";
-const PACKAGES: [&str; 9] =
-    ["binutils", "checkpolicy", "dbus", "kmod", "procps", "strace", "systemd", "systemd-sysv", "udev"];
+const PACKAGES: [&str; 12] = [
+    "binutils",
+    "checkpolicy",
+    "dbus",
+    "dnf",
+    "init-system-helpers",
+    "kmod",
+    "procps",
+    "rpm",
+    "strace",
+    "systemd",
+    "systemd-sysv",
+    "udev",
+];
 /// Modules for an ext4 file system on a virtio disk with Debian's kernels, in load order.
 const DISK_MODULES: [&str; 6] = ["crc32c_generic", "crc16", "mbcache", "jbd2", "ext4", "virtio_blk"];
 /// Package of the original kpatch, for comparison.
@@ -85,15 +98,19 @@ fn run_cases(context: &Context, cases: &[SystemCase], kernel: &str) -> Result<Ve
     let mut options =
         Options::new(context.project.root().join("build/evidence"), context.cache.root().join("state"))?;
     options.repeat_command = "cargo xtask system-test {case} --kernel {kernel}".to_owned();
-    let system = System {
+    let mut system = System {
         guest: &guest,
         image: &image,
         modules: disk_modules(context, &tree)?,
-        files: files(context, &guest)?,
+        files: Vec::new(),
         options,
     };
     let mut verdicts = Vec::new();
     for case in cases {
+        system.files = match &case.packages {
+            None => files(context, &guest)?,
+            Some(format) => repositories(context, &tree, format.parse().map_err(anyhow::Error::msg)?)?,
+        };
         let mut artifacts = BTreeMap::new();
         for name in &case.artifacts {
             artifacts.insert(name.clone(), context.build(&tree, name, Range::default())?.ko);
@@ -127,6 +144,72 @@ fn files(context: &Context, guest: &Guest) -> Result<Vec<(String, u32, Vec<u8>)>
         files.push((format!("/usr/lib/systemd/system/{unit}"), 0o644, read(&file)?));
     }
     Ok(files)
+}
+
+/// Streams of the packages after the empty one, oldest first.
+const STREAMS: [&str; 2] = ["demo-v1", "demo-v2"];
+
+/// Repositories of one format, `/srv/<n>`: 0 has kpatch and the empty package of the kernel, each later one has one more
+/// version of its live patch.
+fn repositories(context: &Context, tree: &KernelTree, format: Format) -> Result<Vec<(String, u32, Vec<u8>)>> {
+    context.ensure(&[Need::Packages])?;
+    let origin = Origin::default();
+    let scratch = tempfile::tempdir()?;
+    let mut packages =
+        vec![package::loader(context, tree.arch)?.package(format, &origin)?, base(tree, format)];
+    packages.extend(Patch::empty(tree.release.clone(), tree.arch).packages(format, &origin)?);
+    let mut files = Vec::new();
+    for state in 0..=STREAMS.len() {
+        if let Some(stream) = state.checked_sub(1).and_then(|at| STREAMS.get(at)) {
+            let ko = context.build(tree, stream, Range::default())?.ko;
+            let module = PatchModule::load(&ko, &tree.release, tree.arch)?;
+            packages.extend(Patch::of_module(module, None).packages(format, &origin)?);
+        }
+        let mut made = Vec::new();
+        for package in &packages {
+            let file = scratch.path().join(package.file_name());
+            klp_package::write(&file, &package.encode()?)?;
+            made.push(file);
+        }
+        let repository = scratch.path().join(state.to_string());
+        repo::add(&repository, &made, &repo::Options::default())?;
+        for file in klp_base::cache::walk(&repository)? {
+            let relative = file.strip_prefix(scratch.path()).unwrap_or(&file);
+            files.push((format!("/srv/{}", relative.display()), 0o644, read(&file)?));
+        }
+    }
+    Ok(files)
+}
+
+/// Package of what the guest has outside of the package manager: the kernel, and for RPM everything that comes from Debian.
+fn base(tree: &KernelTree, format: Format) -> klp_package::Package {
+    let provides = |name: &str, version: Option<&str>| match version {
+        Some(version) => Relation::to(RelationKind::Provides, name, Operator::Equal, version),
+        None => Relation::any(RelationKind::Provides, name),
+    };
+    let relations = match format {
+        Format::Deb => Vec::new(),
+        Format::Rpm => vec![
+            provides("/bin/sh", None),
+            provides("systemd", None),
+            provides("kernel-uname-r", Some(tree.release.as_str())),
+        ],
+    };
+    klp_package::Package {
+        format,
+        name: "guest-base".to_owned(),
+        version: Version { epoch: 0, version: "1".to_owned(), release: "1".to_owned() },
+        arch: tree.arch,
+        section: "misc",
+        license: "GPL-2.0-or-later",
+        summary: "Files of the guest that have no package".to_owned(),
+        description: vec!["For tests.".to_owned()],
+        changes: Vec::new(),
+        relations,
+        entries: Vec::new(),
+        scripts: Vec::new(),
+        origin: Origin::default(),
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
