@@ -17,7 +17,7 @@ pub(crate) const USAGE: &str = "\
 usage: kpatch <command> [<args>]
 
 Valid commands:
-   install [-k|--kernel-version <kernel>] <file>
+   install [-k|--kernel-version <kernel>] [--no-enable] <file>
       install a patch module, to be loaded at boot
    uninstall [-k|--kernel-version <kernel>] <module>
       take a patch module out of what is loaded at boot; the running kernel stays as it is
@@ -42,6 +42,8 @@ Valid commands:
       show what was changed
    export --format openvex|openmetrics [--output <file>]
       say what is fixed, for scanners and monitors
+   uname [--json]
+      print the version that the running kernel amounts to with its patches
 
    signal
       poke the tasks that hold a transition up
@@ -120,6 +122,9 @@ pub(crate) enum Verb {
         /// The kernel that it is for; the running one where none is given.
         #[arg(short, long, value_name = "KERNEL")]
         kernel_version: Option<String>,
+        /// Leave kpatch.service as it is. For package scripts, which enable it by the distribution's presets.
+        #[arg(long)]
+        no_enable: bool,
         /// A module's file: .ko, .ko.xz, .ko.zst or .ko.gz.
         file: Option<PathBuf>,
     },
@@ -157,7 +162,7 @@ pub(crate) enum Verb {
     },
     /// Show kernel, patches, transition, what is fixed and what the next boot will do.
     #[command(
-        after_help = "Example: kpatch status --check\n\nExit codes of --check: 0 current, 1 outdated or not loaded, 2 stalled, 3 unknown"
+        after_help = "Example: kpatch status --check\n\nExit codes of --check: 0 current, 1 outdated, not loaded or out of support, 2 stalled, 3 unknown"
     )]
     Status {
         #[command(flatten)]
@@ -199,6 +204,12 @@ pub(crate) enum Verb {
         /// Replace this file instead of printing.
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
+    },
+    /// Print the version that the running kernel amounts to with its patches, for scanners that read uname -r.
+    #[command(after_help = "Example: kpatch uname")]
+    Uname {
+        #[command(flatten)]
+        json: Json,
     },
     /// Poke the tasks that hold a transition up.
     #[command(after_help = "Example: kpatch signal")]

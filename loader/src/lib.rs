@@ -53,7 +53,7 @@ use cli::{Parsed, Verb};
 use console::Console;
 use model::policy::WaitOptions;
 use model::{layout, store};
-use show::{check, export, history, info, list, status};
+use show::{check, export, history, info, list, status, uname};
 
 pub use cli::command;
 pub use model::error::Error;
@@ -112,9 +112,9 @@ fn run(verb: Verb, system: &System, console: &mut Console<'_>) -> Result<(), Err
             Some(module) => unload_one(system, console, &module, wait.for_unload()),
             None => unload::run_all(system, console, wait.for_unload()),
         },
-        Verb::Install { kernel_version, file } => {
+        Verb::Install { kernel_version, no_enable, file } => {
             let file = file.ok_or_else(no_module)?;
-            install::install(system, console, &file, kernel_version.as_deref())
+            install::install(system, console, &file, kernel_version.as_deref(), !no_enable)
         }
         Verb::Uninstall { prune: true, dry_run, .. } => install::prune(system, console, dry_run),
         Verb::Uninstall { kernel_version, keep, module, .. } => {
@@ -130,6 +130,7 @@ fn run(verb: Verb, system: &System, console: &mut Console<'_>) -> Result<(), Err
         Verb::Check { json, module } => check::run(system, console, &module, json.json),
         Verb::History { json } => history::run(system, console, json.json),
         Verb::Export { format, output } => export::run(system, console, format, output.as_deref()),
+        Verb::Uname { json } => uname::run(system, console, json.json),
         Verb::Signal => signal::run(system, console),
         Verb::Force { it_can_never_be_unloaded } => signal::force(system, console, it_can_never_be_unloaded),
         Verb::Confirm { settle } => {

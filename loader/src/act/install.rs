@@ -25,12 +25,13 @@ fn kernel(system: &System, named: Option<&str>) -> Result<KernelRelease, Error> 
     }
 }
 
-/// Verb `install`: copies a module into the store.
+/// Verb `install`: copies a module into the store. With `enable`, the first module enables the service.
 pub(crate) fn install(
     system: &System,
     console: &mut Console<'_>,
     file: &Path,
     named: Option<&str>,
+    enable: bool,
 ) -> Result<(), Error> {
     let release = kernel(system, named)?;
     let shown = file.display().to_string();
@@ -67,7 +68,7 @@ pub(crate) fn install(
     });
     tidy(system);
     installed?;
-    if was_empty {
+    if was_empty && enable {
         enable_service(system, console);
     }
     Ok(())

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Status of the machine: kernel, patches, transition, repaired CVEs, next boot, and a verdict for monitors.
 
-use klp_module::Manifest;
+use klp_module::{Affected, Manifest};
 use serde::Serialize;
 
 use crate::judge::conflicts;
+use crate::judge::support::{self, Support};
 use crate::model::boot_notes::{self, BootNote};
 use crate::model::error::Error;
 use crate::model::livepatch::{self, PatchState};
@@ -26,6 +27,12 @@ pub(crate) struct Status {
     pub(crate) transition: Option<Transition>,
     /// CVEs that enabled patches repair, without those of patches in transition.
     pub(crate) fixed: Vec<String>,
+    /// CVEs that enabled patches name as not repaired.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) affected: Vec<Affected>,
+    /// End of support of each enabled patch that names one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) support: Vec<Support>,
     pub(crate) next_boot: NextBoot,
     /// Overrides of replaced functions, certain ones first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -89,7 +96,7 @@ pub(crate) struct NextBoot {
 pub(crate) enum Verdict {
     /// All modules installed for this kernel are in effect.
     Current,
-    /// A module, or a newer version, is installed and not loaded.
+    /// A module, or a newer version, is installed and not loaded, or the support of a patch has ended.
     Outdated,
     /// The transition is stalled.
     Stalled,
@@ -107,16 +114,22 @@ pub(crate) fn status(system: &System) -> Result<Status, Error> {
     let transition = transition(system, &patches, &notes)?;
     let store = installed(system, &patches)?;
     let bypasses = overrides::of_patches(system, &enabled(&patches))?;
-    let (verdict, reason) = verdict(system, &patches, transition.as_ref(), &store, &bypasses);
+    let mut not_checked = bypasses.unchecked.clone();
+    let support = support(system, &patches, &mut not_checked);
+    let (verdict, reason) = verdict(system, &patches, transition.as_ref(), &store, &bypasses, &support);
+    let fixed = fixed(&patches);
+    let manifests = in_effect(&patches).filter_map(|patch| patch.manifest.as_ref());
     Ok(Status {
         livepatch: system.exists(livepatch::DIRECTORY),
         kernel: kernel.to_string(),
-        fixed: fixed(&patches),
+        affected: support::affected(manifests, &fixed),
+        fixed,
+        support,
         patches,
         transition,
         next_boot: NextBoot { service: service::state(system), loads: store.loads, skips: store.skips },
         bypassed: bypasses.certain.into_iter().chain(bypasses.possible).collect(),
-        not_checked: bypasses.unchecked,
+        not_checked,
         verdict,
         reason,
     })
@@ -150,11 +163,28 @@ fn transition(system: &System, patches: &[Patch], notes: &[BootNote]) -> Result<
     }))
 }
 
+/// Patches that are enabled for all tasks.
+fn in_effect(patches: &[Patch]) -> impl Iterator<Item = &Patch> {
+    patches.iter().filter(|patch| patch.state == PatchState::Enabled)
+}
+
+/// End of support of the enabled patches. Manifests without a readable date are added to `not_checked`.
+fn support(system: &System, patches: &[Patch], not_checked: &mut Vec<String>) -> Vec<Support> {
+    let now = system.kernel().clock();
+    let mut found = Vec::new();
+    for patch in in_effect(patches) {
+        let Some(manifest) = &patch.manifest else { continue };
+        match support::of_patch(&patch.module, manifest, now) {
+            Ok(support) => found.extend(support),
+            Err(message) => not_checked.push(message),
+        }
+    }
+    found
+}
+
 /// CVEs of the patches that are enabled for all tasks.
 fn fixed(patches: &[Patch]) -> Vec<String> {
-    let mut fixed: Vec<String> = patches
-        .iter()
-        .filter(|patch| patch.state == PatchState::Enabled)
+    let mut fixed: Vec<String> = in_effect(patches)
         .filter_map(|patch| patch.manifest.as_ref())
         .flat_map(|manifest| manifest.cves().into_iter().map(str::to_owned).collect::<Vec<_>>())
         .collect();
@@ -250,6 +280,7 @@ fn verdict(
     transition: Option<&Transition>,
     store: &StoreStatus,
     bypasses: &Bypasses,
+    support: &[Support],
 ) -> (Verdict, String) {
     if !system.exists(livepatch::DIRECTORY) {
         return (Verdict::Unknown, "the running kernel has no live patching".to_owned());
@@ -269,6 +300,10 @@ fn verdict(
     }
     if !store.behind.is_empty() {
         return (Verdict::Outdated, store.behind.join("; "));
+    }
+    let ended: Vec<String> = support.iter().filter(|support| support.ended).map(support::sentence).collect();
+    if !ended.is_empty() {
+        return (Verdict::Outdated, ended.join("; "));
     }
     if !store.hidden.is_empty() {
         return (Verdict::Unknown, store.hidden.join("; "));

@@ -6,4 +6,6 @@ pub(crate) mod export;
 pub(crate) mod history;
 pub(crate) mod info;
 pub(crate) mod list;
+pub(crate) mod metrics;
 pub(crate) mod status;
+pub(crate) mod uname;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `status`: one screen on the state of this machine, or one line for monitors.
 
+use klp_module::Affected;
 use serde::Serialize;
 
 use crate::act::transition;
 use crate::console::Console;
 use crate::judge::machine::{self, NextBoot, Status, Verdict};
+use crate::judge::support;
 use crate::model::error::Error;
 use crate::model::service::{UNIT, UnitState};
 use crate::model::system::System;
@@ -74,6 +76,16 @@ fn show(console: &mut Console<'_>, status: &Status) {
         status.fixed.join(", ")
     };
     console.say(format_args!("Fixed:       {fixed}"));
+    for Affected { cve, reason, action } in &status.affected {
+        console.say(format_args!("Not fixed:   {cve}: {reason}; {action}"));
+    }
+    for support in &status.support {
+        if support.ended {
+            console.say(format_args!("Support:     {}", support::sentence(support)));
+        } else {
+            console.say(format_args!("Support:     stream {} until {}", support.stream, support.end));
+        }
+    }
     for sentence in &status.bypassed {
         console.say(format_args!("Bypassed:    {sentence}"));
     }

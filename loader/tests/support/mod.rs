@@ -3,6 +3,7 @@
 //! results.
 
 mod module;
+mod schema;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
@@ -17,6 +18,8 @@ use kpatch::{BpfLink, Image, Kernel, System};
 #[allow(unused_imports, reason = "some tests need only a part")]
 pub use module::{manifest, module_named, module_with};
 use rustix::io::Errno;
+#[allow(unused_imports, reason = "some tests need only a part")]
+pub use schema::assert_conforms;
 
 pub const RELEASE: &str = "6.12.117+deb12-amd64";
 /// Real module with the module name `cmdline_c`.
