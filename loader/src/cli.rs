@@ -62,7 +62,7 @@ module that is installed for the running kernel. --root <dir> works on another r
 
 Exit codes: 0 done, 1 other failure, 2 usage, 3 no such module, 4 not for this kernel,
 5 refused by the kernel, 6 transition stalled, 7 still in use, 8 check: not all could be checked,
-128 + signal interrupted";
+9 loaded with a bug, 128 + signal interrupted";
 
 /// Result of parsing the arguments.
 pub(crate) enum Parsed {
@@ -162,7 +162,7 @@ pub(crate) enum Verb {
     },
     /// Show kernel, patches, transition, what is fixed and what the next boot will do.
     #[command(
-        after_help = "Example: kpatch status --check\n\nExit codes of --check: 0 current, 1 outdated, not loaded or out of support, 2 stalled, 3 unknown"
+        after_help = "Example: kpatch status --check\n\nExit codes of --check: 0 current, 1 outdated, not loaded or out of support, 2 stalled or applied with a bug, 3 unknown"
     )]
     Status {
         #[command(flatten)]
@@ -221,12 +221,16 @@ pub(crate) enum Verb {
         #[arg(long)]
         it_can_never_be_unloaded: bool,
     },
-    /// Trust the patches that are loaded: a crash from now on no longer keeps them from being loaded at boot.
+    /// Trust the patches that are loaded: a crash from now on no longer keeps them from being loaded at boot. A patch in which the
+    /// kernel has reported a bug since the load is not trusted.
     #[command(after_help = "Example: kpatch confirm")]
     Confirm {
         /// Wait until each has been loaded for so many seconds; a signal to end confirms at once.
         #[arg(long, value_name = "SECONDS", default_value = "0")]
         settle: u64,
+        /// Forget recorded bugs too, and look for no others: the next boot loads these patches again.
+        #[arg(long)]
+        clear_bugs: bool,
     },
     /// Show the version of this command.
     #[command(after_help = "Example: kpatch version")]

@@ -34,6 +34,7 @@
 //! | 6 | transition stalled |
 //! | 7 | module still in use, or another kpatch holds the lock |
 //! | 8 | `check`: no refusal, but some checks could not be made |
+//! | 9 | loaded, and the kernel has reported a bug in the patch |
 //! | 128 + n | interrupted by signal n |
 
 mod act;
@@ -133,9 +134,9 @@ fn run(verb: Verb, system: &System, console: &mut Console<'_>) -> Result<(), Err
         Verb::Uname { json } => uname::run(system, console, json.json),
         Verb::Signal => signal::run(system, console),
         Verb::Force { it_can_never_be_unloaded } => signal::force(system, console, it_can_never_be_unloaded),
-        Verb::Confirm { settle } => {
+        Verb::Confirm { settle, clear_bugs } => {
             system.kernel().heed_signals();
-            confirm::run(system, console, Duration::from_secs(settle))
+            confirm::run(system, console, Duration::from_secs(settle), clear_bugs)
         }
         Verb::Version => {
             console.say(env!("CARGO_PKG_VERSION"));

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::judge::conflicts;
 use crate::judge::support::{self, Support};
 use crate::model::boot_notes::{self, BootNote};
+use crate::model::bugs::{self, Bug};
 use crate::model::error::Error;
 use crate::model::livepatch::{self, PatchState};
 use crate::model::module_file::ModuleFile;
@@ -52,6 +53,9 @@ pub(crate) struct Patch {
     /// True if the patch has a boot note of this boot, so that after a crash the next boot leaves it out.
     #[serde(rename = "on_trial")]
     pub(crate) unconfirmed: bool,
+    /// Bug that the kernel has reported in the patch since its load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bug: Option<Bug>,
     pub(crate) manifest: Option<Manifest>,
 }
 
@@ -86,8 +90,11 @@ pub(crate) struct Blocker {
 pub(crate) struct NextBoot {
     pub(crate) service: UnitState,
     pub(crate) loads: Vec<String>,
-    /// Installed patches to leave out, because an earlier boot with them ended unclean.
+    /// Installed patches to leave out.
     pub(crate) skips: Vec<String>,
+    /// Reason for each of `skips`.
+    #[serde(skip)]
+    pub(crate) reasons: Vec<String>,
 }
 
 /// Verdict for monitors.
@@ -100,6 +107,8 @@ pub(crate) enum Verdict {
     Outdated,
     /// The transition is stalled.
     Stalled,
+    /// The kernel has reported a bug in an enabled patch since the load.
+    AppliedWithBug,
     /// The data is incomplete.
     Unknown,
 }
@@ -110,7 +119,7 @@ pub(crate) fn status(system: &System) -> Result<Status, Error> {
     let boot = system.boot_id();
     let mut notes = boot_notes::all(system)?;
     notes.retain(|note| note.boot == boot);
-    let patches = patches(system, &notes)?;
+    let patches = patches(system, &notes, &boot)?;
     let transition = transition(system, &patches, &notes)?;
     let store = installed(system, &patches)?;
     let bypasses = overrides::of_patches(system, &enabled(&patches))?;
@@ -127,7 +136,12 @@ pub(crate) fn status(system: &System) -> Result<Status, Error> {
         support,
         patches,
         transition,
-        next_boot: NextBoot { service: service::state(system), loads: store.loads, skips: store.skips },
+        next_boot: NextBoot {
+            service: service::state(system),
+            loads: store.loads,
+            skips: store.skips,
+            reasons: store.reasons,
+        },
         bypassed: bypasses.certain.into_iter().chain(bypasses.possible).collect(),
         not_checked,
         verdict,
@@ -135,13 +149,14 @@ pub(crate) fn status(system: &System) -> Result<Status, Error> {
     })
 }
 
-fn patches(system: &System, notes: &[BootNote]) -> Result<Vec<Patch>, Error> {
+fn patches(system: &System, notes: &[BootNote], boot: &str) -> Result<Vec<Patch>, Error> {
     let mut patches = Vec::new();
     for module in livepatch::patches(system)? {
         if let Some(state) = livepatch::state(system, &module)? {
             let unconfirmed = notes.iter().any(|note| note.module == module);
             let manifest = manifests::manifest(system, &module)?;
-            patches.push(Patch { module, state, unconfirmed, manifest });
+            let bug = bugs::read(system, &module)?.filter(|bug| bug.boot == boot);
+            patches.push(Patch { module, state, unconfirmed, bug, manifest });
         }
     }
     Ok(patches)
@@ -205,6 +220,8 @@ struct StoreStatus {
     loads: Vec<String>,
     /// Names of the modules that a boot leaves out.
     skips: Vec<String>,
+    /// Reason for each of `skips`.
+    reasons: Vec<String>,
     /// Sentences about modules that are not in effect.
     behind: Vec<String>,
     /// Sentences about enabled patches that are newer than the installed module.
@@ -251,9 +268,13 @@ impl StoreStatus {
             }
         };
         let name = module.name().map_or_else(|_| installed.name(), |name| name.to_string());
-        let skip = boot_notes::unconfirmed(system, &name, &file.build_of(&module))?.is_some();
-        let list = if skip { &mut self.skips } else { &mut self.loads };
-        list.push(name.clone());
+        match reason_to_skip(system, &name, &file.build_of(&module))? {
+            Some(reason) => {
+                self.skips.push(name.clone());
+                self.reasons.push(reason);
+            }
+            None => self.loads.push(name.clone()),
+        }
         let on = patches.iter().any(|patch| patch.module == name && patch.state.is_on());
         let other = manifests::loaded_build(system, &name)?
             .is_some_and(|loaded| module.build_id().is_some_and(|id| id != loaded));
@@ -267,6 +288,15 @@ impl StoreStatus {
         }
         Ok(())
     }
+}
+
+/// Reason why a boot leaves out this build of a module; `None` if it does not.
+fn reason_to_skip(system: &System, module: &str, build: &str) -> Result<Option<String>, Error> {
+    if let Some(bug) = bugs::of_build(system, module, build)? {
+        return Ok(Some(format!("the kernel reported a bug in it at {}", bug.time)));
+    }
+    let unclean = boot_notes::unconfirmed(system, module, build)?.is_some();
+    Ok(unclean.then(|| "an earlier boot with it ended unclean".to_owned()))
 }
 
 fn sentence(installed: &Installed, error: &Error) -> String {
@@ -288,12 +318,13 @@ fn verdict(
     if let Some(transition) = transition {
         return verdict_in_transition(transition);
     }
+    if let Some(reason) = reason_of_bugs(patches) {
+        return (Verdict::AppliedWithBug, reason);
+    }
     if !store.skips.is_empty() {
-        let skips = store.skips.join(", ");
-        return (
-            Verdict::Outdated,
-            format!("{skips} is left out at boot: an earlier boot with it ended unclean"),
-        );
+        let each = store.skips.iter().zip(&store.reasons);
+        let each = each.map(|(skip, reason)| format!("{skip} is left out at boot: {reason}"));
+        return (Verdict::Outdated, each.collect::<Vec<_>>().join("; "));
     }
     if !bypasses.certain.is_empty() {
         return (Verdict::Outdated, bypasses.certain.join("; "));
@@ -315,6 +346,17 @@ fn verdict(
             (Verdict::Current, format!("in effect: {}{ahead}", on.join(", ")))
         }
     }
+}
+
+/// Sentences about the bugs in enabled patches; `None` if there is none.
+fn reason_of_bugs(patches: &[Patch]) -> Option<String> {
+    let sentence = |patch: &Patch| {
+        let bug = patch.bug.as_ref().filter(|_| patch.state.is_on())?;
+        let (module, function, title) = (&patch.module, &bug.function, &bug.title);
+        Some(format!("{module} is applied with a bug: the kernel reported one in {function}: {title}"))
+    };
+    let sentences: Vec<String> = patches.iter().filter_map(sentence).collect();
+    (!sentences.is_empty()).then(|| sentences.join("; "))
 }
 
 fn verdict_in_transition(transition: &Transition) -> (Verdict, String) {

@@ -7,10 +7,11 @@ use crate::judge::machine::{Status, Verdict};
 use crate::model::livepatch::PatchState;
 
 /// Verdicts with their label values.
-const VERDICTS: [(Verdict, &str); 4] = [
+const VERDICTS: [(Verdict, &str); 5] = [
     (Verdict::Current, "current"),
     (Verdict::Outdated, "outdated"),
     (Verdict::Stalled, "stalled"),
+    (Verdict::AppliedWithBug, "applied_with_bug"),
     (Verdict::Unknown, "unknown"),
 ];
 
@@ -27,6 +28,12 @@ pub(crate) fn openmetrics(status: &Status) -> String {
     });
     let help = "1 for a live patch that is in effect for every task, 0 in transition.";
     family(&mut text, "kpatch_enabled", help, enabled);
+    let bugs = status.patches.iter().map(|patch| {
+        let labels = labels(&[("module", &patch.module), ("kernel", &status.kernel)]);
+        (labels, u64::from(patch.bug.is_some()))
+    });
+    let help = "1 for a live patch in which the kernel has reported a bug since the load.";
+    family(&mut text, "kpatch_applied_with_bug", help, bugs);
     let fixed = status.fixed.iter().map(|cve| (labels(&[("cve", cve)]), 1));
     family(&mut text, "kpatch_fixed", "1 for each CVE that a live patch in effect repairs.", fixed);
     let affected = status.affected.iter().map(|affected| (labels(&[("cve", &affected.cve)]), 1));

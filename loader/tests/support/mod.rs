@@ -104,9 +104,16 @@ impl Files {
 
     /// Adds a line to the kernel's log.
     pub fn log(&self, line: &str) {
+        self.log_at(0, line);
+    }
+
+    /// Adds lines to the kernel's log, at a time in seconds since the boot.
+    pub fn log_at(&self, time: u64, lines: &str) {
         use std::io::Write;
         let mut file = File::options().append(true).open(self.path("/dev/kmsg")).unwrap();
-        writeln!(file, "6,100,12345,-;{line}").unwrap();
+        for line in lines.lines() {
+            writeln!(file, "6,100,{time}012345,-;{line}").unwrap();
+        }
     }
 }
 
