@@ -9,6 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::act::load::Request;
+use crate::judge::follow::Packages;
 use crate::model::policy::{StallPolicy, WaitOptions};
 use crate::show::export::Format;
 
@@ -42,6 +43,8 @@ Valid commands:
       show what was changed
    export --format openvex|openmetrics [--output <file>]
       say what is fixed, for scanners and monitors
+   follow [--json] [--kernel <kernel>]...
+      print the live patch packages that this machine should have, for package managers
    uname [--json]
       print the version that the running kernel amounts to with its patches
 
@@ -204,6 +207,26 @@ pub(crate) enum Verb {
         /// Replace this file instead of printing.
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
+    },
+    /// Print the live patch packages that this machine should have, one per line, for the plug-ins of package managers.
+    #[command(
+        after_help = "Example: kpatch follow\n\nNothing is printed where the configuration does not say autoupdate=True. --json says more."
+    )]
+    Follow {
+        #[command(flatten)]
+        json: Json,
+        /// Kind of packages; by the machine's package database where none is given.
+        #[arg(long)]
+        packages: Option<Packages>,
+        /// Configuration; /etc/dnf/plugins/kpatch.conf or /etc/apt/kpatch.conf where none is given.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Kernel release to decide about, may be repeated; the installed kernels where none is given.
+        #[arg(long, value_name = "KERNEL")]
+        kernel: Vec<String>,
+        /// Package that a repository offers, may be repeated; without it every package counts as offered.
+        #[arg(long, value_name = "PACKAGE")]
+        offered: Vec<String>,
     },
     /// Print the version that the running kernel amounts to with its patches, for scanners that read uname -r.
     #[command(after_help = "Example: kpatch uname")]

@@ -54,7 +54,7 @@ use cli::{Parsed, Verb};
 use console::Console;
 use model::policy::WaitOptions;
 use model::{layout, store};
-use show::{check, export, history, info, list, status, uname};
+use show::{check, export, follow, history, info, list, status, uname};
 
 pub use cli::command;
 pub use model::error::Error;
@@ -131,6 +131,11 @@ fn run(verb: Verb, system: &System, console: &mut Console<'_>) -> Result<(), Err
         Verb::Check { json, module } => check::run(system, console, &module, json.json),
         Verb::History { json } => history::run(system, console, json.json),
         Verb::Export { format, output } => export::run(system, console, format, output.as_deref()),
+        Verb::Follow { json, packages, config, kernel, offered } => {
+            let json = json.json;
+            let options = follow::Options { json, packages, config, kernels: kernel, offered };
+            follow::run(system, console, &options)
+        }
         Verb::Uname { json } => uname::run(system, console, json.json),
         Verb::Signal => signal::run(system, console),
         Verb::Force { it_can_never_be_unloaded } => signal::force(system, console, it_can_never_be_unloaded),

@@ -8,6 +8,7 @@
 extern crate alloc;
 
 pub mod ftrace;
+pub mod package;
 
 use alloc::borrow::ToOwned;
 use alloc::format;

@@ -3,6 +3,7 @@
 
 pub(crate) mod check;
 pub(crate) mod export;
+pub(crate) mod follow;
 pub(crate) mod history;
 pub(crate) mod info;
 pub(crate) mod list;
