@@ -9,7 +9,6 @@ use crate::model::manifests;
 use crate::model::system::System;
 
 /// Running kernel, its patches and the resulting version.
-#[derive(Serialize)]
 pub(crate) struct Effective {
     /// The running kernel's release (`uname -r`).
     pub(crate) kernel: String,

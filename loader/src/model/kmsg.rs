@@ -13,8 +13,7 @@ use crate::model::system::System;
 
 /// Limit of returned lines; the last ones are returned.
 const LINES_MAX: usize = 20;
-/// Limit of records to read, so that reading ends even if the log grows faster. A record takes at least 32 bytes of the kernel's
-/// buffer, whose largest size (`log_buf_len`) is 32 MiB on the machines that we know.
+/// Limit of records to read, so that reading ends even if the log grows faster: more than a kernel buffer of 32 MiB holds.
 const RECORDS_MAX: usize = 1 << 20;
 /// Buffer size in bytes; the kernel's longest record (`CONSOLE_EXT_LOG_MAX`) has 8 KiB.
 const RECORD_SIZE: usize = 16 * 1024;

@@ -4,24 +4,32 @@
 use serde::Serialize;
 
 use crate::console::Console;
-use crate::judge::effective::{self, Effective};
+use crate::judge::effective::{self, Effective, Part};
 use crate::model::error::Error;
 use crate::model::system::System;
 
 #[derive(Serialize)]
 struct Document<'a> {
     schema: &'static str,
-    #[serde(flatten)]
-    effective: &'a Effective,
+    kernel: &'a str,
+    effective_release: Option<&'a str>,
+    version: &'a str,
+    patches: &'a [Part],
 }
 
 /// Verb `uname`.
 pub(crate) fn run(system: &System, console: &mut Console<'_>, json: bool) -> Result<(), Error> {
-    let effective = effective::effective(system)?;
+    let Effective { kernel, effective_release, version, patches } = effective::effective(system)?;
     if json {
-        console.json(&Document { schema: "ferrograft.kpatch.uname/1", effective: &effective });
+        console.json(&Document {
+            schema: "ferrograft.kpatch.uname/1",
+            kernel: &kernel,
+            effective_release: effective_release.as_deref(),
+            version: &version,
+            patches: &patches,
+        });
     } else {
-        console.say(&effective.version);
+        console.say(version);
     }
     Ok(())
 }
