@@ -37,9 +37,11 @@ complete -c kpatch -n "__fish_kpatch_needs_command" -f -a "info" -d 'Show the in
 complete -c kpatch -n "__fish_kpatch_needs_command" -f -a "check" -d 'Say whether a patch module can be loaded into the running kernel, as far as that can be known before'
 complete -c kpatch -n "__fish_kpatch_needs_command" -f -a "history" -d 'Show what was changed on this machine'
 complete -c kpatch -n "__fish_kpatch_needs_command" -f -a "export" -d 'Say what is fixed, for scanners and monitors'
+complete -c kpatch -n "__fish_kpatch_needs_command" -f -a "follow" -d 'Print the live patch packages that this machine should have, one per line, for the plug-ins of package managers'
+complete -c kpatch -n "__fish_kpatch_needs_command" -f -a "uname" -d 'Print the version that the running kernel amounts to with its patches, for scanners that read uname -r'
 complete -c kpatch -n "__fish_kpatch_needs_command" -f -a "signal" -d 'Poke the tasks that hold a transition up'
 complete -c kpatch -n "__fish_kpatch_needs_command" -f -a "force" -d 'End a transition for all tasks at once. They may crash, and the patch can never be removed'
-complete -c kpatch -n "__fish_kpatch_needs_command" -f -a "confirm" -d 'Trust the patches that are loaded: a crash from now on no longer keeps them from being loaded at boot'
+complete -c kpatch -n "__fish_kpatch_needs_command" -f -a "confirm" -d 'Trust the patches that are loaded: a crash from now on no longer keeps them from being loaded at boot. A patch in which the kernel has reported a bug since the load is not trusted'
 complete -c kpatch -n "__fish_kpatch_needs_command" -f -a "version" -d 'Show the version of this command'
 complete -c kpatch -n "__fish_kpatch_needs_command" -f -a "help" -d 'Show the commands'
 complete -c kpatch -n "__fish_kpatch_using_subcommand load" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
@@ -60,6 +62,7 @@ complete -c kpatch -n "__fish_kpatch_using_subcommand unload" -l all -d 'All of 
 complete -c kpatch -n "__fish_kpatch_using_subcommand unload" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c kpatch -n "__fish_kpatch_using_subcommand install" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand install" -s k -l kernel-version -d 'The kernel that it is for; the running one where none is given' -r
+complete -c kpatch -n "__fish_kpatch_using_subcommand install" -l no-enable -d 'Leave kpatch.service as it is. For package scripts, which enable it by the distribution\'s presets'
 complete -c kpatch -n "__fish_kpatch_using_subcommand install" -s h -l help -d 'Print help'
 complete -c kpatch -n "__fish_kpatch_using_subcommand uninstall" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand uninstall" -s k -l kernel-version -d 'The kernel that it is for; the running one where none is given' -r
@@ -94,6 +97,17 @@ complete -c kpatch -n "__fish_kpatch_using_subcommand export" -l format -d 'Form
 openmetrics\t'OpenMetrics 1.0, as the text-file collector of node_exporter reads it'"
 complete -c kpatch -n "__fish_kpatch_using_subcommand export" -l output -d 'Replace this file instead of printing' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand export" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kpatch -n "__fish_kpatch_using_subcommand follow" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
+complete -c kpatch -n "__fish_kpatch_using_subcommand follow" -l packages -d 'Kind of packages; by the machine\'s package database where none is given' -r -f -a "rpm\t'Names of RPM packages'
+deb\t'Names of DEB packages'"
+complete -c kpatch -n "__fish_kpatch_using_subcommand follow" -l config -d 'Configuration; /etc/dnf/plugins/kpatch.conf or /etc/apt/kpatch.conf where none is given' -r -F
+complete -c kpatch -n "__fish_kpatch_using_subcommand follow" -l kernel -d 'Kernel release to decide about, may be repeated; the installed kernels where none is given' -r
+complete -c kpatch -n "__fish_kpatch_using_subcommand follow" -l offered -d 'Package that a repository offers, may be repeated; without it every package counts as offered' -r
+complete -c kpatch -n "__fish_kpatch_using_subcommand follow" -l json -d 'Answer in JSON, for programs; docs/schemas describes it'
+complete -c kpatch -n "__fish_kpatch_using_subcommand follow" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c kpatch -n "__fish_kpatch_using_subcommand uname" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
+complete -c kpatch -n "__fish_kpatch_using_subcommand uname" -l json -d 'Answer in JSON, for programs; docs/schemas describes it'
+complete -c kpatch -n "__fish_kpatch_using_subcommand uname" -s h -l help -d 'Print help'
 complete -c kpatch -n "__fish_kpatch_using_subcommand signal" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand signal" -s h -l help -d 'Print help'
 complete -c kpatch -n "__fish_kpatch_using_subcommand force" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
@@ -101,6 +115,7 @@ complete -c kpatch -n "__fish_kpatch_using_subcommand force" -l it-can-never-be-
 complete -c kpatch -n "__fish_kpatch_using_subcommand force" -s h -l help -d 'Print help'
 complete -c kpatch -n "__fish_kpatch_using_subcommand confirm" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand confirm" -l settle -d 'Wait until each has been loaded for so many seconds; a signal to end confirms at once' -r
+complete -c kpatch -n "__fish_kpatch_using_subcommand confirm" -l clear-bugs -d 'Forget recorded bugs too, and look for no others: the next boot loads these patches again'
 complete -c kpatch -n "__fish_kpatch_using_subcommand confirm" -s h -l help -d 'Print help'
 complete -c kpatch -n "__fish_kpatch_using_subcommand version" -l root -d 'Work on the files below this directory; modules cannot be loaded there' -r -F
 complete -c kpatch -n "__fish_kpatch_using_subcommand version" -s h -l help -d 'Print help'

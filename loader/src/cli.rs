@@ -9,6 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::act::load::Request;
+use crate::judge::follow::Packages;
 use crate::model::policy::{StallPolicy, WaitOptions};
 use crate::show::export::Format;
 
@@ -17,7 +18,7 @@ pub(crate) const USAGE: &str = "\
 usage: kpatch <command> [<args>]
 
 Valid commands:
-   install [-k|--kernel-version <kernel>] <file>
+   install [-k|--kernel-version <kernel>] [--no-enable] <file>
       install a patch module, to be loaded at boot
    uninstall [-k|--kernel-version <kernel>] <module>
       take a patch module out of what is loaded at boot; the running kernel stays as it is
@@ -42,6 +43,10 @@ Valid commands:
       show what was changed
    export --format openvex|openmetrics [--output <file>]
       say what is fixed, for scanners and monitors
+   follow [--json] [--kernel <kernel>]...
+      print the live patch packages that this machine should have, for package managers
+   uname [--json]
+      print the version that the running kernel amounts to with its patches
 
    signal
       poke the tasks that hold a transition up
@@ -60,7 +65,7 @@ module that is installed for the running kernel. --root <dir> works on another r
 
 Exit codes: 0 done, 1 other failure, 2 usage, 3 no such module, 4 not for this kernel,
 5 refused by the kernel, 6 transition stalled, 7 still in use, 8 check: not all could be checked,
-128 + signal interrupted";
+9 loaded with a bug, 128 + signal interrupted";
 
 /// Result of parsing the arguments.
 pub(crate) enum Parsed {
@@ -120,6 +125,9 @@ pub(crate) enum Verb {
         /// The kernel that it is for; the running one where none is given.
         #[arg(short, long, value_name = "KERNEL")]
         kernel_version: Option<String>,
+        /// Leave kpatch.service as it is. For package scripts, which enable it by the distribution's presets.
+        #[arg(long)]
+        no_enable: bool,
         /// A module's file: .ko, .ko.xz, .ko.zst or .ko.gz.
         file: Option<PathBuf>,
     },
@@ -157,7 +165,7 @@ pub(crate) enum Verb {
     },
     /// Show kernel, patches, transition, what is fixed and what the next boot will do.
     #[command(
-        after_help = "Example: kpatch status --check\n\nExit codes of --check: 0 current, 1 outdated or not loaded, 2 stalled, 3 unknown"
+        after_help = "Example: kpatch status --check\n\nExit codes of --check: 0 current, 1 outdated, not loaded or out of support, 2 stalled or applied with a bug, 3 unknown"
     )]
     Status {
         #[command(flatten)]
@@ -200,6 +208,32 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Print the live patch packages that this machine should have, one per line, for the plug-ins of package managers.
+    #[command(
+        after_help = "Example: kpatch follow\n\nNothing is printed where the configuration does not say autoupdate=True. --json says more."
+    )]
+    Follow {
+        #[command(flatten)]
+        json: Json,
+        /// Kind of packages; by the machine's package database where none is given.
+        #[arg(long)]
+        packages: Option<Packages>,
+        /// Configuration; /etc/dnf/plugins/kpatch.conf or /etc/apt/kpatch.conf where none is given.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Kernel release to decide about, may be repeated; the installed kernels where none is given.
+        #[arg(long, value_name = "KERNEL")]
+        kernel: Vec<String>,
+        /// Package that a repository offers, may be repeated; without it every package counts as offered.
+        #[arg(long, value_name = "PACKAGE")]
+        offered: Vec<String>,
+    },
+    /// Print the version that the running kernel amounts to with its patches, for scanners that read uname -r.
+    #[command(after_help = "Example: kpatch uname")]
+    Uname {
+        #[command(flatten)]
+        json: Json,
+    },
     /// Poke the tasks that hold a transition up.
     #[command(after_help = "Example: kpatch signal")]
     Signal,
@@ -210,12 +244,16 @@ pub(crate) enum Verb {
         #[arg(long)]
         it_can_never_be_unloaded: bool,
     },
-    /// Trust the patches that are loaded: a crash from now on no longer keeps them from being loaded at boot.
+    /// Trust the patches that are loaded: a crash from now on no longer keeps them from being loaded at boot. A patch in which the
+    /// kernel has reported a bug since the load is not trusted.
     #[command(after_help = "Example: kpatch confirm")]
     Confirm {
         /// Wait until each has been loaded for so many seconds; a signal to end confirms at once.
         #[arg(long, value_name = "SECONDS", default_value = "0")]
         settle: u64,
+        /// Forget recorded bugs too, and look for no others: the next boot loads these patches again.
+        #[arg(long)]
+        clear_bugs: bool,
     },
     /// Show the version of this command.
     #[command(after_help = "Example: kpatch version")]

@@ -34,6 +34,7 @@
 //! | 6 | transition stalled |
 //! | 7 | module still in use, or another kpatch holds the lock |
 //! | 8 | `check`: no refusal, but some checks could not be made |
+//! | 9 | loaded, and the kernel has reported a bug in the patch |
 //! | 128 + n | interrupted by signal n |
 
 mod act;
@@ -53,7 +54,7 @@ use cli::{Parsed, Verb};
 use console::Console;
 use model::policy::WaitOptions;
 use model::{layout, store};
-use show::{check, export, history, info, list, status};
+use show::{check, export, follow, history, info, list, status, uname};
 
 pub use cli::command;
 pub use model::error::Error;
@@ -112,9 +113,9 @@ fn run(verb: Verb, system: &System, console: &mut Console<'_>) -> Result<(), Err
             Some(module) => unload_one(system, console, &module, wait.for_unload()),
             None => unload::run_all(system, console, wait.for_unload()),
         },
-        Verb::Install { kernel_version, file } => {
+        Verb::Install { kernel_version, no_enable, file } => {
             let file = file.ok_or_else(no_module)?;
-            install::install(system, console, &file, kernel_version.as_deref())
+            install::install(system, console, &file, kernel_version.as_deref(), !no_enable)
         }
         Verb::Uninstall { prune: true, dry_run, .. } => install::prune(system, console, dry_run),
         Verb::Uninstall { kernel_version, keep, module, .. } => {
@@ -130,11 +131,17 @@ fn run(verb: Verb, system: &System, console: &mut Console<'_>) -> Result<(), Err
         Verb::Check { json, module } => check::run(system, console, &module, json.json),
         Verb::History { json } => history::run(system, console, json.json),
         Verb::Export { format, output } => export::run(system, console, format, output.as_deref()),
+        Verb::Follow { json, packages, config, kernel, offered } => {
+            let json = json.json;
+            let options = follow::Options { json, packages, config, kernels: kernel, offered };
+            follow::run(system, console, &options)
+        }
+        Verb::Uname { json } => uname::run(system, console, json.json),
         Verb::Signal => signal::run(system, console),
         Verb::Force { it_can_never_be_unloaded } => signal::force(system, console, it_can_never_be_unloaded),
-        Verb::Confirm { settle } => {
+        Verb::Confirm { settle, clear_bugs } => {
             system.kernel().heed_signals();
-            confirm::run(system, console, Duration::from_secs(settle))
+            confirm::run(system, console, Duration::from_secs(settle), clear_bugs)
         }
         Verb::Version => {
             console.say(env!("CARGO_PKG_VERSION"));

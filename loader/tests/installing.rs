@@ -47,6 +47,21 @@ fn install_accepts_the_same_file_and_refuses_another_build() {
     assert_eq!(machine.run(&["install", &packed]).out, "/tmp/fix.ko.xz is already installed\n");
 }
 
+/// For package scripts.
+#[test]
+fn install_with_no_enable_leaves_the_service_alone() {
+    let machine = Machine::new();
+    let path = machine.file("fix.ko", MODULE);
+    for said in
+        [format!("installing /tmp/fix.ko ({RELEASE})\n"), "/tmp/fix.ko is already installed\n".to_owned()]
+    {
+        let ran = machine.run(&["install", "--no-enable", &path]);
+        assert_eq!((ran.code, ran.out, ran.err.as_str()), (0, said, ""));
+        assert!(machine.calls().is_empty());
+    }
+    assert!(machine.files.exists(&format!("{STORE}/{RELEASE}/fix.ko")));
+}
+
 #[test]
 fn install_reports_errors_in_the_order_of_the_original() {
     let machine = Machine::new();

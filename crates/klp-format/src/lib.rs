@@ -8,6 +8,7 @@
 extern crate alloc;
 
 pub mod ftrace;
+pub mod package;
 
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -229,6 +230,53 @@ pub fn parse_version(text: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
+/// Calendar date, as `2027-06-30`.
+///
+/// # Invariants
+/// The date exists in the proleptic Gregorian calendar, and its year has four digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Date {
+    year: u16,
+    month: u8,
+    day: u8,
+}
+
+impl Date {
+    /// Parses `YYYY-MM-DD`; `None` for another form, or for a day that does not exist.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let mut number = |digits: usize| {
+            let part = parts.next()?;
+            (part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit())).then_some(part)
+        };
+        let (year, month, day) =
+            (number(4)?.parse().ok()?, number(2)?.parse().ok()?, number(2)?.parse().ok()?);
+        let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let days = match month {
+            4 | 6 | 9 | 11 => 30,
+            2 if is_leap => 29,
+            2 => 28,
+            1..=12 => 31,
+            _ => return None,
+        };
+        (parts.next().is_none() && (1..=days).contains(&day)).then_some(Self { year, month, day })
+    }
+
+    /// Days from 1970-01-01 to this date; negative before.
+    pub fn days_since_epoch(self) -> i64 {
+        // Days by years and months that begin in March, so that a leap day ends a year.
+        let (month, year) = (i64::from(self.month), i64::from(self.year) - i64::from(self.month <= 2));
+        let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + i64::from(self.day) - 1;
+        year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
 /// Symbol position among the symbols of one name in one object, in the order of kallsyms, from 1. The value 0 means that
 /// the name is unique.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -336,6 +384,37 @@ pub fn parse_rela_section_name(text: &str) -> Result<(ObjectName, &str), NameErr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn date_accepts_days_that_exist() {
+        // `date -u -d <text> +%s`, divided by 86400
+        for (text, days) in [
+            ("1970-01-01", 0),
+            ("1969-12-31", -1),
+            ("2000-02-29", 11016),
+            ("2000-03-01", 11017),
+            ("2027-06-30", 20999),
+            ("2100-03-01", 47541),
+        ] {
+            let date = Date::parse(text).unwrap();
+            assert_eq!((date.to_string().as_str(), date.days_since_epoch()), (text, days));
+        }
+        for text in [
+            "2100-02-29",
+            "2027-06-31",
+            "2027-00-01",
+            "2027-13-01",
+            "2027-6-30",
+            "2027-06-30x",
+            "27-06-30",
+            "2027-06-30-1",
+            "+027-06-30",
+            "",
+        ] {
+            assert_eq!(Date::parse(text), None, "{text}");
+        }
+        assert!(Date::parse("2027-06-30") < Date::parse("2027-07-01"));
+    }
 
     #[test]
     fn names_round_trip() {

@@ -19,7 +19,9 @@ mod unpack;
 pub use elf::{Binding, Machine, Relocation, Section, Symbol, SymbolKind, SymbolSection};
 pub use error::{Error, TableError};
 pub use find::PATCH_SYMBOL;
-pub use manifest::{Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestError, ManifestFix, State};
+pub use manifest::{
+    Affected, Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestError, ManifestFix, State,
+};
 pub use module::{Module, build_id_of_notes};
 pub use table::{KlpLayout, PatchTable, PatchedFunction, PatchedObject, Place};
 pub use unpack::{Format, UnpackError, unpack};

@@ -38,6 +38,12 @@ pub struct Manifest {
     /// Version and release of the previous version of this stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predecessor: Option<(u32, u32)>,
+    /// Last day of support of the stream, as `2027-06-30` (UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support_end: Option<String>,
+    /// Release of the distribution's kernel that contains the same fixes: the effective release of a kernel with this module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective_release: Option<String>,
 }
 
 fn yes() -> bool {
@@ -54,6 +60,20 @@ pub struct ManifestFix {
     /// CVEs that the fix repairs, as `CVE-2026-12345`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cves: Vec<String>,
+    /// CVEs of the same code that the fix does not repair.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub affected: Vec<Affected>,
+}
+
+/// CVE that is known and not repaired: status `affected` of OpenVEX.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Affected {
+    /// Name, as `CVE-2026-12345`.
+    pub cve: String,
+    /// Reason why it is not repaired, in one line.
+    pub reason: String,
+    /// Action that removes or mitigates it, in one line (`action_statement` of OpenVEX).
+    pub action: String,
 }
 
 /// Kernel of a module.
@@ -119,11 +139,34 @@ impl Manifest {
         all.dedup();
         all
     }
+
+    /// CVEs that no fix repairs, sorted by name; of several entries for one CVE the first.
+    pub fn affected(&self) -> Vec<&Affected> {
+        let fixed = self.cves();
+        let mut all: Vec<&Affected> = self.fixes.iter().flat_map(|fix| &fix.affected).collect();
+        all.retain(|affected| !fixed.contains(&affected.cve.as_str()));
+        all.sort_by(|one, other| one.cve.cmp(&other.cve));
+        all.dedup_by(|one, other| one.cve == other.cve);
+        all
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn affected(cve: &str) -> Affected {
+        Affected { cve: cve.to_owned(), reason: "because".to_owned(), action: "reboot".to_owned() }
+    }
+
+    /// A module of an earlier version.
+    #[test]
+    fn manifest_without_optional_keys_is_readable() {
+        let text = r#"{"schema":"ferrograft.manifest/1","stream":"s","fixes":[{"name":"a","description":"d"}],"functions":[],"source":"00","kernel":{"release":"6.12"}}"#;
+        let manifest = Manifest::from_modinfo(text).unwrap();
+        assert_eq!((manifest.support_end.as_deref(), manifest.affected().len()), (None, 0));
+        assert!(!manifest.to_modinfo().contains("affected"), "an older kpatch prints what it knows");
+    }
 
     #[test]
     fn manifest_round_trips_and_rejects_other_schemas() {
@@ -135,6 +178,7 @@ mod tests {
                 name: "a".to_owned(),
                 description: "line\nbreak \"and\" quotes".to_owned(),
                 cves: vec!["CVE-2026-2".to_owned(), "CVE-2026-1".to_owned(), "CVE-2026-2".to_owned()],
+                affected: ["CVE-2026-9", "CVE-2026-1", "CVE-2026-3", "CVE-2026-9"].map(affected).to_vec(),
             }],
             functions: vec!["vmlinux:f".to_owned()],
             source: "00".to_owned(),
@@ -142,11 +186,15 @@ mod tests {
             replace: false,
             states: vec![State { id: 1, version: 2 }],
             predecessor: Some((1, 1)),
+            support_end: Some("2027-06-30".to_owned()),
+            effective_release: Some("6.12.9".to_owned()),
         };
         let text = manifest.to_modinfo();
         assert!(!text.contains('\n'));
         assert_eq!(Manifest::from_modinfo(&text).unwrap(), manifest);
         assert_eq!(manifest.cves(), ["CVE-2026-1", "CVE-2026-2"]);
+        let open: Vec<&str> = manifest.affected().iter().map(|affected| affected.cve.as_str()).collect();
+        assert_eq!(open, ["CVE-2026-3", "CVE-2026-9"], "what another fix repairs is not open");
         let newer = text.replace(MANIFEST_SCHEMA, "ferrograft.manifest/2");
         assert!(matches!(Manifest::from_modinfo(&newer), Err(ManifestError::Schema(_))));
         for length in 0..text.len() {

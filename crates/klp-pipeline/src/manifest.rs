@@ -26,6 +26,7 @@ pub fn of(
         name: fix.name.clone(),
         description: fix.description.clone(),
         cves: fix.cves.clone(),
+        affected: fix.affected.iter().map(affected).collect(),
     };
     let function = |Replaced { symbol, .. }: &Replaced| {
         let position = match symbol.position {
@@ -45,7 +46,17 @@ pub fn of(
         replace: resolved.replace,
         states: resolved.states.iter().map(|state| State { id: state.id, version: state.version }).collect(),
         predecessor: target.predecessor,
+        support_end: target.support_end.as_ref().map(ToString::to_string),
+        effective_release: target.effective_release.as_ref().map(ToString::to_string),
     })
+}
+
+fn affected(entry: &crate::project::Affected) -> klp_module::Affected {
+    klp_module::Affected {
+        cve: entry.cve.clone(),
+        reason: entry.reason.clone(),
+        action: entry.action.clone(),
+    }
 }
 
 /// SHA-256 over the authors' sources: every file of every fix with its path, in order.

@@ -8,6 +8,7 @@ use klp_format::KernelRelease;
 
 use crate::act::record::recorded;
 use crate::console::Console;
+use crate::model::bugs;
 use crate::model::durable::{self, FileKind};
 use crate::model::error::Error;
 use crate::model::history::Action;
@@ -25,12 +26,13 @@ fn kernel(system: &System, named: Option<&str>) -> Result<KernelRelease, Error> 
     }
 }
 
-/// Verb `install`: copies a module into the store.
+/// Verb `install`: copies a module into the store. With `enable`, the first module enables the service.
 pub(crate) fn install(
     system: &System,
     console: &mut Console<'_>,
     file: &Path,
     named: Option<&str>,
+    enable: bool,
 ) -> Result<(), Error> {
     let release = kernel(system, named)?;
     let shown = file.display().to_string();
@@ -67,7 +69,7 @@ pub(crate) fn install(
     });
     tidy(system);
     installed?;
-    if was_empty {
+    if was_empty && enable {
         enable_service(system, console);
     }
     Ok(())
@@ -140,14 +142,35 @@ fn check_twin(
     })
 }
 
-/// Removes empty directories of kernels, which other programs take for kernels with an installed patch.
+/// Removes records of bugs in modules that are neither installed, kept nor loaded, and empty directories of kernels, which other
+/// programs take for kernels with an installed patch.
 fn tidy(system: &System) {
+    // A record that stays does no harm: another build of the module has another identity.
+    let _ = sweep_bugs(system);
     for release in system.names(store::DIRECTORY).unwrap_or_default() {
         // Directories with content and plain files stay.
         let directory = format!("{}/{release}", store::DIRECTORY);
         durable::remove_empty_dirs(system, &directory, store::DIRECTORY);
     }
     durable::remove_empty_dirs(system, store::DIRECTORY, "/var/lib");
+}
+
+fn sweep_bugs(system: &System) -> Result<(), Error> {
+    let modules = bugs::modules(system)?;
+    if modules.is_empty() {
+        return Ok(());
+    }
+    let mut all = store::installed(system)?;
+    all.extend(store::previous(system)?);
+    for module in modules {
+        let is_there = |installed: &Installed| {
+            installed.name() == module || installed.module(system).is_some_and(|name| name.as_str() == module)
+        };
+        if !system.exists(&format!("/sys/module/{module}")) && !all.iter().any(is_there) {
+            bugs::remove(system, &module)?;
+        }
+    }
+    Ok(())
 }
 
 fn enable_service(system: &System, console: &mut Console<'_>) {

@@ -9,9 +9,11 @@ use rustix::io::Errno;
 
 use crate::act::record::{self, recorded};
 use crate::act::transition::{self, Outcome};
-use crate::act::{confirm, unload};
+use crate::act::{confirm, unload, watch};
 use crate::console::Console;
 use crate::judge::{check, conflicts};
+use crate::model::boot_notes::BootNote;
+use crate::model::bugs::Bug;
 use crate::model::error::Error;
 use crate::model::history::Action;
 use crate::model::kmsg::Log;
@@ -21,7 +23,7 @@ use crate::model::policy::{BUSY_ATTEMPTS, BUSY_INTERVAL, StallPolicy, WaitOption
 use crate::model::refusal::Refusal;
 use crate::model::store::{self, Choice};
 use crate::model::system::System;
-use crate::model::{boot_notes, manifests};
+use crate::model::{boot_notes, bugs, manifests};
 
 /// Limit on the total wait time of `load --all`, so that patches do not delay a boot for longer.
 const BUDGET: Duration = Duration::from_secs(120);
@@ -54,6 +56,7 @@ pub(crate) fn run_all(system: &System, console: &mut Console<'_>, request: &Requ
     let modules = choice.load;
     let total = modules.len();
     let mut failed = 0;
+    let mut action = "loaded";
     let end = system.kernel().now() + request.wait.deadline.unwrap_or(BUDGET);
     for module in modules {
         let left = end.saturating_sub(system.kernel().now());
@@ -68,17 +71,20 @@ pub(crate) fn run_all(system: &System, console: &mut Console<'_>, request: &Requ
         }
         let loaded = module
             .usable()
-            .and_then(|()| skip_unconfirmed(system, console, &source))
+            .and_then(|()| leave_out(system, console, &source))
             .and_then(|()| run(system, console, &source, &request));
         if let Err(error) = loaded {
             if matches!(error, Error::Interrupted { .. }) {
                 return Err(error);
             }
+            if matches!(error, Error::AppliedWithBug { .. }) {
+                action = "loaded without a bug";
+            }
             console.error(&error);
             failed += 1;
         }
     }
-    if failed == 0 { Ok(()) } else { Err(Error::SomeFailed { action: "loaded", failed, total }) }
+    if failed == 0 { Ok(()) } else { Err(Error::SomeFailed { action, failed, total }) }
 }
 
 /// Reports the installed modules that `load --all` does not load.
@@ -94,8 +100,8 @@ fn report_left_out(system: &System, console: &mut Console<'_>, choice: &Choice) 
     }
 }
 
-/// Returns an error for a build that an earlier boot loaded and did not confirm.
-fn skip_unconfirmed(system: &System, console: &mut Console<'_>, source: &Source) -> Result<(), Error> {
+/// Returns an error for a build that an earlier boot loaded and did not confirm, or in which the kernel reported a bug.
+fn leave_out(system: &System, console: &mut Console<'_>, source: &Source) -> Result<(), Error> {
     let file = ModuleFile::open(source)?;
     // `run` reports a file that cannot be parsed.
     let Some((name, module)) = Module::parse(&file.bytes).ok().and_then(|m| Some((m.name().ok()?, m))) else {
@@ -104,11 +110,17 @@ fn skip_unconfirmed(system: &System, console: &mut Console<'_>, source: &Source)
     if livepatch::state(system, name.as_str())?.is_some_and(PatchState::is_on) {
         return Ok(());
     }
-    let Some(note) = boot_notes::unconfirmed(system, name.as_str(), &file.build_of(&module))? else {
-        return Ok(());
-    };
-    let error = Error::Unconfirmed { module: name.clone(), since: note.time() };
-    record::change(system, console, Action::Skip, name.as_str(), &note.kernel, Err(&error));
+    let build = file.build_of(&module);
+    let error =
+        if let Some(Bug { time, function, title, .. }) = bugs::of_build(system, name.as_str(), &build)? {
+            Error::LeftOutWithBug { module: name.clone(), time, function, title }
+        } else if let Some(note) = boot_notes::unconfirmed(system, name.as_str(), &build)? {
+            Error::Unconfirmed { module: name.clone(), since: note.time() }
+        } else {
+            return Ok(());
+        };
+    let release = system.release()?;
+    record::change(system, console, Action::Skip, name.as_str(), release.as_str(), Err(&error));
     Err(error)
 }
 
@@ -167,11 +179,19 @@ fn check_and_insert(
     console.say(format_args!("loading patch module: {}", file.shown().display()));
     let release = system.release()?;
     let build = module.as_ref().map_or_else(String::new, |module| file.build_of(module));
-    confirm::begin(system, console, name.as_str(), &build, release.as_str());
-    if let Err(error) = insert(system, console, file) {
-        confirm::withdraw(system, console, name.as_str());
-        return Err(error);
+    // A record that cannot be read does not keep an administrator from loading the patch.
+    if let Ok(Some(bug)) = bugs::of_build(system, name.as_str(), &build) {
+        let Bug { time, title, .. } = bug;
+        console.warn(format_args!("{name}: the kernel reported a bug in this build at {time}: {title}"));
     }
+    let note = confirm::begin(system, console, name.as_str(), &build, release.as_str());
+    let mut log = match insert(system, console, file) {
+        Ok(log) => log,
+        Err(error) => {
+            confirm::withdraw(system, console, name.as_str());
+            return Err(error);
+        }
+    };
     if livepatch::state(system, name.as_str())?.is_none() {
         confirm::withdraw(system, console, name.as_str());
         return Err(Error::PatchedNothing { module: name.clone() });
@@ -187,6 +207,28 @@ fn check_and_insert(
         for unchecked in unchecked {
             console.warn(format_args!("{name}: not checked: {unchecked}"));
         }
+        return conclude(system, console, &note, &mut log, result);
+    }
+    result
+}
+
+/// Result of a load that leaves the patch in the kernel: an error if the kernel reported a bug in it meanwhile. A new trial
+/// replaces the record of an earlier one.
+fn conclude(
+    system: &System,
+    console: &mut Console<'_>,
+    note: &BootNote,
+    log: &mut Log,
+    result: Result<(), Error>,
+) -> Result<(), Error> {
+    if let Some(bug) = watch::after_load(system, note, log)? {
+        let error = watch::record(system, console, &bug)?;
+        if result.is_ok() {
+            return Err(error);
+        }
+        console.error(&error);
+    } else if let Err(error) = bugs::forget(system, &note.module) {
+        console.warn(format_args!("the next boot may leave {} out: {error}", note.module));
     }
     result
 }
@@ -230,12 +272,13 @@ fn re_enable(system: &System, console: &mut Console<'_>, name: &ModuleName) -> R
     }
 }
 
-fn insert(system: &System, console: &mut Console<'_>, file: &ModuleFile) -> Result<(), Error> {
+/// Inserts a module. Returns the kernel's log from before the insertion on.
+fn insert(system: &System, console: &mut Console<'_>, file: &ModuleFile) -> Result<Log, Error> {
     let mut attempt = 1;
     loop {
         let mut log = Log::from_here(system);
         let Err(errno) = system.kernel().insert(file.image()) else {
-            return Ok(());
+            return Ok(log);
         };
         let changing = if errno == Errno::BUSY { livepatch::changing(system)? } else { None };
         if errno != Errno::BUSY || attempt == BUSY_ATTEMPTS {

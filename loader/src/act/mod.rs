@@ -10,3 +10,4 @@ pub(crate) mod rollback;
 pub(crate) mod signal;
 pub(crate) mod transition;
 pub(crate) mod unload;
+pub(crate) mod watch;

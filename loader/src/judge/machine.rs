@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Status of the machine: kernel, patches, transition, repaired CVEs, next boot, and a verdict for monitors.
 
-use klp_module::Manifest;
+use klp_module::{Affected, Manifest};
 use serde::Serialize;
 
 use crate::judge::conflicts;
+use crate::judge::support::{self, Support};
 use crate::model::boot_notes::{self, BootNote};
+use crate::model::bugs::{self, Bug};
 use crate::model::error::Error;
 use crate::model::livepatch::{self, PatchState};
 use crate::model::module_file::ModuleFile;
@@ -26,6 +28,12 @@ pub(crate) struct Status {
     pub(crate) transition: Option<Transition>,
     /// CVEs that enabled patches repair, without those of patches in transition.
     pub(crate) fixed: Vec<String>,
+    /// CVEs that enabled patches name as not repaired.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) affected: Vec<Affected>,
+    /// End of support of each enabled patch that names one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) support: Vec<Support>,
     pub(crate) next_boot: NextBoot,
     /// Overrides of replaced functions, certain ones first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -45,6 +53,9 @@ pub(crate) struct Patch {
     /// True if the patch has a boot note of this boot, so that after a crash the next boot leaves it out.
     #[serde(rename = "on_trial")]
     pub(crate) unconfirmed: bool,
+    /// Bug that the kernel has reported in the patch since its load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bug: Option<Bug>,
     pub(crate) manifest: Option<Manifest>,
 }
 
@@ -79,8 +90,11 @@ pub(crate) struct Blocker {
 pub(crate) struct NextBoot {
     pub(crate) service: UnitState,
     pub(crate) loads: Vec<String>,
-    /// Installed patches to leave out, because an earlier boot with them ended unclean.
+    /// Installed patches to leave out.
     pub(crate) skips: Vec<String>,
+    /// Reason for each of `skips`.
+    #[serde(skip)]
+    pub(crate) reasons: Vec<String>,
 }
 
 /// Verdict for monitors.
@@ -89,10 +103,12 @@ pub(crate) struct NextBoot {
 pub(crate) enum Verdict {
     /// All modules installed for this kernel are in effect.
     Current,
-    /// A module, or a newer version, is installed and not loaded.
+    /// A module, or a newer version, is installed and not loaded, or the support of a patch has ended.
     Outdated,
     /// The transition is stalled.
     Stalled,
+    /// The kernel has reported a bug in an enabled patch since the load.
+    AppliedWithBug,
     /// The data is incomplete.
     Unknown,
 }
@@ -103,32 +119,44 @@ pub(crate) fn status(system: &System) -> Result<Status, Error> {
     let boot = system.boot_id();
     let mut notes = boot_notes::all(system)?;
     notes.retain(|note| note.boot == boot);
-    let patches = patches(system, &notes)?;
+    let patches = patches(system, &notes, &boot)?;
     let transition = transition(system, &patches, &notes)?;
     let store = installed(system, &patches)?;
     let bypasses = overrides::of_patches(system, &enabled(&patches))?;
-    let (verdict, reason) = verdict(system, &patches, transition.as_ref(), &store, &bypasses);
+    let mut not_checked = bypasses.unchecked.clone();
+    let support = support(system, &patches, &mut not_checked);
+    let (verdict, reason) = verdict(system, &patches, transition.as_ref(), &store, &bypasses, &support);
+    let fixed = fixed(&patches);
+    let manifests = in_effect(&patches).filter_map(|patch| patch.manifest.as_ref());
     Ok(Status {
         livepatch: system.exists(livepatch::DIRECTORY),
         kernel: kernel.to_string(),
-        fixed: fixed(&patches),
+        affected: support::affected(manifests, &fixed),
+        fixed,
+        support,
         patches,
         transition,
-        next_boot: NextBoot { service: service::state(system), loads: store.loads, skips: store.skips },
+        next_boot: NextBoot {
+            service: service::state(system),
+            loads: store.loads,
+            skips: store.skips,
+            reasons: store.reasons,
+        },
         bypassed: bypasses.certain.into_iter().chain(bypasses.possible).collect(),
-        not_checked: bypasses.unchecked,
+        not_checked,
         verdict,
         reason,
     })
 }
 
-fn patches(system: &System, notes: &[BootNote]) -> Result<Vec<Patch>, Error> {
+fn patches(system: &System, notes: &[BootNote], boot: &str) -> Result<Vec<Patch>, Error> {
     let mut patches = Vec::new();
     for module in livepatch::patches(system)? {
         if let Some(state) = livepatch::state(system, &module)? {
             let unconfirmed = notes.iter().any(|note| note.module == module);
             let manifest = manifests::manifest(system, &module)?;
-            patches.push(Patch { module, state, unconfirmed, manifest });
+            let bug = bugs::read(system, &module)?.filter(|bug| bug.boot == boot);
+            patches.push(Patch { module, state, unconfirmed, bug, manifest });
         }
     }
     Ok(patches)
@@ -150,11 +178,28 @@ fn transition(system: &System, patches: &[Patch], notes: &[BootNote]) -> Result<
     }))
 }
 
+/// Patches that are enabled for all tasks.
+fn in_effect(patches: &[Patch]) -> impl Iterator<Item = &Patch> {
+    patches.iter().filter(|patch| patch.state == PatchState::Enabled)
+}
+
+/// End of support of the enabled patches. Manifests without a readable date are added to `not_checked`.
+fn support(system: &System, patches: &[Patch], not_checked: &mut Vec<String>) -> Vec<Support> {
+    let now = system.kernel().clock();
+    let mut found = Vec::new();
+    for patch in in_effect(patches) {
+        let Some(manifest) = &patch.manifest else { continue };
+        match support::of_patch(&patch.module, manifest, now) {
+            Ok(support) => found.extend(support),
+            Err(message) => not_checked.push(message),
+        }
+    }
+    found
+}
+
 /// CVEs of the patches that are enabled for all tasks.
 fn fixed(patches: &[Patch]) -> Vec<String> {
-    let mut fixed: Vec<String> = patches
-        .iter()
-        .filter(|patch| patch.state == PatchState::Enabled)
+    let mut fixed: Vec<String> = in_effect(patches)
         .filter_map(|patch| patch.manifest.as_ref())
         .flat_map(|manifest| manifest.cves().into_iter().map(str::to_owned).collect::<Vec<_>>())
         .collect();
@@ -175,6 +220,8 @@ struct StoreStatus {
     loads: Vec<String>,
     /// Names of the modules that a boot leaves out.
     skips: Vec<String>,
+    /// Reason for each of `skips`.
+    reasons: Vec<String>,
     /// Sentences about modules that are not in effect.
     behind: Vec<String>,
     /// Sentences about enabled patches that are newer than the installed module.
@@ -221,9 +268,13 @@ impl StoreStatus {
             }
         };
         let name = module.name().map_or_else(|_| installed.name(), |name| name.to_string());
-        let skip = boot_notes::unconfirmed(system, &name, &file.build_of(&module))?.is_some();
-        let list = if skip { &mut self.skips } else { &mut self.loads };
-        list.push(name.clone());
+        match reason_to_skip(system, &name, &file.build_of(&module))? {
+            Some(reason) => {
+                self.skips.push(name.clone());
+                self.reasons.push(reason);
+            }
+            None => self.loads.push(name.clone()),
+        }
         let on = patches.iter().any(|patch| patch.module == name && patch.state.is_on());
         let other = manifests::loaded_build(system, &name)?
             .is_some_and(|loaded| module.build_id().is_some_and(|id| id != loaded));
@@ -239,6 +290,15 @@ impl StoreStatus {
     }
 }
 
+/// Reason why a boot leaves out this build of a module; `None` if it does not.
+fn reason_to_skip(system: &System, module: &str, build: &str) -> Result<Option<String>, Error> {
+    if let Some(bug) = bugs::of_build(system, module, build)? {
+        return Ok(Some(format!("the kernel reported a bug in it at {}", bug.time)));
+    }
+    let unclean = boot_notes::unconfirmed(system, module, build)?.is_some();
+    Ok(unclean.then(|| "an earlier boot with it ended unclean".to_owned()))
+}
+
 fn sentence(installed: &Installed, error: &Error) -> String {
     format!("{}: {}", installed.name(), error.to_string().lines().next().unwrap_or_default())
 }
@@ -250,6 +310,7 @@ fn verdict(
     transition: Option<&Transition>,
     store: &StoreStatus,
     bypasses: &Bypasses,
+    support: &[Support],
 ) -> (Verdict, String) {
     if !system.exists(livepatch::DIRECTORY) {
         return (Verdict::Unknown, "the running kernel has no live patching".to_owned());
@@ -257,18 +318,23 @@ fn verdict(
     if let Some(transition) = transition {
         return verdict_in_transition(transition);
     }
+    if let Some(reason) = reason_of_bugs(patches) {
+        return (Verdict::AppliedWithBug, reason);
+    }
     if !store.skips.is_empty() {
-        let skips = store.skips.join(", ");
-        return (
-            Verdict::Outdated,
-            format!("{skips} is left out at boot: an earlier boot with it ended unclean"),
-        );
+        let each = store.skips.iter().zip(&store.reasons);
+        let each = each.map(|(skip, reason)| format!("{skip} is left out at boot: {reason}"));
+        return (Verdict::Outdated, each.collect::<Vec<_>>().join("; "));
     }
     if !bypasses.certain.is_empty() {
         return (Verdict::Outdated, bypasses.certain.join("; "));
     }
     if !store.behind.is_empty() {
         return (Verdict::Outdated, store.behind.join("; "));
+    }
+    let ended: Vec<String> = support.iter().filter(|support| support.ended).map(support::sentence).collect();
+    if !ended.is_empty() {
+        return (Verdict::Outdated, ended.join("; "));
     }
     if !store.hidden.is_empty() {
         return (Verdict::Unknown, store.hidden.join("; "));
@@ -280,6 +346,17 @@ fn verdict(
             (Verdict::Current, format!("in effect: {}{ahead}", on.join(", ")))
         }
     }
+}
+
+/// Sentences about the bugs in enabled patches; `None` if there is none.
+fn reason_of_bugs(patches: &[Patch]) -> Option<String> {
+    let sentence = |patch: &Patch| {
+        let bug = patch.bug.as_ref().filter(|_| patch.state.is_on())?;
+        let (module, function, title) = (&patch.module, &bug.function, &bug.title);
+        Some(format!("{module} is applied with a bug: the kernel reported one in {function}: {title}"))
+    };
+    let sentences: Vec<String> = patches.iter().filter_map(sentence).collect();
+    (!sentences.is_empty()).then(|| sentences.join("; "))
 }
 
 fn verdict_in_transition(transition: &Transition) -> (Verdict, String) {

@@ -3,5 +3,8 @@
 
 pub(crate) mod check;
 pub(crate) mod conflicts;
+pub(crate) mod effective;
+pub(crate) mod follow;
 pub(crate) mod judgement;
 pub(crate) mod machine;
+pub(crate) mod support;

@@ -13,7 +13,7 @@ use crate::model::durable::{self, FileKind};
 use crate::model::error::Error;
 use crate::model::system::System;
 use crate::model::time::rfc3339;
-use crate::model::{store, tasks};
+use crate::model::{store, tasks, trace};
 
 /// File name prefix of a note, before the module's name.
 const NOTE: &str = ".trial-";
@@ -37,6 +37,9 @@ pub(crate) struct BootNote {
     pub(crate) since: u64,
     /// Load time, in seconds since that boot. Ages are computed from it, since the clock may be set meanwhile.
     pub(crate) uptime: u64,
+    /// Taint flags of the kernel before the load (`/proc/sys/kernel/tainted`); absent in notes of earlier versions.
+    #[serde(default)]
+    pub(crate) taint: Option<u64>,
 }
 
 impl BootNote {
@@ -55,18 +58,24 @@ fn old_path(module: &str) -> String {
     format!("{OLD_DIRECTORY}/{module}")
 }
 
-/// Writes the note of a patch that is about to be loaded.
-pub(crate) fn write(system: &System, module: &str, build: &str, kernel: &str) -> Result<(), Error> {
-    let note = BootNote {
+/// Note of a patch that is about to be loaded.
+pub(crate) fn note(system: &System, module: &str, build: &str, kernel: &str) -> BootNote {
+    BootNote {
         module: module.to_owned(),
         build: build.to_owned(),
         kernel: kernel.to_owned(),
         boot: system.boot_id(),
         since: system.kernel().clock().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or(0),
         uptime: tasks::uptime(system).map(|uptime| uptime.as_secs()).unwrap_or(0),
-    };
+        taint: trace::taint(system).ok().flatten(),
+    }
+}
+
+/// Writes a note durably.
+pub(crate) fn write(system: &System, note: &BootNote) -> Result<(), Error> {
+    let module = &note.module;
     // Serialising plain structs to memory cannot fail.
-    let text = serde_json::to_string(&note).unwrap_or_default() + "\n";
+    let text = serde_json::to_string(note).unwrap_or_default() + "\n";
     durable::replace(system, &path(module), text.as_bytes(), FileKind::Plain)?;
     // Without the mark the patch is only confirmed at the next clean shutdown.
     let mark = format!("{THIS_BOOT}/{module}");
@@ -78,6 +87,11 @@ pub(crate) fn write(system: &System, module: &str, build: &str, kernel: &str) ->
 pub(crate) fn remove(system: &System, module: &str) -> Result<(), Error> {
     durable::remove(system, &path(module))?;
     durable::remove(system, &old_path(module))?;
+    unmark(system, module)
+}
+
+/// Removes the mark of a note, so that `kpatch-settle.path` does not start another `confirm`.
+pub(crate) fn unmark(system: &System, module: &str) -> Result<(), Error> {
     durable::remove(system, &format!("{THIS_BOOT}/{module}"))
 }
 

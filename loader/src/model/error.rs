@@ -79,6 +79,44 @@ pub enum Error {
         /// Load time.
         since: String,
     },
+    /// Patch that is left out, since the kernel reported a bug in this build.
+    #[error(
+        "{module} is left out: the kernel reported a bug in it at {time} ({function}): {title}\n  kpatch load {module} tries it again; kpatch rollback goes back to the version before it"
+    )]
+    LeftOutWithBug {
+        /// Module name.
+        module: ModuleName,
+        /// Time of the report.
+        time: String,
+        /// Function of the patch that the report names.
+        function: String,
+        /// First line of the report.
+        title: String,
+    },
+    /// Patch in which the kernel reported a bug after the load.
+    #[error(
+        "{module} is applied with a bug: the kernel reported one in {function}: {title}\n  kpatch status --json shows the trace; kpatch unload {module} reverts the patch; the next boot leaves it out"
+    )]
+    AppliedWithBug {
+        /// Module name.
+        module: String,
+        /// Function of the patch that the report names.
+        function: String,
+        /// First line of the report.
+        title: String,
+    },
+    /// Patch that cannot be confirmed: the kernel reported a bug, and it is unknown whether in the patch.
+    #[error(
+        "{module} is not confirmed: the kernel has reported a bug since the load (taint flags {taint}), and its log cannot tell where: {why}\n  where it was not the patch: kpatch confirm --clear-bugs"
+    )]
+    NotWatched {
+        /// Module name.
+        module: String,
+        /// Letters of the taint flags.
+        taint: String,
+        /// Reason.
+        why: String,
+    },
     /// Failure that the output already reports: of `status --check`, or incomplete checks of `check`.
     #[error("")]
     Reported {
@@ -299,6 +337,7 @@ impl Error {
             | Self::LoadedOther { .. }
             | Self::Installed { .. }
             | Self::Unconfirmed { .. }
+            | Self::LeftOutWithBug { .. }
             | Self::OtherBuild { .. } => 4,
             Self::Insert { .. } | Self::Enable { .. } | Self::Disable { .. } | Self::Remove { .. } => 5,
             Self::LoadStalled { .. }
@@ -306,7 +345,9 @@ impl Error {
             | Self::UnloadStalled { .. }
             | Self::UnloadReversed { .. } => 6,
             Self::InUse { .. } | Self::Locked { .. } => 7,
-            Self::Release { .. }
+            Self::AppliedWithBug { .. } => 9,
+            Self::NotWatched { .. }
+            | Self::Release { .. }
             | Self::File { .. }
             | Self::PatchedNothing { .. }
             | Self::Overtaken { .. }

@@ -22,6 +22,8 @@ pub(crate) enum Action {
     Skip,
     Confirm,
     Prune,
+    /// The kernel has reported a bug in a patch after its load.
+    Bug,
 }
 
 impl Action {
@@ -37,6 +39,7 @@ impl Action {
             Self::Skip => "5d1a7c0f3bd14d0c9d0c1f5a8e6f2a07",
             Self::Confirm => "5d1a7c0f3bd14d0c9d0c1f5a8e6f2a08",
             Self::Prune => "5d1a7c0f3bd14d0c9d0c1f5a8e6f2a09",
+            Self::Bug => "5d1a7c0f3bd14d0c9d0c1f5a8e6f2a0a",
         }
     }
 
@@ -52,6 +55,7 @@ impl Action {
             Self::Skip => "skip",
             Self::Confirm => "confirm",
             Self::Prune => "prune",
+            Self::Bug => "bug",
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Data and input: the machine, its files, loaded patches, the store, errors. Nothing here prints.
 
 pub(crate) mod boot_notes;
+pub(crate) mod bugs;
 pub(crate) mod content;
 pub(crate) mod durable;
 pub(crate) mod error;
@@ -22,3 +23,4 @@ pub(crate) mod sys;
 pub(crate) mod system;
 pub(crate) mod tasks;
 pub(crate) mod time;
+pub(crate) mod trace;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::model::error::Error;
 use crate::model::livepatch;
 use crate::model::system::System;
+use crate::model::trace::Frame;
 
 /// Clock ticks per second in procfs (`USER_HZ`): 100 on every architecture with live patching.
 const TICKS: u64 = 100;
@@ -221,15 +222,11 @@ pub(crate) fn uptime(system: &System) -> Result<Duration, Error> {
 /// While a patch is enabled, these are its original functions and all functions of `patches`, which it replaces; while it is
 /// disabled, these are the functions of `patches`, the patch itself.
 fn frame(line: &str, patches: &[String], enabled: bool, functions: &[(String, String)]) -> Option<String> {
-    let text = line.strip_prefix("[<0>] ").unwrap_or(line).trim();
-    let (symbol, module) = match text.split_once(" [") {
-        Some((symbol, module)) => (symbol, module.trim_end_matches(']')),
-        None => (text, "vmlinux"),
-    };
-    let name = symbol.split('+').next().unwrap_or(symbol);
-    let original = |(object, function): &(String, String)| object == module && function == name;
-    let blocks = patches.iter().any(|patch| patch == module) || (enabled && functions.iter().any(original));
-    blocks.then(|| if module == "vmlinux" { name.to_owned() } else { format!("{name} [{module}]") })
+    let frame = Frame::parse(line)?;
+    let original = |(object, function): &(String, String)| object == frame.object && function == frame.name;
+    let blocks =
+        patches.iter().any(|patch| patch == frame.object) || (enabled && functions.iter().any(original));
+    blocks.then(|| frame.to_string())
 }
 
 /// Innermost unit in a line `0::/system.slice/sshd.service` of a cgroup file.

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `export`: repaired CVEs, as OpenVEX for vulnerability scanners and as OpenMetrics text for monitors.
+//! `export`: repaired and open CVEs, as OpenVEX for vulnerability scanners and as OpenMetrics text for monitors.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
 
 use clap::ValueEnum;
+use klp_module::Affected;
 use serde_json::{Value, json};
 
 use crate::console::Console;
-use crate::judge::machine::{self, Patch, Status, Verdict};
+use crate::judge::machine::{self, Patch, Status};
 use crate::model::error::Error;
 use crate::model::livepatch::PatchState;
 use crate::model::product;
 use crate::model::system::System;
 use crate::model::time::rfc3339;
+use crate::show::metrics::openmetrics;
 
 /// Format of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -81,7 +82,8 @@ fn nothing_to_state(status: &Status, output: Option<&Path>) -> Error {
     Error::Argument { message, code: 1 }
 }
 
-/// OpenVEX document with one statement per CVE of the loaded patches; `None` if they name no CVE.
+/// OpenVEX document with one statement per CVE of the loaded patches; `None` if they name no CVE. A CVE that one patch repairs
+/// and another names as not repaired is repaired.
 fn openvex(system: &System, status: &Status) -> Result<Option<String>, Error> {
     let mut patches: BTreeMap<&str, Vec<&Patch>> = BTreeMap::new();
     for patch in &status.patches {
@@ -89,15 +91,21 @@ fn openvex(system: &System, status: &Status) -> Result<Option<String>, Error> {
             patches.entry(cve).or_default().push(patch);
         }
     }
-    if patches.is_empty() {
+    let affected: Vec<&Affected> =
+        status.affected.iter().filter(|affected| !patches.contains_key(affected.cve.as_str())).collect();
+    if patches.is_empty() && affected.is_empty() {
         return Ok(None);
     }
     let time = rfc3339(system.kernel().clock());
     let packages = product::of_kernel(system, &status.kernel)?;
     let product = |url: &String| json!({ "@id": url, "identifiers": { "purl": url } });
     let products: Vec<Value> = packages.iter().map(product).collect();
-    let statements: Vec<Value> =
+    let mut statements: Vec<Value> =
         patches.iter().map(|(cve, patches)| statement(cve, patches, &products)).collect();
+    statements.extend(affected.iter().map(|Affected { cve, reason, action }| {
+        json!({ "vulnerability": { "name": cve }, "products": products, "status": "affected",
+            "status_notes": reason, "action_statement": action })
+    }));
     let machine = system.read("/etc/machine-id")?.unwrap_or_default();
     let (machine, kernel) = (product::encoded(machine.trim()), product::encoded(&status.kernel));
     let document = json!({
@@ -127,40 +135,4 @@ fn statement(cve: &str, patches: &[&Patch], products: &[Value]) -> Value {
             format!("{notes}: kpatch status shows what holds it up; until it is enabled nothing is repaired");
         json!({ "vulnerability": { "name": cve }, "products": products, "status": "affected", "action_statement": action })
     }
-}
-
-fn openmetrics(status: &Status) -> String {
-    let label = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    let mut text = String::new();
-    let mut family = |name: &str, help: &str, rows: &[(String, u8)]| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "# TYPE {name} gauge\n# HELP {name} {help}");
-        for (labels, value) in rows {
-            let _ = writeln!(text, "{name}{labels} {value}");
-        }
-    };
-    let verdicts = [Verdict::Current, Verdict::Outdated, Verdict::Stalled, Verdict::Unknown];
-    let words = ["current", "outdated", "stalled", "unknown"];
-    let rows: Vec<_> = verdicts
-        .iter()
-        .zip(words)
-        .map(|(verdict, word)| (format!("{{verdict=\"{word}\"}}"), u8::from(*verdict == status.verdict)))
-        .collect();
-    family("kpatch_verdict", "Where this machine stands: 1 for the verdict that holds.", &rows);
-    let rows: Vec<_> = status
-        .patches
-        .iter()
-        .map(|patch| {
-            let (module, kernel) = (label(&patch.module), label(&status.kernel));
-            (
-                format!("{{module=\"{module}\",kernel=\"{kernel}\"}}"),
-                u8::from(patch.state == PatchState::Enabled),
-            )
-        })
-        .collect();
-    family("kpatch_enabled", "1 for a live patch that is in effect for every task, 0 in transition.", &rows);
-    let rows: Vec<_> = status.fixed.iter().map(|cve| (format!("{{cve=\"{}\"}}", label(cve)), 1)).collect();
-    family("kpatch_fixed", "1 for each CVE that a live patch in effect repairs.", &rows);
-    text.push_str("# EOF\n");
-    text
 }

@@ -76,11 +76,20 @@ fn show(console: &mut Console<'_>, manifest: &Manifest) {
     if let Some(its) = manifest.predecessor {
         row(console, "follows", version(its));
     }
+    if let Some(end) = &manifest.support_end {
+        row(console, "support end", end);
+    }
+    if let Some(release) = &manifest.effective_release {
+        row(console, "amounts to", release);
+    }
     for fix in &manifest.fixes {
         row(console, "fix", format_args!("{}: {}", fix.name, fix.description));
         for cve in &fix.cves {
             row(console, "fixes", cve);
         }
+    }
+    for affected in manifest.affected() {
+        row(console, "affected", format_args!("{}: {}; {}", affected.cve, affected.reason, affected.action));
     }
     for function in &manifest.functions {
         row(console, "replaces", function);

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `status`: one screen on the state of this machine, or one line for monitors.
 
+use klp_module::Affected;
 use serde::Serialize;
 
 use crate::act::transition;
 use crate::console::Console;
 use crate::judge::machine::{self, NextBoot, Status, Verdict};
+use crate::judge::support;
+use crate::model::bugs::Bug;
 use crate::model::error::Error;
 use crate::model::service::{UNIT, UnitState};
 use crate::model::system::System;
@@ -48,7 +51,7 @@ fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Current => "OK",
         Verdict::Outdated => "WARNING",
-        Verdict::Stalled => "CRITICAL",
+        Verdict::Stalled | Verdict::AppliedWithBug => "CRITICAL",
         Verdict::Unknown => "UNKNOWN",
     }
 }
@@ -58,7 +61,7 @@ fn exit_code(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Current => 0,
         Verdict::Outdated => 1,
-        Verdict::Stalled => 2,
+        Verdict::Stalled | Verdict::AppliedWithBug => 2,
         Verdict::Unknown => 3,
     }
 }
@@ -67,6 +70,9 @@ fn show(console: &mut Console<'_>, status: &Status) {
     let support = if status.livepatch { "" } else { " (without live patching)" };
     console.say(format_args!("Kernel:      {}{support}", status.kernel));
     show_patches(console, status);
+    for bug in status.patches.iter().filter_map(|patch| patch.bug.as_ref()) {
+        show_bug(console, bug);
+    }
     show_transition(console, status);
     let fixed = if status.fixed.is_empty() {
         "no CVE that a patch names".to_owned()
@@ -74,6 +80,16 @@ fn show(console: &mut Console<'_>, status: &Status) {
         status.fixed.join(", ")
     };
     console.say(format_args!("Fixed:       {fixed}"));
+    for Affected { cve, reason, action } in &status.affected {
+        console.say(format_args!("Not fixed:   {cve}: {reason}; {action}"));
+    }
+    for support in &status.support {
+        if support.ended {
+            console.say(format_args!("Support:     {}", support::sentence(support)));
+        } else {
+            console.say(format_args!("Support:     stream {} until {}", support.stream, support.end));
+        }
+    }
     for sentence in &status.bypassed {
         console.say(format_args!("Bypassed:    {sentence}"));
     }
@@ -92,11 +108,27 @@ fn show_patches(console: &mut Console<'_>, status: &Status) {
             format!(", stream {}{version}", manifest.stream)
         });
         let unconfirmed = if patch.unconfirmed { ", not confirmed yet" } else { "" };
-        console.say(format_args!("{head} {} [{}]{stream}{unconfirmed}", patch.module, patch.state));
+        let bug = if patch.bug.is_some() { ", applied-with-bug" } else { "" };
+        console.say(format_args!("{head} {} [{}]{stream}{unconfirmed}{bug}", patch.module, patch.state));
         head = "            ";
     }
     if status.patches.is_empty() {
         console.say("Patches:     none");
+    }
+}
+
+/// Prints the head of a report; the record has the whole.
+fn show_bug(console: &mut Console<'_>, bug: &Bug) {
+    /// Number of lines of the trace.
+    const LINES: usize = 12;
+    let taint = if bug.taint.is_empty() { String::new() } else { format!(", taint flags {}", bug.taint) };
+    console.say(format_args!("Bug:         {}: {} in {}{taint}", bug.time, bug.module, bug.function));
+    for line in bug.trace.iter().take(LINES) {
+        console.say(format_args!("             {line}"));
+    }
+    let more = bug.trace.len().saturating_sub(LINES) + bug.left_out;
+    if more != 0 {
+        console.say(format_args!("             ({more} more lines: kpatch status --json, journalctl -k)"));
     }
 }
 
@@ -113,7 +145,7 @@ fn show_transition(console: &mut Console<'_>, status: &Status) {
     transition::report_hidden(console, transition.hidden_tasks);
 }
 
-fn show_next_boot(console: &mut Console<'_>, NextBoot { service, loads, skips }: &NextBoot) {
+fn show_next_boot(console: &mut Console<'_>, NextBoot { service, loads, skips, reasons }: &NextBoot) {
     let loads = if loads.is_empty() { "nothing".to_owned() } else { loads.join(", ") };
     console.say(match service {
         UnitState::Enabled => format!("Next boot:   {UNIT} loads {loads}"),
@@ -127,9 +159,8 @@ fn show_next_boot(console: &mut Console<'_>, NextBoot { service, loads, skips }:
             format!("Next boot:   there is no systemd here; kpatch load --all would load {loads}")
         }
     });
-    for skip in skips {
-        console.say(format_args!(
-            "             leaves {skip} out: an earlier boot with it ended unclean; kpatch load {skip} tries it again"
-        ));
+    for (skip, reason) in skips.iter().zip(reasons) {
+        console
+            .say(format_args!("             leaves {skip} out: {reason}; kpatch load {skip} tries it again"));
     }
 }

@@ -3,6 +3,7 @@
 //! results.
 
 mod module;
+mod schema;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
@@ -17,6 +18,8 @@ use kpatch::{BpfLink, Image, Kernel, System};
 #[allow(unused_imports, reason = "some tests need only a part")]
 pub use module::{manifest, module_named, module_with};
 use rustix::io::Errno;
+#[allow(unused_imports, reason = "some tests need only a part")]
+pub use schema::assert_conforms;
 
 pub const RELEASE: &str = "6.12.117+deb12-amd64";
 /// Real module with the module name `cmdline_c`.
@@ -101,9 +104,16 @@ impl Files {
 
     /// Adds a line to the kernel's log.
     pub fn log(&self, line: &str) {
+        self.log_at(0, line);
+    }
+
+    /// Adds lines to the kernel's log, at a time in seconds since the boot.
+    pub fn log_at(&self, time: u64, lines: &str) {
         use std::io::Write;
         let mut file = File::options().append(true).open(self.path("/dev/kmsg")).unwrap();
-        writeln!(file, "6,100,12345,-;{line}").unwrap();
+        for line in lines.lines() {
+            writeln!(file, "6,100,{time}012345,-;{line}").unwrap();
+        }
     }
 }
 

@@ -10,7 +10,7 @@ prepare() {
 	echo 12 >/etc/dnf/vars/releasever
 	printf '[main]\nassumeyes=True\nmetadata_expire=0\ngpgcheck=0\n' >/etc/dnf/dnf.conf
 	printf '[live-patches]\nname=Kernel live patches\nbaseurl=file:///srv/now/rpm\n' >/etc/yum.repos.d/live-patches.repo
-	yum install guest-base
+	yum install guest-base kpatch
 }
 
 search() {

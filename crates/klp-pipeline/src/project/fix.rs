@@ -48,6 +48,8 @@ pub struct Fix {
     pub cfg: Cfg,
     /// CVEs that the fix repairs.
     pub cves: Vec<String>,
+    /// CVEs of the same code that the fix does not repair.
+    pub affected: Vec<Affected>,
     /// Runtime of the fix.
     pub runtime: Runtime,
 }
@@ -192,6 +194,18 @@ pub struct State {
     pub version: u32,
 }
 
+/// A CVE that a fix does not repair (status `affected` of OpenVEX).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Affected {
+    /// Name, as `CVE-2026-12345`.
+    pub cve: String,
+    /// Reason why it is not repaired, in one line.
+    pub reason: String,
+    /// Action that removes or mitigates it, in one line.
+    pub action: String,
+}
+
 /// A kernel variable that a fix uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variable {
@@ -232,6 +246,8 @@ struct FixFile {
     runtime: Runtime,
     #[serde(default)]
     cves: Vec<String>,
+    #[serde(default)]
+    affected: Vec<Affected>,
 }
 
 #[derive(Default, Deserialize)]
@@ -308,9 +324,7 @@ fn checked(name: &str, dir: &Path, parsed: FixFile) -> Result<Fix, String> {
     if let Some(message) = parsed.cfg.wrong() {
         return Err(wrong("cfg", message));
     }
-    if let Some(text) = parsed.cves.iter().find(|text| !is_cve(text)) {
-        return Err(wrong("cves", format_args!("{text:?} should look like \"CVE-2026-12345\"")));
-    }
+    check_cves(&parsed.cves, &parsed.affected)?;
     let imports = imports(name, dir, parsed.imports)?;
     let fix = Fix {
         name: name.to_owned(),
@@ -326,6 +340,7 @@ fn checked(name: &str, dir: &Path, parsed: FixFile) -> Result<Fix, String> {
         cfg: parsed.cfg,
         runtime: parsed.runtime,
         cves: parsed.cves,
+        affected: parsed.affected,
     };
     refuse_rewritten_code(&fix)?;
     names::clash(std::slice::from_ref(&fix)).map_or(Ok(fix), Err)
@@ -395,6 +410,35 @@ fn check_states(states: &[State]) -> Result<(), String> {
     let ids: Vec<u64> = states.iter().map(|state| state.id).collect();
     match repeated(&ids) {
         Some(twice) => Err(wrong("states", format_args!("the id {twice} stands twice"))),
+        None => Ok(()),
+    }
+}
+
+/// Checks the CVEs that a fix repairs and those that it does not.
+fn check_cves(fixed: &[String], affected: &[Affected]) -> Result<(), String> {
+    let names: Vec<&str> = affected.iter().map(|entry| entry.cve.as_str()).collect();
+    let keyed =
+        fixed.iter().map(|name| ("cves", name.as_str())).chain(names.iter().map(|name| ("affected", *name)));
+    for (key, name) in keyed {
+        if !is_cve(name) {
+            return Err(wrong(key, format_args!("{name:?} should look like \"CVE-2026-12345\"")));
+        }
+    }
+    for Affected { cve, reason, action } in affected {
+        for (key, text) in [("reason", reason), ("action", action)] {
+            if text.trim().is_empty() || text.contains(char::is_control) {
+                return Err(wrong("affected", format_args!("{cve}: `{key}` must be one line of text")));
+            }
+        }
+        if fixed.contains(cve) {
+            return Err(wrong(
+                "affected",
+                format_args!("{cve} also stands in `cves`: either the fix repairs it or not"),
+            ));
+        }
+    }
+    match repeated(&names) {
+        Some(twice) => Err(wrong("affected", format_args!("{twice} stands twice"))),
         None => Ok(()),
     }
 }
@@ -555,6 +599,40 @@ mod tests {
             .map(|item| (item.name.as_str(), item.declared_as.as_str()))
             .collect();
         assert_eq!(variables, [("graveyard", "graveyard"), ("debug1", "debug"), ("debug", "debug")]);
+    }
+
+    #[test]
+    fn wrong_entries_of_affected_name_file_and_key() {
+        for (text, expected) in [
+            (
+                "affected = [{ cve = '2026-1234', reason = 'r', action = 'a' }]",
+                "`affected`: \"2026-1234\" should",
+            ),
+            ("affected = [{ cve = 'CVE-2026-1234', reason = 'r' }]", "missing field `action`"),
+            (
+                "affected = [{ cve = 'CVE-2026-1234', reason = ' ', action = 'a' }]",
+                "`affected`: CVE-2026-1234: `reason` must be one line",
+            ),
+            (
+                "affected = [{ cve = 'CVE-2026-1234', reason = 'r', action = \"a\\nb\" }]",
+                "`affected`: CVE-2026-1234: `action` must be one line",
+            ),
+            (
+                "cves = ['CVE-2026-1234']\naffected = [{ cve = 'CVE-2026-1234', reason = 'r', action = 'a' }]",
+                "`affected`: CVE-2026-1234 also stands in `cves`",
+            ),
+            (
+                "affected = [{ cve = 'CVE-2026-1234', reason = 'r', action = 'a' }, { cve = 'CVE-2026-1234', reason = 'r', action = 'a' }]",
+                "`affected`: CVE-2026-1234 stands twice",
+            ),
+        ] {
+            let text = format!("description = 'x'\npatch = ['vmlinux:a']\n{text}");
+            let error = fix(&text).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("patch.toml"), "{text}: {error}");
+        }
+        let entry = "affected = [{ cve = 'CVE-2026-1234', reason = 'r', action = 'a' }]";
+        let fix = fix(&format!("description = 'x'\npatch = ['vmlinux:a']\n{entry}")).unwrap();
+        assert_eq!(fix.affected[0].cve, "CVE-2026-1234");
     }
 
     #[test]

@@ -12,14 +12,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use klp_base::files::io_error;
-use klp_format::{KernelRelease, KlpSymbol, ModuleName, ObjectName};
+use klp_format::{Date, KernelRelease, KlpSymbol, ModuleName, ObjectName};
 use klp_kernel::{parse_toml, pinned_ids};
 use serde::Deserialize;
 
 pub(crate) use self::fix::is_fix_name;
 pub use self::fix::{
-    Called, Cfg, EDITOR_FILE, Fix, Replaced, Runtime, State, Variable, modules_used_by, objects_in_tables,
-    objects_of, read_fix,
+    Affected, Called, Cfg, EDITOR_FILE, Fix, Replaced, Runtime, State, Variable, modules_used_by,
+    objects_in_tables, objects_of, read_fix,
 };
 pub use self::headers::Header;
 pub use self::prototype::CPrototype;
@@ -46,6 +46,10 @@ pub struct Target {
     pub predecessor: Option<(u32, u32)>,
     /// True if the module replaces the loaded patches; false if it is stacked on them.
     pub replace: bool,
+    /// Last day of support of the stream (UTC).
+    pub support_end: Option<Date>,
+    /// Release of the distribution's kernel that contains the same fixes.
+    pub effective_release: Option<KernelRelease>,
 }
 
 impl Target {
@@ -58,6 +62,8 @@ impl Target {
             fixes: vec![fix],
             version: None,
             predecessor: None,
+            support_end: None,
+            effective_release: None,
         }
     }
 
@@ -110,6 +116,43 @@ struct StreamFile {
     stacked: bool,
     /// Name of the previous version of the stream.
     predecessor: Option<String>,
+    /// Last day of support, as `2027-06-30`.
+    support_end: Option<String>,
+    /// Release of the distribution's kernel that contains the same fixes.
+    effective_release: Option<String>,
+}
+
+impl StreamFile {
+    /// Target of the stream, without what is checked separately: predecessor, end of support, effective release.
+    fn target(&self, name: &str, fixes: Vec<Fix>) -> Target {
+        Target {
+            name: name.to_owned(),
+            description: self.description.clone(),
+            fixes,
+            version: Some((self.version, self.release)),
+            predecessor: None,
+            replace: !self.stacked,
+            support_end: None,
+            effective_release: None,
+        }
+    }
+
+    /// Value of `support_end`, or the message for a text that is no date.
+    fn support_end(&self) -> Result<Option<Date>, String> {
+        let date = |text: &String| {
+            Date::parse(text).ok_or_else(|| {
+                format!("`support_end`: {text:?} is no date; it should look like \"2027-06-30\"")
+            })
+        };
+        self.support_end.as_ref().map(date).transpose()
+    }
+
+    /// Value of `effective_release`, or the message for a text that is no kernel release.
+    fn effective_release(&self) -> Result<Option<KernelRelease>, String> {
+        let release =
+            |text: &String| KernelRelease::new(text).map_err(|error| format!("`effective_release`: {error}"));
+        self.effective_release.as_ref().map(release).transpose()
+    }
 }
 
 impl Project {
@@ -254,14 +297,9 @@ impl Project {
                 }
             }
         }
-        let mut target = Target {
-            name: name.to_owned(),
-            description: stream.description,
-            fixes,
-            version: Some((stream.version, stream.release)),
-            predecessor: None,
-            replace: !stream.stacked,
-        };
+        let support_end = stream.support_end().map_err(&wrong)?;
+        let effective_release = stream.effective_release().map_err(&wrong)?;
+        let mut target = Target { support_end, effective_release, ..stream.target(name, fixes) };
         let mut owners: BTreeMap<u64, &str> = BTreeMap::new();
         for (fix, state) in
             target.fixes.iter().flat_map(|fix| fix.states.iter().map(move |state| (fix, state)))
@@ -321,14 +359,7 @@ impl Project {
         // The predecessor of the predecessor is not read: a chain of versions may have any length.
         let stream: StreamFile = parse_toml(&file).map_err(|error| error.to_string())?;
         let fixes = stream.fixes.iter().map(|fix| self.fix(fix)).collect::<Result<_, _>>();
-        Ok(Target {
-            name: name.to_owned(),
-            description: stream.description,
-            fixes: fixes.map_err(|error| error.to_string())?,
-            version: Some((stream.version, stream.release)),
-            predecessor: None,
-            replace: !stream.stacked,
-        })
+        Ok(stream.target(name, fixes.map_err(|error| error.to_string())?))
     }
 
     /// All fixes: those that are shipped, and those that only the tests use.
@@ -386,6 +417,11 @@ mod tests {
 
     /// Reads a stream with these fixes, given as name and patch.toml without its description.
     fn stream(fixes: &[(&str, &str)]) -> Result<Target, String> {
+        stream_with(fixes, "")
+    }
+
+    /// Same as [`stream`], with more lines in the stream's file.
+    fn stream_with(fixes: &[(&str, &str)], more: &str) -> Result<Target, String> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("kernel-configs")).unwrap();
         std::fs::create_dir_all(dir.path().join("patches/streams")).unwrap();
@@ -395,7 +431,7 @@ mod tests {
             std::fs::write(fix.join("patch.toml"), format!("description = 'x'\n{text}\n")).unwrap();
         }
         let names: Vec<&str> = fixes.iter().map(|(name, _)| *name).collect();
-        let text = format!("description = 'x'\nversion = 1\nrelease = 1\nfixes = {names:?}\n");
+        let text = format!("description = 'x'\nversion = 1\nrelease = 1\nfixes = {names:?}\n{more}\n");
         std::fs::write(dir.path().join("patches/streams/s.toml"), text).unwrap();
         let project = Project::open(dir.path()).unwrap();
         project.target("s").map_err(|error| error.to_string())
@@ -409,6 +445,29 @@ mod tests {
         assert!(error.contains("s.toml: `fixes`: `x-y` and `x_y` both become the crate `x_y`"), "{error}");
         let error = stream(&[("x-y", first), ("x-y", first)]).unwrap_err();
         assert!(error.contains("`x-y` stands twice"), "{error}");
+    }
+
+    #[test]
+    fn support_end_and_effective_release_are_checked() {
+        let fixes = [("x", "patch = ['vmlinux:a']")];
+        let target =
+            stream_with(&fixes, "support_end = '2028-02-29'\neffective_release = '6.12.120+deb12-amd64'")
+                .unwrap();
+        assert_eq!(target.support_end.unwrap().to_string(), "2028-02-29");
+        assert_eq!(target.effective_release.unwrap().as_str(), "6.12.120+deb12-amd64");
+        for (line, expected) in [
+            (
+                "support_end = '2027-02-29'",
+                "`support_end`: \"2027-02-29\" is no date; it should look like \"2027-06-30\"",
+            ),
+            ("support_end = '30.6.2027'", "`support_end`: \"30.6.2027\" is no date"),
+            ("support_end = 2027-06-30", "support_end"),
+            ("effective_release = 'a b'", "`effective_release`: "),
+            ("support_ends = '2027-06-30'", "unknown field `support_ends`"),
+        ] {
+            let error = stream_with(&fixes, line).unwrap_err();
+            assert!(error.contains(expected) && error.contains("s.toml"), "{line}: {error}");
+        }
     }
 
     #[test]
