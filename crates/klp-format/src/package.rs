@@ -16,13 +16,13 @@ pub const PATCH_PACKAGE: &str = "kpatch-patch";
 const ARCHITECTURES: [&str; 4] = [".x86_64", ".aarch64", ".ppc64le", ".s390x"];
 
 /// Text before the architecture in a kernel release, and the variant of the kernel (`+rt-64k`) after it, maybe empty.
-fn parts(release: &KernelRelease) -> (&str, &str) {
+/// `None`: the release does not contain the architecture.
+pub fn around_arch(release: &KernelRelease) -> Option<(&str, &str)> {
     let text = release.as_str();
-    let split = ARCHITECTURES.iter().find_map(|arch| {
+    ARCHITECTURES.iter().find_map(|arch| {
         let (base, variant) = text.rsplit_once(arch)?;
         (variant.is_empty() || variant.starts_with('+')).then_some((base, variant))
-    });
-    split.unwrap_or((text, ""))
+    })
 }
 
 /// Version and release without the distribution tag: the release up to its last `.elN`.
@@ -37,7 +37,7 @@ fn without_tag(base: &str) -> &str {
 /// Architecture and tag `.elN_M` are left out, dashes and plus signs stay, and every other character that is no letter or
 /// digit becomes an underscore. The variant of a kernel (`+rt`) is part of the name.
 pub fn rpm_name(release: &KernelRelease) -> String {
-    let (base, variant) = parts(release);
+    let (base, variant) = around_arch(release).unwrap_or((release.as_str(), ""));
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '+';
     let text = without_tag(base).chars().chain(variant.chars());
     let mapped: String = text.map(|c| if allowed(c) { c } else { '_' }).collect();

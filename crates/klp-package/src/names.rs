@@ -1,86 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Names of live patch packages, and the versions of `kpatch-patch` that they provide.
 //!
-//! Source of the RPM names: Red Hat's spec files of kpatch-patch, and the dnf plug-in kpatch-dnf, which derives a name from
-//! version and release of a kernel package. Source of the DEB names: Debian Policy, sections 5.6.1 and 5.6.12.
+//! Source of the versions: Red Hat's spec files of kpatch-patch; Debian Policy, section 5.6.12.
 
 use klp_format::KernelRelease;
+use klp_format::package::around_arch;
 
-/// Virtual package that every live patch package provides, with the kernel release as its version; also the start of the names.
-pub const PATCH: &str = "kpatch-patch";
-
-/// Architectures at the end of kernel releases of Fedora and its derivatives.
-const ARCHITECTURES: [&str; 2] = [".x86_64", ".aarch64"];
-
-/// Parts of a kernel release: text before the architecture, and variant of the kernel (`+rt-64k`), maybe empty.
-struct Parts<'a> {
-    base: &'a str,
-    variant: &'a str,
-    has_arch: bool,
-}
-
-impl<'a> Parts<'a> {
-    fn of(release: &'a KernelRelease) -> Self {
-        let text = release.as_str();
-        let split = ARCHITECTURES.iter().find_map(|arch| {
-            let (base, variant) = text.rsplit_once(arch)?;
-            (variant.is_empty() || variant.starts_with('+')).then_some((base, variant))
-        });
-        match split {
-            Some((base, variant)) => Self { base, variant, has_arch: true },
-            None => Self { base: text, variant: "", has_arch: false },
-        }
-    }
-
-    /// Version and release without the distribution tag: everything from the last `.el` of the release on is left out.
-    fn without_tag(&self) -> &'a str {
-        let Some((_, release)) = self.base.split_once('-') else { return self.base };
-        match release.rfind(".el").filter(|at| release[at + 3..].starts_with(|c: char| c.is_ascii_digit())) {
-            Some(at) => &self.base[..self.base.len() - release.len() + at],
-            None => self.base,
-        }
-    }
-}
-
-/// Name of the RPM package for a kernel: `kpatch-patch-5_14_0-362_8_1` for `5.14.0-362.8.1.el9_3.x86_64`.
-///
-/// Architecture and tag `.elN_M` are left out, dashes and plus signs stay, and every other character that is no letter or
-/// digit becomes an underscore. The variant of a kernel (`+rt`) is part of the name.
-pub fn rpm_name(release: &KernelRelease) -> String {
-    let parts = Parts::of(release);
-    let text = format!("{}{}", parts.without_tag(), parts.variant);
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '+';
-    let mapped: String = text.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
-    format!("{PATCH}-{mapped}")
-}
+pub use klp_format::package::{PATCH_PACKAGE as PATCH, deb_name, rpm_name};
 
 /// Versions of `kpatch-patch` that the RPM package provides: the kernel release, and the same without architecture.
 ///
 /// RPM ignores a `+` at the end of a version and would take `6.12.117+` for `6.12.117`. Such a `+` is therefore written as
 /// `.plus`: a machine with that kernel finds its package by name only, and no other machine finds it by mistake.
 pub fn rpm_provided(release: &KernelRelease) -> Vec<String> {
-    let parts = Parts::of(release);
-    let mut all = vec![with_visible_end(release.as_str())];
-    if parts.has_arch {
-        all.push(with_visible_end(&format!("{}{}", parts.base, parts.variant)));
-    }
-    all
+    let without_arch = around_arch(release).map(|(base, variant)| format!("{base}{variant}"));
+    let all = std::iter::once(release.as_str().to_owned()).chain(without_arch);
+    all.map(|version| with_visible_end(&version)).collect()
 }
 
 fn with_visible_end(version: &str) -> String {
     let text = version.trim_end_matches('+');
     format!("{text}{}", ".plus".repeat(version.len() - text.len()))
-}
-
-/// Name of the DEB package for a kernel: `kpatch-patch-6.12.117+deb12-amd64` for `6.12.117+deb12-amd64`.
-///
-/// Letters become lower case. A name has lower-case letters, digits, plus, minus and dots; every other character becomes a
-/// minus.
-pub fn deb_name(release: &KernelRelease) -> String {
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
-    let lower = release.as_str().to_ascii_lowercase();
-    let mapped: String = lower.chars().map(|c| if allowed(c) { c } else { '-' }).collect();
-    format!("{PATCH}-{mapped}")
 }
 
 /// Version of `kpatch-patch` that the DEB package provides: the kernel release, if it is a legal Debian version.
