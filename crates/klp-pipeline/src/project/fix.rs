@@ -142,7 +142,12 @@ impl Fix {
     /// A directory cannot be read.
     pub fn files(&self) -> Result<Vec<PathBuf>, cache::Error> {
         let mut files = cache::walk(&self.dir)?;
-        files.retain(|file| *file != self.dir.join(EDITOR_FILE));
+        // A file that is just being written has a longer name.
+        let generated = |file: &PathBuf| {
+            let name = file.strip_prefix(&self.dir).unwrap_or(file).to_string_lossy();
+            name.starts_with(EDITOR_FILE)
+        };
+        files.retain(|file| !generated(file));
         Ok(files)
     }
 }
@@ -548,6 +553,7 @@ mod tests {
         let fix = read_fix("test", dir.path()).unwrap();
         let files = fix.files().unwrap();
         std::fs::write(dir.path().join(EDITOR_FILE), "{}").unwrap();
+        std::fs::write(dir.path().join(format!("{EDITOR_FILE}.7.new")), "{}").unwrap();
         assert_eq!((files.len(), fix.files().unwrap()), (1, files));
         std::fs::write(dir.path().join("answer.h"), "").unwrap();
         assert_eq!(fix.files().unwrap().len(), 2);
