@@ -262,6 +262,30 @@ impl Date {
         (parts.next().is_none() && (1..=days).contains(&day)).then_some(Self { year, month, day })
     }
 
+    /// Date of a day, counted from 1970-01-01. `None` for a year after 9999.
+    pub fn of_day(days: u64) -> Option<Self> {
+        // Days since 0000-03-01, in eras of 400 years; years that begin in March, so that a leap day ends a year.
+        let days = days.checked_add(719_468)?;
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+        let year = year_of_era + era * 400 + u64::from(month <= 2);
+        let date = Self {
+            year: u16::try_from(year).ok()?,
+            month: month.try_into().ok()?,
+            day: day.try_into().ok()?,
+        };
+        (date.year <= 9999).then_some(date)
+    }
+
+    /// Year, month from 1, day of the month.
+    pub fn parts(self) -> (u16, u8, u8) {
+        (self.year, self.month, self.day)
+    }
+
     /// Days from 1970-01-01 to this date; negative before.
     pub fn days_since_epoch(self) -> i64 {
         // Days by years and months that begin in March, so that a leap day ends a year.
@@ -398,6 +422,7 @@ mod tests {
         ] {
             let date = Date::parse(text).unwrap();
             assert_eq!((date.to_string().as_str(), date.days_since_epoch()), (text, days));
+            assert_eq!(u64::try_from(days).ok().and_then(Date::of_day), (days >= 0).then_some(date));
         }
         for text in [
             "2100-02-29",
@@ -414,6 +439,12 @@ mod tests {
             assert_eq!(Date::parse(text), None, "{text}");
         }
         assert!(Date::parse("2027-06-30") < Date::parse("2027-07-01"));
+        let last = Date::parse("9999-12-31").unwrap();
+        let days = u64::try_from(last.days_since_epoch()).unwrap();
+        assert_eq!(
+            (Date::of_day(days), Date::of_day(days + 1), Date::of_day(u64::MAX)),
+            (Some(last), None, None)
+        );
     }
 
     #[test]

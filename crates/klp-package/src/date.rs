@@ -1,34 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Dates in the changelogs of Debian packages.
 
+use klp_format::Date;
+
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// Date of RFC 5322 in UTC. `seconds` counts from 1 January 1970.
 pub(crate) fn rfc5322(seconds: u32) -> String {
-    let (mut days, second) = (seconds / 86_400, seconds % 86_400);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
     let weekday = DAYS.get(days as usize % DAYS.len()).copied().unwrap_or_default();
-    let mut year = 1970_u32;
-    let is_leap =
-        |year: u32| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let year_length = |year| if is_leap(year) { 366 } else { 365 };
-    while days >= year_length(year) {
-        days -= year_length(year);
-        year += 1;
-    }
-    let february = if is_leap(year) { 29 } else { 28 };
-    let lengths = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = "";
-    for (name, length) in MONTHS.iter().zip(lengths) {
-        month = name;
-        if days < length {
-            break;
-        }
-        days -= length;
-    }
+    // A u32 ends in 2106.
+    let (year, month, day) = Date::of_day(days.into()).map(Date::parts).unwrap_or_default();
+    let month = MONTHS.get(usize::from(month).wrapping_sub(1)).copied().unwrap_or_default();
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{weekday}, {:02} {month} {year} {hour:02}:{minute:02}:{second:02} +0000", days + 1)
+    format!("{weekday}, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} +0000")
 }
 
 #[cfg(test)]

@@ -3,19 +3,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// RFC 3339 form of a time in UTC: `2026-11-24T12:00:00Z`. Computed in the proleptic Gregorian calendar, by days since
-/// 0000-03-01.
+use klp_format::Date;
+
+/// RFC 3339 form of a time in UTC: `2026-11-24T12:00:00Z`. A time before 1970 is shown as its first second, one after 9999
+/// as its last day.
 pub(crate) fn rfc3339(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or(0);
-    let (days, second) = (seconds / 86400 + 719_468, seconds % 86400);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+    let (day, second) = (seconds / 86400, seconds % 86400);
+    let date = Date::of_day(day).map_or_else(|| "9999-12-31".to_owned(), |date| date.to_string());
+    format!("{date}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
 #[cfg(test)]
