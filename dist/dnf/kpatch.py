@@ -12,6 +12,7 @@ import subprocess
 import dnf
 import dnf.cli
 import dnf.exceptions
+import dnf.selector
 import dnf.transaction
 
 NAME = "kpatch"
@@ -26,6 +27,17 @@ def config_file(conf):
     """Path of the configuration; the first directory's file where none exists."""
     files = [os.path.join(path, NAME + ".conf") for path in conf.pluginconfpath]
     return next((file for file in files if os.path.isfile(file)), files[0])
+
+
+def read_options(conf):
+    """Options of the section [main]; an option that is not there is off."""
+    path = config_file(conf)
+    parser = configparser.ConfigParser()
+    try:
+        parser.read(path)
+        return {key: parser.getboolean("main", key, fallback=False) for key in ("autoupdate", "autofilter")}
+    except (OSError, ValueError, configparser.Error) as error:
+        raise dnf.exceptions.Error("%s could not be read: %s" % (path, error))
 
 
 def set_option(conf, key, value):
@@ -157,12 +169,7 @@ class KpatchPlugin(dnf.Plugin):
             cli.register_command(KpatchCommand)
 
     def config(self):
-        parser = self.read_config(self.base.conf)
-        for key in ("autoupdate", "autofilter"):
-            try:
-                self.options[key] = parser.getboolean("main", key, fallback=False)
-            except ValueError as error:
-                raise dnf.exceptions.Error("%s: %s: %s" % (config_file(self.base.conf), key, error))
+        self.options = read_options(self.base.conf)
 
     def sack(self):
         if not self.options.get("autofilter"):

@@ -169,6 +169,7 @@ pub(crate) fn loader(context: &Context, arch: klp_base::arch::Arch) -> Result<Lo
     let files = LoaderFiles {
         program,
         units: files("systemd")?,
+        helpers: files("follow")?,
         pages: files("man")?,
         completions: files("completions")?,
     };

@@ -32,6 +32,8 @@ pub struct LoaderFiles {
     pub program: Vec<u8>,
     /// Units of systemd.
     pub units: Vec<(String, Vec<u8>)>,
+    /// Programs that units start.
+    pub helpers: Vec<(String, Vec<u8>)>,
     /// Pages of section 1 of the manual, not compressed.
     pub pages: Vec<(String, Vec<u8>)>,
     /// Completions for bash, zsh and fish.
@@ -98,6 +100,9 @@ impl Loader {
         let mut entries = vec![Entry::file("/usr/sbin/kpatch", 0o755, self.files.program.clone())];
         for (name, bytes) in &self.files.units {
             entries.push(Entry::file(format!("/usr/lib/systemd/system/{name}"), 0o644, bytes.clone()));
+        }
+        for (name, bytes) in &self.files.helpers {
+            entries.push(Entry::file(format!("/usr/libexec/kpatch/{name}"), 0o755, bytes.clone()));
         }
         for (name, bytes) in &self.files.pages {
             let packed = gzip(bytes).map_err(|error| error.to_string())?;

@@ -12,6 +12,8 @@
 
 mod support;
 
+use std::path::{Path, PathBuf};
+
 use klp_base::arch::Arch;
 use klp_package::{
     DEFAULT_DATE, Entry, Error, Format, Loader, LoaderFiles, Operator, Origin, Package, Patch, PatchModule,
@@ -189,6 +191,7 @@ fn loader_has_its_files_in_the_places_of_distributions() {
     let files = LoaderFiles {
         program: b"ELF".to_vec(),
         units: named("kpatch.service"),
+        helpers: named("kpatch-follow"),
         pages: named("kpatch.1"),
         completions,
     };
@@ -199,6 +202,7 @@ fn loader_has_its_files_in_the_places_of_distributions() {
             [
                 "/usr/sbin/kpatch",
                 "/usr/lib/systemd/system/kpatch.service",
+                "/usr/libexec/kpatch/kpatch-follow",
                 "/usr/share/man/man1/kpatch.1.gz",
                 "/usr/share/zsh/site-functions/_kpatch",
                 "/usr/share/bash-completion/completions/kpatch",
@@ -210,6 +214,31 @@ fn loader_has_its_files_in_the_places_of_distributions() {
     }
     let files = LoaderFiles { completions: named("kpatch.csh"), ..files };
     assert!(Loader::new(Arch::X86_64, files).package(Format::Rpm, &Origin::default()).is_err());
+}
+
+/// Every program that a unit in `dist/` starts is in the package.
+#[test]
+fn programs_of_the_units_are_in_the_package() {
+    let files = |dir: &str| -> Vec<(String, Vec<u8>)> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist").join(dir);
+        let named = |path: PathBuf| {
+            (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read(&path).unwrap())
+        };
+        klp_base::cache::walk(&dir).unwrap().into_iter().map(named).collect()
+    };
+    let (units, helpers) = (files("systemd"), files("follow"));
+    let missing = |helpers: &[(String, Vec<u8>)]| -> Vec<String> {
+        let all = LoaderFiles { units: units.clone(), helpers: helpers.to_vec(), ..LoaderFiles::default() };
+        let package = Loader::new(Arch::X86_64, all).package(Format::Rpm, &Origin::default()).unwrap();
+        let started = units.iter().flat_map(|(_, text)| {
+            let lines =
+                std::str::from_utf8(text).unwrap().lines().filter_map(|line| line.strip_prefix("ExecStart="));
+            lines.map(|line| line.split_whitespace().next().unwrap().to_owned())
+        });
+        started.filter(|program| !package.entries.iter().any(|entry| entry.path() == program)).collect()
+    };
+    assert_eq!(missing(&helpers), [""; 0]);
+    assert_eq!(missing(&[]), ["/usr/libexec/kpatch/kpatch-follow"]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use klp_package::repo::{GpgKey, Options, add, prune};
 use klp_package::{Error, Format};
-use support::root::{fails, gpg_home, root_with_stub, run, stub};
+use support::root::{Root, fails, gpg_home, root_with_stub, run, stub};
 use support::{RELEASE, as_root, package_file, packages, tool, write};
 
 const OTHER: &str = "6.12.118+deb12-amd64";
@@ -115,15 +115,22 @@ fn dnf_finds_versions_that_the_convention_cannot_carry() {
     assert!(said.contains("kpatch-patch-6_12_117+ "), "{said}");
 }
 
+/// Root that has installed the live patch of its kernel with apt.
+fn subscribed(side: &Path) -> Root {
+    let root = root_with_stub(Format::Deb, RELEASE);
+    for words in [&["update"][..], &["install", &format!("kpatch-patch={RELEASE}")]] {
+        run(root.apt(side, "trusted=yes", words));
+    }
+    root
+}
+
 #[test]
 #[ignore = "needs apt-ftparchive, apt and the static programs; run by cargo xtask test"]
 fn apt_subscribes_updates_and_removes() {
     let (dir, repo) = repository();
     let side = repo.join("deb");
-    let root = root_with_stub(Format::Deb, RELEASE);
+    let root = subscribed(&side);
     let apt = |words: &[&str]| run(root.apt(&side, "trusted=yes", words)).stdout_text();
-    apt(&["update"]);
-    apt(&["install", &format!("kpatch-patch={RELEASE}")]);
     assert_eq!(root.loaded(), ["kpatch_6_12_117_deb12_amd64_1_1"]);
     add(&repo, &files(dir.path(), RELEASE, (1, 2)), &Options::default()).unwrap();
     apt(&["update"]);
@@ -142,10 +149,8 @@ fn apt_subscribes_updates_and_removes() {
 fn apt_offers_a_phased_update_to_some_machines() {
     let (dir, repo) = repository();
     let side = repo.join("deb");
-    let root = root_with_stub(Format::Deb, RELEASE);
+    let root = subscribed(&side);
     let apt = |words: &[&str]| run(root.apt(&side, "trusted=yes", words)).stdout_text();
-    apt(&["update"]);
-    apt(&["install", &format!("kpatch-patch={RELEASE}")]);
     let new = files(dir.path(), RELEASE, (1, 2));
     let phased = |phase| Options { phase: Some(phase), ..Options::default() };
     let index = || fs::read_to_string(side.join("dists/stable/main/binary-amd64/Packages")).unwrap();

@@ -145,20 +145,39 @@ impl Root {
         self.home(cmd).args(["--nodeps", "--force-debian"]).args(words)
     }
 
-    /// `dnf` on this root, with one repository.
+    /// True if rpm has a package of this name on this root.
+    pub fn has_rpm(&self, name: &str) -> bool {
+        let cmd = self.home(as_root("rpm").arg("--root").arg(self.dir.path()));
+        cmd.args(["-q", name]).output().unwrap().status.success()
+    }
+
+    /// `dnf` on this root, with one repository and without plug-ins.
     pub fn dnf(&self, repository: &Path, words: &[&str]) -> Cmd {
+        self.dnf_with(repository, &["--disableplugin=*", "--noplugins"]).args(words)
+    }
+
+    /// `dnf` on this root, with one repository, and with the plug-in of `dist/dnf`. `config` is the directory of its
+    /// configuration. The plug-in runs the real `kpatch`.
+    pub fn dnf_kpatch(&self, repository: &Path, config: &Path, words: &[&str]) -> Cmd {
+        let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/dnf").canonicalize().unwrap();
+        let plugins = format!("--setopt=pluginpath={}", plugins.display());
+        let config = format!("--setopt=pluginconfpath={}", config.display());
+        let guest =
+            std::env::var_os("FERROGRAFT_TEST_GUEST").expect("FERROGRAFT_TEST_GUEST names the guest program");
+        let programs = Path::new(&guest).parent().unwrap();
+        self.dnf_with(repository, &[&plugins, &config])
+            .env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", programs.display()))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .args(words)
+    }
+
+    fn dnf_with(&self, repository: &Path, plugins: &[&str]) -> Cmd {
         let installroot = format!("--installroot={}", self.dir.path().display());
         let from = format!("--repofrompath=klp,file://{}", repository.display());
         let cmd = self.home(as_root("dnf")).args([&installroot, &from]);
         cmd.args(["--repo=klp", "--releasever=12", "--setopt=gpgcheck=0", "--setopt=metadata_expire=0"])
-            .args([
-                "--setopt=keepcache=0",
-                "--setopt=install_weak_deps=0",
-                "--disableplugin=*",
-                "--noplugins",
-                "-y",
-            ])
-            .args(words)
+            .args(["--setopt=keepcache=0", "--setopt=install_weak_deps=0", "-y"])
+            .args(plugins)
     }
 
     /// `dpkg` on this root.

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Plug-ins that bring a live patch package with each kernel: that of dnf in a real dnf with the real `kpatch`, the hook of apt.
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    unreachable_pub,
+    dead_code,
+    reason = "a test"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use klp_package::repo::{Options, add};
+use klp_package::{Format, Operator, Package, Relation, RelationKind, Version};
+use support::root::{Root, fails, root_with_stub, run, stub};
+use support::{RELEASE, package_file, tool, write};
+
+/// Kernels of the repository; only the first has a live patch package.
+const NEXT: &str = "6.12.118+deb12-amd64";
+const LAST: &str = "6.12.119+deb12-amd64";
+
+/// Package of a kernel image, as Red Hat's `kernel-core`.
+fn kernel(release: &str) -> Package {
+    let version = release.split('+').next().unwrap().to_owned();
+    Package {
+        name: "kernel-core".to_owned(),
+        version: Version { epoch: 0, version, release: "1".to_owned() },
+        relations: vec![
+            Relation::to(RelationKind::Provides, "kernel-uname-r", Operator::Equal, release),
+            // dnf installs such a package beside the others of its name.
+            Relation::any(RelationKind::Provides, "installonlypkg(kernel)"),
+        ],
+        entries: Vec::new(),
+        ..stub(Format::Rpm, release)
+    }
+}
+
+struct Machine {
+    dir: tempfile::TempDir,
+    root: Root,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files: Vec<PathBuf> =
+            [NEXT, LAST].map(|release| write(dir.path(), &kernel(release))).to_vec();
+        files.extend([RELEASE, NEXT].map(|release| package_file(dir.path(), Format::Rpm, release, (1, 1))));
+        add(&dir.path().join("repo"), &files, &Options::default()).unwrap();
+        fs::create_dir(dir.path().join("config")).unwrap();
+        Self { dir, root: root_with_stub(Format::Rpm, RELEASE) }
+    }
+
+    fn dnf(&self, words: &[&str]) -> klp_base::process::Cmd {
+        let (repo, config) = (self.dir.path().join("repo/rpm"), self.dir.path().join("config"));
+        self.root.dnf_kpatch(&repo, &config, words)
+    }
+
+    /// Output of dnf, which must succeed. dnf prints the error of a plug-in and goes on.
+    fn says(&self, words: &[&str]) -> String {
+        let output = run(self.dnf(words));
+        let said = format!("{}{}", output.stdout_text(), output.stderr_text());
+        assert!(!said.contains("Traceback"), "{said}");
+        said
+    }
+}
+
+#[test]
+#[ignore = "needs createrepo_c, dnf and the static programs; run by cargo xtask test"]
+fn a_kernel_brings_its_live_patch_package_where_that_is_switched_on() {
+    let machine = Machine::new();
+    let (running, next) = ("kpatch-patch-6_12_117+deb12-amd64", "kpatch-patch-6_12_118+deb12-amd64");
+    let said = machine.says(&["kpatch", "status"]);
+    assert!(said.contains("Kpatch update setting: manual"), "{said}");
+    assert!(said.contains(&format!("{RELEASE}: {running} (offered)")), "{said}");
+    machine.says(&["install", "kernel-core-6.12.118"]);
+    assert!(
+        machine.root.has_rpm("kernel-core") && !machine.root.has_rpm(next) && !machine.root.has_rpm(running)
+    );
+
+    machine.says(&["kpatch", "auto"]);
+    assert!(machine.root.has_rpm(running) && machine.root.has_rpm(next));
+    let said = machine.says(&["kpatch", "status"]);
+    assert!(said.contains("Kpatch update setting: auto"), "{said}");
+    assert!(said.contains(&format!("{NEXT}: {next} (installed)")), "{said}");
+    machine.says(&["remove", "kernel-core"]);
+    assert!(!machine.root.has_rpm(next), "it needs the kernel");
+    machine.says(&["install", "kernel-core-6.12.118"]);
+    assert!(machine.root.has_rpm(next));
+    // A kernel without a live patch package is installed alone.
+    machine.says(&["install", "kernel-core-6.12.119"]);
+    assert!(machine.root.has_rpm("kernel-core-6.12.119"));
+
+    machine.says(&["kpatch", "manual"]);
+    machine.says(&["remove", "kernel-core"]);
+    machine.says(&["install", "kernel-core-6.12.118"]);
+    assert!(machine.root.has_rpm("kernel-core") && !machine.root.has_rpm(next));
+}
+
+#[test]
+#[ignore = "needs createrepo_c, dnf and the static programs; run by cargo xtask test"]
+fn kernels_without_a_live_patch_package_can_be_hidden() {
+    let machine = Machine::new();
+    let offered = || machine.says(&["repoquery", "--available", "kernel-core"]);
+    assert!(offered().contains("6.12.119"));
+    machine.says(&["kpatch", "auto-filter"]);
+    let said = offered();
+    assert!(said.contains("6.12.118") && !said.contains("6.12.119"), "{said}");
+    machine.says(&["kpatch", "no-filter"]);
+    assert!(offered().contains("6.12.119"));
+}
+
+#[test]
+#[ignore = "needs createrepo_c, dnf and the static programs; run by cargo xtask test"]
+fn a_configuration_that_cannot_be_read_is_named() {
+    let machine = Machine::new();
+    let file = machine.dir.path().join("config/kpatch.conf");
+    fs::write(&file, "[main]\nautoupdate = perhaps\n").unwrap();
+    let said = fails(machine.dnf(&["kpatch", "status"]));
+    assert!(said.contains(file.to_str().unwrap()) && said.contains("perhaps"), "{said}");
+}
+
+/// A file below `/etc/apt/apt.conf.d` that apt cannot read stops every run of apt.
+#[test]
+#[ignore = "needs apt; run by cargo xtask test"]
+fn apt_reads_the_hook() {
+    let hook = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/apt/90kpatch");
+    let dump = |file: &Path| tool("apt-config").env("APT_CONFIG", file).arg("dump").output().unwrap();
+    let output = dump(&hook);
+    let said = output.stdout_text();
+    assert!(output.status.success(), "{}", output.stderr_text());
+    let command = said.lines().find_map(|line| line.strip_prefix("DPkg::Post-Invoke:: \""));
+    let command = command.filter(|line| line.contains("kpatch follow")).unwrap_or_else(|| panic!("{said}"));
+    run(tool("sh").arg("-n").arg("-c").arg(command.trim_end_matches("\";")));
+    // The first form of the hook, with quotes inside, is refused.
+    let dir = tempfile::tempdir().unwrap();
+    let broken = dir.path().join("broken");
+    let quoted = "[ -n \\\"$(kpatch follow 2>/dev/null)\\\" ]";
+    let text = fs::read_to_string(&hook).unwrap().replace("kpatch follow 2>/dev/null | grep -q .", quoted);
+    fs::write(&broken, text).unwrap();
+    assert!(!dump(&broken).status.success());
+}
+
+/// The text is that of `kpatch uname` (docs/kpatch.md).
+#[test]
+#[ignore = "needs rpm and dpkg; run by cargo xtask test"]
+fn the_version_of_kpatch_uname_is_ordered_as_documented() {
+    let base = "6.12.117+deb12-amd64";
+    let rows = [
+        base.to_owned(),
+        format!("{base}+kpatch.1.2"),
+        format!("{base}+kpatch.1.10"),
+        format!("{base}+kpatch.2.1"),
+        NEXT.to_owned(),
+    ];
+    for pair in rows.windows(2) {
+        let [one, two] = pair else { unreachable!() };
+        run(tool("dpkg").args(["--compare-versions", one, "lt", two]));
+        let compared =
+            run(tool("rpm").arg("--eval").arg(format!("%{{lua: print(rpm.vercmp('{one}', '{two}'))}}")));
+        assert_eq!(compared.stdout_text().trim(), "-1", "{one} {two}");
+    }
+}
