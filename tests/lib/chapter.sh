@@ -37,7 +37,7 @@ nothing_loaded() {
 
 # lists <module>: `kpatch list` names it as enabled, and as installed for this kernel.
 lists() {
-	kpatch list >/tmp/list && contains "$1 [enabled]" /tmp/list && contains "$1 ($RELEASE)" /tmp/list
+	list && contains "$1 [enabled]" /tmp/list && contains "$1 ($RELEASE)" /tmp/list
 }
 
 # enabled_alone <module>: the kernel has this patch enabled and no other.
@@ -49,21 +49,23 @@ in_store() {
 	[ -f "$STORE/$1.ko" ]
 }
 
-# Reads /proc/cmdline without a pause, until the first line that is not the fix's.
-reader() {
-	while [ ! -e /tmp/stop ]; do
-		read -r _line </proc/cmdline
-		if [ "$_line" != "patched from Rust" ]; then
-			echo "$_line" >/tmp/unpatched
-			break
-		fi
-		echo >>/tmp/count
-	done
+# list: what `kpatch list` prints, in /tmp/list. A kpatch that is gone or fails is no empty list.
+list() {
+	kpatch list >/tmp/list && contains "Loaded patch modules:" /tmp/list
+}
+
+# lists_nothing: `kpatch list` has no module, loaded or installed.
+lists_nothing() {
+	list && lacks kpatch_ /tmp/list
+}
+
+up() {
+	systemctl is-system-running --wait >/tmp/running
+	check "the system is up" contains running /tmp/running
 }
 
 boot_1() {
-	systemctl is-system-running --wait >/tmp/running
-	check "the system is up" contains running /tmp/running
+	up
 	repository 0
 	check "the package manager is set up" prepare || exit
 	check "the package of this kernel is found" search
@@ -85,20 +87,19 @@ boot_1() {
 }
 
 boot_2() {
-	systemctl is-system-running --wait >/tmp/running
+	up
 	module=$(newest)
 	check "after the reboot the kernel is patched" patched
 	check "kpatch list shows the module" lists "$module"
 	check "kpatch.service has loaded it" equals active "$(systemctl is-active kpatch.service)"
 
 	repository 2
-	reader &
-	reader=$!
-	wait_until 20 test -s /tmp/count
+	start_reader "patched from Rust" /proc/cmdline
+	check "the reader reads before the update" read_on
 	check "all live patches are updated" update_all
-	touch /tmp/stop
-	wait $reader
-	check "the first fix acted at every moment" absent /tmp/unpatched
+	check "the reader reads after the update" read_on
+	stop_reader
+	check "the first fix acted at every moment" absent /tmp/other
 	check "it is version 2-1" equals 2-1 "$(installed_version)"
 	check "both fixes act" patched_twice
 	new=$(newest)
@@ -109,18 +110,17 @@ boot_2() {
 
 	check "the package is removed" remove
 	check "the kernel is still patched" patched_twice
-	kpatch list >/tmp/list
+	check "kpatch list answers" list
 	check "the module is listed as loaded" contains "$new [enabled]" /tmp/list
 	check "the module is not listed as installed" lacks "($RELEASE)" /tmp/list
 	check "its file is gone" fails test -e "$STORE/$new.ko"
 }
 
 boot_3() {
-	systemctl is-system-running --wait >/tmp/running
+	up
 	check "after the reboot the kernel is not patched" not_patched
 	check "nothing is loaded" nothing_loaded
-	kpatch list >/tmp/list
-	check "nothing is listed" lacks kpatch_ /tmp/list
+	check "nothing is listed" lists_nothing
 
 	check "the package is installed again" install
 	check "the kernel is patched" patched_twice
@@ -132,10 +132,9 @@ boot_3() {
 }
 
 boot_4() {
-	systemctl is-system-running --wait >/tmp/running
+	up
 	check "after the reboot the kernel is not patched" not_patched
-	kpatch list >/tmp/list
-	check "the module is neither loaded nor installed" lacks kpatch_ /tmp/list
+	check "the module is neither loaded nor installed" lists_nothing
 
 	check "the package is removed" remove
 	check "the package is installed again" install
@@ -148,13 +147,13 @@ boot_4() {
 }
 
 boot_5() {
-	systemctl is-system-running --wait >/tmp/running
+	up
 	module=$(newest)
 	systemctl status kpatch.service >/tmp/status
 	check "after the reboot kpatch.service is disabled" contains "; disabled;" /tmp/status
 	check "it is inactive" contains "inactive (dead)" /tmp/status
 	check "the kernel is not patched" not_patched
-	kpatch list >/tmp/list
+	check "kpatch list answers" list
 	check "nothing is loaded" lacks "[enabled]" /tmp/list
 	check "the module is still installed" contains "$module ($RELEASE)" /tmp/list
 

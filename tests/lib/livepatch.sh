@@ -45,3 +45,41 @@ listed() {
 unloaded() {
 	absent "$PATCHES/$1" && absent "/sys/module/$1"
 }
+
+# start_reader <text> <file>: reads the first line of the file without a pause, in the background, until stop_reader. The first
+# line that is not this text ends it and is kept in /tmp/other. `read` is the shell's own: no process is started between
+# two looks, so that there are as many as can be.
+start_reader() {
+	rm -f /tmp/stop /tmp/other
+	echo 0 >/tmp/count
+	_reader "$1" "$2" &
+	_reader=$!
+}
+_reader() {
+	_count=0
+	while [ ! -e /tmp/stop ]; do
+		read -r _line <"$2"
+		if [ "$_line" != "$1" ]; then
+			echo "$_line" >/tmp/other
+			break
+		fi
+		_count=$((_count + 1))
+		echo $_count >/tmp/count
+	done
+}
+
+# read_on: the reader has read again since this was asked. The file is empty for a moment each time it is written.
+read_on() {
+	wait_until 20 _counted && _last=$_now && wait_until 20 _another
+}
+_counted() {
+	read -r _now </tmp/count && [ -n "$_now" ]
+}
+_another() {
+	_counted && [ "$_now" -gt "$_last" ]
+}
+
+stop_reader() {
+	touch /tmp/stop
+	wait $_reader
+}
