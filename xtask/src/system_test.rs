@@ -158,15 +158,14 @@ fn repositories(context: &Context, tree: &KernelTree, format: Format) -> Result<
     let mut packages =
         vec![package::loader(context, tree.arch)?.package(format, &origin)?, base(tree, format)];
     packages.extend(Patch::empty(tree.release.clone(), tree.arch).packages(format, &origin)?);
-    let mut files = Vec::new();
+    let (mut files, mut made) = (Vec::new(), Vec::new());
     for state in 0..=STREAMS.len() {
         if let Some(stream) = state.checked_sub(1).and_then(|at| STREAMS.get(at)) {
             let ko = context.build(tree, stream, Range::default())?.ko;
             let module = PatchModule::load(&ko, &tree.release, tree.arch)?;
             packages.extend(Patch::of_module(module, None).packages(format, &origin)?);
         }
-        let mut made = Vec::new();
-        for package in &packages {
+        for package in packages.drain(..) {
             let file = scratch.path().join(package.file_name());
             klp_package::write(&file, &package.encode()?)?;
             made.push(file);
