@@ -3,7 +3,6 @@
 //! machine that lacks something. Stages start their processes with `klp_base::process`, which keeps records.
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
 
 use anyhow::{Result, bail};
 use xshell::{Cmd, Shell, cmd};
@@ -37,16 +36,17 @@ pub(crate) fn shell() -> Result<Shell> {
     Ok(shell)
 }
 
-/// Runs a developer tool without showing its output, and requires exit status 0.
+/// Runs a developer tool without showing its output, and requires exit status 0. Returns its standard output without
+/// surrounding white space.
 ///
 /// # Errors
 /// The tool cannot be started, or it failed; the error contains the end of its stderr.
-pub(crate) fn captured(cmd: Cmd<'_>) -> Result<Output> {
+pub(crate) fn captured(cmd: Cmd<'_>) -> Result<String> {
     const LINES: usize = 20;
     let typed = cmd.to_string();
     let output = cmd.quiet().ignore_status().output()?;
     if output.status.success() {
-        return Ok(output);
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = said.lines().collect();
@@ -62,10 +62,8 @@ pub(crate) fn captured(cmd: Cmd<'_>) -> Result<Output> {
 /// rustc cannot be asked, or a directory of cargo cannot be read.
 pub(crate) fn path_flags() -> Result<Vec<String>> {
     let shell = shell()?;
-    let asked =
-        |cmd: Cmd<'_>| captured(cmd).map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    let sysroot = asked(cmd!(shell, "rustc --print sysroot"))?;
-    let version = asked(cmd!(shell, "rustc --version --verbose"))?;
+    let sysroot = captured(cmd!(shell, "rustc --print sysroot"))?;
+    let version = captured(cmd!(shell, "rustc --version --verbose"))?;
     let commit = version.lines().find_map(|line| line.strip_prefix("commit-hash: ")).unwrap_or("unknown");
     // rustc's own name for the directory, where the component rust-src is not installed.
     let mut flags = vec![format!("--remap-path-prefix={sysroot}/lib/rustlib/src/rust=/rustc/{commit}")];

@@ -242,8 +242,7 @@ fn ensure_static_target(sink: &dyn Sink) -> Result<()> {
 fn ensure_rust_analyzer(sink: &dyn Sink) -> Result<()> {
     let shell = shell()?;
     let is_there = || {
-        let Ok(found) = captured(cmd!(shell, "rustup which rust-analyzer")) else { return false };
-        let path = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+        let Ok(path) = captured(cmd!(shell, "rustup which rust-analyzer")) else { return false };
         captured(cmd!(shell, "{path} --version")).is_ok()
     };
     if is_there() {
@@ -276,10 +275,7 @@ const MUSL_ARM64: &str = "aarch64-unknown-linux-musl";
 
 fn musl_is_there(target: &str) -> bool {
     let sysroot = shell().and_then(|shell| captured(cmd!(shell, "rustc --print sysroot")));
-    sysroot.is_ok_and(|said| {
-        let sysroot = String::from_utf8_lossy(&said.stdout).trim().to_owned();
-        Path::new(&sysroot).join("lib/rustlib").join(target).join("lib").is_dir()
-    })
+    sysroot.is_ok_and(|sysroot| Path::new(&sysroot).join("lib/rustlib").join(target).join("lib").is_dir())
 }
 
 /// Target of static programs: musl if it is installed, otherwise the host's target with static linking. Other
