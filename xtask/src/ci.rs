@@ -54,7 +54,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<ExitCode> {
     let context = Context::new()?;
     context.ensure(&[Need::Build, Need::Tests, Need::Packages])?;
     check_sources(&context, false)?;
-    test_on_host(&context, false)?;
+    test_on_host(&context, false, false)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -71,7 +71,7 @@ fn run(junit: &Option<PathBuf>, full: bool, record: bool) -> Result<ExitCode> {
     let context = Context::new()?;
     context.ensure(&[Need::Build, Need::Guest, Need::Tests, Need::Packages])?;
     check_sources(&context, full)?;
-    test_on_host(&context, true)?;
+    test_on_host(&context, true, full)?;
 
     say(&context, "VM cases");
     let mut cases = qemu_test::Args::of(&[], DEFAULT_KERNEL);
@@ -126,8 +126,11 @@ fn check_sources(context: &Context, full: bool) -> Result<()> {
 const HARNESS: &str = "klp-vm";
 const BOOTING_TEST: &str = "exit_codes_tell_a_panic_a_hang_and_a_failure_apart";
 
+/// Module of the tests that only the full tier runs.
+const FULL_TIER: &str = "full_tier::";
+
 /// Runs the tests of the workspace, with or without those that boot a guest.
-fn test_on_host(context: &Context, guests: bool) -> Result<()> {
+fn test_on_host(context: &Context, guests: bool, full: bool) -> Result<()> {
     lint_kernel_side(context)?;
     say(context, "host tests");
     let tree = context.kernel(DEFAULT_KERNEL)?;
@@ -140,12 +143,16 @@ fn test_on_host(context: &Context, guests: bool) -> Result<()> {
             .quiet()
             .run()
     };
-    if guests {
-        cargo_test(&["--workspace", "--", "--include-ignored"])?;
+    let all = ["--", "--include-ignored"];
+    let fast = ["--skip", FULL_TIER];
+    if full {
+        cargo_test(&[&["--workspace"], &all[..]].concat())?;
+    } else if guests {
+        cargo_test(&[&["--workspace"], &all[..], &fast].concat())?;
     } else {
         cargo_test(&["--package", HARNESS])?;
-        let others = ["--workspace", "--exclude", HARNESS, "--", "--include-ignored", "--skip", BOOTING_TEST];
-        cargo_test(&others)?;
+        let others = ["--workspace", "--exclude", HARNESS];
+        cargo_test(&[&others, &all[..], &fast, &["--skip", BOOTING_TEST]].concat())?;
     }
     Ok(())
 }

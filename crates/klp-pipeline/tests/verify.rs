@@ -2,15 +2,8 @@
 //! Modules that violate each rule of `verify`: one valid module from the pipeline, changed as listed in
 //! `verify/cases.rs`, and modules that are compiled without a required flag.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
-#![allow(unreachable_pub, reason = "the modules of this test program")]
-
-#[path = "verify/c_modules.rs"]
 mod c_modules;
-#[path = "verify/cases.rs"]
 mod cases;
-mod common;
-#[path = "verify/module.rs"]
 mod module;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +23,8 @@ use klp_verify::{Outcome, Refused, Report, refuse_errors, verify};
 
 use self::cases::{CASES, HARMLESS, UNCHECKED, hide_tables};
 use self::module::Sample;
+
+use crate::common;
 
 /// Builds fix `peek` under another name for a kernel, up to stage postlink.
 fn build(name: &str, tree: &KernelTree) -> Result<Built, Error> {
