@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod draw;
 mod editor;
+mod host_tests;
 mod kernel;
 mod machine;
 mod new_patch;
