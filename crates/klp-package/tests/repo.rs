@@ -378,8 +378,8 @@ fn a_full_disk_changes_nothing() {
         // Again in a mount namespace of its own, where a small file system is mounted.
         let test = std::env::current_exe().unwrap();
         let again = as_root("unshare").arg("--mount").arg(test).env("KLP_PACKAGE_IN_NAMESPACE", "1");
-        let said =
-            run(again.args(["--exact", "a_full_disk_changes_nothing", "--include-ignored"])).stdout_text();
+        let said = run(again.args(["--exact", "repo::a_full_disk_changes_nothing", "--include-ignored"]))
+            .stdout_text();
         assert!(said.contains("1 passed"), "{said}");
         return;
     }
