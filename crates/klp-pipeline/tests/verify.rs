@@ -161,6 +161,53 @@ fn a_module_compiled_without_call_padding_is_found() {
     assert!(functions.len() > 5 && functions.contains("init_module"), "{functions:?}");
 }
 
+/// Thunks of fix `around`: with another offset, to another function, to a function that is not replaced, and without known code.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_jump_into_the_wrong_place_is_found() {
+    const SYMBOL: &str = ".klp.sym.vmlinux.fifo_open,0";
+    let (_, _, tree) = common::default_kernel();
+    let built = build_fix("around", "verify-around", &tree).unwrap();
+    let good = Sample {
+        bytes: fs::read(&built.ko).unwrap(),
+        unconverted: fs::read(&built.unconverted).unwrap(),
+        expected: expected::of_build(&tree, &built).unwrap(),
+    };
+    let found = |change: &dyn Fn(&mut Sample)| {
+        let mut sample = good.clone();
+        change(&mut sample);
+        let report = verify(&sample.bytes, &sample.expected);
+        report
+            .findings
+            .iter()
+            .map(|finding| format!("{}: {}", finding.rule, finding.message))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(found(&|_| ()), [""; 0]);
+    let rule = rules::ORIGINAL_SITE.id;
+    for (what, change) in [
+        (
+            "whose own code begins at 9 on debian-6.12",
+            (&|m: &mut Sample| m.shift(SYMBOL, 1)) as &dyn Fn(&mut Sample),
+        ),
+        ("whose own code begins at 9", &|m| m.shift(SYMBOL, -4)),
+        ("which this module does not replace", &|m| {
+            m.symbol(SYMBOL, |symbol| symbol.name = b".klp.sym.vmlinux.pipe_write,0"[..].into());
+        }),
+    ] {
+        let said = found(change);
+        assert!(!said.is_empty() && said.iter().all(|text| text.starts_with(rule)), "{what}: {said:?}");
+        assert!(said.iter().any(|text| text.contains(what)), "{what}: {said:?}");
+    }
+    // The site itself: the jump leads to the replacement again.
+    assert!(!found(&|m| m.shift(SYMBOL, -9)).is_empty());
+    let mut unknown = good.clone();
+    unknown.expected.bodies.clear();
+    let report = verify(&unknown.bytes, &unknown.expected);
+    let outcome = report.rules.iter().find(|outcome| outcome.rule == rule).unwrap();
+    assert_eq!(outcome.outcome, Outcome::Unchecked);
+}
+
 /// A fix that uses an index from user input without a check, and the same fix with `get`.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
@@ -285,6 +332,7 @@ fn rules_that_need_the_tables_are_not_passed_without_them() {
         rules::REPLACEMENT_SYMBOL.id,
         rules::REPLACEMENT_FRAME.id,
         rules::SELF_CALL.id,
+        rules::ORIGINAL_SITE.id,
         rules::TRACEABLE_REPLACEMENT.id,
     ];
     assert_eq!(unchecked, by_table);
