@@ -13,6 +13,7 @@ mod draw;
 mod editor;
 mod host_tests;
 mod kernel;
+mod look;
 mod machine;
 mod new_patch;
 mod package;
@@ -39,6 +40,7 @@ enum Verb {
     Doctor(doctor::Args),
     Demo(demo::Args),
     Kernel(kernel::Args),
+    Look(look::Args),
     NewPatch(new_patch::Args),
     Editor(editor::EditorArgs),
     Doc(editor::DocArgs),
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Kernel(args) => kernel::run(&args),
+        Verb::Look(args) => look::run(&args),
         Verb::NewPatch(args) => new_patch::run(&args),
         Verb::Editor(args) => editor::editor(&args),
         Verb::Doc(args) => editor::doc(&args),

@@ -37,7 +37,7 @@ const LOADER: Layers<'_> = &[
 
 const PIPELINE: Layers<'_> = &[
     ("crate", &["lib"]),
-    ("uses of a build", &["author_tools", "editor", "scaffold"]),
+    ("uses of a build", &["author_tools", "editor", "look", "scaffold"]),
     ("build", &["build"]),
     ("facts for verify", &["expected"]),
     ("stages compile to sign", &["compile", "kbuild", "postlink", "sign"]),

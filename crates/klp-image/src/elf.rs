@@ -67,6 +67,11 @@ impl<'a> Vmlinux<'a> {
         found.ok_or_else(|| ImageError::Missing(format!("section {name}")))
     }
 
+    /// All loaded sections.
+    pub(crate) fn sections(&self) -> &[Section<'a>] {
+        &self.sections
+    }
+
     /// Section that contains an address.
     pub(crate) fn section_at(&self, address: u64) -> Option<&Section<'a>> {
         self.sections.iter().find(|section| section.holds(address))
@@ -80,20 +85,24 @@ impl<'a> Vmlinux<'a> {
         section.data.get(from..to)
     }
 
+    /// Addresses that the kernel writes into its data at boot: place and address (`R_AARCH64_RELATIVE` in `.rela.dyn`).
+    pub(crate) fn relative(&self) -> impl Iterator<Item = (u64, u64)> {
+        const RELATIVE: u32 = 1027;
+        let relocations = self.section(".rela.dyn").map_or(&[][..], |section| section.data);
+        relocations.as_chunks::<24>().0.iter().filter_map(|entry| {
+            (u32_at(entry, 8)? == RELATIVE).then_some((u64_at(entry, 0)?, u64_at(entry, 16)?))
+        })
+    }
+
     /// Addresses of a table from `start` to `end`. Relocatable arm64 kernels store the addresses in relocations that add
     /// the load offset (`R_AARCH64_RELATIVE` in `.rela.dyn`), and zeroes in the table.
     pub(crate) fn addresses(&self, start: u64, end: u64) -> Option<Vec<u64>> {
-        const RELATIVE: u32 = 1027;
         let table = self.bytes(start, end)?;
         let mut addresses: Vec<u64> =
             table.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
-        let relocations = self.section(".rela.dyn").map_or(&[][..], |section| section.data);
-        for entry in relocations.as_chunks::<24>().0 {
-            let (place, kind, addend) = (u64_at(entry, 0)?, u32_at(entry, 8)?, u64_at(entry, 16)?);
-            if kind == RELATIVE && (start..end).contains(&place) {
-                let index = usize::try_from((place - start) / 8).ok()?;
-                *addresses.get_mut(index)? = addend;
-            }
+        for (place, address) in self.relative().filter(|(place, _)| (start..end).contains(place)) {
+            let index = usize::try_from((place - start) / 8).ok()?;
+            *addresses.get_mut(index)? = address;
         }
         Some(addresses)
     }

@@ -11,8 +11,9 @@ use klp_base::files::{io_error, read, write};
 
 use crate::btf::{BtfError, Types};
 use crate::bzimage::decompress;
+use crate::calls::{Calls, Code};
 use crate::elf::u32_at;
-use crate::error::Error;
+use crate::error::{Error, ImageError};
 use crate::image::KernelImage;
 use crate::parsed::Parsed;
 use crate::symbols::Symbols;
@@ -23,6 +24,7 @@ const BTF: &str = "btf";
 const SYMBOLS: &str = "symbols";
 const TRACE: &str = "trace";
 const FACTS: &str = "facts.json";
+const CALLS: &str = "calls";
 
 /// Input file of a kernel, with its identification.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +55,42 @@ impl KernelImage {
     }
 }
 
+impl Calls {
+    /// Loads the calls of a kernel image through their index in the cache, which is created if missing. `kernel` is the image.
+    ///
+    /// # Errors
+    /// The image cannot be read, or the cache failed.
+    pub fn load(
+        file: ImageFile<'_>,
+        kernel: &KernelImage,
+        code: Code,
+        cache: &Cache,
+        sink: &dyn Sink,
+    ) -> Result<Self, Error> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |error: ImageError| Error::Image { path, message: error.to_string() }
+        };
+        let key = Key::new("calls 1").with(file.fingerprint).with(file.release);
+        let entry = cache.entry("calls", file.id, &key, |dir| {
+            stage(sink, "calls", file.id, || {
+                let bytes = vmlinux(file.path)?;
+                let calls = Self::parse(&bytes, &kernel.symbols, code).map_err(at(file.path))?;
+                write(&dir.join(CALLS), calls.to_bytes())?;
+                Ok::<_, Error>((StageEnd::Done, ()))
+            })
+        })?;
+        Self::from_bytes(&read(&entry.join(CALLS))?).map_err(at(&entry))
+    }
+}
+
+/// The ELF file of a bootable image, or of itself.
+fn vmlinux(image: &Path) -> Result<Vec<u8>, Error> {
+    let at = |error: ImageError| Error::Image { path: image.to_owned(), message: error.to_string() };
+    let bytes = read(image)?;
+    if bytes.starts_with(b"\x7fELF") { Ok(bytes) } else { decompress(&bytes).map_err(at) }
+}
+
 /// Reads the image of the kernel `release`, or the ELF file that it was built from, and writes the index to `dir`.
 ///
 /// # Errors
@@ -62,9 +100,7 @@ pub fn write_index(image: &Path, release: &str, dir: &Path) -> Result<(), Error>
         path: image.to_owned(),
         message: message.to_string(),
     };
-    let bytes = read(image)?;
-    let vmlinux =
-        if bytes.starts_with(b"\x7fELF") { bytes } else { decompress(&bytes).map_err(|error| at(&error))? };
+    let vmlinux = vmlinux(image)?;
     let parsed = Parsed::parse(&vmlinux, release).map_err(|error| at(&error))?;
     write(&dir.join(BTF), parsed.btf)?;
     write(&dir.join(SYMBOLS), parsed.symbols.to_bytes())?;

@@ -8,6 +8,7 @@
 mod body;
 mod btf;
 mod bzimage;
+mod calls;
 mod elf;
 mod error;
 mod image;
@@ -21,6 +22,7 @@ mod trace;
 
 pub use self::btf::{BtfError, Member, Prototype, TypeId, TypeKind, Types};
 pub use self::bzimage::{decompress, decompress_within};
+pub use self::calls::{Calls, Code, Reference};
 pub use self::error::{Error, ImageError};
 pub use self::image::{Area, KernelImage};
 pub use self::index::{ImageFile, read_index, write_index};

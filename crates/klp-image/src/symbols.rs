@@ -124,6 +124,11 @@ impl Symbols {
         Some((self.at(start).next()?, address - start))
     }
 
+    /// Lowest address of a symbol above an address. The addresses of a kernel's symbols are in ascending order.
+    pub fn next(&self, address: u64) -> Option<u64> {
+        self.addresses.get(self.addresses.partition_point(|other| *other <= address)).copied()
+    }
+
     /// True if addresses are in ascending order, as [`Self::at`] and [`Self::containing`] require.
     pub(crate) fn is_ordered(&self) -> bool {
         self.addresses.is_sorted()

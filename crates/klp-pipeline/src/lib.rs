@@ -11,6 +11,7 @@ pub mod editor;
 pub mod error;
 pub mod expected;
 pub mod kbuild;
+pub mod look;
 pub mod manifest;
 pub mod objects;
 pub mod part;

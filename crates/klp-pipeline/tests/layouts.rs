@@ -17,10 +17,10 @@ use crate::common;
 const COUNT: usize = 300;
 
 /// Simple pseudo-random generator (splitmix64).
-struct Draw(u64);
+pub struct Draw(u64);
 
 impl Draw {
-    fn seeded(what: &str) -> Self {
+    pub fn seeded(what: &str) -> Self {
         let now =
             || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
         let seed = std::env::var("FERROGRAFT_SEED").map_or_else(|_| now(), |text| text.parse().unwrap());
@@ -28,7 +28,7 @@ impl Draw {
         Self(seed)
     }
 
-    fn pick<T: Clone>(&mut self, from: &mut Vec<T>, count: usize) -> Vec<T> {
+    pub fn pick<T: Clone>(&mut self, from: &mut Vec<T>, count: usize) -> Vec<T> {
         assert!(from.len() >= count, "only {} to draw from", from.len());
         (0..count)
             .map(|_| {

@@ -13,6 +13,7 @@ mod bit_fields;
 mod common;
 mod compile_fail;
 mod layouts;
+mod look;
 mod predecessor;
 mod refused_input;
 mod resolve;

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `look`: facts of functions of the default kernel, and their callers compared with a disassembly.
+
+use klp_base::events::Silent;
+use klp_format::KlpSymbol;
+use klp_pipeline::Error;
+use klp_pipeline::look::{self, Function, Use};
+
+use crate::common;
+
+fn look(symbol: &str) -> Result<Vec<Function>, Error> {
+    let (project, cache, tree) = common::default_kernel();
+    look::function(&project, &tree, &symbol.parse::<KlpSymbol>().unwrap(), &cache, &Silent)
+}
+
+fn has(uses: &Option<Vec<Use>>, name: &str) -> bool {
+    uses.as_ref().unwrap().iter().any(|found| found.name == name)
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn facts_of_functions_are_those_of_the_kernel() {
+    let [request] = look("vmlinux:ptrace_request").unwrap().try_into().unwrap();
+    assert!(request.global && request.export.is_none() && request.not_replaceable.is_none());
+    assert!(has(&request.callers, "arch_ptrace") && has(&request.callees, "ptrace_regset"), "{request:?}");
+    assert_eq!(request.original, Some(9));
+    // A static function that only a pointer reaches: `key_gc_work` of security/keys/gc.c.
+    let [collector] = look("vmlinux:key_garbage_collector").unwrap().try_into().unwrap();
+    assert!(!collector.global && has(&collector.pointers, "key_gc_work"), "{collector:?}");
+    assert!(collector.callers.unwrap().is_empty());
+    let [print] = look("vmlinux:_printk").unwrap().try_into().unwrap();
+    assert!(print.export.is_some() && print.callers.unwrap().len() > 1000);
+    assert!(look("vmlinux:show").unwrap().len() > 1);
+    let [open] = look("ext4:ext4_file_open").unwrap().try_into().unwrap();
+    assert!(open.callers.is_none() && open.not_replaceable.is_none() && open.prototype.is_some());
+    for (symbol, message) in [
+        ("vmlinux:key_gc_unused_keys", "only the compiler's variants key_gc_unused_keys.constprop.0"),
+        ("vmlinux:ptrace_reques", "similar names are ptrace_request"),
+        ("vmlinux:no_function_has_this_name", "inlined everywhere"),
+    ] {
+        let error = look(symbol).unwrap_err().to_string();
+        assert!(error.contains(message), "{symbol}: {error}");
+    }
+}
+
+/// Disassembles the whole kernel, which takes a minute.
+mod full_tier {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::fs;
+
+    use klp_base::events::Silent;
+    use klp_base::process::Cmd;
+    use klp_image::{Calls, Code, KernelImage, decompress};
+
+    use crate::common;
+    use crate::layouts::Draw;
+
+    const COUNT: usize = 200;
+
+    /// Places of calls and jumps by their destinations, as objdump prints them.
+    fn disassembled(vmlinux: &[u8]) -> BTreeMap<u64, BTreeSet<u64>> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), vmlinux).unwrap();
+        let mut found: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+        Cmd::new("objdump")
+            .args(["-d", "--no-show-raw-insn"])
+            .arg(file.path())
+            .run_by_line(&mut |line| {
+                let line = String::from_utf8_lossy(line);
+                let Some((place, instruction)) = line.split_once(":\t") else { return };
+                let mut words =
+                    instruction.split_whitespace().filter(|word| !word.starts_with("cs") && *word != "bnd");
+                let (Some(operation), Some(target)) = (words.next(), words.next()) else { return };
+                let address = |text: &str| u64::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok();
+                if (operation.starts_with('j') || operation.starts_with("call"))
+                    && let (Some(place), Some(target)) = (address(place), address(target))
+                {
+                    found.entry(target).or_default().insert(place);
+                }
+            })
+            .unwrap_or_else(|error| panic!("{error}"));
+        found
+    }
+
+    #[test]
+    #[ignore = "run by cargo xtask ci --tier full"]
+    fn callers_are_those_of_a_disassembly() {
+        let (_, cache, tree) = common::default_kernel();
+        let image = KernelImage::load(tree.image_file(), &cache, &Silent).unwrap();
+        let calls = Calls::load(tree.image_file(), &image, Code::X86_64, &cache, &Silent).unwrap();
+        let disassembled = disassembled(&decompress(&fs::read(&tree.image).unwrap()).unwrap());
+        let functions = image.symbols.iter().filter(|symbol| symbol.is_code() && !symbol.is_padding());
+        let mut called: Vec<(String, u64)> = functions
+            .filter(|symbol| disassembled.contains_key(&symbol.address))
+            .map(|symbol| (symbol.name.to_owned(), symbol.address))
+            .collect();
+        assert!(called.len() > 20_000, "objdump's output was not understood: {} functions", called.len());
+        let mut wrong = Vec::new();
+        for (name, address) in Draw::seeded("callers").pick(&mut called, COUNT) {
+            let ours: BTreeSet<u64> = calls.calls_of(address).iter().map(|call| call.place).collect();
+            if ours != disassembled[&address] {
+                let differ: Vec<_> = ours.symmetric_difference(&disassembled[&address]).collect();
+                wrong.push(format!("{name}: {differ:x?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{} of {COUNT} differ:\n{}", wrong.len(), wrong.join("\n"));
+    }
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! `look`: facts of a kernel's functions for authors.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use klp_format::{KlpSymbol, ObjectName, VMLINUX};
+use klp_pipeline::look::{self, Function, Match, Use};
+
+use crate::context::{Context, DEFAULT_KERNEL};
+use crate::setup::Need;
+
+/// Show what a kernel has of a function: symbol, prototype, callers, and whether it can be replaced.
+///
+/// Example: cargo xtask look ptrace_request
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Function (`do_exit`, `ext4:ext4_file_open`, `vmlinux:show,2`), or a pattern (`pipe_*`)
+    function: String,
+    /// Id of the kernel
+    #[arg(long, default_value = DEFAULT_KERNEL)]
+    kernel: String,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Most callers, callees and pointers that the text shows of a function.
+const MOST: usize = 12;
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let asked = args.function.as_str();
+    if asked.ends_with(".c") || asked.ends_with(".h") {
+        bail!("a kernel's image does not tell source files; name a function, or a pattern such as `pipe_*`");
+    }
+    let context = Context::new()?;
+    context.ensure(&[Need::Build])?;
+    let tree = context.kernel(&args.kernel)?;
+    let (project, cache, sink) = (&context.project, &context.cache, &context.terminal);
+    let (object, name) = asked.split_once(':').unwrap_or((VMLINUX, asked));
+    if name.contains('*') {
+        let found = look::matching(project, &tree, &ObjectName::new(object)?, name, cache, sink)?;
+        if found.is_empty() {
+            bail!("{object} on {} has no function with a name like `{name}`", tree.id);
+        }
+        if args.json {
+            print_json(&found)?;
+        } else {
+            found.iter().for_each(print_match);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let symbol: KlpSymbol = format!("{object}:{name}").parse()?;
+    let found = look::function(project, &tree, &symbol, cache, sink)?;
+    if args.json {
+        print_json(&found)?;
+    } else {
+        found.iter().for_each(print_function);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+fn print_match(found: &Match) {
+    match &found.not_replaceable {
+        None => println!("{}", found.symbol),
+        Some(why) => println!("{}  (not replaceable: {why})", found.symbol),
+    }
+}
+
+fn print_function(found: &Function) {
+    let size = found.size.map(|size| format!(", {size} bytes")).unwrap_or_default();
+    let scope = if found.global { "global" } else { "static" };
+    println!("{}: {scope}{size}", found.symbol);
+    let prototype = found.prototype.as_deref();
+    print_line(
+        "prototype",
+        prototype.unwrap_or("not in BTF; a fix states it: { symbol = ..., prototype = ... }"),
+    );
+    match &found.not_replaceable {
+        None => print_line("replaceable", "yes"),
+        Some(why) => print_line("replaceable", &format!("no: {why}")),
+    }
+    let original = match found.original {
+        Some(offset) => format!("yes, its own code begins at +{offset}"),
+        None => "no, it does not begin with a known ftrace site".to_owned(),
+    };
+    print_line("original", &original);
+    let export = match &found.export {
+        None => "no; a fix calls it through the livepatch core".to_owned(),
+        Some(export) => {
+            export.namespace.as_ref().map_or("yes".to_owned(), |name| format!("yes, in namespace {name}"))
+        }
+    };
+    print_line("exported", &export);
+    if !found.variants.is_empty() {
+        print_line("variants", &found.variants.join(", "));
+    }
+    for (what, uses) in
+        [("callers", &found.callers), ("callees", &found.callees), ("pointers in", &found.pointers)]
+    {
+        print_line(what, &uses.as_deref().map_or("not looked for in modules".to_owned(), names));
+    }
+    let no_caller =
+        [&found.callers, &found.pointers].iter().all(|uses| uses.as_ref().is_some_and(Vec::is_empty));
+    let copies = if !found.global && no_caller {
+        "nothing calls it: it is probably inlined into its callers, which a replacement does not reach"
+    } else {
+        "not known: the image does not show where the compiler inlined it"
+    };
+    print_line("inlined copies", copies);
+}
+
+fn print_line(what: &str, text: &str) {
+    println!("  {:<16}{text}", format!("{what}:"));
+}
+
+fn names(uses: &[Use]) -> String {
+    let one = |found: &Use| {
+        if found.count == 1 { found.name.clone() } else { format!("{} ({}x)", found.name, found.count) }
+    };
+    let shown: Vec<String> = uses.iter().take(MOST).map(one).collect();
+    match uses.len() {
+        0 => "none".to_owned(),
+        all if all > MOST => format!("{} and {} more (--json has all)", shown.join(", "), all - MOST),
+        _ => shown.join(", "),
+    }
+}
