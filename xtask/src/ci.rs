@@ -52,7 +52,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<ExitCode> {
         return run(&args.junit, false, false);
     }
     let context = Context::new()?;
-    context.ensure(&[Need::Build, Need::Tests, Need::Packages])?;
+    context.ensure(&[Need::Build, Need::Sign, Need::Tests, Need::Packages])?;
     check_sources(&context, false)?;
     test_on_host(&context, false)?;
     Ok(ExitCode::SUCCESS)
@@ -69,7 +69,7 @@ pub(crate) fn ci(args: &CiArgs) -> Result<ExitCode> {
 
 fn run(junit: &Option<PathBuf>, full: bool, record: bool) -> Result<ExitCode> {
     let context = Context::new()?;
-    context.ensure(&[Need::Build, Need::Guest, Need::Tests, Need::Packages])?;
+    context.ensure(&[Need::Build, Need::Sign, Need::Guest, Need::Tests, Need::Packages])?;
     check_sources(&context, full)?;
     test_on_host(&context, true)?;
 
