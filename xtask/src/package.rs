@@ -197,8 +197,21 @@ pub(crate) fn loader(context: &Context, arch: klp_base::arch::Arch) -> Result<Lo
         helpers: files("follow")?,
         pages: files("man")?,
         completions: files("completions")?,
+        plugins: plugins(&dist)?,
     };
     Ok(Loader::new(arch, files))
+}
+
+/// Plug-ins of package managers, by their paths in `dist`.
+fn plugins(dist: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut plugins = Vec::new();
+    for manager in ["apt", "dnf", "dnf5"] {
+        for file in klp_base::cache::walk(&dist.join(manager))? {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            plugins.push((format!("{manager}/{name}"), read(&file)?));
+        }
+    }
+    Ok(plugins)
 }
 
 /// Writes a package file into the directory of its format; returns its path.
