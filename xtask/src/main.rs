@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod draw;
 mod editor;
+mod fleet;
 mod kernel;
 mod machine;
 mod new_patch;
