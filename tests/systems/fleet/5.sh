@@ -17,7 +17,7 @@ check "the history is read" since
 case $HOST in
 a)
 	check "version 2 was loaded here" grep -q "load.*_2_1" /tmp/since
-	check "version 1 was loaded after it" sh -c 'grep -n "load.*_1_1" /tmp/since && grep -n "load.*_2_1" /tmp/since'
+	check "version 1 was loaded again" grep -q "load.*_1_1" /tmp/since
 	;;
 b)
 	check "version 2 was tried here" grep -q "_2_1" /tmp/since

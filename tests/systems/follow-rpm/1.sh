@@ -44,7 +44,7 @@ for program in sh rpm dnf; do ln -s "$(command -v $program)" /tmp/bin/; done
 # The guest has dpkg too, so kpatch would choose Debian's names.
 printf '#!/bin/sh\nexec /usr/sbin/kpatch "$@" --packages rpm\n' >/tmp/bin/kpatch
 chmod +x /tmp/bin/kpatch
-: >"/boot/vmlinuz-$RELEASE"
+mkdir -p "/lib/modules/$RELEASE" /boot && : >"/boot/vmlinuz-$RELEASE"
 check "the package is wanted" equals "$NAME" "$(/tmp/bin/kpatch follow)"
 check "kpatch-follow installs it with dnf 4" env PATH=/tmp/bin /usr/libexec/kpatch/kpatch-follow
 check "the package is there" rpm -q "$NAME"
