@@ -8,6 +8,7 @@ mod check;
 mod ci;
 mod context;
 mod demo;
+mod dnf5;
 mod doctor;
 mod draw;
 mod editor;

@@ -102,7 +102,7 @@ impl Loader {
                     Relation::any(RelationKind::Requires, "systemd"),
                     // Red Hat's package of the plug-in, which has the same files.
                     Relation::to(RelationKind::Provides, KPATCH_DNF, Operator::Equal, version().to_string()),
-                    Relation::any(RelationKind::Replaces, KPATCH_DNF),
+                    Relation::to(RelationKind::Replaces, KPATCH_DNF, Operator::Less, version().to_string()),
                 ],
                 Format::Deb => vec![Relation::any(RelationKind::Recommends, "systemd")],
             },
