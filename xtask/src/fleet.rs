@@ -67,7 +67,15 @@ impl<'a> Fleet<'a> {
     /// Files of every guest: the key that may log in.
     pub(crate) fn files(&self) -> Result<Vec<(String, u32, Vec<u8>)>> {
         let key = self.key().with_extension("pub");
-        Ok(vec![("/root/.ssh/authorized_keys".to_owned(), 0o600, klp_base::files::read(&key)?)])
+        let keys = "/etc/ssh/fleet_keys";
+        Ok(vec![
+            (keys.to_owned(), 0o600, klp_base::files::read(&key)?),
+            (
+                "/etc/ssh/sshd_config.d/fleet.conf".to_owned(),
+                0o644,
+                format!("AuthorizedKeysFile {keys}\n").into_bytes(),
+            ),
+        ])
     }
 
     /// Program of Ansible. Its own files go to the scratch directory.
@@ -112,7 +120,7 @@ impl<'a> Fleet<'a> {
         })
     }
 
-    /// Runs the case: a rollout that succeeds, the way back by hand, and a rollout that fails on guest `b`.
+    /// Runs the steps of the case.
     pub(crate) fn run(
         &self,
         system: &System<'_>,
@@ -127,10 +135,13 @@ impl<'a> Fleet<'a> {
         std::fs::create_dir_all(&evidence)?;
         let start = |name: &String| system.start_guest(case, artifacts, name, terminal);
         let mut guests = case.guests.iter().map(start).collect::<Result<Vec<_>, _>>()?;
-        let mut checks = self.steps(&mut guests, &evidence)?;
-        if let Some(failed) = checks.iter().position(|check| !check.ok) {
-            // Later claims rely on earlier steps.
-            checks.truncate(failed + 1);
+        let mut checks = Vec::new();
+        for step in &STEPS {
+            checks.extend(self.step(step, &mut guests, &evidence)?);
+            if checks.iter().any(|check| !check.ok) {
+                // Later steps rely on this one.
+                break;
+            }
         }
         let verdict = system.report_fleet(case, &guests, checks, started, terminal);
         for guest in guests {
@@ -139,29 +150,63 @@ impl<'a> Fleet<'a> {
         Ok(verdict)
     }
 
-    fn steps(&self, guests: &mut [FleetGuest], evidence: &Path) -> Result<Vec<Check>> {
-        let rollout = |guests: &[FleetGuest], serial: &str| {
-            let variables = format!("{{\"kpatch_become\": false, \"kpatch_serial\": {serial}}}");
-            self.playbook(guests, "rollout", &variables, &evidence.join("ansible.log"))
-        };
-        let mut checks = all(guests, "1")?;
-        checks.push(succeeded("the rollout of version 2 succeeds", &rollout(guests, "[1, 2]")?));
-        checks.extend(all(guests, "2")?);
-        let back = "{\"kpatch_become\": false, \"kpatch_version\": \"1-1\"}";
-        let back = self.playbook(guests, "version", back, &evidence.join("ansible.log"))?;
-        checks.push(succeeded("all machines are given version 1", &back));
-        checks.extend(all(guests, "3")?);
-        checks.extend(all(guests, "4")?);
-        let output = rollout(guests, "[1, 1, 1]")?;
-        let said = output.stdout_text();
-        let ok = !output.status.success()
-            && said.contains("b failed: outdated")
-            && said.contains("Every machine that was changed has its earlier version");
-        checks.push(claim("the rollout fails and names machine b", ok, &output));
-        checks.extend(all(guests, "5")?);
-        Ok(checks)
+    fn step(&self, step: &Step, guests: &mut [FleetGuest], evidence: &Path) -> Result<Vec<Check>> {
+        match step {
+            Step::Script(script) => all(guests, script),
+            Step::Playbook { claim, playbook, variables, says } => {
+                let output = self.playbook(guests, playbook, variables, &evidence.join("ansible.log"))?;
+                let said = output.stdout_text();
+                // A run that fails must say all of this.
+                let ok =
+                    output.status.success() == says.is_empty() && says.iter().all(|text| said.contains(text));
+                let detail = (!ok).then(|| format!("{said}{}", output.stderr_text()));
+                Ok(vec![Check { name: (*claim).to_owned(), ok, detail }])
+            }
+        }
     }
 }
+
+/// Step of the case.
+enum Step {
+    /// Script of the case, on every guest.
+    Script(&'static str),
+    /// Playbook of the collection.
+    Playbook {
+        claim: &'static str,
+        playbook: &'static str,
+        /// Variables, in JSON.
+        variables: &'static str,
+        /// Texts of a run that fails; empty for a run that succeeds.
+        says: &'static [&'static str],
+    },
+}
+
+/// A rollout that succeeds, the way back by hand, and a rollout that fails on guest `b`.
+const STEPS: [Step; 8] = [
+    Step::Script("1"),
+    Step::Playbook {
+        claim: "the rollout of version 2 succeeds",
+        playbook: "rollout",
+        variables: r#"{"kpatch_become": false, "kpatch_serial": [1, 2]}"#,
+        says: &[],
+    },
+    Step::Script("2"),
+    Step::Playbook {
+        claim: "all machines are given version 1",
+        playbook: "version",
+        variables: r#"{"kpatch_become": false, "kpatch_version": "1-1"}"#,
+        says: &[],
+    },
+    Step::Script("3"),
+    Step::Script("4"),
+    Step::Playbook {
+        claim: "the second rollout of version 2 fails and names machine b",
+        playbook: "rollout",
+        variables: r#"{"kpatch_become": false, "kpatch_serial": [1, 1, 1]}"#,
+        says: &["b failed: outdated", "Every machine that was changed has its earlier version"],
+    },
+    Step::Script("5"),
+];
 
 /// Runs a script on every guest.
 fn all(guests: &mut [FleetGuest], script: &str) -> Result<Vec<Check>> {
@@ -170,15 +215,6 @@ fn all(guests: &mut [FleetGuest], script: &str) -> Result<Vec<Check>> {
         checks.extend(guest.run(script)?);
     }
     Ok(checks)
-}
-
-fn succeeded(name: &str, output: &Output) -> Check {
-    claim(name, output.status.success(), output)
-}
-
-fn claim(name: &str, ok: bool, output: &Output) -> Check {
-    let said = || format!("{}{}", output.stdout_text(), output.stderr_text());
-    Check { name: name.to_owned(), ok, detail: (!ok).then(said) }
 }
 
 /// Directory with Ansible in the cache, for the Python of this machine.

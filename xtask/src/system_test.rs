@@ -139,7 +139,8 @@ fn fleet_case(
         packages: PACKAGES.into_iter().chain(fleet::PACKAGES).map(str::to_owned).collect(),
     };
     let image = image.make(&context.cache, &context.terminal)?;
-    let format = case.packages.as_deref().unwrap_or("deb").parse().map_err(anyhow::Error::msg)?;
+    let format = case.packages.as_deref().context("a fleet installs packages: case.toml lacks `packages`")?;
+    let format = format.parse().map_err(anyhow::Error::msg)?;
     let mut files = repositories(context, tree, format)?;
     files.extend(fleet.files()?);
     let modules = DISK_MODULES.into_iter().chain(fleet::MODULES);

@@ -5,7 +5,7 @@
 NAME=kpatch-patch-$RELEASE
 STORE=/var/lib/kpatch/$RELEASE
 HOST=$(cat /etc/hostname)
-BEFORE=/root/history-before
+BEFORE=/var/tmp/history-before
 
 # The fixes of version 1 act, and not those of version 2; the fixes of both act.
 patched() {

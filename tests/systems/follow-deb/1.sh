@@ -53,8 +53,12 @@ check "it does nothing more when all is there" systemctl start kpatch-follow.ser
 # The administrator's settings stay.
 check "kpatch is installed again" apt-get install --reinstall kpatch
 check "the configuration is as before" contains autoupdate=True $CONFIG
-check "without repositories the unit still succeeds" sh -c 'rm /srv/now && systemctl start kpatch-follow.service'
 check "the package is removed" apt-get remove "$NAME"
+rm /srv/now
+check "a repository that is gone is an error" fails systemctl start kpatch-follow.service
+check "the package is not there" fails_with 1 installed
+rm /etc/apt/sources.list.d/live-patches.list
+check "apt forgets the repository" apt-get update
 check "a package that no repository has is left alone" systemctl start kpatch-follow.service
 check "a broken configuration is an error" sh -c "echo autoupdate=perhaps >>$CONFIG"
 check "the unit fails" fails systemctl start kpatch-follow.service
