@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Loading at boot: a patch is unconfirmed until `confirm`, and is left out after an unclean boot.
-#![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
-
-mod support;
 
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use support::{Machine, RELEASE, module_named};
+use crate::support::{self, Machine, RELEASE, module_named};
 
 const NOTE: &str = "/var/lib/kpatch/.trial-cmdline_c";
 

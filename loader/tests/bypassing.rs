@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Overrides of replaced functions, which disable a fix: certain ones, possible ones, and tracers that only observe.
-#![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
-
-mod support;
 
 use std::fs::File;
 use std::io::Write;
 
 use kpatch::BpfLink;
 use rustix::io::Errno;
-use support::{Machine, manifest, module_named};
+
+use crate::support::{Machine, manifest, module_named};
 
 const TRACED: &str = "/sys/kernel/tracing/enabled_functions";
 const KPROBES: &str = "/sys/kernel/debug/kprobes/list";

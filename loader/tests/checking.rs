@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `check` and `load`: conflicts with the running kernel, loaded patches and tracers. `status` and `export`: repaired CVEs.
 //! `--json`: conformance to the schemas.
-#![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
-
-mod support;
 
 use serde_json::Value;
-use support::{MODULE, Machine, RELEASE, manifest, module_named};
+
+use crate::support::{self, MODULE, Machine, RELEASE, manifest, module_named};
 
 const TRACED: &str = "/sys/kernel/tracing/enabled_functions";
 const KPROBES: &str = "/sys/kernel/debug/kprobes/list";

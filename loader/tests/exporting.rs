@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `export`: OpenVEX documents that conform to the schema and name packages that scanners know.
-#![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
-
-mod support;
 
 use serde_json::Value;
-use support::{MODULE, Machine, RELEASE, manifest, module_named};
+
+use crate::support::{MODULE, Machine, RELEASE, manifest, module_named};
 
 fn loaded(cves: &str) -> Machine {
     let machine = Machine::new();

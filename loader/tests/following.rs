@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `follow`: live patch packages of the installed kernels, for the plug-ins of package managers.
-#![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
-
-mod support;
 
 use serde_json::Value;
-use support::{Machine, RELEASE};
+
+use crate::support::{self, Machine, RELEASE};
 
 const OLD: &str = "6.12.107+deb12-amd64";
 

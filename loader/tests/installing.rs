@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `install`, `uninstall` and `rollback`: effects on the store, and messages.
-#![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
-
-mod support;
 
 use std::fs;
 
-use support::{MODULE, Machine, RELEASE, manifest, module_named, module_with};
+use crate::support::{MODULE, Machine, RELEASE, manifest, module_named, module_with};
 
 const STORE: &str = "/var/lib/kpatch";
 

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Read-only verbs `list`, `info`, `version`, `help`, and usage errors. Scripts depend on the messages.
-#![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
 
-mod support;
-
-use support::{MODULE, Machine, RELEASE};
+use crate::support::{MODULE, Machine, RELEASE};
 
 #[test]
 fn list_of_an_empty_machine_has_two_headers() {

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `load`: messages, calls to the kernel, and errors.
-#![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
-
-mod support;
 
 use std::time::Duration;
 
 use rustix::io::Errno;
-use support::{MODULE, Machine, RELEASE, module_with};
+
+use crate::support::{MODULE, Machine, RELEASE, module_with};
 
 const PATCH: &str = "/sys/kernel/livepatch/cmdline_c";
 

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Stalled transitions: reports on tasks, effects of each policy, and interruption by signals.
-#![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
-
-mod support;
 
 use std::time::Duration;
 
-use support::{MODULE, Machine};
+use crate::support::{self, MODULE, Machine};
 
 const PATCH: &str = "/sys/kernel/livepatch/cmdline_c";
 const SIGTERM: i32 = 15;

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Layout of `/var/lib/kpatch`. Other programs take each directory there for a kernel with an installed patch, and each file in it
 //! for a patch.
-#![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
-
-mod support;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
-use support::{MODULE, Machine, RELEASE, manifest, module_named, module_with};
+use crate::support::{MODULE, Machine, RELEASE, manifest, module_named, module_with};
 
 const STORE: &str = "/var/lib/kpatch";
 

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Statements of a module about itself, in `status`, `info`, `export` and `uname`: CVEs that are not repaired, end of support,
 //! effective release.
-#![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
-
-mod support;
 
 use serde_json::Value;
-use support::{Machine, RELEASE, manifest, module_named};
+
+use crate::support::{self, Machine, RELEASE, manifest, module_named};
 
 /// Entry of a manifest for a CVE that is not repaired.
 const AFFECTED: &str = r#""affected":[{"cve":"CVE-2026-3","reason":"the function is inlined","action":"Install kernel 6.12.120."},{"cve":"CVE-2026-1","reason":"r","action":"a"}]"#;

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `unload`: messages, calls to the kernel, and errors.
-#![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
-
-mod support;
 
 use std::time::Duration;
 
 use rustix::io::Errno;
-use support::{MODULE, Machine, RELEASE};
+
+use crate::support::{MODULE, Machine, RELEASE};
 
 const WAITING: &str = "waiting (up to 15 seconds) for patch transition to complete...\n";
 

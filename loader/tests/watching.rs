@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Watch after the load: bug reports of the kernel that name a function of the patch (`applied-with-bug`).
-#![allow(missing_docs, clippy::unwrap_used, unreachable_pub, dead_code, reason = "a test")]
-
-mod support;
 
 use std::time::Duration;
 
 use serde_json::Value;
-use support::{Files, Machine, RELEASE, module_named};
+
+use crate::support::{self, Files, Machine, RELEASE, module_named};
 
 const RECORD: &str = "/var/lib/kpatch/.bug-cmdline_c";
 const NOTE: &str = "/var/lib/kpatch/.trial-cmdline_c";

@@ -13,6 +13,7 @@ use klp_pipeline::project::{Runtime, Target};
 use xshell::cmd;
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::host_tests::{self, Tests};
 use crate::machine::{captured, shell};
 use crate::setup::Need;
 use crate::{bench, dnf5, draw, qemu_test, system_test};
@@ -57,7 +58,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<ExitCode> {
     let context = Context::new()?;
     context.ensure(&[Need::Build, Need::Sign, Need::Tests, Need::Packages])?;
     check_sources(&context, false)?;
-    test_on_host(&context, false)?;
+    test_on_host(&context, Tests::WithoutGuests)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -80,7 +81,7 @@ fn run(junit: &Option<PathBuf>, full: bool, record: bool) -> Result<ExitCode> {
     let context = Context::new()?;
     context.ensure(&[Need::Build, Need::Sign, Need::Guest, Need::Tests, Need::Packages])?;
     check_sources(&context, full)?;
-    test_on_host(&context, true)?;
+    test_on_host(&context, if full { Tests::Full } else { Tests::Fast })?;
 
     say(&context, "VM cases");
     let mut cases = qemu_test::Args::of(&[], DEFAULT_KERNEL);
@@ -131,32 +132,10 @@ fn check_sources(context: &Context, full: bool) -> Result<()> {
     Ok(())
 }
 
-/// Crate with ignored tests that boot guests, and the only such test of another crate.
-const HARNESS: &str = "klp-vm";
-const BOOTING_TEST: &str = "exit_codes_tell_a_panic_a_hang_and_a_failure_apart";
-
-/// Runs the tests of the workspace, with or without those that boot a guest.
-fn test_on_host(context: &Context, guests: bool) -> Result<()> {
+fn test_on_host(context: &Context, tests: Tests) -> Result<()> {
     lint_kernel_side(context)?;
     say(context, "host tests");
-    let tree = context.kernel(DEFAULT_KERNEL)?;
-    let programs = context.static_programs(tree.arch)?;
-    let (shell, quiet) = (shell()?, quiet_off_terminal());
-    let cargo_test = |args: &[&str]| {
-        cmd!(shell, "cargo test {quiet...} {args...}")
-            .env("FERROGRAFT_TEST_KERNEL", &tree.image)
-            .env("FERROGRAFT_TEST_GUEST", &programs.guest)
-            .quiet()
-            .run()
-    };
-    if guests {
-        cargo_test(&["--workspace", "--", "--include-ignored"])?;
-    } else {
-        cargo_test(&["--package", HARNESS])?;
-        let others = ["--workspace", "--exclude", HARNESS, "--", "--include-ignored", "--skip", BOOTING_TEST];
-        cargo_test(&others)?;
-    }
-    Ok(())
+    host_tests::run(context, tests)
 }
 
 /// Part of the full tier.

@@ -13,6 +13,7 @@ mod doctor;
 mod draw;
 mod editor;
 mod fleet;
+mod host_tests;
 mod kernel;
 mod machine;
 mod new_patch;

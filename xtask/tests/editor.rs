@@ -2,8 +2,6 @@
 //! Test of rust-analyzer with the file from `editor`, through the language server protocol (LSP), and test of
 //! the pages from `doc`.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
-
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::ChildStdin;

@@ -2,9 +2,6 @@
 //! Layers of the project. Crates use only crates below them, modules of a crate use only modules below them,
 //! and the modules of a crate form no circle. ARCHITECTURE.md describes the order.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
-
-#[path = "layers/checker.rs"]
 mod checker;
 
 use std::collections::BTreeSet;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Verbs `package` and `repo`: real packages of a stream and of kpatch.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,22 +33,23 @@ fn packages(output: &Output) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// Packages of stream `demo`, its empty version, and kpatch, made in the checkout `project`.
-fn make(project: &Path, out: &Path) -> BTreeMap<String, Vec<u8>> {
+/// Packages of stream `demo`, its empty version, and kpatch.
+const ALL: [&[&str]; 3] = [&["package", "demo"], &["package", "demo", "--empty"], &["package", "kpatch"]];
+
+/// Packages that these verbs make in the checkout `project`.
+fn make(verbs: &[&[&str]], project: &Path, out: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
-    for words in [&["package", "demo"][..], &["package", "demo", "--empty"], &["package", "kpatch"]] {
+    for words in verbs {
         let made = xtask(words).arg("--out").arg(out).env("FERROGRAFT_PROJECT", project).run();
         all.extend(packages(&made.unwrap_or_else(|error| panic!("{error}"))));
     }
-    assert_eq!(all.len(), 8, "{:?}", all.keys());
     all
 }
 
-#[test]
-#[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn packages_are_the_same_in_two_checkouts() {
+/// Makes packages in this checkout and in a copy of it, and compares them. Returns their number.
+fn compare_two_checkouts(verbs: &[&[&str]]) -> usize {
     let scratch = tempfile::tempdir().unwrap();
-    let here = make(&root(), &scratch.path().join("one"));
+    let here = make(verbs, &root(), &scratch.path().join("one"));
     let other = scratch.path().join("another/checkout");
     fs::create_dir_all(&other).unwrap();
     // The files of the checkout as they are, without what is built and without the history.
@@ -59,9 +58,25 @@ fn packages_are_the_same_in_two_checkouts() {
         fs::create_dir_all(other.join(file).parent().unwrap()).unwrap();
         fs::copy(root().join(file), other.join(file)).unwrap();
     }
-    let there = make(&other, &scratch.path().join("two"));
+    let there = make(verbs, &other, &scratch.path().join("two"));
     for (name, bytes) in &here {
         assert!(there.get(name) == Some(bytes), "{name} differs");
+    }
+    here.len()
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn packages_of_a_stream_are_the_same_in_two_checkouts() {
+    assert_eq!(compare_two_checkouts(&ALL[..2]), 6);
+}
+
+/// Compiles kpatch for each checkout, which takes more than a minute.
+mod full_tier {
+    #[test]
+    #[ignore = "run by cargo xtask ci --tier full"]
+    fn packages_of_kpatch_are_the_same_in_two_checkouts() {
+        assert_eq!(super::compare_two_checkouts(&super::ALL[2..]), 2);
     }
 }
 
@@ -102,7 +117,7 @@ fn packages_have_no_path_of_this_machine() {
         let place = place.to_str().unwrap().as_bytes();
         bytes.windows(place.len()).any(|window| window == place)
     };
-    for (name, bytes) in make(&root(), &scratch.path().join("out")) {
+    for (name, bytes) in make(&ALL, &root(), &scratch.path().join("out")) {
         let all = unpacked(scratch.path(), &name, &bytes);
         assert!(all.len() > bytes.len());
         for place in &places {
@@ -131,7 +146,7 @@ fn known_findings() -> BTreeSet<String> {
 #[ignore = "needs the pinned kernel, lintian and rpmlint; run by cargo xtask test"]
 fn findings_of_lintian_and_rpmlint_have_a_reason() {
     let scratch = tempfile::tempdir().unwrap();
-    make(&root(), scratch.path());
+    make(&ALL, &root(), scratch.path());
     let files = |suffix: &str| klp_base::cache::walk(&scratch.path().join(suffix)).unwrap();
     let mut found = BTreeSet::new();
     for (program, suffix) in [("lintian", "deb"), ("rpmlint", "rpm")] {

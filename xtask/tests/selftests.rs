@@ -2,8 +2,6 @@
 //! The kernel's livepatch selftests: each scenario has a case with its selftest's name. Scenarios that a
 //! kernel does not support are listed.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
-
 use std::fmt::Write as _;
 use std::path::Path;
 

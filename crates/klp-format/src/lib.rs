@@ -29,6 +29,8 @@ pub const SYMBOL_PREFIX: &str = ".klp.sym.";
 /// rejects link names of 56 characters or more, and [`SYMBOL_PREFIX`] with the object takes 17 of them. An undefined
 /// symbol with this prefix in a finished module is an error: it was not converted.
 pub const ALIAS_PREFIX: &str = "__klp_sym_";
+/// Prefix of the thunks through which fixes call the originals of replaced functions.
+pub const THUNK_PREFIX: &str = "klp_original_";
 /// Name prefix of relocation sections that the livepatch core applies.
 pub const RELA_PREFIX: &str = ".klp.rela.";
 /// Object name of the kernel itself.

@@ -57,4 +57,11 @@ impl KernelImage {
     pub fn traceability(&self, name: &str, position: SymbolPosition) -> Traceability {
         self.trace.of_name(&self.symbols, name, position)
     }
+
+    /// Offset of a function's own code behind its ftrace site, in bytes; `position` as in [`Self::traceability`]. `None` if the
+    /// function has no site, or starts in an unknown way.
+    pub fn body(&self, name: &str, position: SymbolPosition) -> Option<u64> {
+        let (_, symbol) = trace::choose(&self.symbols, name, position).ok()?;
+        self.trace.body(symbol.address)
+    }
 }

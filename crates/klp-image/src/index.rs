@@ -43,7 +43,7 @@ impl KernelImage {
     /// # Errors
     /// The image cannot be read, or the cache failed.
     pub fn load(file: ImageFile<'_>, cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
-        let key = Key::new("image 3").with(file.fingerprint).with(file.release);
+        let key = Key::new("image 4").with(file.fingerprint).with(file.release);
         let entry = cache.entry("image", file.id, &key, |dir| {
             stage(sink, "image", file.id, || {
                 write_index(file.path, file.release, dir).map(|()| (StageEnd::Done, ()))

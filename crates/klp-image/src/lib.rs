@@ -5,6 +5,7 @@
 //! No other source is used: no debug package, no System.map, no headers. The results are stored in the cache in a form
 //! that loads in a few milliseconds.
 
+mod body;
 mod btf;
 mod bzimage;
 mod elf;

@@ -2,11 +2,12 @@
 //! Data of a module, read from its file: symbols, types, traceable functions.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use klp_format::{ModuleName, SymbolPosition};
 use klp_module::{Binding, Module, Section, SymbolSection};
 
+use crate::body;
 use crate::btf::Types;
 use crate::error::ImageError;
 use crate::image::{Area, KernelImage};
@@ -40,6 +41,8 @@ pub struct ModuleImage {
     sections: Vec<usize>,
     /// ftrace call sites: section and offset.
     entries: BTreeSet<(usize, u64)>,
+    /// Offset of each function's own code behind its site, by section and address of the function.
+    bodies: BTreeMap<(usize, u64), u8>,
     /// Sections whose memory is freed after init (`init`), and sections without instrumentation (`noinstr`).
     init: BTreeSet<usize>,
     noinstr: BTreeSet<usize>,
@@ -80,6 +83,8 @@ impl ModuleImage {
             builder.push(symbol.name, kind(section, symbol), symbol.value);
             sections.push(index);
         }
+        let entries = entries(&module);
+        let bodies = bodies(&module, &entries);
         let of = |matches: fn(&str) -> bool| {
             module
                 .sections()
@@ -97,7 +102,8 @@ impl ModuleImage {
             types: types.transpose().map_err(|error| damaged(&error))?,
             symbols: builder.finish()?,
             sections,
-            entries: entries(&module),
+            entries,
+            bodies,
             init: of(|name| name.starts_with(".init")),
             noinstr: of(|name| name.starts_with(".noinstr") || name.starts_with(".entry")),
             per_cpu: of(|name| name.starts_with(".data..percpu")),
@@ -119,6 +125,14 @@ impl ModuleImage {
             Ok(None) => Traceability::Traceable,
             Ok(Some(reason)) | Err(reason) => Traceability::Not(reason),
         }
+    }
+
+    /// Offset of a function's own code behind its ftrace site, in bytes; `position` as in [`Self::traceability`]. `None` if the
+    /// function has no site, or starts in an unknown way.
+    pub fn body(&self, name: &str, position: SymbolPosition) -> Option<u64> {
+        let (number, symbol) = choose(&self.symbols, name, position).ok()?;
+        let place = (*self.sections.get(number)?, symbol.address);
+        self.bodies.get(&place).map(|offset| u64::from(*offset))
     }
 
     /// Kind of memory of a symbol of the module; `position` as in [`Self::traceability`].
@@ -174,6 +188,18 @@ fn entries(module: &Module<'_>) -> BTreeSet<(usize, u64)> {
     let behind = |(section, offset): (usize, u64)| (section, offset.saturating_add(BEFORE));
     let before = entries.iter().filter(|entry| starts.contains(&behind(**entry))).count();
     if before * 2 > entries.len() { entries.into_iter().map(behind).collect() } else { entries }
+}
+
+/// Offset of the own code of each function with a site.
+fn bodies(module: &Module<'_>, entries: &BTreeSet<(usize, u64)>) -> BTreeMap<(usize, u64), u8> {
+    let body = |symbol: &klp_module::Symbol<'_>| {
+        let SymbolSection::Section(section) = symbol.section else { return None };
+        let reach = (section, symbol.value)..=(section, symbol.value.checked_add(SLACK)?);
+        entries.range(reach).next()?;
+        let code = module.sections().get(section)?.data.get(usize::try_from(symbol.value).ok()?..)?;
+        Some(((section, symbol.value), body::of_code(code)?))
+    };
+    module.symbols().iter().filter(|symbol| !symbol.name.is_empty()).filter_map(body).collect()
 }
 
 /// Kind of a symbol as a letter of nm.

@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use klp_format::SymbolPosition;
 
+use crate::body;
 use crate::elf::{Vmlinux, u64_at};
 use crate::error::ImageError;
 use crate::symbols::{PADDING, Symbol, Symbols};
@@ -112,10 +113,12 @@ impl fmt::Display for NotTraceable {
 /// ftrace call sites of a kernel.
 ///
 /// # Invariants
-/// `entries` is sorted and contains no zero.
+/// `entries` is sorted and contains no zero. `bodies` is as long as `entries`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     entries: Vec<u64>,
+    /// Offset of each function's own code from the function's start, in bytes; 0 if the function starts in an unknown way.
+    bodies: Vec<u8>,
     /// Maximum distance of an entry behind its function symbol, in bytes: 4 if functions start with `endbr64`.
     slack: u64,
     /// Number of table entries that the build set to zero.
@@ -158,7 +161,12 @@ impl Trace {
             }
         }
         let slack = common_distance(&entries, symbols);
-        Ok(Self { entries, slack, dropped, init, noinstr })
+        let body = |entry: &u64| {
+            let start = symbols.containing(*entry).filter(|(_, distance)| *distance <= slack)?.0.address;
+            body::of_code(vmlinux.bytes(start, start.checked_add(body::LONGEST)?)?)
+        };
+        let bodies = entries.iter().map(|entry| body(entry).unwrap_or(0)).collect();
+        Ok(Self { entries, bodies, slack, dropped, init, noinstr })
     }
 
     /// Number of traceable functions, including init functions.
@@ -202,10 +210,17 @@ impl Trace {
         self.slack
     }
 
-    /// True if the function at `address` has an entry.
-    fn has_entry(&self, address: u64) -> bool {
+    /// Index of the entry of the function at `address`.
+    fn entry_of(&self, address: u64) -> Option<usize> {
         let first = self.entries.partition_point(|entry| *entry < address);
-        self.entries.get(first).is_some_and(|entry| *entry - address <= self.slack)
+        self.entries.get(first).filter(|entry| **entry - address <= self.slack).map(|_| first)
+    }
+
+    /// Offset of the own code of the function at `address`, behind landing pad and ftrace site, in bytes. `None` if the
+    /// function has no site, or starts in an unknown way.
+    pub fn body(&self, address: u64) -> Option<u64> {
+        let offset = *self.bodies.get(self.entry_of(address)?)?;
+        (offset != 0).then_some(u64::from(offset))
     }
 
     /// Reason why a symbol cannot be traced; `None` if it is traceable.
@@ -216,7 +231,7 @@ impl Trace {
         if self.init.contains(&symbol.address) {
             return Some(NotTraceable::Init);
         }
-        if self.has_entry(symbol.address) {
+        if self.entry_of(symbol.address).is_some() {
             return None;
         }
         let noinstr = self.noinstr.iter().any(|range| range.contains(&symbol.address));
@@ -230,7 +245,9 @@ impl Trace {
             vec![self.slack, self.dropped, self.init.start, self.init.end, self.noinstr.len() as u64];
         numbers.extend(self.noinstr.iter().flat_map(|range| [range.start, range.end]));
         numbers.extend(&self.entries);
-        numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+        let mut bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        bytes.extend(&self.bodies);
+        bytes
     }
 
     /// Parses the output of [`Self::to_bytes`].
@@ -242,11 +259,15 @@ impl Trace {
             let number = |index: usize| u64_at(bytes, 8 * index);
             let ranges = usize::try_from(number(4)?).ok().filter(|ranges| *ranges <= NOINSTR.len())?;
             let range = |index: usize| Some(number(5 + 2 * index)?..number(6 + 2 * index)?);
-            let (entries, cut) = bytes.get(8 * (5 + 2 * ranges)..)?.as_chunks();
-            let entries: Vec<u64> = entries.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
-            let whole = cut.is_empty() && entries.is_sorted();
+            // Each entry has an address and one byte of its function.
+            let rest = bytes.get(8 * (5 + 2 * ranges)..)?;
+            let (entries, bodies) = rest.split_at(rest.len() / 9 * 8);
+            let entries: Vec<u64> =
+                entries.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+            let whole = entries.len() == bodies.len() && entries.is_sorted();
             whole.then_some(Self {
                 entries,
+                bodies: bodies.to_vec(),
                 slack: number(0)?,
                 dropped: number(1)?,
                 init: number(2)?..number(3)?,

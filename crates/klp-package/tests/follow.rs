@@ -1,24 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Plug-ins that bring a live patch package with each kernel: that of dnf in a real dnf with the real `kpatch`, the hook of apt.
-#![allow(
-    missing_docs,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    unreachable_pub,
-    dead_code,
-    reason = "a test"
-)]
-
-mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::root::{Root, fails, root_with_stub, run, stub};
+use crate::support::{RELEASE, package_file, tool, write};
 use klp_package::repo::{Options, add};
 use klp_package::{Format, Loader, LoaderFiles, Operator, Origin, Package, Relation, RelationKind, Version};
-use support::root::{Root, fails, root_with_stub, run, stub};
-use support::{RELEASE, package_file, tool, write};
 
 /// Kernels of the repository; only the first has a live patch package.
 const NEXT: &str = "6.12.118+deb12-amd64";

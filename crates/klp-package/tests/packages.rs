@@ -1,25 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Content of packages, as far as no other program is needed.
-#![allow(
-    missing_docs,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    unreachable_pub,
-    dead_code,
-    reason = "a test"
-)]
-
-mod support;
 
 use std::path::{Path, PathBuf};
 
+use crate::support::{RELEASE, Sample, packages, patch, release, tool};
 use klp_base::arch::Arch;
 use klp_package::{
     DEFAULT_DATE, Entry, Error, FileKind, Format, Loader, LoaderFiles, Operator, Origin, Package, Patch,
     PatchModule, Phase, RelationKind,
 };
-use support::{RELEASE, Sample, packages, patch, release, tool};
 
 fn relations(package: &Package, kind: RelationKind) -> Vec<String> {
     let shown = |operator| match operator {

@@ -1,25 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Repositories, read by dnf and apt.
-#![allow(
-    missing_docs,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    unreachable_pub,
-    dead_code,
-    reason = "a test"
-)]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::root::{Root, fails, gpg_home, root_with_stub, run, stub};
+use crate::support::{RELEASE, as_root, package_file, packages, tool, write};
 use klp_package::repo::{GpgKey, Options, add, prune};
 use klp_package::{Error, Format};
-use support::root::{Root, fails, gpg_home, root_with_stub, run, stub};
-use support::{RELEASE, as_root, package_file, packages, tool, write};
 
 const OTHER: &str = "6.12.118+deb12-amd64";
 
@@ -389,8 +378,8 @@ fn a_full_disk_changes_nothing() {
         // Again in a mount namespace of its own, where a small file system is mounted.
         let test = std::env::current_exe().unwrap();
         let again = as_root("unshare").arg("--mount").arg(test).env("KLP_PACKAGE_IN_NAMESPACE", "1");
-        let said =
-            run(again.args(["--exact", "a_full_disk_changes_nothing", "--include-ignored"])).stdout_text();
+        let said = run(again.args(["--exact", "repo::a_full_disk_changes_nothing", "--include-ignored"]))
+            .stdout_text();
         assert!(said.contains("1 passed"), "{said}");
         return;
     }

@@ -1,23 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Scripts of packages, run by rpm and dpkg in a root of their own with the real `kpatch`.
-#![allow(
-    missing_docs,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    unreachable_pub,
-    dead_code,
-    reason = "a test"
-)]
-
-mod support;
 
 use std::path::{Path, PathBuf};
 
+use crate::support::root::{KPATCH, Root, fails, root_with_stub, run};
+use crate::support::{self, RELEASE, packages, tool, write};
 use klp_base::process::Cmd;
 use klp_package::{Format, Loader, LoaderFiles, Origin, Package, Phase};
-use support::root::{KPATCH, Root, fails, root_with_stub, run};
-use support::{RELEASE, packages, tool, write};
 
 const OLD: &str = "kpatch_6_12_117_deb12_amd64_1_2";
 const NEW: &str = "kpatch_6_12_117_deb12_amd64_1_10";

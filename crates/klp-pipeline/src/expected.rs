@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Facts about a kernel and the results of stage 1, with which the rules of [`klp_verify`] compare a module.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use klp_base::arch::Arch;
+use klp_format::{KlpSymbol, ObjectName, VMLINUX};
 use klp_image::KernelImage;
 use klp_kernel::{KernelConfig, KernelTree, exports, sites_of};
 use klp_module::{KlpLayout, Module};
@@ -20,7 +21,7 @@ pub fn of_resolved(tree: &KernelTree, resolved: &Resolved) -> Expected {
         patch: Some(ExpectedPatch {
             module: resolved.module.clone(),
             functions: resolved.functions.iter().map(|function| function.symbol.clone()).collect(),
-            callbacks: resolved.callbacks.iter().map(|(_, object)| object.clone()).collect(),
+            callbacks: callbacks(resolved),
             states: resolved.states.iter().map(|state| (state.id, state.version)).collect(),
             replace: resolved.replace,
             needs: resolved.needs.clone(),
@@ -30,8 +31,17 @@ pub fn of_resolved(tree: &KernelTree, resolved: &Resolved) -> Expected {
             .iter()
             .filter_map(|f| Some((f.symbol.symbol.clone(), count_arguments(&f.c_prototype)?)))
             .collect(),
+        bodies: resolved.functions.iter().filter_map(|f| Some((f.symbol.clone(), f.body?))).collect(),
         ..of_kernel(tree, &resolved.vermagic, resolved.layout)
     }
+}
+
+/// Objects with callbacks: those of the fixes, and those whose originals are called, which a callback checks.
+fn callbacks(resolved: &Resolved) -> Vec<String> {
+    let of_fixes = resolved.callbacks.iter().map(|(_, object)| object.clone());
+    let checked = resolved.functions.iter().filter(|function| function.original().is_some());
+    let objects = of_fixes.chain(checked.map(|function| function.symbol.object.to_string()));
+    objects.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Expected facts for a built module, from its build directory.
@@ -62,6 +72,12 @@ pub fn of_file(tree: &KernelTree, image: &KernelImage, bytes: &[u8]) -> Result<E
     let mut expected = of_any(tree, image)?;
     // The rules report an unreadable file.
     let table = Module::parse(bytes).ok().and_then(|module| module.tables(&expected.layout).ok());
+    let of_kernel = table.iter().flat_map(|table| &table.objects).filter(|object| object.name.is_none());
+    for function in of_kernel.flat_map(|object| &object.functions) {
+        let symbol = KlpSymbol::new(ObjectName::new(VMLINUX)?, &function.old_name, function.position);
+        let body = image.body(&function.old_name, function.position);
+        expected.bodies.extend(symbol.ok().zip(body));
+    }
     let functions = table.iter().flat_map(|table| &table.objects).flat_map(|object| &object.functions);
     for name in functions.map(|function| &function.old_name) {
         // Functions of modules, and functions with several prototypes, are checked by their code alone.
@@ -96,6 +112,7 @@ fn of_kernel(tree: &KernelTree, vermagic: &str, layout: KlpLayout) -> Expected {
         thread_size: thread_size(tree.arch, config),
         frame_warn: frame_warn(config),
         arguments: BTreeMap::new(),
+        bodies: Vec::new(),
         sites: sites_of(tree.arch, config),
         layout,
         patch: None,

@@ -126,6 +126,15 @@ impl Objects {
         Some(self.module(&symbol.object)?.traceability(&symbol.symbol, symbol.position))
     }
 
+    /// Offset of a function's own code behind its ftrace site, in bytes. `None` if its object was not read, or if the function
+    /// starts in an unknown way.
+    pub fn body(&self, symbol: &KlpSymbol) -> Option<u64> {
+        if symbol.object.is_vmlinux() {
+            return self.kernel.body(&symbol.symbol, symbol.position);
+        }
+        self.module(&symbol.object)?.body(&symbol.symbol, symbol.position)
+    }
+
     fn module(&self, object: &ObjectName) -> Option<&ModuleImage> {
         self.modules.iter().find(|module| module.name.as_str() == object.as_str())
     }

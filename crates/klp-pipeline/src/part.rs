@@ -29,6 +29,8 @@ pub struct Replaced {
     pub symbol: KlpSymbol,
     /// Path of its entry function in the root crate. The livepatch tables contain this function.
     pub entry: String,
+    /// Path of the thunk of its original in the root crate, if the part calls the original.
+    pub original: Option<String>,
 }
 
 /// Symbols that the parts use.

@@ -26,6 +26,7 @@ use crate::resolved::{Answer, Function, Resolved, State};
 pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Resolved, Error> {
     let mut functions: Vec<Function> = Vec::new();
     for fix in &target.fixes {
+        let calls_original = fix.names("original")?;
         for replaced in &fix.patch {
             let symbol = replaced.symbol_on(tree.arch);
             let used = if replaced.syscall { Use::Syscall } else { Use::Replaced };
@@ -58,10 +59,12 @@ pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<
             }
             functions.push(Function {
                 fix: fix.name.clone(),
-                symbol,
                 method: replaced.method.clone(),
                 c_prototype: typed.c_text(objects.types()),
                 asserted: typed.is_asserted(),
+                body: objects.body(&symbol),
+                calls_original,
+                symbol,
             });
         }
     }

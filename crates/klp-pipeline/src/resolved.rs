@@ -6,7 +6,7 @@ use std::path::Path;
 
 use klp_base::cache::sha256;
 use klp_base::files::{read, write};
-use klp_format::{ALIAS_PREFIX, KlpSymbol, ModuleName};
+use klp_format::{ALIAS_PREFIX, KlpSymbol, ModuleName, THUNK_PREFIX};
 use klp_module::KlpLayout;
 use serde::{Deserialize, Serialize};
 
@@ -63,9 +63,39 @@ pub struct Function {
     pub c_prototype: String,
     /// True if the prototype is unchecked, because BTF has none.
     pub asserted: bool,
+    /// Offset of the function's own code behind its ftrace site, in bytes. `None` if it begins in an unknown way.
+    #[serde(default)]
+    pub body: Option<u64>,
+    /// True if the fix may call `replaced::original`.
+    #[serde(default)]
+    pub calls_original: bool,
 }
 
 impl Function {
+    /// The function as a symbol that the livepatch core resolves, for the thunk of its original. `None` if the fix does not call
+    /// the original.
+    pub(crate) fn original(&self) -> Option<Extern> {
+        (self.calls_original && self.body.is_some()).then(|| self.as_extern())
+    }
+
+    /// Name of the thunk of the original.
+    pub(crate) fn thunk(&self) -> String {
+        self.as_extern().link_name().replacen(ALIAS_PREFIX, THUNK_PREFIX, 1)
+    }
+
+    fn as_extern(&self) -> Extern {
+        Extern {
+            symbol: self.symbol.clone(),
+            kind: ExternKind::Function,
+            name: self.method.clone(),
+            exported: false,
+            namespace: None,
+            c_declaration: self.c_prototype.clone(),
+            asserted: self.asserted,
+            per_cpu: false,
+        }
+    }
+
     /// True if the C names of the parameters pass rustc's lint `non_snake_case`.
     pub(crate) fn has_snake_case_parameters(&self) -> bool {
         let (_, parameters) = self.c_prototype.split_once('(').unwrap_or_default();

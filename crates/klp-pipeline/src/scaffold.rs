@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use klp_base::files::{io_error, make_dir, read_text, write};
 use klp_base::process::Cmd;
 use klp_format::KlpSymbol;
-use klp_image::TypeKind;
+use klp_image::{BtfError, TypeId, TypeKind, Types};
 use klp_kernel::KernelTree;
+use quote::ToTokens;
+use syn::{FnArg, Signature};
 
-use crate::bindings::render::Renderer;
+use crate::bindings::render::{Renderer, type_name};
 use crate::error::Error;
 use crate::objects::Objects;
 use crate::project::{Project, Target, is_fix_name, read_fix};
@@ -121,37 +123,32 @@ fn values(
     symbol: &KlpSymbol,
 ) -> Result<Vec<(&'static str, String)>, Error> {
     let prototype = resolve::prototype(tree, objects, symbol)?;
-    let failed = |error: klp_image::BtfError| klp_image::Error::Image {
-        path: tree.image.clone(),
-        message: error.to_string(),
-    };
+    let failed =
+        |error: BtfError| klp_image::Error::Image { path: tree.image.clone(), message: error.to_string() };
     let types = objects.types();
     // rustc warns about unused parameters until the author has written the body.
     let shows_command_line = symbol.symbol == "cmdline_proc_show";
+    let calls_original = !shows_command_line && objects.body(symbol).is_some();
     let signature = Renderer::new(types)
-        .signature_with(&prototype, |parameter| match parameter {
-            "m" if shows_command_line => "m".to_owned(),
-            parameter => format!("_{}", snake_case(parameter)),
+        .signature_with(&prototype, |parameter| {
+            let used = calls_original || shows_command_line && parameter == "m";
+            let name = snake_case(parameter);
+            if used { type_name(name) } else { format!("_{name}") }
         })
         .map_err(failed)?;
-    let returns = types.bare(prototype.returns).and_then(|id| types.kind(id)).map_err(failed)?;
-    let body = match returns {
-        _ if shows_command_line => {
-            format!(
-                "// SAFETY: the seq_file core passes a valid `m`.\n        unsafe {{ SeqFile::from_ptr(m) }}.puts(c\"{name}\\n\")"
-            )
-        }
-        TypeKind::Void => String::new(),
-        TypeKind::Pointer(target) => {
-            let target = types.bare(target).and_then(|id| types.kind(id)).map_err(failed)?;
-            let function = matches!(target, TypeKind::Function(_));
-            if function { "None" } else { "core::ptr::null_mut()" }.to_owned()
-        }
-        TypeKind::Int { name, .. } if name == "_Bool" || name == "bool" => "false".to_owned(),
-        TypeKind::Int { .. } | TypeKind::Enum { .. } => "0".to_owned(),
-        // SAFETY of the generated text: all zeroes is a valid value of every C struct.
-        _ => "// SAFETY: all zeroes is a value of the C type.\n        unsafe { core::mem::zeroed() }"
-            .to_owned(),
+    let method = method(&symbol.symbol);
+    let body = if shows_command_line {
+        format!(
+            "// SAFETY: the seq_file core passes a valid `m`.\n        unsafe {{ SeqFile::from_ptr(m) }}.puts(c\"{name}\\n\")"
+        )
+    } else if calls_original {
+        format!(
+            "// SAFETY: the arguments are those of the replacement.\n        unsafe {{ replaced::original::{}::{method}({}) }}",
+            object_in_rust(&symbol.object),
+            parameter_names(&signature).join(", ")
+        )
+    } else {
+        empty_body(types, prototype.returns).map_err(failed)?
     };
     let import = "use klp::prelude::*;";
     let import = if shows_command_line || names_a_type(&signature) {
@@ -159,7 +156,6 @@ fn values(
     } else {
         format!("#[allow(unused_imports, reason = \"for the body that is to come\")]\n{import}")
     };
-    let method = method(&symbol.symbol);
     let patch = if method == symbol.symbol {
         format!("\"{symbol}\"")
     } else {
@@ -180,6 +176,32 @@ fn values(
         ("body", body),
         ("kernel", tree.id.clone()),
     ])
+}
+
+/// Names of the parameters in the text of a signature.
+fn parameter_names(signature: &str) -> Vec<String> {
+    let inputs = syn::parse_str::<Signature>(&format!("fn f{signature}")).map(|parsed| parsed.inputs);
+    let names = inputs.into_iter().flatten().filter_map(|input| match input {
+        FnArg::Typed(input) => Some(input.pat.to_token_stream().to_string()),
+        FnArg::Receiver(_) => None,
+    });
+    names.collect()
+}
+
+/// Body of a function whose original cannot be called: it returns zero.
+fn empty_body(types: &Types, returns: TypeId) -> Result<String, BtfError> {
+    Ok(match types.kind(types.bare(returns)?)? {
+        TypeKind::Void => String::new(),
+        TypeKind::Pointer(target) => {
+            let function = matches!(types.kind(types.bare(target)?)?, TypeKind::Function(_));
+            if function { "None" } else { "core::ptr::null_mut()" }.to_owned()
+        }
+        TypeKind::Int { name, .. } if name == "_Bool" || name == "bool" => "false".to_owned(),
+        TypeKind::Int { .. } | TypeKind::Enum { .. } => "0".to_owned(),
+        // SAFETY of the generated text: all zeroes is a valid value of every C struct.
+        _ => "// SAFETY: all zeroes is a value of the C type.\n        unsafe { core::mem::zeroed() }"
+            .to_owned(),
+    })
 }
 
 /// Name of the function, or a similar name that is valid in Rust.
@@ -219,6 +241,15 @@ mod tests {
         {
             assert!(!names_a_type(without), "{without}");
         }
+    }
+
+    #[test]
+    fn parameters_are_named_as_in_the_signature() {
+        assert_eq!(
+            parameter_names("(m: *mut seq_file, a_1: Option<unsafe extern \"C\" fn(u8)>) -> c_int"),
+            ["m", "a_1"]
+        );
+        assert_eq!(parameter_names("()"), [""; 0]);
     }
 
     #[test]

@@ -2,8 +2,6 @@
 //! Bit-fields of structs that exist only in BTF, compared with C: gcc compiles the same struct, pahole
 //! generates its BTF, and two programs set the same values, print the bytes and read the values back.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
-
 use std::fmt::Write;
 use std::fs;
 

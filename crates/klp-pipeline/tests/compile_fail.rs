@@ -2,10 +2,6 @@
 //! Fixes that must not compile: `tests/compile-fail/<name>`. Its file `expected` contains the message for the
 //! author.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
-
-mod common;
-
 use std::fs;
 use std::path::Path;
 
@@ -14,6 +10,8 @@ use klp_pipeline::Error;
 use klp_pipeline::build::Build;
 use klp_pipeline::project::{Target, read_fix};
 use klp_pipeline::stage::{Range, Stage};
+
+use crate::common;
 
 /// Variable that is set to 1 to write the actual messages into the `expected` files.
 const UPDATE: &str = "FERROGRAFT_UPDATE_EXPECTED";

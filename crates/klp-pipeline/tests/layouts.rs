@@ -2,18 +2,17 @@
 //! Layouts and prototypes generated from BTF, compared with the output of pahole and pfunct for the same BTF:
 //! 300 of each, selected by a seed that is printed and can be set (FERROGRAFT_SEED).
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
-
-mod common;
-
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 
+use klp_base::cache::{self, Key};
 use klp_base::events::Silent;
 use klp_base::process::Cmd;
 use klp_image::{KernelImage, Parsed, decompress};
 use klp_pipeline::bindings;
+
+use crate::common;
 
 const COUNT: usize = 300;
 
@@ -42,14 +41,26 @@ impl Draw {
     }
 }
 
-/// Image of the default kernel, and a file with its BTF.
-fn image_and_btf() -> (KernelImage, tempfile::NamedTempFile) {
+/// Image of the default kernel, and the output of one of pahole's programs for its BTF. pfunct takes a minute, so the cache keeps
+/// the output.
+fn image_and_listing(program: &str, options: &[&str]) -> (KernelImage, String) {
     let (_, cache, tree) = common::default_kernel();
     let image = KernelImage::load(tree.image_file(), &cache, &Silent).unwrap();
     let vmlinux = decompress(&fs::read(&tree.image).unwrap()).unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), Parsed::parse(&vmlinux, tree.release.as_str()).unwrap().btf).unwrap();
-    (image, file)
+    let btf = Parsed::parse(&vmlinux, tree.release.as_str()).unwrap().btf;
+    let tool = || Cmd::new(program).hint("install the package pahole");
+    let version = tool().arg("--version").read().unwrap_or_else(|error| panic!("{error}"));
+    let key = options.iter().fold(Key::new("listing of pahole 1").with(program), Key::with);
+    let key = key.with(version).with(btf);
+    let entry = cache.entry("pahole", program, &key, |dir| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), btf).unwrap();
+        let output = tool().args(options).arg(file.path()).run().unwrap_or_else(|error| panic!("{error}"));
+        fs::write(dir.join("listing"), output.stdout).unwrap();
+        Ok::<(), cache::Error>(())
+    });
+    let listing = entry.unwrap_or_else(|error| panic!("{error}")).join("listing");
+    (image, fs::read_to_string(listing).unwrap())
 }
 
 /// Size of one struct, and member offsets in bytes. Bit-fields are omitted.
@@ -102,14 +113,8 @@ fn member_name(declaration: &str) -> Option<String> {
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn structs_are_laid_out_as_pahole_says() {
-    let (image, btf) = image_and_btf();
-    let listing = Cmd::new("pahole")
-        .args(["-F", "btf"])
-        .arg(btf.path())
-        .hint("install the package pahole")
-        .run()
-        .unwrap();
-    let pahole = read_pahole(&listing.stdout_text());
+    let (image, listing) = image_and_listing("pahole", &["-F", "btf"]);
+    let pahole = read_pahole(&listing);
     let mut names: Vec<String> = pahole
         .iter()
         .filter(|(name, seen)| {
@@ -161,14 +166,7 @@ fn squeezed(text: &str) -> String {
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn prototypes_are_as_pfunct_says() {
-    let (image, btf) = image_and_btf();
-    let listing = Cmd::new("pfunct")
-        .args(["-F", "btf", "-P"])
-        .arg(btf.path())
-        .hint("install the package pahole")
-        .run()
-        .unwrap();
-    let listing = listing.stdout_text();
+    let (image, listing) = image_and_listing("pfunct", &["-F", "btf", "-P"]);
     let mut by_name: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in listing.lines() {
         let head = line.split('(').next().unwrap_or_default();

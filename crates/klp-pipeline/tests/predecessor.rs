@@ -2,8 +2,6 @@
 //! Streams and their predecessors: a stream that the kernel would reject with EINVAL at load time (see case
 //! `selftests-state-incompatible`) is rejected with the reason when its file is read.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
-
 use std::fs;
 use std::path::Path;
 

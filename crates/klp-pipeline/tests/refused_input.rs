@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Fixes with unsupported input. The message refers to the author's input and contains the remedy.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
-
-mod common;
-
 use std::fs;
 use std::path::Path;
 
@@ -13,6 +9,8 @@ use klp_pipeline::Error;
 use klp_pipeline::build::Build;
 use klp_pipeline::project::{Project, Target, read_fix};
 use klp_pipeline::stage::{Built, Range};
+
+use crate::common;
 
 /// Writes a fix that replaces `cmdline_proc_show` to `dir`. `UNSAFE` stands for the keyword, which this file
 /// must not contain.

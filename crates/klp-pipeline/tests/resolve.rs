@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Input that stage 1 rejects on the default kernel, with the reasons.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
-
-mod common;
-
 use std::fs;
 
 use klp_base::events::{Event, Recorder, Severity, Silent};
@@ -17,6 +13,8 @@ use klp_pipeline::project::{Target, read_fix};
 use klp_pipeline::resolve::resolve;
 use klp_pipeline::resolved::Resolved;
 use klp_pipeline::stage::{Built, Range, Stage};
+
+use crate::common;
 
 /// First line of a fix that uses a kernel symbol.
 const SHOW: &str = "patch = ['vmlinux:version_proc_show']\n";

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Valid fixes for which generated code once failed: each builds and passes the verifier.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
-
-mod common;
-
 use std::fs;
 use std::path::Path;
 
@@ -16,6 +12,8 @@ use klp_pipeline::objects::Objects;
 use klp_pipeline::project::{Target, read_fix};
 use klp_pipeline::scaffold;
 use klp_pipeline::stage::{Built, Range};
+
+use crate::common;
 
 /// Builds the fix in `dir` on the default kernel.
 fn build(name: &str, dir: &Path) -> Result<Built, Error> {

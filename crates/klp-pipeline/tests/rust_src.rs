@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Source of `core` from Debian's package, for machines without rustup's copy.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
-
 use klp_base::cache::{Cache, walk};
 use klp_base::events::Silent;
 use klp_kernel::host::rust_src;

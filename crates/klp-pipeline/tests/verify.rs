@@ -2,15 +2,8 @@
 //! Modules that violate each rule of `verify`: one valid module from the pipeline, changed as listed in
 //! `verify/cases.rs`, and modules that are compiled without a required flag.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
-#![allow(unreachable_pub, reason = "the modules of this test program")]
-
-#[path = "verify/c_modules.rs"]
 mod c_modules;
-#[path = "verify/cases.rs"]
 mod cases;
-mod common;
-#[path = "verify/module.rs"]
 mod module;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +23,8 @@ use klp_verify::{Outcome, Refused, Report, refuse_errors, verify};
 
 use self::cases::{CASES, HARMLESS, UNCHECKED, hide_tables};
 use self::module::Sample;
+
+use crate::common;
 
 /// Builds fix `peek` under another name for a kernel, up to stage postlink.
 fn build(name: &str, tree: &KernelTree) -> Result<Built, Error> {
@@ -166,6 +161,53 @@ fn a_module_compiled_without_call_padding_is_found() {
     assert!(functions.len() > 5 && functions.contains("init_module"), "{functions:?}");
 }
 
+/// Thunks of fix `around`: with another offset, to another function, to a function that is not replaced, and without known code.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_jump_into_the_wrong_place_is_found() {
+    const SYMBOL: &str = ".klp.sym.vmlinux.fifo_open,0";
+    let (_, _, tree) = common::default_kernel();
+    let built = build_fix("around", "verify-around", &tree).unwrap();
+    let good = Sample {
+        bytes: fs::read(&built.ko).unwrap(),
+        unconverted: fs::read(&built.unconverted).unwrap(),
+        expected: expected::of_build(&tree, &built).unwrap(),
+    };
+    let found = |change: &dyn Fn(&mut Sample)| {
+        let mut sample = good.clone();
+        change(&mut sample);
+        let report = verify(&sample.bytes, &sample.expected);
+        report
+            .findings
+            .iter()
+            .map(|finding| format!("{}: {}", finding.rule, finding.message))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(found(&|_| ()), [""; 0]);
+    let rule = rules::ORIGINAL_SITE.id;
+    for (what, change) in [
+        (
+            "whose own code begins at 9 on debian-6.12",
+            (&|m: &mut Sample| m.shift(SYMBOL, 1)) as &dyn Fn(&mut Sample),
+        ),
+        ("whose own code begins at 9", &|m| m.shift(SYMBOL, -4)),
+        ("which this module does not replace", &|m| {
+            m.symbol(SYMBOL, |symbol| symbol.name = b".klp.sym.vmlinux.pipe_write,0"[..].into());
+        }),
+    ] {
+        let said = found(change);
+        assert!(!said.is_empty() && said.iter().all(|text| text.starts_with(rule)), "{what}: {said:?}");
+        assert!(said.iter().any(|text| text.contains(what)), "{what}: {said:?}");
+    }
+    // The site itself: the jump leads to the replacement again.
+    assert!(!found(&|m| m.shift(SYMBOL, -9)).is_empty());
+    let mut unknown = good.clone();
+    unknown.expected.bodies.clear();
+    let report = verify(&unknown.bytes, &unknown.expected);
+    let outcome = report.rules.iter().find(|outcome| outcome.rule == rule).unwrap();
+    assert_eq!(outcome.outcome, Outcome::Unchecked);
+}
+
 /// A fix that uses an index from user input without a check, and the same fix with `get`.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
@@ -290,6 +332,7 @@ fn rules_that_need_the_tables_are_not_passed_without_them() {
         rules::REPLACEMENT_SYMBOL.id,
         rules::REPLACEMENT_FRAME.id,
         rules::SELF_CALL.id,
+        rules::ORIGINAL_SITE.id,
         rules::TRACEABLE_REPLACEMENT.id,
     ];
     assert_eq!(unchecked, by_table);

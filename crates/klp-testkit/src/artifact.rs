@@ -19,6 +19,7 @@ use klp_pipeline::objects::module_file;
 use klp_pipeline::project::{Project, Target};
 use klp_pipeline::sign::{self, Signer, SigningKey};
 use klp_pipeline::stage::{Built, Range, Stage};
+use klp_verify::rules::ORIGINAL_SITE;
 
 /// Artifact of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub enum Artifact {
         /// Name of the fix.
         fix: String,
     },
+    /// `shifted:<fix>`: a fix that calls an original, whose thunk leads to a wrong place. Stage verify must refuse it.
+    Shifted(String),
     /// `traceability`: predictions of ftrace's list, see [`crate::predictions()`].
     Traceability,
 }
@@ -66,13 +69,11 @@ pub enum Error {
     #[error("{0}")]
     Grammar(String),
     /// Stage verify accepted a module that it should refuse.
-    #[error("{fix} without {options}: verify should have refused it, and found nothing")]
-    NotRefused {
-        /// Name of the fix.
-        fix: String,
-        /// Options without which its module was compiled.
-        options: String,
-    },
+    #[error("{0}: verify should have refused it, and found nothing")]
+    NotRefused(Artifact),
+    /// The module of the fix does not call an original.
+    #[error("shifted:{0}: its module has no jump into an original")]
+    NoOriginal(String),
     /// A build failed.
     #[error(transparent)]
     Build(#[from] klp_pipeline::Error),
@@ -139,6 +140,7 @@ impl FromStr for Artifact {
                 let stream = unsigned.unwrap_or(rest).to_owned();
                 Ok(Self::Package { stream, signed: unsigned.is_none() })
             }
+            Some(("shifted", fix)) => Ok(Self::Shifted(fix.to_owned())),
             Some(("without", rest)) => {
                 let (options, fix) = second(text, rest, "without:OPTION,OPTION:fix")?;
                 Ok(Self::Without { options: options.split(',').map(ToOwned::to_owned).collect(), fix })
@@ -151,7 +153,7 @@ impl FromStr for Artifact {
                 Ok(Self::Version { number, stream })
             }
             Some((kind, _)) => Err(Error::Grammar(format!(
-                "{text:?}: there is no kind `{kind}:`; there are module:, signed:, foreign:, package:, without:, version:"
+                "{text:?}: there is no kind `{kind}:`; there are module:, signed:, shifted:, foreign:, package:, without:, version:"
             ))),
             None => match text.split_once('@') {
                 None | Some((_, "verify")) => Ok(Self::Module(text.trim_end_matches("@verify").to_owned())),
@@ -162,6 +164,18 @@ impl FromStr for Artifact {
             },
         }
     }
+}
+
+/// Position of the addend of a livepatch relocation that leads into a function, and the addend. Relocations that lead to the
+/// start of a function have addend 0 or -4.
+fn jump_into_original(module: &[u8]) -> Option<(usize, i64)> {
+    let parsed = klp_module::Module::parse(module).ok()?;
+    let relocation = parsed.relocations().find(|r| r.livepatch && r.addend > 0)?;
+    let info = ((relocation.symbol as u64) << 32) | u64::from(relocation.kind);
+    let head = [relocation.offset.to_le_bytes(), info.to_le_bytes()].concat();
+    let entry = [&head[..], &relocation.addend.to_le_bytes()].concat();
+    let place = module.windows(entry.len()).position(|window| window == entry)?;
+    Some((place + head.len(), relocation.addend))
 }
 
 /// First and second part of `rest`, a part of `text`, around the first colon.
@@ -180,6 +194,7 @@ impl fmt::Display for Artifact {
             Self::Foreign(fix) => write!(f, "foreign:{fix}"),
             Self::Package { stream, signed: true } => write!(f, "package:{stream}"),
             Self::Package { stream, signed: false } => write!(f, "package:unsigned:{stream}"),
+            Self::Shifted(fix) => write!(f, "shifted:{fix}"),
             Self::Version { number, stream } => write!(f, "version:{number}:{stream}"),
             Self::Without { options, fix } => write!(f, "without:{}:{fix}", options.join(",")),
             Self::Traceability => f.write_str("traceability"),
@@ -213,6 +228,7 @@ impl Maker<'_> {
             Artifact::Own(name) => self.own_module(tree, name),
             Artifact::Version { number, stream } => self.version(tree, *number, stream),
             Artifact::Without { options, fix } => self.without(tree, options, fix),
+            Artifact::Shifted(fix) => self.shifted(tree, fix),
             Artifact::Traceability => self.predictions(tree),
         }
     }
@@ -288,9 +304,25 @@ impl Maker<'_> {
         let built = self.build(&without, fix, Stage::Postlink)?;
         let report = klp_verify::verify(&read(&built.ko)?, &expected::of_build(tree, &built)?);
         if report.refusals() == 0 {
-            return Err(Error::NotRefused { fix: fix.to_owned(), options: options.join(",") });
+            let artifact = Artifact::Without { options: options.to_vec(), fix: fix.to_owned() };
+            return Err(Error::NotRefused(artifact));
         }
         Ok(built.ko)
+    }
+
+    fn shifted(&self, tree: &KernelTree, fix: &str) -> Result<PathBuf, Error> {
+        let built = self.build(tree, fix, Stage::Verify)?;
+        let mut bytes = read(&built.ko)?;
+        let no_original = || Error::NoOriginal(fix.to_owned());
+        let (place, addend) = jump_into_original(&bytes).ok_or_else(no_original)?;
+        // One instruction of arm64.
+        bytes[place..place + 8].copy_from_slice(&(addend + 4).to_le_bytes());
+        let report = klp_verify::verify(&bytes, &expected::of_build(tree, &built)?);
+        let findings = || report.findings.iter().filter(|finding| finding.rule == ORIGINAL_SITE.id);
+        if findings().next().is_none() {
+            return Err(Error::NotRefused(Artifact::Shifted(fix.to_owned())));
+        }
+        self.keep(tree, Path::new(&format!("{}_shifted.ko", built.module)), &bytes)
     }
 
     /// Makes the predictions with a random seed: FERROGRAFT_SEED, or the time.
@@ -331,6 +363,7 @@ mod tests {
             "package:unsigned:demo",
             "version:17:chain",
             "without:X86_KERNEL_IBT,CALL_PADDING:cmdline",
+            "shifted:around",
             "traceability",
         ] {
             assert_eq!(text.parse::<Artifact>().unwrap().to_string(), text);

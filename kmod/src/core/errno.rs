@@ -29,7 +29,7 @@ impl Errno {
 
     /// Negative number, as kernel functions return it.
     pub const fn to_ret(self) -> c_int {
-        -self.0
+        self.0.wrapping_neg()
     }
 }
 

@@ -10,6 +10,7 @@ pub mod errno;
 pub mod exit;
 pub mod list;
 pub mod lock;
+pub mod original;
 pub mod seq_file;
 pub mod shadow;
 pub mod state;

@@ -109,7 +109,8 @@ pub const fn modinfo<const N: usize>(text: &str) -> [u8; N] {
 /// Creates the module of a live patch: tables, `.modinfo` entries, init and exit. The generated root of a module
 /// calls it; fixes do not.
 ///
-/// Each object has a type that lists its callbacks, `()` for none, and its functions. `exits` are the types whose
+/// Each object has a type that lists its callbacks, `()` for none, its functions, and the thunks of the originals that fixes
+/// call. `exits` are the types whose
 /// [`Exit::exit`](super::exit::Exit::exit) runs when the module is removed, in this order.
 #[macro_export]
 macro_rules! patch {
@@ -122,11 +123,12 @@ macro_rules! patch {
             name: $object:expr,
             callbacks: $callbacks:ty,
             functions: [$(($name:literal, $position:literal, $new:expr),)*],
+            originals: [$(($original:literal, $thunk:path),)*],
         },)*],
     ) => {
         const _: () = {
             use $crate::bindings::{klp_func, klp_object, klp_patch, klp_state, module};
-            use $crate::core::{callbacks, state, tables};
+            use $crate::core::{callbacks, original, state, tables};
 
             unsafe extern "C" {
                 // modpost defines it in the C part of the module.
@@ -147,7 +149,25 @@ macro_rules! patch {
                         $(unsafe { tables::func($name, $position, $new as *const ::core::ffi::c_void) },)*
                         tables::end_of_funcs(),
                     ];
-                    const CALLBACKS: $crate::bindings::klp_callbacks = callbacks::table::<$callbacks>();
+                    struct Thunks;
+                    impl original::Thunks for Thunks {
+                        #[allow(unused_mut, unused_variables)]
+                        fn all(
+                            mut each: impl FnMut(
+                                &'static ::core::ffi::CStr,
+                                *const u8,
+                            ) -> Result<(), $crate::core::errno::Errno>,
+                        ) -> Result<(), $crate::core::errno::Errno> {
+                            $(each($original, $thunk as *const u8)?;)*
+                            Ok(())
+                        }
+                    }
+                    const CALLBACKS: $crate::bindings::klp_callbacks =
+                        if <[&::core::ffi::CStr]>::is_empty(&[$($original),*]) {
+                            callbacks::table::<$callbacks>()
+                        } else {
+                            callbacks::table::<original::Checked<Thunks, $callbacks>>()
+                        };
                     // SAFETY: FUNCS is a static list that ends with `end_of_funcs`.
                     unsafe { tables::object($object, CALLBACKS, (&raw mut FUNCS).cast()) }
                 },)*

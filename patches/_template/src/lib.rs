@@ -10,7 +10,7 @@ pub struct Patch;
 impl replaced::{{object}} for Patch {
     // {{prototype}}
     unsafe extern "C" fn {{method}}{{signature}} {
-        // Replace this body: it runs instead of the kernel's function.
+        // Change this body: it runs instead of the kernel's function.
         {{body}}
     }
 }

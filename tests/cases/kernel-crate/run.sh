@@ -44,3 +44,10 @@ check "it printed what it did" contains "$module: 5 squares were allocated" /tmp
 check "it is unloaded" kpatch unload "$module" || exit
 check "the kernel answers itself again" same "$EVIDENCE/version" /proc/version
 check "nothing of it is left" unloaded "$module"
+
+check "a fix that calls the original is loaded" kpatch load "$KO_around_kernel" || exit
+module=$(module_of "$KO_around_kernel")
+{ cat "$EVIDENCE/cmdline"; echo "after the original"; } >/tmp/around
+check "the original answers, and the replacement's line follows" same /tmp/around /proc/cmdline
+check "it is unloaded" kpatch unload "$module"
+check "the original answers alone" same "$EVIDENCE/cmdline" /proc/cmdline

@@ -11,6 +11,7 @@ mod clang;
 mod constants;
 mod from_btf;
 mod kernel_crate;
+mod originals;
 mod own;
 mod parameters;
 pub(crate) mod render;
@@ -226,6 +227,7 @@ fn bindings_crate(
         // Writing to a String cannot fail.
         let _ = writeln!(bindings, "pub use {name} as {};", name.trim_start_matches(MACRO));
     }
+    bindings.push_str(&originals::thunks(tree, resolved));
     if kernel.is_some() {
         // The other constants are only for crate `klp`, and the kernel's prelude has its own constants with
         // these names.
@@ -386,7 +388,7 @@ fn traits(
          use bindings::ffi::*;\nuse bindings::*;\n",
         fix.name, resolved.kernel
     );
-    let mut bounds = Vec::new();
+    let (mut bounds, mut signatures) = (Vec::new(), Vec::new());
     text.push_str("\n/// The objects that the fix changes, as types.\npub mod objects {\n");
     for object in objects_of([fix]) {
         let _ = writeln!(text, "    /// `{object}`.\n    pub struct {}(());", object_in_rust(&object));
@@ -432,8 +434,12 @@ fn traits(
                  unsafe extern \"C\" fn {}{signature};",
                 function.c_prototype, function.method,
             );
+            signatures.push((function, signature));
         }
         text.push_str("}\n");
+    }
+    if !signatures.is_empty() {
+        text.push_str(&originals::module(&signatures));
     }
     let _ = writeln!(
         text,

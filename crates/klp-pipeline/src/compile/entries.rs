@@ -60,15 +60,21 @@ pub(super) fn part(
     objects: Vec<PathBuf>,
 ) -> Result<ModulePart, Error> {
     let names = names(&resolved.functions);
+    let thunk = |function: &Function| {
+        let (fix, object) = (function.fix.replace('-', "_"), object_in_rust(&function.symbol.object));
+        format!("replaced_{fix}::original::{object}::{}", function.method)
+    };
     let replaced = resolved.functions.iter().zip(&names).map(|(function, name)| Replaced {
         symbol: function.symbol.clone(),
         entry: format!("{}::{name}", module_of(&function.fix)),
+        original: function.original().map(|_| thunk(function)),
     });
+    let originals = resolved.functions.iter().filter_map(Function::original);
     let items = target.fixes.iter().map(|fix| source(fix, resolved, &names, sources));
     Ok(ModulePart {
         objects,
         shims: sources.join("shims.c"),
-        symbols: resolved.externs.clone(),
+        symbols: resolved.externs.iter().cloned().chain(originals).collect(),
         replaced: replaced.collect(),
         items: items.collect::<Result<_, _>>()?,
     })
@@ -165,6 +171,8 @@ mod tests {
             method: "f".to_owned(),
             c_prototype: String::new(),
             asserted: false,
+            body: None,
+            calls_original: false,
         };
         symbols.iter().map(function).collect()
     }

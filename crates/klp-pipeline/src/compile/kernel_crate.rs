@@ -35,7 +35,7 @@ struct Crate {
 /// Compiles the crates of a module. Returns its objects; the object with the tables is first.
 pub(super) fn compile(inputs: &Inputs<'_>, dir: &Path, log: &Path) -> Result<Vec<PathBuf>, Error> {
     let work = dir.join("kbuild");
-    let crates = lay_out(inputs, &work)?;
+    let crates = lay_out(inputs, dir, &work)?;
     make_dir(&work.join("meta"))?;
     make_dir(&work.join("arguments"))?;
     for item in &crates {
@@ -84,8 +84,9 @@ pub(super) fn compile(inputs: &Inputs<'_>, dir: &Path, log: &Path) -> Result<Vec
     Ok(crates.iter().rev().map(object).collect())
 }
 
-/// Copies the sources to the places that kbuild expects. Returns the crates in compilation order.
-fn lay_out(inputs: &Inputs<'_>, work: &Path) -> Result<Vec<Crate>, Error> {
+/// Copies the sources to the places that kbuild expects; the source of the root crate is written to `dir` before. Returns the
+/// crates in compilation order.
+fn lay_out(inputs: &Inputs<'_>, dir: &Path, work: &Path) -> Result<Vec<Crate>, Error> {
     let Inputs { tree, project, target, resolved, sources, .. } = *inputs;
     let mut crates = Vec::new();
     let mut add = |name: &str, subject: &str, root: &Path, uses: &[(&str, &str)], arguments: Vec<String>| {
@@ -125,7 +126,7 @@ fn lay_out(inputs: &Inputs<'_>, work: &Path) -> Result<Vec<Crate>, Error> {
         add(name, &fix.name, &fix.source(), &uses, cfg_flags(resolved, &fix.name))?;
         of_tables.extend([(name.as_str(), name.as_str()), (replaced, replaced)]);
     }
-    let tables = work.join("tables.rs");
+    let tables = dir.join("module.rs");
     // kbuild builds the objects of the part together with the root crate.
     let part = entries::part(target, resolved, sources, Vec::new())?;
     write(&tables, root::source(tree, project, target, resolved, &[part])?)?;

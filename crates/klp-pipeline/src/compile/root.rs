@@ -69,8 +69,13 @@ fn tables(target: &Target, resolved: &Resolved, parts: &[ModulePart]) -> String 
             text,
             "        {{\n            name: {name},\n            callbacks: {callbacks},\n            functions: ["
         );
-        for Replaced { symbol, entry } in part::replaced(parts).filter(|item| item.symbol.object == object) {
+        let of_object = || part::replaced(parts).filter(|item| item.symbol.object == object);
+        for Replaced { symbol, entry, .. } in of_object() {
             let _ = writeln!(text, "                (c\"{}\", {}, {entry}),", symbol.symbol, symbol.position);
+        }
+        text.push_str("            ],\n            originals: [\n");
+        for (symbol, thunk) in of_object().filter_map(|item| Some((&item.symbol, item.original.as_ref()?))) {
+            let _ = writeln!(text, "                (c\"{}\", {thunk}),", symbol.symbol);
         }
         text.push_str("            ],\n        },\n");
     }
@@ -179,6 +184,8 @@ mod tests {
             method: name.to_owned(),
             c_prototype: String::new(),
             asserted: false,
+            body: None,
+            calls_original: false,
         };
         let resolved = Resolved {
             kernel: "k".to_owned(),

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use klp_base::arch::Arch;
 use klp_base::cache;
+use klp_base::files::read_text;
 use klp_format::{KlpSymbol, ObjectName};
+use proc_macro2::{TokenStream, TokenTree};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -150,6 +152,31 @@ impl Fix {
         files.retain(|file| !generated(file));
         Ok(files)
     }
+
+    /// True if a source file has this identifier, or cannot be read as Rust. Comments and strings do not count.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn names(&self, identifier: &str) -> Result<bool, Error> {
+        let is_source = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "rs");
+        for file in self.files()?.into_iter().filter(is_source) {
+            let text = read_text(&file)?;
+            if text.contains(identifier)
+                && text.parse::<TokenStream>().map_or(true, |tokens| has_identifier(tokens, identifier))
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn has_identifier(tokens: TokenStream, identifier: &str) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(found) => found == identifier,
+        TokenTree::Group(group) => has_identifier(group.stream(), identifier),
+        TokenTree::Punct(_) | TokenTree::Literal(_) => false,
+    })
 }
 
 /// A function to replace.

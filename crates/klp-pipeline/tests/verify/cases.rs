@@ -79,7 +79,9 @@ pub const CASES: &[Case] = &[
         let mut size = 0;
         m.section(".text", |text| size = text.sh_size);
         m.relocations(KLP_TEXT, |list| list[0].r_offset = size - 1);
-    }),
+    })
+    // The instruction there then leads to another place.
+    .also(const { &[&ORIGINAL_SITE] }),
     case(&CALL_PADDING, "an instruction stands in the padding", |m| {
         let [_, (_, second)] = m.neighbours();
         m.data(".text", |code| code[second as usize - 1] = 0xc3);
@@ -311,6 +313,13 @@ pub const CASES: &[Case] = &[
     case(&SELF_CALL, "the replacement calls what it replaces", |m| {
         let name = b".klp.sym.vmlinux.version_proc_show,0";
         m.symbol(KLP_FUNCTION_SYMBOL, |symbol| symbol.name = name[..].into());
+    }),
+    case(&ORIGINAL_SITE, "a call leads into a function", |m| m.shift(KLP_FUNCTION_SYMBOL, 9)),
+    case(&ORIGINAL_SITE, "a thunk has other code", |m| {
+        let [(first, _), _] = m.neighbours();
+        let name = b"__pfx_klp_original_0123456789abcdef";
+        m.symbol(&format!("__pfx_{first}"), |symbol| symbol.name = name[..].into());
+        m.symbol(&first, |symbol| symbol.name = name["__pfx_".len()..].into());
     }),
     case(&SELF_CALL, "the replacement uses the address of what it replaces", |m| {
         let name = b".klp.sym.vmlinux.version_proc_show,0";

@@ -81,6 +81,23 @@ impl Sample {
         });
     }
 
+    /// Makes the relocations against a symbol lead this number of bytes further.
+    pub fn shift(&mut self, symbol: &str, bytes: i64) {
+        self.edit(|builder| {
+            let found = builder.symbols.iter().find(|found| *found.name == *symbol.as_bytes());
+            let id = found.unwrap_or_else(|| panic!("no symbol {symbol}")).id();
+            let mut changed = 0;
+            for section in &mut builder.sections {
+                let SectionData::Relocation(list) = &mut section.data else { continue };
+                for relocation in list.iter_mut().filter(|relocation| relocation.symbol == Some(id)) {
+                    relocation.r_addend += bytes;
+                    changed += 1;
+                }
+            }
+            assert!(changed > 0, "nothing uses {symbol}");
+        });
+    }
+
     /// Makes one relocation of section `name` refer to the symbol `to`.
     pub fn redirect(&mut self, name: &str, from: &str, to: &str) {
         self.edit(|builder| {

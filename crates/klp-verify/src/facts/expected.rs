@@ -35,6 +35,8 @@ pub struct Expected {
     pub frame_warn: u64,
     /// Number of arguments of kernel functions by name; functions of unknown prototype are missing.
     pub arguments: BTreeMap<String, usize>,
+    /// Offset of the own code of functions behind their ftrace sites, in bytes; functions of unknown code are missing.
+    pub bodies: Vec<(KlpSymbol, u64)>,
     /// Form of the sites by which ftrace hooks into functions.
     pub sites: Sites,
     /// Layout of the livepatch tables' structs.

@@ -9,6 +9,7 @@ mod frames;
 mod ftrace;
 mod modinfo;
 mod objects;
+mod original;
 mod panics;
 mod relocations;
 mod self_call;
@@ -25,6 +26,7 @@ pub use self::file::{ARCHITECTURE, DEBUG_LEFT, ELF};
 pub use self::frames::{REPLACEMENT_FRAME, STACK_FRAME};
 pub use self::ftrace::TRACEABLE_REPLACEMENT;
 pub use self::modinfo::{GPL_COMPATIBLE, LICENSE_TAG, LIVEPATCH_TAG, MODULE_NAME, VERMAGIC};
+pub use self::original::ORIGINAL_SITE;
 pub use self::panics::PANIC_REACHABLE;
 pub use self::relocations::{KLP_RELOCATION, RELOCATION_RANGE, RELOCATION_TYPE};
 pub use self::self_call::SELF_CALL;
@@ -54,6 +56,7 @@ pub static ALL: &[&Rule] = &[
     &REPLACEMENT_FRAME,
     &STACK_FRAME,
     &SELF_CALL,
+    &ORIGINAL_SITE,
     &TRACEABLE_REPLACEMENT,
     &UNDEFINED_SYMBOL,
     &SYMBOL_VERSION,
