@@ -168,6 +168,7 @@ fn prove(guest: &Guest, deadlines: Deadlines) -> Result<Proof, Error> {
         cpu_model: None,
         gdb: false,
         disk: None,
+        ssh: None,
         memory: Memory::Anonymous,
     };
     match Vm::boot(&machine, &Initramfs::guest(&guest.files)?, deadlines, deadlines.proof) {

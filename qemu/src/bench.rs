@@ -44,6 +44,7 @@ pub fn bare_boot(guest: &Guest, options: &Options, sink: &dyn Sink) -> Result<Co
         cpu_model: None,
         gdb: false,
         disk: None,
+        ssh: None,
         memory: Memory::Anonymous,
     };
     let root = Initramfs::bare(&guest.files.busybox, INIT)?;

@@ -45,6 +45,9 @@ pub(crate) struct Machine<'a> {
     pub(crate) gdb: bool,
     /// Disk image (qcow2) with a full system.
     pub(crate) disk: Option<&'a Path>,
+    /// Port of the host's loopback interface that leads to port 22 of the guest. Nothing else leads into the guest's network,
+    /// and nothing out of it.
+    pub(crate) ssh: Option<u16>,
     pub(crate) memory: Memory<'a>,
 }
 
@@ -97,6 +100,10 @@ impl Machine<'_> {
             // The disk is not needed after a crash of the host: no flush.
             let drive = format!("if=none,id=disk,format=qcow2,cache=unsafe,file={}", escaped(disk));
             cmd = cmd.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"]);
+        }
+        if let Some(port) = self.ssh {
+            let network = format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22");
+            cmd = cmd.args(["-netdev", &network, "-device", "virtio-net-pci,netdev=net"]);
         }
         if self.gdb {
             cmd = cmd.args(["-S", "-gdb", &format!("tcp:127.0.0.1:{GDB_PORT}")]);

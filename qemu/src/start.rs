@@ -75,6 +75,7 @@ pub(crate) fn machine<'a>(
         cpu_model: group.cpu_model.as_deref(),
         gdb: options.gdb,
         disk: None,
+        ssh: None,
         memory: Memory::Anonymous,
     }
 }

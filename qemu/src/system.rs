@@ -25,7 +25,7 @@ use crate::transcript::Transcript;
 use crate::vm::{BootError, Vm};
 
 /// Memory of a guest, in MiB.
-const MEMORY: u32 = 1024;
+pub(crate) const MEMORY: u32 = 1024;
 
 /// Case with several boots.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub struct SystemCase {
     pub crashes: Vec<usize>,
     /// Additional kernel parameters by number of the boot.
     pub append: BTreeMap<usize, String>,
+    /// Host names of the guests of a fleet, which run at the same time ([`crate::FleetGuest`]). Empty for one guest.
+    pub guests: Vec<String>,
     /// Time limit of each script.
     pub timeout: Duration,
     /// Scripts in their order.
@@ -57,6 +59,8 @@ struct File {
     #[serde(default)]
     artifacts: Vec<String>,
     packages: Option<String>,
+    #[serde(default)]
+    guests: Vec<String>,
     #[serde(default)]
     crashes: Vec<usize>,
     #[serde(default)]
@@ -117,6 +121,7 @@ impl SystemCase {
             description: file.description,
             artifacts: file.artifacts,
             packages: file.packages,
+            guests: file.guests,
             crashes: file.crashes,
             timeout: Duration::from_secs(file.timeout),
             scripts,
@@ -182,6 +187,7 @@ impl System<'_> {
                 gdb: false,
                 cpu_model: None,
                 disk: Some(&disk),
+                ssh: None,
                 memory: Memory::Anonymous,
             };
             sink.note(format!("  boot {number}       {} on {}", case.name, self.guest.kernel.id));
@@ -212,7 +218,7 @@ impl System<'_> {
         Ok(verdict)
     }
 
-    fn initramfs(
+    pub(crate) fn initramfs(
         &self,
         case: &SystemCase,
         artifacts: &BTreeMap<String, PathBuf>,

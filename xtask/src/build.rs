@@ -11,6 +11,7 @@ use klp_pipeline::stage::{Range, Stage};
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::setup::Need;
+use crate::sign::SignerArgs;
 
 /// Build a fix or stream into a verified livepatch module.
 ///
@@ -29,9 +30,8 @@ pub(crate) struct Args {
     /// Sign the module with the key from the build of the kernel (kernels that are built here)
     #[arg(long)]
     sign: bool,
-    /// Sign the module with this key: PEM, private key and certificate
-    #[arg(long)]
-    sign_key: Option<PathBuf>,
+    #[command(flatten)]
+    signer: SignerArgs,
     /// Run this stage and those after it even if nothing changed: resolve, bindings, compile, kbuild,
     /// postlink, verify, sign
     #[arg(long)]
@@ -52,12 +52,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         });
     }
     context.ensure(&[Need::Build])?;
-    let to = if args.sign || args.sign_key.is_some() { Stage::Sign } else { args.to };
+    let signer = args.signer.signer()?;
+    let to = if args.sign || signer.is_some() { Stage::Sign } else { args.to };
+    if to >= Stage::Sign {
+        context.ensure(&[Need::Sign])?;
+    }
     for kernel in &kernels {
         let tree = context.kernel(kernel)?;
         let target = context.project.target(&args.target)?;
         let range = Range { from: args.from, to };
-        let built = context.build_signed(&tree, &target, range, args.sign_key.as_deref())?;
+        let built = context.build_signed(&tree, &target, range, signer.as_ref())?;
         if to < Stage::Postlink {
             println!("{}", built.dir.join(to.dir_name()).display());
             continue;

@@ -16,7 +16,7 @@ use crate::context::{Context, DEFAULT_KERNEL};
 use crate::host_tests::{self, Tests};
 use crate::machine::{captured, shell};
 use crate::setup::Need;
-use crate::{bench, draw, qemu_test, system_test};
+use crate::{bench, dnf5, draw, qemu_test, system_test};
 
 /// Run the host tests, then the VM cases on the default kernel.
 ///
@@ -43,6 +43,9 @@ pub(crate) struct CiArgs {
     /// checkout
     #[arg(long)]
     record: bool,
+    /// With the full tier: run this part alone, for example dnf5
+    #[arg(long, conflicts_with_all = ["record", "junit"])]
+    part: Option<String>,
     /// Write the VM cases' JUnit report to this file
     #[arg(long)]
     junit: Option<PathBuf>,
@@ -53,7 +56,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<ExitCode> {
         return run(&args.junit, false, false);
     }
     let context = Context::new()?;
-    context.ensure(&[Need::Build, Need::Tests, Need::Packages])?;
+    context.ensure(&[Need::Build, Need::Sign, Need::Tests, Need::Packages])?;
     check_sources(&context, false)?;
     test_on_host(&context, Tests::WithoutGuests)?;
     Ok(ExitCode::SUCCESS)
@@ -65,12 +68,18 @@ pub(crate) fn ci(args: &CiArgs) -> Result<ExitCode> {
         full || !args.record,
         "--record is for the full tier, which runs the cases of all kernels"
     );
-    run(&args.junit, full, args.record)
+    match &args.part {
+        Some(part) => {
+            anyhow::ensure!(full, "--part is for the full tier; add --tier full");
+            only(part)
+        }
+        None => run(&args.junit, full, args.record),
+    }
 }
 
 fn run(junit: &Option<PathBuf>, full: bool, record: bool) -> Result<ExitCode> {
     let context = Context::new()?;
-    context.ensure(&[Need::Build, Need::Guest, Need::Tests, Need::Packages])?;
+    context.ensure(&[Need::Build, Need::Sign, Need::Guest, Need::Tests, Need::Packages])?;
     check_sources(&context, full)?;
     test_on_host(&context, if full { Tests::Full } else { Tests::Fast })?;
 
@@ -129,28 +138,50 @@ fn test_on_host(context: &Context, tests: Tests) -> Result<()> {
     host_tests::run(context, tests)
 }
 
-/// Runs the checks of the full tier only. They take hours, so a failed one does not prevent the others.
-fn rest(context: &Context, cases: ExitCode) -> Result<ExitCode> {
+/// Part of the full tier.
+type Part<'a> = (&'static str, Box<dyn Fn() -> Result<ExitCode> + 'a>);
+
+/// Checks of the full tier only, after the VM cases of all kernels.
+fn parts(context: &Context) -> Vec<Part<'_>> {
     let root = context.project.root();
-    let part = |what: &'static str, work: &dyn Fn() -> Result<ExitCode>| {
-        context.terminal.note(format!("== {what}"));
-        (what, work())
-    };
-    let parts = [
-        ("VM cases", Ok(cases)),
-        part("stress", &|| {
-            let mut stress = qemu_test::Args::of(&[], DEFAULT_KERNEL);
-            stress.cases = Some(root.join("tests/stress"));
-            qemu_test::run(&stress)
-        }),
-        part("draws", &|| draw::run(&draw::Args::full_tier())),
-        part("fuzzing", &|| fuzz(context).map(|()| ExitCode::SUCCESS)),
-        part("systems", &|| Ok(ExitCode::from(system_test::run_all(context)?.exit_code()))),
-        part("benchmarks", &bench::run_all),
-    ];
+    vec![
+        (
+            "stress",
+            Box::new(move || {
+                let mut stress = qemu_test::Args::of(&[], DEFAULT_KERNEL);
+                stress.cases = Some(root.join("tests/stress"));
+                qemu_test::run(&stress)
+            }),
+        ),
+        ("draws", Box::new(|| draw::run(&draw::Args::full_tier()))),
+        ("fuzzing", Box::new(|| fuzz(context).map(|()| ExitCode::SUCCESS))),
+        ("dnf5", Box::new(|| dnf5::check(context).map(|()| ExitCode::SUCCESS))),
+        ("systems", Box::new(|| Ok(ExitCode::from(system_test::run_all(context)?.exit_code())))),
+        ("benchmarks", Box::new(bench::run_all)),
+    ]
+}
+
+/// Runs one part of the full tier.
+fn only(name: &str) -> Result<ExitCode> {
+    let context = Context::new()?;
+    let parts = parts(&context);
+    let known: Vec<&str> = parts.iter().map(|(what, _)| *what).collect();
+    let part = parts.iter().find(|(what, _)| *what == name);
+    let (_, work) =
+        part.with_context(|| format!("there is no part {name}; there are {}", known.join(", ")))?;
+    work()
+}
+
+/// Runs the parts of the full tier. They take hours, so a failed one does not prevent the others.
+fn rest(context: &Context, cases: ExitCode) -> Result<ExitCode> {
+    let mut results = vec![("VM cases", Ok(cases))];
+    for (what, work) in parts(context) {
+        say(context, what);
+        results.push((what, work()));
+    }
     context.terminal.note("== full tier".to_owned());
     let mut worst = Ok(ExitCode::SUCCESS);
-    for (what, result) in parts {
+    for (what, result) in results {
         let seen = match &result {
             Ok(ExitCode::SUCCESS) => "passed".to_owned(),
             Ok(_) => "FAILED".to_owned(),

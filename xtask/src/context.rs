@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Common context of all verbs: project, cache, terminal.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use klp_base::arch::Arch;
@@ -10,6 +10,7 @@ use klp_base::events::Terminal;
 use klp_kernel::{KernelTree, Pin};
 use klp_pipeline::build::Build;
 use klp_pipeline::project::{Project, Target};
+use klp_pipeline::sign::Signer;
 use klp_pipeline::stage::{Built, Range};
 use xshell::cmd;
 
@@ -80,15 +81,15 @@ impl Context {
         self.build_signed(tree, target, range, None)
     }
 
-    /// As [`Self::build_target`], with a key for stage sign. `None`: the key from the build of the kernel.
+    /// As [`Self::build_target`], with a signer for stage sign. `None`: the key from the build of the kernel.
     pub(crate) fn build_signed(
         &self,
         tree: &KernelTree,
         target: &Target,
         range: Range,
-        sign_key: Option<&Path>,
+        signer: Option<&Signer>,
     ) -> Result<Built> {
-        Ok(self.steps_of(tree, target, sign_key).run(range)?)
+        Ok(self.steps_of(tree, target, signer).run(range)?)
     }
 
     /// Build of a target, not yet started.
@@ -96,10 +97,10 @@ impl Context {
         &'a self,
         tree: &'a KernelTree,
         target: &'a Target,
-        sign_key: Option<&'a Path>,
+        signer: Option<&'a Signer>,
     ) -> Build<'a> {
         let (project, cache, sink) = (&self.project, &self.cache, &self.terminal);
-        Build { project, tree, target, sign_key, cache, sink }
+        Build { project, tree, target, signer, cache, sink }
     }
 
     /// Cargo's target directory.

@@ -8,9 +8,11 @@ mod check;
 mod ci;
 mod context;
 mod demo;
+mod dnf5;
 mod doctor;
 mod draw;
 mod editor;
+mod fleet;
 mod host_tests;
 mod kernel;
 mod look;
@@ -19,6 +21,7 @@ mod new_patch;
 mod package;
 mod qemu_test;
 mod setup;
+mod sign;
 mod support;
 mod system_test;
 mod update_generated;
@@ -46,6 +49,7 @@ enum Verb {
     Doc(editor::DocArgs),
     Build(build::Args),
     Check(check::Args),
+    Sign(sign::Args),
     Package(package::PackageArgs),
     Repo(package::RepoArgs),
     QemuTest(qemu_test::Args),
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         Verb::Doc(args) => editor::doc(&args),
         Verb::Build(args) => build::run(&args),
         Verb::Check(args) => check::run(&args),
+        Verb::Sign(args) => sign::run(&args),
         Verb::Package(args) => package::package(&args),
         Verb::Repo(args) => package::repo(&args),
         Verb::QemuTest(args) => qemu_test::run(&args),

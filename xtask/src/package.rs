@@ -10,10 +10,12 @@ use klp_kernel::Pin;
 use klp_package::{
     DEFAULT_DATE, DEFAULT_MAINTAINER, Format, Loader, LoaderFiles, Origin, Package, Patch, PatchModule, repo,
 };
+use klp_pipeline::sign;
 use klp_pipeline::stage::{Range, Stage};
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::setup::Need;
+use crate::sign::SignerArgs;
 
 /// Name of the target that stands for the loader.
 const KPATCH: &str = "kpatch";
@@ -43,9 +45,12 @@ pub(crate) struct PackageArgs {
     /// Sign the module with the key from the build of the kernel (kernels that are built here)
     #[arg(long, conflicts_with = "empty")]
     sign: bool,
-    /// Sign the module with this key: PEM, private key and certificate
-    #[arg(long, conflicts_with = "empty")]
-    sign_key: Option<PathBuf>,
+    #[command(flatten)]
+    signer: SignerArgs,
+    /// Package this file, which must be the module of the build with a signature (`cargo xtask sign`). With --sign-cert the
+    /// signature is checked too
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["empty", "sign", "sign_key", "sign_command"])]
+    signed_module: Option<PathBuf>,
     /// Maintainer of the packages
     #[arg(long, default_value = DEFAULT_MAINTAINER)]
     maintainer: String,
@@ -89,6 +94,10 @@ pub(crate) fn package(args: &PackageArgs) -> Result<ExitCode> {
     let mut packages = Vec::new();
     if args.target == KPATCH {
         ensure!(!args.empty, "kpatch has no empty package; --empty is for streams");
+        ensure!(
+            !args.sign && args.signed_module.is_none() && args.signer.signer()?.is_none(),
+            "kpatch is a program; the signatures of modules are for streams"
+        );
         for arch in archs(&context, &args.kernel)? {
             let loader = loader(&context, arch)?;
             for format in &formats {
@@ -96,7 +105,12 @@ pub(crate) fn package(args: &PackageArgs) -> Result<ExitCode> {
             }
         }
     } else {
-        for kernel in context.kernels(&args.kernel)? {
+        let kernels = context.kernels(&args.kernel)?;
+        ensure!(
+            args.signed_module.is_none() || kernels.len() == 1,
+            "--signed-module is the module of one kernel; name that kernel alone"
+        );
+        for kernel in kernels {
             let patch = patch(&context, args, &kernel)?;
             for format in &formats {
                 packages.extend(patch.packages(*format, &origin)?);
@@ -146,11 +160,22 @@ fn patch(context: &Context, args: &PackageArgs, kernel: &str) -> Result<Patch> {
     }
     context.ensure(&[Need::Build])?;
     let tree = context.kernel(kernel)?;
-    let signed = args.sign || args.sign_key.is_some();
+    let signer = args.signer.signer()?;
+    let signed = args.sign || signer.is_some();
+    if signed || args.signed_module.is_some() {
+        context.ensure(&[Need::Sign])?;
+    }
     let to = if signed { Stage::Sign } else { Stage::Verify };
     let range = Range { from: None, to };
-    let built = context.build_signed(&tree, &target, range, args.sign_key.as_deref())?;
-    let ko = if signed { &built.signed } else { &built.ko };
+    let built = context.build_signed(&tree, &target, range, signer.as_ref())?;
+    let ko = match &args.signed_module {
+        Some(file) => {
+            sign::check(file, &built.ko, args.signer.sign_cert.as_deref())?;
+            file
+        }
+        None if signed => &built.signed,
+        None => &built.ko,
+    };
     let module = PatchModule::load(ko, &tree.release, tree.arch)?;
     Ok(Patch::of_module(module, Some(read(&built.debug)?)))
 }
@@ -172,8 +197,21 @@ pub(crate) fn loader(context: &Context, arch: klp_base::arch::Arch) -> Result<Lo
         helpers: files("follow")?,
         pages: files("man")?,
         completions: files("completions")?,
+        plugins: plugins(&dist)?,
     };
     Ok(Loader::new(arch, files))
+}
+
+/// Plug-ins of package managers, by their paths in `dist`.
+fn plugins(dist: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut plugins = Vec::new();
+    for manager in ["apt", "dnf", "dnf5"] {
+        for file in klp_base::cache::walk(&dist.join(manager))? {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            plugins.push((format!("{manager}/{name}"), read(&file)?));
+        }
+    }
+    Ok(plugins)
 }
 
 /// Writes a package file into the directory of its format; returns its path.

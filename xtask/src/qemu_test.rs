@@ -101,7 +101,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let commit = args.record.then(support::commit_to_record).transpose()?;
-    context.ensure(&[Need::Build, Need::Guest])?;
+    context.ensure(&[Need::Build, Need::Guest, Need::Sign])?;
     let summary = match run_cases(&context, args, cases)? {
         Some(summary) => summary,
         None => return Ok(ExitCode::SUCCESS),

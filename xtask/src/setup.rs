@@ -21,18 +21,23 @@ use crate::machine::{NotAble, captured, shell};
 pub(crate) enum Need {
     /// Building modules: kernel packages, bindings, kbuild.
     Build,
+    /// Signing modules.
+    Sign,
     /// Booting guests.
     Guest,
     /// Running the host tests.
     Tests,
     /// Building the full system for the guests of system-test.
     System,
+    /// Running the fleet case: Ansible, and ssh into the guests.
+    Fleet,
     /// Publishing packages, and testing them with the package managers.
     Packages,
 }
 
 impl Need {
-    pub(crate) const ALL: [Self; 5] = [Self::Build, Self::Guest, Self::Tests, Self::System, Self::Packages];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Build, Self::Sign, Self::Fleet, Self::Guest, Self::Tests, Self::System, Self::Packages];
 }
 
 /// A host tool.
@@ -93,9 +98,21 @@ pub(crate) const TOOLS: &[Tool] = &[
     program!(Tests, "git", "git", "lists the project's files in the tests, and names the commit in reports"),
     program!(Tests, "pahole", "pahole", "is the second opinion on layouts in the tests"),
     program!(Tests, "strace", "strace", "kills kpatch before each of its system calls, in the tests"),
+    program!(Sign, "openssl", "openssl", "signs modules"),
+    program!(Tests, "softhsm2-util", "softhsm2", "is a token for keys in the tests"),
+    Tool {
+        need: Need::Tests,
+        name: "engine pkcs11",
+        why: "lets openssl use a key in a token, in the tests",
+        package: "libengine-pkcs11-openssl",
+        present: pkcs11_engine,
+    },
     program!(System, "mmdebstrap", "mmdebstrap", "makes the full system of system-test's guests"),
     program!(System, "mke2fs", "e2fsprogs", "makes its file system"),
     program!(System, "qemu-img", "qemu-utils", "makes its disk"),
+    program!(Fleet, "ssh", "openssh-client", "carries Ansible's commands to guests"),
+    program!(Fleet, "ssh-keygen", "openssh-client", "makes the key for guests"),
+    Tool { need: Need::Fleet, name: "pip", why: "installs Ansible", package: "python3-pip", present: pip },
     program!(Packages, "createrepo_c", "createrepo-c", "makes the metadata of repositories for dnf"),
     program!(Packages, "apt-ftparchive", "apt-utils", "makes the metadata of repositories for apt"),
     program!(Packages, "dpkg-deb", "dpkg", "reads packages of Debian"),
@@ -117,6 +134,15 @@ fn static_busybox() -> bool {
         let head = bytes.get(..4096).unwrap_or(&bytes);
         !head.windows(8).any(|window| window == b"ld-linux")
     })
+}
+
+fn pkcs11_engine() -> bool {
+    let asked = shell().and_then(|shell| captured(cmd!(shell, "openssl engine pkcs11")));
+    asked.is_ok_and(|said| said.contains("(pkcs11)"))
+}
+
+fn pip() -> bool {
+    shell().and_then(|shell| captured(cmd!(shell, "python3 -m pip --version"))).is_ok()
 }
 
 fn libelf() -> bool {

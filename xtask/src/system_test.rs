@@ -15,6 +15,7 @@ use klp_pipeline::stage::Range;
 use klp_vm::{DiskImage, Guest, Options, System, SystemCase};
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::fleet::{self, Fleet};
 use crate::setup::Need;
 use crate::{package, qemu_test};
 
@@ -107,6 +108,10 @@ fn run_cases(context: &Context, cases: &[SystemCase], kernel: &str) -> Result<Ve
     };
     let mut verdicts = Vec::new();
     for case in cases {
+        if !case.guests.is_empty() {
+            verdicts.push(fleet_case(context, &tree, &system, case)?);
+            continue;
+        }
         system.files = match &case.packages {
             None => files(context, &guest)?,
             Some(format) => repositories(context, &tree, format.parse().map_err(anyhow::Error::msg)?)?,
@@ -120,13 +125,50 @@ fn run_cases(context: &Context, cases: &[SystemCase], kernel: &str) -> Result<Ve
     Ok(Verdict::of_all(verdicts))
 }
 
+/// Runs a case with several guests at once. They have an image of their own, with sshd.
+fn fleet_case(
+    context: &Context,
+    tree: &KernelTree,
+    system: &System<'_>,
+    case: &SystemCase,
+) -> Result<Verdict> {
+    let fleet = Fleet::new(context)?;
+    let image = DiskImage {
+        mirror: debian_mirror()?,
+        suite: SUITE.to_owned(),
+        packages: PACKAGES.into_iter().chain(fleet::PACKAGES).map(str::to_owned).collect(),
+    };
+    let image = image.make(&context.cache, &context.terminal)?;
+    let format = case.packages.as_deref().context("a fleet installs packages: case.toml lacks `packages`")?;
+    let format = format.parse().map_err(anyhow::Error::msg)?;
+    let mut files = repositories(context, tree, format)?;
+    files.extend(fleet.files()?);
+    let modules = DISK_MODULES.into_iter().chain(fleet::MODULES);
+    let system = System {
+        guest: system.guest,
+        image: &image,
+        modules: unpacked_modules(context, tree, modules)?,
+        files,
+        options: system.options.clone(),
+    };
+    fleet.run(&system, case, &BTreeMap::new())
+}
+
 fn disk_modules(context: &Context, tree: &KernelTree) -> Result<Vec<(String, Vec<u8>)>> {
-    let unpacked = |name: &&str| -> Result<(String, Vec<u8>)> {
+    unpacked_modules(context, tree, DISK_MODULES)
+}
+
+fn unpacked_modules(
+    context: &Context,
+    tree: &KernelTree,
+    names: impl IntoIterator<Item = &'static str>,
+) -> Result<Vec<(String, Vec<u8>)>> {
+    let unpacked = |name: &str| -> Result<(String, Vec<u8>)> {
         let file = tree.module(&name.parse()?, &context.cache, &context.terminal)?;
         let bytes = read(&file)?;
-        Ok(((*name).to_owned(), klp_image::unpack_module(&bytes)?.into_owned()))
+        Ok((name.to_owned(), klp_image::unpack_module(&bytes)?.into_owned()))
     };
-    DISK_MODULES.iter().map(unpacked).collect()
+    names.into_iter().map(unpacked).collect()
 }
 
 /// kpatch and its units as installed by packages, and the original kpatch next to them.

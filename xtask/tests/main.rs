@@ -18,4 +18,5 @@ mod package;
 mod reproducible;
 mod selftests;
 mod setup;
+mod sign;
 mod verbs;

@@ -13,6 +13,7 @@ mod error;
 mod find;
 mod manifest;
 mod module;
+pub mod signature;
 mod table;
 mod unpack;
 

@@ -8,9 +8,8 @@ use klp_format::{ALIAS_PREFIX, KlpSymbol, ModuleName, NameError, SYMBOL_PREFIX};
 use crate::elf::{self, Machine, Relocation, Section, Symbol, SymbolKind, SymbolSection};
 use crate::error::Error;
 use crate::manifest::{MANIFEST_KEY, Manifest, ManifestError};
+use crate::signature;
 
-/// Last bytes of a signed module (`MODULE_SIG_STRING` in `include/linux/module_signature.h`).
-const SIGNATURE_TRAILER: &[u8] = b"~Module signature appended~\n";
 /// Section of the module's `struct module`.
 const THIS_MODULE: &str = ".gnu.linkonce.this_module";
 /// Offset of `name` in `struct module` of 64-bit kernels, in bytes: after `enum module_state state` and `struct list_head
@@ -149,7 +148,7 @@ impl<'a> Module<'a> {
 
     /// True if a signature is appended. The result does not depend on the signer or on the keys of the kernel.
     pub fn has_appended_signature(&self) -> bool {
-        self.bytes.ends_with(SIGNATURE_TRAILER)
+        signature::is_signed(self.bytes)
     }
 
     /// Function that covers an offset of a section; if several do, the one with the highest start.

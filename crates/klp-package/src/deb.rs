@@ -11,7 +11,7 @@ use tar::{EntryType, Header};
 
 use crate::date::rfc5322;
 use crate::error::Error;
-use crate::package::{Entry, Format, Operator, Package, Phase, Relation, RelationKind};
+use crate::package::{Entry, FileKind, Format, Operator, Package, Phase, Relation, RelationKind};
 
 /// Bytes of a DEB package.
 pub(crate) fn encode(package: &Package) -> Result<Vec<u8>, Error> {
@@ -115,11 +115,18 @@ fn control_files(package: &Package, entries: &[Entry]) -> Vec<Entry> {
         Entry::file("/control", 0o644, control(package, entries)),
         Entry::file("/md5sums", 0o644, md5sums(entries)),
     ];
+    let config = |entry: &&Entry| matches!(entry, Entry::File { kind: FileKind::Config, .. });
+    let conffiles: String =
+        entries.iter().filter(config).map(|entry| format!("{}\n", entry.path())).collect();
+    if !conffiles.is_empty() {
+        files.push(Entry::file("/conffiles", 0o644, conffiles));
+    }
     for (phase, text) in &package.scripts {
         let name = match phase {
             Phase::AfterInstall => "/postinst",
             Phase::BeforeRemove => "/prerm",
             Phase::AfterRemove => "/postrm",
+            Phase::AfterTransaction => continue,
         };
         files.push(Entry::file(name, 0o755, format!("#!/bin/sh\nset -e\n{text}")));
     }
@@ -139,6 +146,7 @@ fn control(package: &Package, entries: &[Entry]) -> String {
         ("Depends", RelationKind::Requires),
         ("Recommends", RelationKind::Recommends),
         ("Conflicts", RelationKind::Conflicts),
+        ("Replaces", RelationKind::Replaces),
         ("Provides", RelationKind::Provides),
     ] {
         let relations = package.relations.iter().filter(|relation| relation.kind == kind);

@@ -26,7 +26,7 @@ pub use loader::{KPATCH_EPOCH, KPATCH_VERSION, Loader, LoaderFiles};
 pub use module::PatchModule;
 pub use names::{PATCH, deb_name, deb_provided, rpm_name, rpm_provided};
 pub use package::{
-    DEFAULT_DATE, DEFAULT_MAINTAINER, Entry, Format, Operator, Origin, Package, Phase, Relation,
+    DEFAULT_DATE, DEFAULT_MAINTAINER, Entry, FileKind, Format, Operator, Origin, Package, Phase, Relation,
     RelationKind, Version,
 };
 pub use patch::Patch;

@@ -5,7 +5,9 @@ use klp_base::arch::Arch;
 
 use crate::deb::gzip;
 use crate::error::Error;
-use crate::package::{Entry, Format, Origin, Package, Phase, Relation, RelationKind, Version};
+use crate::package::{
+    Entry, FileKind, Format, Operator, Origin, Package, Phase, Relation, RelationKind, Version,
+};
 
 /// Version of `kpatch`, which is that of the workspace.
 pub const KPATCH_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -14,11 +16,16 @@ pub const KPATCH_VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const KPATCH_EPOCH: u32 = 1;
 
 const RPM_POST: &str = include_str!("../../../dist/packages/kpatch/rpm-post.sh");
+const RPM_COMMON: &str = include_str!("../../../dist/packages/kpatch/rpm-common.sh");
+const RPM_POSTTRANS: &str = include_str!("../../../dist/packages/kpatch/rpm-posttrans.sh");
 const RPM_PREUN: &str = include_str!("../../../dist/packages/kpatch/rpm-preun.sh");
 const RPM_POSTUN: &str = include_str!("../../../dist/packages/kpatch/rpm-postun.sh");
 const DEB_POSTINST: &str = include_str!("../../../dist/packages/kpatch/deb-postinst.sh");
 const DEB_PRERM: &str = include_str!("../../../dist/packages/kpatch/deb-prerm.sh");
 const DEB_POSTRM: &str = include_str!("../../../dist/packages/kpatch/deb-postrm.sh");
+
+/// Package with the plug-in for dnf of other vendors.
+const KPATCH_DNF: &str = "kpatch-dnf";
 
 /// Version of the package.
 pub(crate) fn version() -> Version {
@@ -38,6 +45,8 @@ pub struct LoaderFiles {
     pub pages: Vec<(String, Vec<u8>)>,
     /// Completions for bash, zsh and fish.
     pub completions: Vec<(String, Vec<u8>)>,
+    /// Plug-ins of package managers, by their paths in `dist/`.
+    pub plugins: Vec<(String, Vec<u8>)>,
 }
 
 /// The program `kpatch` with its files.
@@ -59,13 +68,15 @@ impl Loader {
     /// A completion has an unknown name.
     pub fn package(&self, format: Format, origin: &Origin) -> Result<Package, Error> {
         let name = "kpatch".to_owned();
-        let entries = self.entries().map_err(|reason| Error::Illegal { package: name.clone(), reason })?;
+        let entries =
+            self.entries(format).map_err(|reason| Error::Illegal { package: name.clone(), reason })?;
         let script = |text: &str| text.to_owned();
         let scripts = match format {
             Format::Rpm => vec![
                 (Phase::AfterInstall, script(RPM_POST)),
                 (Phase::BeforeRemove, script(RPM_PREUN)),
-                (Phase::AfterRemove, script(RPM_POSTUN)),
+                (Phase::AfterRemove, format!("{RPM_COMMON}\n{RPM_POSTUN}")),
+                (Phase::AfterTransaction, format!("{RPM_COMMON}\n{RPM_POSTTRANS}")),
             ],
             Format::Deb => vec![
                 (Phase::AfterInstall, script(DEB_POSTINST)),
@@ -87,7 +98,12 @@ impl Loader {
             ],
             changes: vec![format!("Version {KPATCH_VERSION}.")],
             relations: match format {
-                Format::Rpm => vec![Relation::any(RelationKind::Requires, "systemd")],
+                Format::Rpm => vec![
+                    Relation::any(RelationKind::Requires, "systemd"),
+                    // Red Hat's package of the plug-in, which has the same files.
+                    Relation::to(RelationKind::Provides, KPATCH_DNF, Operator::Equal, version().to_string()),
+                    Relation::to(RelationKind::Replaces, KPATCH_DNF, Operator::Less, version().to_string()),
+                ],
                 Format::Deb => vec![Relation::any(RelationKind::Recommends, "systemd")],
             },
             entries,
@@ -96,7 +112,7 @@ impl Loader {
         })
     }
 
-    fn entries(&self) -> Result<Vec<Entry>, String> {
+    fn entries(&self, format: Format) -> Result<Vec<Entry>, String> {
         let mut entries = vec![Entry::file("/usr/sbin/kpatch", 0o755, self.files.program.clone())];
         for (name, bytes) in &self.files.units {
             entries.push(Entry::file(format!("/usr/lib/systemd/system/{name}"), 0o644, bytes.clone()));
@@ -110,7 +126,7 @@ impl Loader {
                 path: format!("/usr/share/man/man1/{name}.gz"),
                 mode: 0o644,
                 bytes: packed,
-                is_doc: true,
+                kind: FileKind::Doc,
             });
         }
         for (name, bytes) in &self.files.completions {
@@ -122,6 +138,24 @@ impl Loader {
             };
             entries.push(Entry::file(format!("/usr/share/{directory}/{name}"), 0o644, bytes.clone()));
         }
+        for (name, bytes) in &self.files.plugins {
+            entries.extend(plugin(format, name, bytes)?);
+        }
         Ok(entries)
     }
+}
+
+/// File of a plug-in; `None` in packages of systems that do not have this package manager.
+fn plugin(format: Format, name: &str, bytes: &[u8]) -> Result<Option<Entry>, String> {
+    let entry = match name {
+        "apt/90kpatch" => Entry::config("/etc/apt/apt.conf.d/90kpatch", bytes),
+        "apt/kpatch.conf" => Entry::config("/etc/apt/kpatch.conf", bytes),
+        "dnf/kpatch.conf" => Entry::config("/etc/dnf/plugins/kpatch.conf", bytes),
+        // %posttrans links it where dnf looks for plug-ins.
+        "dnf/kpatch.py" => Entry::file("/usr/share/kpatch/dnf-plugins/kpatch.py", 0o644, bytes),
+        "dnf5/kpatch.actions" => Entry::config("/etc/dnf/libdnf5-plugins/actions.d/kpatch.actions", bytes),
+        other => return Err(format!("there is no place for the plug-in {other}")),
+    };
+    let system = if name.starts_with("apt/") { Format::Deb } else { Format::Rpm };
+    Ok((system == format).then_some(entry))
 }

@@ -99,6 +99,8 @@ pub enum RelationKind {
     Conflicts,
     /// The other package is installed too, unless the administrator objects.
     Recommends,
+    /// The package takes the place of the other one. (`Obsoletes` in RPM)
+    Replaces,
 }
 
 /// Comparison of versions.
@@ -140,6 +142,17 @@ impl Relation {
     }
 }
 
+/// Treatment of a file by the package manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Replaced at an update.
+    Plain,
+    /// Documentation, which administrators may leave out.
+    Doc,
+    /// Configuration: an update keeps what the administrator changed.
+    Config,
+}
+
 /// File or directory of a package.
 #[derive(Clone, Debug)]
 pub enum Entry {
@@ -156,15 +169,20 @@ pub enum Entry {
         mode: u16,
         /// Content.
         bytes: Vec<u8>,
-        /// True for documentation, which administrators may leave out.
-        is_doc: bool,
+        /// Treatment by the package manager.
+        kind: FileKind,
     },
 }
 
 impl Entry {
     /// File with permissions.
     pub fn file(path: impl Into<String>, mode: u16, bytes: impl Into<Vec<u8>>) -> Self {
-        Self::File { path: path.into(), mode, bytes: bytes.into(), is_doc: false }
+        Self::File { path: path.into(), mode, bytes: bytes.into(), kind: FileKind::Plain }
+    }
+
+    /// Configuration file, mode 644.
+    pub fn config(path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        Self::File { path: path.into(), mode: 0o644, bytes: bytes.into(), kind: FileKind::Config }
     }
 
     /// Absolute path.
@@ -184,6 +202,8 @@ pub enum Phase {
     BeforeRemove,
     /// `%postun`, `postrm`.
     AfterRemove,
+    /// `%posttrans`; RPM only.
+    AfterTransaction,
 }
 
 /// One package.

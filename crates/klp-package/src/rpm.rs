@@ -7,7 +7,7 @@ use rpm::{
 };
 
 use crate::error::Error;
-use crate::package::{Entry, Format, Operator, Package, Phase, Relation, RelationKind};
+use crate::package::{Entry, FileKind, Format, Operator, Package, Phase, Relation, RelationKind};
 
 /// Bytes of an RPM package.
 pub(crate) fn encode(package: &Package) -> Result<Vec<u8>, Error> {
@@ -42,9 +42,13 @@ fn build(package: &Package) -> Result<rpm::Package, rpm::Error> {
             Entry::Directory { path } => {
                 builder.with_dir_entry(FileOptions::dir(path).permissions(0o755))?;
             }
-            Entry::File { path, mode, bytes, is_doc } => {
+            Entry::File { path, mode, bytes, kind } => {
                 let options = FileOptions::new(path).permissions(*mode);
-                let options = if *is_doc { options.doc() } else { options };
+                let options = match kind {
+                    FileKind::Plain => options,
+                    FileKind::Doc => options.doc(),
+                    FileKind::Config => options.config().noreplace(),
+                };
                 builder.with_file_contents(bytes.clone(), options)?;
             }
         }
@@ -57,6 +61,7 @@ fn build(package: &Package) -> Result<rpm::Package, rpm::Error> {
             RelationKind::Requires => builder.requires(dependency),
             RelationKind::Conflicts => builder.conflicts(dependency),
             RelationKind::Recommends => builder.recommends(dependency),
+            RelationKind::Replaces => builder.obsoletes(dependency),
         };
     }
     for (phase, text) in &package.scripts {
@@ -64,6 +69,7 @@ fn build(package: &Package) -> Result<rpm::Package, rpm::Error> {
             Phase::AfterInstall => builder.post_install_script(text.as_str()),
             Phase::BeforeRemove => builder.pre_uninstall_script(text.as_str()),
             Phase::AfterRemove => builder.post_uninstall_script(text.as_str()),
+            Phase::AfterTransaction => builder.post_trans_script(text.as_str()),
         };
     }
     builder.build()

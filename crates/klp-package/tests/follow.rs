@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::support::root::{Root, fails, root_with_stub, run, stub};
 use crate::support::{RELEASE, package_file, tool, write};
 use klp_package::repo::{Options, add};
-use klp_package::{Format, Operator, Package, Relation, RelationKind, Version};
+use klp_package::{Format, Loader, LoaderFiles, Operator, Origin, Package, Relation, RelationKind, Version};
 
 /// Kernels of the repository; only the first has a live patch package.
 const NEXT: &str = "6.12.118+deb12-amd64";
@@ -112,6 +112,125 @@ fn a_configuration_that_cannot_be_read_is_named() {
     fs::write(&file, "[main]\nautoupdate = perhaps\n").unwrap();
     let said = fails(machine.dnf(&["kpatch", "status"]));
     assert!(said.contains(file.to_str().unwrap()) && said.contains("perhaps"), "{said}");
+}
+
+/// Kernel of Red Hat: package kernel-core with version and release of the kernel itself.
+fn red_hat_kernel(version: &str, release: &str) -> Package {
+    let uname = format!("{version}-{release}.x86_64");
+    Package {
+        version: Version { epoch: 0, version: version.to_owned(), release: release.to_owned() },
+        ..kernel(&uname)
+    }
+}
+
+/// Name of the live patch package as upstream's plug-in (kpatch-dnf) forms it: dots are underscores, the release is cut at its last
+/// `.el`. It asks for this name with the architecture of the kernel's package.
+fn upstream_name(version: &str, release: &str) -> String {
+    let release = release.rsplit_once(".el").unwrap().0;
+    format!("kpatch-patch-{}-{}", version.replace('.', "_"), release.replace('.', "_"))
+}
+
+/// Upstream's plug-in itself runs where FERROGRAFT_KPATCH_DNF names a directory with its `kpatch.py`, unchanged.
+#[test]
+#[ignore = "needs createrepo_c, dnf and the static programs; run by cargo xtask test"]
+fn upstreams_plug_in_finds_packages_of_red_hats_kernels() {
+    const KERNELS: [(&str, &str); 2] = [("5.14.0", "362.8.1.el9_3"), ("4.18.0", "553.el8_10")];
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    for (version, release) in KERNELS {
+        files.push(write(dir.path(), &red_hat_kernel(version, release)));
+        let uname = format!("{version}-{release}.x86_64");
+        for patch in [(1, 1), (1, 2)] {
+            files.push(package_file(dir.path(), Format::Rpm, &uname, patch));
+        }
+    }
+    let (repository, config) = (dir.path().join("repo"), dir.path().join("config"));
+    add(&repository, &files, &Options::default()).unwrap();
+    let repository = repository.join("rpm");
+    fs::create_dir(&config).unwrap();
+    fs::write(config.join("kpatch.conf"), "[main]\nautoupdate = False\n").unwrap();
+    let root = root_with_stub(Format::Rpm, RELEASE);
+    for (version, release) in KERNELS {
+        let name = upstream_name(version, release);
+        let found = run(root.dnf(&repository, &["repoquery", "--latest-limit=1", &format!("{name}.x86_64")]));
+        assert!(found.stdout_text().contains(&format!("{name}-0:1-2.x86_64")), "{}", found.stdout_text());
+        run(root.dnf(&repository, &["install", &format!("kernel-core-{version}"), &name]));
+        assert!(root.has_rpm(&format!("{name}-1-2")), "its kernel satisfies it");
+        run(root.dnf(&repository, &["remove", "kernel-core"]));
+    }
+    let Some(plugins) = std::env::var_os("FERROGRAFT_KPATCH_DNF") else { return };
+    let dnf = |words: &[&str]| {
+        let output = run(root.dnf_plugin(Path::new(&plugins), &repository, &config, words));
+        let said = format!("{}{}", output.stdout_text(), output.stderr_text());
+        assert!(!said.contains("Traceback") && !said.contains("Failed loading plugin"), "{said}");
+    };
+    let [(old, release), (new, next)] = KERNELS;
+    let (first, second) = (upstream_name(old, release), upstream_name(new, next));
+    dnf(&["install", &format!("kernel-core-{old}")]);
+    assert!(!root.has_rpm(&first));
+    dnf(&["kpatch", "auto"]);
+    assert!(root.has_rpm(&format!("{first}-1-2")));
+    dnf(&["install", &format!("kernel-core-{new}")]);
+    assert!(root.has_rpm(&format!("{second}-1-2")));
+    dnf(&["kpatch", "manual"]);
+    dnf(&["remove", "kernel-core"]);
+    dnf(&["install", &format!("kernel-core-{old}")]);
+    assert!(!root.has_rpm(&first));
+}
+
+/// Files of a package of another vendor with the plug-in, which the package kpatch replaces.
+#[test]
+#[ignore = "needs createrepo_c, dnf and the static programs; run by cargo xtask test"]
+fn kpatch_takes_the_place_of_kpatch_dnf_and_keeps_its_settings() {
+    const CONFIG: &str = "/etc/dnf/plugins/kpatch.conf";
+    let dir = tempfile::tempdir().unwrap();
+    let theirs = Package {
+        name: "kpatch-dnf".to_owned(),
+        entries: vec![klp_package::Entry::config(CONFIG, "[main]\nautoupdate = False\n")],
+        relations: Vec::new(),
+        ..stub(Format::Rpm, RELEASE)
+    };
+    let plugins = ["dnf/kpatch.conf", "dnf/kpatch.py", "dnf5/kpatch.actions"];
+    let files = LoaderFiles {
+        program: b"ELF".to_vec(),
+        plugins: plugins.map(|name| (name.to_owned(), b"# ours\n".to_vec())).to_vec(),
+        ..LoaderFiles::default()
+    };
+    let ours = Loader::new(klp_base::arch::Arch::X86_64, files).package(Format::Rpm, &Origin::default());
+    let ours = Package { relations: without_systemd(ours.as_ref().unwrap()), ..ours.unwrap() };
+    let files = [write(dir.path(), &theirs), write(dir.path(), &ours)];
+    add(&dir.path().join("repo"), &files, &Options::default()).unwrap();
+    let repository = dir.path().join("repo/rpm");
+    let root = Root::new(RELEASE);
+    for name in ["ln", "readlink"] {
+        root.host_program(name);
+    }
+    let shell = Package {
+        relations: vec![Relation::any(RelationKind::Provides, "/bin/sh")],
+        ..stub(Format::Rpm, RELEASE)
+    };
+    run(root.rpm(&["-i", write(dir.path(), &shell).to_str().unwrap()]));
+    let plugin_dir = "/usr/lib/python3.9/site-packages/dnf-plugins";
+    fs::create_dir_all(root.path(plugin_dir)).unwrap();
+    run(root.dnf(&repository, &["install", "kpatch-dnf"]));
+    fs::write(root.path(CONFIG), "[main]\nautoupdate = True\n").unwrap();
+    run(root.dnf(&repository, &["install", "kpatch"]));
+    assert!(!root.has_rpm("kpatch-dnf") && root.has_rpm("kpatch"));
+    assert_eq!(fs::read_to_string(root.path(CONFIG)).unwrap(), "[main]\nautoupdate = True\n");
+    let link = root.path(plugin_dir).join("kpatch.py");
+    assert_eq!(fs::read_link(&link).unwrap(), Path::new("/usr/share/kpatch/dnf-plugins/kpatch.py"));
+    // A file of the administrator is not replaced, and not removed.
+    fs::remove_file(&link).unwrap();
+    fs::write(&link, "# mine\n").unwrap();
+    run(root.dnf(&repository, &["reinstall", "kpatch"]));
+    assert_eq!(fs::read_to_string(&link).unwrap(), "# mine\n");
+    run(root.dnf(&repository, &["remove", "kpatch"]));
+    assert_eq!(fs::read_to_string(&link).unwrap(), "# mine\n");
+}
+
+/// Relations without that to systemd, which the root does not have.
+fn without_systemd(package: &Package) -> Vec<Relation> {
+    package.relations.iter().filter(|relation| relation.name != "systemd").cloned().collect()
 }
 
 /// A file below `/etc/apt/apt.conf.d` that apt cannot read stops every run of apt.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::support::{RELEASE, Sample, packages, patch, release, tool};
 use klp_base::arch::Arch;
 use klp_package::{
-    DEFAULT_DATE, Entry, Error, Format, Loader, LoaderFiles, Operator, Origin, Package, Patch, PatchModule,
-    Phase, RelationKind,
+    DEFAULT_DATE, Entry, Error, FileKind, Format, Loader, LoaderFiles, Operator, Origin, Package, Patch,
+    PatchModule, Phase, RelationKind,
 };
 
 fn relations(package: &Package, kind: RelationKind) -> Vec<String> {
@@ -183,27 +183,49 @@ fn loader_has_its_files_in_the_places_of_distributions() {
         helpers: named("kpatch-follow"),
         pages: named("kpatch.1"),
         completions,
+        plugins: PLUGINS.iter().flat_map(|name| named(name)).collect(),
     };
     for format in Format::ALL {
         let package = Loader::new(Arch::Arm64, files.clone()).package(format, &Origin::default()).unwrap();
+        let plugins = match format {
+            Format::Rpm => &[
+                "/etc/dnf/plugins/kpatch.conf",
+                "/usr/share/kpatch/dnf-plugins/kpatch.py",
+                "/etc/dnf/libdnf5-plugins/actions.d/kpatch.actions",
+            ][..],
+            Format::Deb => &["/etc/apt/apt.conf.d/90kpatch", "/etc/apt/kpatch.conf"],
+        };
+        let is_config = |entry: &&Entry| matches!(entry, Entry::File { kind: FileKind::Config, .. });
+        let configs = package.entries.iter().filter(is_config).map(Entry::path);
+        assert!(configs.eq(plugins.iter().copied().filter(|path| path.starts_with("/etc/"))));
         assert_eq!(
             paths(&package),
             [
-                "/usr/sbin/kpatch",
-                "/usr/lib/systemd/system/kpatch.service",
-                "/usr/libexec/kpatch/kpatch-follow",
-                "/usr/share/man/man1/kpatch.1.gz",
-                "/usr/share/zsh/site-functions/_kpatch",
-                "/usr/share/bash-completion/completions/kpatch",
-                "/usr/share/fish/vendor_completions.d/kpatch.fish"
+                &[
+                    "/usr/sbin/kpatch",
+                    "/usr/lib/systemd/system/kpatch.service",
+                    "/usr/libexec/kpatch/kpatch-follow",
+                    "/usr/share/man/man1/kpatch.1.gz",
+                    "/usr/share/zsh/site-functions/_kpatch",
+                    "/usr/share/bash-completion/completions/kpatch",
+                    "/usr/share/fish/vendor_completions.d/kpatch.fish"
+                ][..],
+                plugins
             ]
+            .concat()
         );
         assert_eq!(package.version.epoch, 1, "newer than the distributions' kpatch");
         package.encode().unwrap();
     }
-    let files = LoaderFiles { completions: named("kpatch.csh"), ..files };
-    assert!(Loader::new(Arch::X86_64, files).package(Format::Rpm, &Origin::default()).is_err());
+    let wrong = LoaderFiles { completions: named("kpatch.csh"), ..files.clone() };
+    assert!(Loader::new(Arch::X86_64, wrong).package(Format::Rpm, &Origin::default()).is_err());
+    let wrong = LoaderFiles { plugins: named("zypp/kpatch"), ..files };
+    assert!(Loader::new(Arch::X86_64, wrong).package(Format::Rpm, &Origin::default()).is_err());
 }
+
+/// Files of `dist/` for package managers.
+const PLUGINS: [&str; 5] =
+    ["apt/90kpatch", "apt/kpatch.conf", "dnf/kpatch.conf", "dnf/kpatch.py", "dnf5/kpatch.actions"];
 
 /// Every program that a unit in `dist/` starts is in the package.
 #[test]

@@ -16,6 +16,7 @@ use crate::objects::Objects;
 use crate::part::{self, ModulePart};
 use crate::project::{Project, Runtime, Target};
 use crate::resolved::Resolved;
+use crate::sign::Signer;
 use crate::stage::{Built, CRATES_DIR, Range, Stage, VERIFY_SOURCES, WORK_SOURCES};
 use crate::{bindings, compile, expected, kbuild, postlink, resolve, sign};
 
@@ -61,8 +62,8 @@ pub struct Build<'a> {
     pub tree: &'a KernelTree,
     /// The fix or stream.
     pub target: &'a Target,
-    /// Key and certificate for stage sign, PEM. `None`: the key from the build of the kernel.
-    pub sign_key: Option<&'a Path>,
+    /// Signer for stage sign. `None`: the key from the build of the kernel.
+    pub signer: Option<&'a Signer>,
     /// Cache of slow operations.
     pub cache: &'a Cache,
     /// Receiver of events.
@@ -358,11 +359,13 @@ fn run_verify(work: &Work<'_>, _: &Path) -> Result<(), Error> {
 }
 
 fn sign_key(work: &Work<'_>) -> Result<Key, Error> {
-    let key = sign::signing_key(work.build.tree, work.build.sign_key)?;
-    Ok(Key::new("sign").with_file(key)?.with_file(&work.built()?.ko)?)
+    let Build { tree, signer, .. } = work.build;
+    let key = Key::new("sign").with(sign::hash_of(tree)?.to_string());
+    Ok(Signer::of(tree, *signer)?.add_to(key)?.with_file(&work.built()?.ko)?)
 }
 
-fn run_sign(work: &Work<'_>, out: &Path) -> Result<(), Error> {
-    sign::sign(work.build.tree, &work.built()?.ko, work.build.sign_key, out)?;
-    Ok(())
+fn run_sign(work: &Work<'_>, _: &Path) -> Result<(), Error> {
+    let (Build { tree, signer, .. }, built) = (work.build, work.built()?);
+    let signed = sign::sign(&built.ko, &*Signer::of(tree, *signer)?, sign::hash_of(tree)?)?;
+    Ok(write(&built.signed, signed)?)
 }

@@ -73,6 +73,14 @@ pub enum Error {
         /// The reason.
         message: String,
     },
+    /// A module cannot be signed, or its signature is wrong.
+    #[error("signature of {}: {message}", module.display())]
+    Sign {
+        /// File of the module.
+        module: PathBuf,
+        /// The reason.
+        message: String,
+    },
     /// The finished module must not be loaded. Each finding was reported as an event.
     #[error(transparent)]
     Refused(#[from] klp_verify::Refused),

@@ -42,7 +42,7 @@ fn messages_are_as_expected() {
             tree: &tree,
             target: &target,
             cache: &cache,
-            sign_key: None,
+            signer: None,
             sink: &Silent,
         };
         let seen = match build.run(Range { from: None, to: Stage::Compile }) {

@@ -264,7 +264,7 @@ fn build(name: &str, fixes: &[(&str, &str, &str)], to: Stage) -> (Result<Built, 
         tree: &tree,
         target: &target,
         cache: &cache,
-        sign_key: None,
+        signer: None,
         sink: &recorder,
     };
     let built = build.run(Range { from: None, to });
@@ -402,7 +402,7 @@ fn inline_functions_with_unexported_symbols_are_rejected_with_the_reason() {
             tree: &tree,
             target: &target,
             cache: &cache,
-            sign_key: None,
+            signer: None,
             sink: &Silent,
         };
         match build.run(Range { from: None, to: Stage::Kbuild }).map(|_| ()) {

@@ -19,7 +19,7 @@ use crate::common;
 fn build(name: &str, dir: &Path) -> Result<Built, Error> {
     let (project, cache, tree) = common::default_kernel();
     let target = Target { name: format!("right-{name}"), ..Target::of_fix(read_fix(name, dir)?) };
-    Build { project: &project, tree: &tree, target: &target, cache: &cache, sign_key: None, sink: &Silent }
+    Build { project: &project, tree: &tree, target: &target, cache: &cache, signer: None, sink: &Silent }
         .run(Range::default())
 }
 

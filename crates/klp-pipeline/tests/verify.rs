@@ -36,7 +36,7 @@ fn build_fix(fix: &str, name: &str, tree: &KernelTree) -> Result<Built, Error> {
     let mut target = project.target(fix).unwrap();
     target.name = name.to_owned();
     let build =
-        Build { project: &project, tree, target: &target, cache: &cache, sign_key: None, sink: &Silent };
+        Build { project: &project, tree, target: &target, cache: &cache, signer: None, sink: &Silent };
     build.run(Range { from: None, to: Stage::Postlink })
 }
 

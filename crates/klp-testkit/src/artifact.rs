@@ -12,10 +12,12 @@ use klp_base::process;
 use klp_format::{NameError, ObjectName};
 use klp_image::{ImageError, KernelImage, unpack_module};
 use klp_kernel::KernelTree;
+use klp_package::{Format, Origin, Patch, PatchModule};
 use klp_pipeline::build::Build;
 use klp_pipeline::expected;
 use klp_pipeline::objects::module_file;
 use klp_pipeline::project::{Project, Target};
+use klp_pipeline::sign::{self, Signer, SigningKey};
 use klp_pipeline::stage::{Built, Range, Stage};
 use klp_verify::rules::ORIGINAL_SITE;
 
@@ -30,6 +32,16 @@ pub enum Artifact {
     Own(ObjectName),
     /// `signed:<fix>`: a module with the signature that its kernel requires.
     Signed(String),
+    /// `foreign:<fix>`: a module with the signature of a key that no kernel knows.
+    Foreign(String),
+    /// `package:<stream>`: package of a stream for Debian, with the module signed as the kernel requires;
+    /// `package:unsigned:<stream>`: without a signature.
+    Package {
+        /// Name of the stream.
+        stream: String,
+        /// True if the module is signed.
+        signed: bool,
+    },
     /// `version:<number>:<stream>`: a stream with this version, as the successor of the previous version.
     Version {
         /// The version.
@@ -76,6 +88,12 @@ pub enum Error {
         /// Cause of the error.
         source: ImageError,
     },
+    /// A package cannot be made.
+    #[error(transparent)]
+    Package(#[from] klp_package::Error),
+    /// A child process failed.
+    #[error(transparent)]
+    Process(#[from] process::Error),
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
@@ -98,7 +116,8 @@ impl Error {
             Self::Build(
                 klp_pipeline::Error::Process(error)
                 | klp_pipeline::Error::Kernel(klp_kernel::Error::Process(error)),
-            ) => missing(error),
+            )
+            | Self::Process(error) => missing(error),
             Self::Build(error) => error.exit_code() == 69,
             _ => false,
         }
@@ -115,6 +134,12 @@ impl FromStr for Artifact {
         match text.split_once(':') {
             Some(("module", name)) => Ok(Self::Own(name.parse()?)),
             Some(("signed", fix)) => Ok(Self::Signed(fix.to_owned())),
+            Some(("foreign", fix)) => Ok(Self::Foreign(fix.to_owned())),
+            Some(("package", rest)) => {
+                let unsigned = rest.strip_prefix("unsigned:");
+                let stream = unsigned.unwrap_or(rest).to_owned();
+                Ok(Self::Package { stream, signed: unsigned.is_none() })
+            }
             Some(("shifted", fix)) => Ok(Self::Shifted(fix.to_owned())),
             Some(("without", rest)) => {
                 let (options, fix) = second(text, rest, "without:OPTION,OPTION:fix")?;
@@ -128,7 +153,7 @@ impl FromStr for Artifact {
                 Ok(Self::Version { number, stream })
             }
             Some((kind, _)) => Err(Error::Grammar(format!(
-                "{text:?}: there is no kind `{kind}:`; there are module:, signed:, shifted:, without:, version:"
+                "{text:?}: there is no kind `{kind}:`; there are module:, signed:, shifted:, foreign:, package:, without:, version:"
             ))),
             None => match text.split_once('@') {
                 None | Some((_, "verify")) => Ok(Self::Module(text.trim_end_matches("@verify").to_owned())),
@@ -166,6 +191,9 @@ impl fmt::Display for Artifact {
             Self::Unconverted(name) => write!(f, "{name}@kbuild"),
             Self::Own(name) => write!(f, "module:{name}"),
             Self::Signed(fix) => write!(f, "signed:{fix}"),
+            Self::Foreign(fix) => write!(f, "foreign:{fix}"),
+            Self::Package { stream, signed: true } => write!(f, "package:{stream}"),
+            Self::Package { stream, signed: false } => write!(f, "package:unsigned:{stream}"),
             Self::Shifted(fix) => write!(f, "shifted:{fix}"),
             Self::Version { number, stream } => write!(f, "version:{number}:{stream}"),
             Self::Without { options, fix } => write!(f, "without:{}:{fix}", options.join(",")),
@@ -195,6 +223,8 @@ impl Maker<'_> {
             Artifact::Module(name) => Ok(self.build(tree, name, Stage::Verify)?.ko),
             Artifact::Unconverted(name) => Ok(self.build(tree, name, Stage::Kbuild)?.unconverted),
             Artifact::Signed(fix) => Ok(self.build(tree, fix, Stage::Sign)?.signed),
+            Artifact::Foreign(fix) => self.foreign(tree, fix),
+            Artifact::Package { stream, signed } => self.package(tree, stream, *signed),
             Artifact::Own(name) => self.own_module(tree, name),
             Artifact::Version { number, stream } => self.version(tree, *number, stream),
             Artifact::Without { options, fix } => self.without(tree, options, fix),
@@ -209,8 +239,35 @@ impl Maker<'_> {
 
     fn build_target(&self, tree: &KernelTree, target: &Target, to: Stage) -> Result<Built, Error> {
         let Self { project, cache, sink } = *self;
-        let build = Build { project, tree, target, sign_key: None, cache, sink };
+        let build = Build { project, tree, target, signer: None, cache, sink };
         Ok(build.run(Range { from: None, to })?)
+    }
+
+    /// Signs a module with a new key.
+    fn foreign(&self, tree: &KernelTree, fix: &str) -> Result<PathBuf, Error> {
+        let built = self.build(tree, fix, Stage::Verify)?;
+        let dir = self.project.build_dir(&tree.id, ".artifacts").join("foreign");
+        make_dir(&dir)?;
+        let file = dir.join(format!("{}.ko", built.module));
+        let (key, certificate) = (file.with_extension("key"), file.with_extension("crt"));
+        process::Cmd::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=unknown", "-keyout"])
+            .args([key.as_path(), Path::new("-out"), certificate.as_path()])
+            .run()?;
+        let signer = Signer::Key { key: SigningKey::File(key), certificate };
+        cache::write_durable(&file, &sign::sign(&built.ko, &signer, sign::hash_of(tree)?)?)?;
+        Ok(file)
+    }
+
+    fn package(&self, tree: &KernelTree, stream: &str, signed: bool) -> Result<PathBuf, Error> {
+        let built = self.build(tree, stream, if signed { Stage::Sign } else { Stage::Verify })?;
+        let ko = if signed { &built.signed } else { &built.ko };
+        let module = PatchModule::load(ko, &tree.release, tree.arch)?;
+        let package = Patch::of_module(module, None).packages(Format::Deb, &Origin::default())?;
+        let package = package.first().ok_or_else(|| Error::Grammar(format!("{stream} has no package")))?;
+        // One name for all versions and kernels: the case reads the path from its variable.
+        let name = if signed { "signed.deb" } else { "unsigned.deb" };
+        self.keep(tree, &Path::new(stream).join(name), &package.encode()?)
     }
 
     /// Makes a kernel module, decompressed for the guest's insmod.
@@ -301,6 +358,9 @@ mod tests {
             "peek@kbuild",
             "module:binfmt_misc",
             "signed:peek",
+            "foreign:peek",
+            "package:demo",
+            "package:unsigned:demo",
             "version:17:chain",
             "without:X86_KERNEL_IBT,CALL_PADDING:cmdline",
             "shifted:around",

@@ -125,9 +125,12 @@ fn causes(errno: Errno) -> &'static [&'static str] {
         ],
         Errno::ACCESS => &["a security policy (SELinux, LoadPin, IMA) forbids to load this file as a module"],
         Errno::KEYREJECTED | Errno::NOKEY => &[
+            "the module's signature does not fit it: it was changed after it was signed",
             "this kernel loads signed modules only, and the module has no signature, or one by a key that it does not trust",
         ],
-        Errno::BADMSG => &["the module's signature is damaged: it was changed after it was signed"],
+        Errno::BADMSG => {
+            &["the module's signature is damaged, or does not fit it: it was changed after it was signed"]
+        }
         Errno::NOPKG => &["the module's signature uses an algorithm that this kernel does not have"],
         Errno::NODEV => &[
             "the patch's own pre-patch callback refused",

@@ -28,6 +28,12 @@ check "the function is named" grep -q "$reader cat is in .*cmdline_proc_show.* \
 check "so is what would free it" contains "it waits for a device or a lock" "$EVIDENCE/load-fail"
 check "it says that the kernel goes on" contains "the kernel goes on with the transition" "$EVIDENCE/load-fail"
 check "the patch is in transition still" in_transition "$new"
+check "kpatch list answers" prints list kpatch list
+check "it names the task" contains "$reader cat" "$EVIDENCE/list"
+check "monitors are not content" fails kpatch status --check
+check "kpatch status answers" prints status kpatch status
+check "it names the task" contains "$reader cat" "$EVIDENCE/status"
+check "kpatch signal succeeds" kpatch signal
 check "the reader goes on" reader_goes_on
 check "when the reader has left, the transition ends by itself" wait_until 30 settled "$new"
 check "the second patch acts" reads "patched from Rust" /proc/cmdline

@@ -72,7 +72,7 @@ impl Root {
     }
 
     /// Copies a program of this machine with its libraries.
-    fn host_program(&self, name: &str) {
+    pub fn host_program(&self, name: &str) {
         let program = find_program(name).unwrap_or_else(|| panic!("could not check: {name} is missing"));
         let mut files = vec![(PathBuf::from("/bin").join(name), program.canonicalize().unwrap())];
         for line in run(tool("ldd").arg(&program)).stdout_text().lines() {
@@ -160,6 +160,11 @@ impl Root {
     /// configuration. The plug-in runs the real `kpatch`.
     pub fn dnf_kpatch(&self, repository: &Path, config: &Path, words: &[&str]) -> Cmd {
         let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/dnf").canonicalize().unwrap();
+        self.dnf_plugin(&plugins, repository, config, words)
+    }
+
+    /// As [`Self::dnf_kpatch`], with the plug-in in the directory `plugins`.
+    pub fn dnf_plugin(&self, plugins: &Path, repository: &Path, config: &Path, words: &[&str]) -> Cmd {
         let plugins = format!("--setopt=pluginpath={}", plugins.display());
         let config = format!("--setopt=pluginconfpath={}", config.display());
         let guest =

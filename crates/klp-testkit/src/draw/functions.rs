@@ -157,7 +157,7 @@ impl Draw<'_> {
             project: self.project,
             tree: self.tree,
             target: &target,
-            sign_key: None,
+            signer: None,
             cache: self.cache,
             sink: &Silent,
         };
