@@ -21,6 +21,7 @@ mod setup;
 mod support;
 mod system_test;
 mod update_generated;
+mod walk_repository;
 
 use std::process::ExitCode;
 
