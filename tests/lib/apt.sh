@@ -38,10 +38,11 @@ installed() {
 }
 
 # recover: what an administrator runs after a transaction that did not end. apt does not flush its lists. A package that was cut
-# in its unpacking must be reinstalled, says dpkg.
+# in its unpacking must be reinstalled, says dpkg. One that was cut at the end of its removal has files of configuration, says dpkg.
 recover() {
 	rm -rf /var/lib/apt/lists/*
-	apt-get update && { dpkg --configure -a || apt-get install --reinstall "$NAME"; }
+	apt-get update && { dpkg --configure -a || apt-get install --reinstall "$NAME"; } || return
+	installed || dpkg --purge "$NAME"
 }
 
 # consistent: no package is half-installed, and its files are as packed. The image's dpkg leaves out documentation.
