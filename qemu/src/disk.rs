@@ -76,7 +76,7 @@ impl DiskImage {
     /// # Errors
     /// A package is not available, or a tool failed.
     pub fn make(&self, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
-        let key = Key::new("system image 1")
+        let key = Key::new("system image 2")
             .with(&self.suite)
             .with(self.packages.join(" "))
             .with(MASKED.join(" "))
@@ -106,7 +106,7 @@ impl DiskImage {
         configure(&root)?;
         Cmd::new("mke2fs")
             .hint("install the package e2fsprogs")
-            .args(["-q", "-t", "ext4", "-O", "^has_journal,^metadata_csum", "-E", "lazy_itable_init=1", "-d"])
+            .args(["-q", "-t", "ext4", "-O", "^metadata_csum", "-E", "lazy_itable_init=1", "-d"])
             .arg(&root)
             .arg(&raw)
             .arg(SIZE)
@@ -153,6 +153,17 @@ fn configure(root: &Path) -> Result<(), Error> {
     let conf = root.join("etc/systemd/journald.conf.d");
     fs::create_dir_all(&conf).map_err(Error::io("make", &conf))?;
     file("etc/systemd/journald.conf.d/volatile.conf", "[Journal]\nStorage=volatile\n")
+}
+
+/// Writes the content of an image to a raw file, which is sparse.
+pub(crate) fn raw(image: &Path, raw: &Path) -> Result<(), Error> {
+    Cmd::new("qemu-img")
+        .hint("install the package qemu-utils")
+        .args(["convert", "-f", "qcow2", "-O", "raw"])
+        .arg(image)
+        .arg(raw)
+        .run()?;
+    Ok(())
 }
 
 /// Creates an overlay disk for one test: it receives the test's writes, and the image stays unchanged.

@@ -2,22 +2,20 @@
 //! Guests of a fleet: full systems that run at the same time, each reachable by ssh at a port of the host's loopback interface.
 //! The caller runs the scripts of the case, and its own programs between them.
 
-use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use klp_base::events::{CaseEnd, Check, Event, Sink, Verdict};
-use klp_guest::DISK_WORD;
 
 use crate::accel;
 use crate::deadline::Deadlines;
 use crate::disk;
 use crate::error::Error;
-use crate::machine::{Machine, Memory};
 use crate::options::Options;
 use crate::session;
-use crate::system::{MEMORY, System, SystemCase};
+use crate::system::{Supplies, System};
+use crate::system_case::SystemCase;
 use crate::transcript::Transcript;
 use crate::vm::{BootError, Vm};
 
@@ -36,7 +34,7 @@ pub struct FleetGuest {
     _disk: tempfile::TempDir,
 }
 
-impl System<'_> {
+impl System {
     /// Boots one guest of the fleet of `case`, with the host name `name`.
     ///
     /// # Errors
@@ -44,47 +42,31 @@ impl System<'_> {
     pub fn start_guest(
         &self,
         case: &SystemCase,
-        artifacts: &BTreeMap<String, PathBuf>,
+        supplies: &Supplies,
         name: &str,
         sink: &dyn Sink,
     ) -> Result<FleetGuest, Error> {
-        let Options { accel, deadlines, state, evidence, .. } = &self.options;
-        let accel = accel::decide(*accel, self.guest, *deadlines, state, sink)?;
+        let Options { accel, deadlines, state, evidence, .. } = self.options();
+        let accel = accel::decide(*accel, self.guest(), *deadlines, state, sink)?;
         let temp = tempfile::tempdir().map_err(Error::io("make a directory in", &std::env::temp_dir()))?;
         let disk = temp.path().join("disk.qcow2");
-        disk::overlay(self.image, &disk)?;
-        let mut root = self.initramfs(case, artifacts)?;
-        root.add("/overlay/etc/hostname", 0o644, format!("{name}\n").into_bytes());
+        disk::overlay(self.image(), &disk)?;
+        let mut files = self.files(case, supplies)?;
+        files.add("/etc/hostname", 0o644, format!("{name}\n").into_bytes());
         let port = free_port()?;
-        let append = format!("{DISK_WORD} rw mitigations=off systemd.show_status=0");
-        let machine = Machine {
-            kernel: &self.guest.kernel,
-            backend: accel.backend,
-            cpus: 1,
-            memory_mib: MEMORY,
-            append: &append,
-            gdb: false,
-            cpu_model: None,
-            disk: Some(&disk),
-            ssh: Some(port),
-            memory: Memory::Anonymous,
-        };
-        sink.note(format!("  boot         guest {name} of {} on {}", case.name, self.guest.kernel.id));
-        let evidence = evidence.join(&self.guest.kernel.id).join(&case.name).join(name);
-        let mut deadlines = self.options.deadlines();
-        // The shutdown includes the time that systemd needs to stop its services.
-        deadlines.shutdown = deadlines.boot;
-        let vm = Vm::boot(&machine, &root, deadlines, deadlines.boot * 2).map_err(|error| match error {
+        let kernel = &self.guest().kernel.id;
+        sink.note(format!("  boot         guest {name} of {} on {kernel}", case.name));
+        let evidence = evidence.join(kernel).join(&case.name).join(name);
+        let vm = self.boot_fleet_guest(&accel, &disk, &files, port).map_err(|error| match error {
             BootError::Host(error) => error,
             BootError::Exited(exit) => self.did_not_boot(&exit.reason, &exit.end.console.text),
         })?;
-        let (name, timeout) = (name.to_owned(), case.timeout);
         Ok(FleetGuest {
-            name,
+            name: name.to_owned(),
             port,
             vm: Some(vm),
-            deadlines,
-            timeout,
+            deadlines: self.deadlines(),
+            timeout: case.timeout,
             evidence,
             accel: accel.text,
             _disk: temp,
@@ -102,7 +84,7 @@ impl System<'_> {
     ) -> Verdict {
         let failed = checks.iter().filter(|check| !check.ok).count();
         let passed = failed == 0 && !checks.is_empty();
-        let kernel = &self.guest.kernel.id;
+        let kernel = &self.guest().kernel.id;
         let verdict = if passed { Verdict::Passed } else { Verdict::Failed };
         sink.event(&Event::Case(Box::new(CaseEnd {
             case: case.name.clone(),
@@ -111,8 +93,8 @@ impl System<'_> {
             reason: (!passed).then(|| format!("{failed} of {} checks failed", checks.len())),
             checks,
             console: String::new(),
-            evidence: Some(self.options.evidence.join(kernel).join(&case.name)),
-            repeat: self.options.repeat_line(&case.name, kernel),
+            evidence: Some(self.options().evidence.join(kernel).join(&case.name)),
+            repeat: self.options().repeat_line(&case.name, kernel),
             accel: guests.first().map(|guest| guest.accel.to_owned()).unwrap_or_default(),
             wall: started.elapsed(),
         })));
@@ -120,7 +102,7 @@ impl System<'_> {
     }
 
     fn did_not_boot(&self, reason: &str, console: &str) -> Error {
-        let kernel = self.guest.kernel.id.clone();
+        let kernel = self.guest().kernel.id.clone();
         Error::Guest { kernel, reason: reason.to_owned(), console: crate::console::tail(console) }
     }
 }

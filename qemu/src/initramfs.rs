@@ -15,7 +15,7 @@ const FILE: u32 = 0o100_000;
 const DIR: u32 = 0o040_000;
 
 /// Files of the guest's root. Parent directories are added automatically.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Initramfs(BTreeMap<String, (u32, Vec<u8>)>);
 
 impl Initramfs {

@@ -30,6 +30,31 @@ pub(crate) enum Memory<'a> {
     Restored(&'a Path),
 }
 
+/// Disk with a full system.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SystemDisk<'a> {
+    /// Image file (qcow2).
+    Image(&'a Path),
+    /// Socket of a server (NBD) with a raw disk.
+    Served(&'a Path),
+}
+
+impl SystemDisk<'_> {
+    /// Value of `-drive`.
+    fn drive(self) -> String {
+        let backend = match self {
+            // The file is not needed after a crash of the host: no flush.
+            Self::Image(path) => format!("format=qcow2,cache=unsafe,file={}", escaped(path)),
+            // The guest's flushes are the server's.
+            Self::Served(socket) => format!(
+                "format=raw,cache=writeback,file.driver=nbd,file.server.type=unix,file.server.path={}",
+                escaped(socket)
+            ),
+        };
+        format!("if=none,id=disk,{backend}")
+    }
+}
+
 /// Parameters of a virtual machine.
 #[derive(Clone, Copy)]
 pub(crate) struct Machine<'a> {
@@ -43,8 +68,7 @@ pub(crate) struct Machine<'a> {
     pub(crate) cpu_model: Option<&'a str>,
     /// True to stop before the first instruction and wait for a debugger.
     pub(crate) gdb: bool,
-    /// Disk image (qcow2) with a full system.
-    pub(crate) disk: Option<&'a Path>,
+    pub(crate) disk: Option<SystemDisk<'a>>,
     /// Port of the host's loopback interface that leads to port 22 of the guest. Nothing else leads into the guest's network,
     /// and nothing out of it.
     pub(crate) ssh: Option<u16>,
@@ -97,9 +121,7 @@ impl Machine<'_> {
             }
         };
         if let Some(disk) = self.disk {
-            // The disk is not needed after a crash of the host: no flush.
-            let drive = format!("if=none,id=disk,format=qcow2,cache=unsafe,file={}", escaped(disk));
-            cmd = cmd.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"]);
+            cmd = cmd.args(["-drive", &disk.drive(), "-device", "virtio-blk-pci,drive=disk"]);
         }
         if let Some(port) = self.ssh {
             let network = format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22");

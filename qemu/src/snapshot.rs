@@ -2,11 +2,12 @@
 //! Snapshots of booted guests, in the cache.
 //!
 //! An entry holds the guest's memory (a sparse file that QEMU maps copy-on-write), the state of devices and CPUs, the
-//! console text so far, and a description with a digest of all three.
+//! console text so far, and a description with a digest of all three. The snapshot of a full system also holds its disk as
+//! it was at that moment: an overlay of the disk image, which nothing writes any more. Each guest gets an overlay of it.
 //!
 //! # Invariants
 //! - The key covers everything that determines the state of the guest: QEMU's version and arguments, the kernel image,
-//!   the initramfs, and the host's CPU model, whose counter drives the guest's TSC.
+//!   the initramfs, the content of the disk image, and the host's CPU model, whose counter drives the guest's TSC.
 //! - A snapshot with changed content is an error before a guest runs from it.
 
 use std::fs::{self, File};
@@ -65,20 +66,29 @@ impl Snapshot {
         self.dir.join("console")
     }
 
+    /// Disk of a full system (qcow2).
+    pub(crate) fn disk(&self) -> PathBuf {
+        self.dir.join("disk")
+    }
+
     /// Directory of the cache entry.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Key of the snapshot of `machine` with this initramfs.
+    /// Key of the snapshot of `machine` with this initramfs, and a disk on `image`, a file of a cache entry.
     ///
     /// # Errors
     /// The version of QEMU is not available, or a file cannot be read.
-    pub(crate) fn key(machine: &Machine<'_>, root: &Initramfs) -> Result<Key, Error> {
+    pub(crate) fn key(machine: &Machine<'_>, root: &Initramfs, image: Option<&Path>) -> Result<Key, Error> {
         let archive = root.archive().map_err(Error::io("make", Path::new("the initramfs")))?;
         let qemu = Cmd::new(table(machine.kernel.arch).qemu).arg("--version").run()?;
         let key = Key::new("guest snapshot 1").with(&qemu.stdout).with(host_cpu()).with(archive);
         let key = machine.arguments().iter().fold(key, |key, argument| key.with(argument));
+        let key = match image.and_then(Path::parent) {
+            Some(entry) => key.with_entry(entry)?,
+            None => key,
+        };
         Ok(key.with_file(&machine.kernel.image)?)
     }
 
@@ -158,7 +168,9 @@ fn host_cpu() -> String {
 fn digest(snapshot: &Snapshot) -> io::Result<String> {
     let key = Key::new("snapshot content").with(fs::read(snapshot.console())?);
     let key = with_blocks(key, &snapshot.state())?;
-    Ok(with_blocks(key, &snapshot.memory())?.hex())
+    let key = with_blocks(key, &snapshot.memory())?;
+    let disk = snapshot.disk();
+    Ok(if disk.try_exists()? { with_blocks(key, &disk)? } else { key }.hex())
 }
 
 /// Adds the length of a file and its non-zero blocks with their offsets. Holes are not read.
@@ -199,6 +211,7 @@ mod tests {
         let snapshot = Snapshot { dir: dir.to_owned(), hello: hello.clone() };
         fs::write(snapshot.console(), "console").unwrap();
         fs::write(snapshot.state(), vec![7; 1000]).unwrap();
+        fs::write(snapshot.disk(), "disk").unwrap();
         let memory = File::create(snapshot.memory()).unwrap();
         memory.set_len(10 * BLOCK + 5).unwrap();
         memory.write_all_at(b"data", 3 * BLOCK + 9).unwrap();
@@ -210,7 +223,9 @@ mod tests {
     #[test]
     fn any_change_of_content_is_damage() {
         type Change = fn(&Snapshot);
-        let changes: [(&str, Change); 6] = [
+        let changes: [(&str, Change); 8] = [
+            ("disk", |snapshot| fs::write(snapshot.disk(), "Disk").unwrap()),
+            ("no disk", |snapshot| fs::remove_file(snapshot.disk()).unwrap()),
             ("console", |snapshot| fs::write(snapshot.console(), "Console").unwrap()),
             ("state", |snapshot| fs::write(snapshot.state(), vec![7; 999]).unwrap()),
             ("memory, data", |snapshot| {

@@ -4,18 +4,23 @@
 //! A snapshot costs a boot and a write; each guest from it costs a fraction of a boot. Therefore the default machine
 //! always has a snapshot, and any other configuration if at least two cases share it.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use klp_base::cache::Cache;
 use klp_base::events::{Sink, StageEnd, stage};
+use klp_guest::Hello;
 
 use crate::accel::Accel;
 use crate::backend::Backend;
+use crate::deadline::Deadlines;
+use crate::disk;
 use crate::exit::End;
 use crate::guest::Guest;
 use crate::initramfs::Initramfs;
-use crate::machine::{Machine, Memory};
+use crate::link::LinkError;
+use crate::machine::{Machine, Memory, SystemDisk};
 use crate::options::Options;
 use crate::plan::Group;
 use crate::report::{BootRun, Start, Summary, locked};
@@ -32,6 +37,11 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
+    /// Machines from this snapshot.
+    pub(crate) fn of(snapshot: Snapshot) -> Self {
+        Self::Snapshot(Arc::new(snapshot), Arc::default())
+    }
+
     /// Kind of start to report for a machine that boots.
     pub(crate) fn boot(&self) -> Start {
         let reason = match self {
@@ -108,8 +118,15 @@ pub(crate) fn origin(
             cpu: end.cpu,
         });
     };
-    match find_or_make(cache, options, guest, &machine, usual || cases > 1, &record, sink) {
-        Ok(Some(snapshot)) => Origin::Snapshot(Arc::new(snapshot), Arc::default()),
+    let made = || {
+        let root = Initramfs::guest(&guest.files)?;
+        let deadlines = options.deadlines();
+        let (label, boot) = (guest.kernel.id.as_str(), deadlines.boot);
+        let template = Template { label, machine, root: &root, image: None, boot, settle: &|_| Ok(()) };
+        find_or_make(cache, &template, deadlines, usual || cases > 1, &record, sink)
+    };
+    match made() {
+        Ok(Some(snapshot)) => Origin::of(snapshot),
         Ok(None) => Origin::Boot(None),
         Err(error) => {
             let reason = error.reason();
@@ -119,18 +136,70 @@ pub(crate) fn origin(
     }
 }
 
-fn find_or_make(
+/// Machine whose booted state is kept as a snapshot.
+pub(crate) struct Template<'a> {
+    /// Label of the cache entries.
+    pub(crate) label: &'a str,
+    /// The machine, without a disk.
+    pub(crate) machine: Machine<'a>,
+    /// Its initramfs.
+    pub(crate) root: &'a Initramfs,
+    /// Disk image, in the cache, under the disk of the machine; `None` for a machine without a disk.
+    pub(crate) image: Option<&'a Path>,
+    /// Time limit of the boot.
+    pub(crate) boot: Duration,
+    /// Work in the guest between Hello and the save.
+    pub(crate) settle: &'a dyn Fn(&mut Vm) -> Result<(), LinkError>,
+}
+
+impl Template<'_> {
+    /// Boots the machine and saves it; returns Hello and the console text.
+    fn save(
+        &self,
+        cache: &Cache,
+        snapshot: &Snapshot,
+        deadlines: Deadlines,
+        record: &dyn Fn(&End, Duration),
+    ) -> Result<(Hello, String), BootError> {
+        let (memory, disk) = (snapshot.memory(), snapshot.disk());
+        if let Some(image) = self.image {
+            disk::overlay(&from_entry(cache, image), &disk)?;
+        }
+        let machine = Machine {
+            memory: Memory::Saved(&memory),
+            disk: self.image.is_some().then_some(SystemDisk::Image(&disk)),
+            ..self.machine
+        };
+        let mut vm = Vm::boot(&machine, self.root, deadlines, self.boot)?;
+        if let Err(error) = (self.settle)(&mut vm) {
+            return Err(BootError::Exited(Box::new(vm.diagnose(&error))));
+        }
+        let (hello, took) = (vm.hello.clone(), vm.boot);
+        let end = vm.save(&snapshot.state())?;
+        record(&end, took);
+        Ok((hello, end.console.text))
+    }
+}
+
+/// Path of a file of the cache as seen from an entry, so that the cache can be moved.
+fn from_entry(cache: &Cache, file: &Path) -> PathBuf {
+    match file.strip_prefix(cache.root()) {
+        Ok(inside) => Path::new("../..").join(inside),
+        Err(_) => file.to_owned(),
+    }
+}
+
+/// Finds the snapshot of a machine. If it is missing and `worth_making`, boots the machine and saves it.
+pub(crate) fn find_or_make(
     cache: &Cache,
-    options: &Options,
-    guest: &Guest,
-    machine: &Machine<'_>,
+    template: &Template<'_>,
+    deadlines: Deadlines,
     worth_making: bool,
     record: &dyn Fn(&End, Duration),
     sink: &dyn Sink,
 ) -> Result<Option<Snapshot>, BootError> {
-    let label = &guest.kernel.id;
-    let root = Initramfs::guest(&guest.files)?;
-    let key = Snapshot::key(machine, &root)?;
+    let Template { label, machine, root, image, .. } = template;
+    let key = Snapshot::key(machine, root, *image)?;
     if let Some(found) = Snapshot::find(cache, label, &key)? {
         return Ok(Some(found));
     }
@@ -139,17 +208,8 @@ fn find_or_make(
     }
     let subject = format!("{label} {}", machine.append);
     stage(sink, "snapshot", subject.trim_end(), || {
-        let made = Snapshot::make(cache, label, &key, |snapshot| {
-            let memory = snapshot.memory();
-            let machine = Machine { memory: Memory::Saved(&memory), ..*machine };
-            let deadlines = options.deadlines();
-            let vm = Vm::boot(&machine, &root, deadlines, deadlines.boot)?;
-            let hello = vm.hello.clone();
-            let took = vm.boot;
-            let end = vm.save(&snapshot.state())?;
-            record(&end, took);
-            Ok::<_, BootError>((hello, end.console.text))
-        })?;
+        let made =
+            Snapshot::make(cache, label, &key, |snapshot| template.save(cache, snapshot, deadlines, record))?;
         Ok((StageEnd::Done, Some(made)))
     })
 }

@@ -241,6 +241,11 @@ impl Vm {
         self.receive(&countdown)
     }
 
+    /// Process id of QEMU.
+    pub(crate) fn pid(&self) -> u32 {
+        self.qemu.running.pid()
+    }
+
     /// CPU time of QEMU so far.
     pub(crate) fn cpu(&self) -> Duration {
         cpu_of(self.qemu.running.pid())

@@ -14,17 +14,18 @@ use xshell::cmd;
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::machine::shell;
-use crate::qemu_test;
 use crate::setup::Need;
+use crate::{qemu_test, system_test};
 
 /// Measure: boot (a case, booted and from a snapshot, compared with a bare boot), build (cold, warm, unchanged), image
-/// (index and look-up, compared with other tools), call (a replaced function, in instructions).
+/// (index and look-up, compared with other tools), call (a replaced function, in instructions), system (first command in a full
+/// system from its snapshot).
 ///
 /// Example: cargo xtask bench boot
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Benchmark to run; all of them if none is given
-    #[arg(value_parser = ["boot", "build", "image", "call"])]
+    #[arg(value_parser = ["boot", "build", "image", "call", "system"])]
     name: Option<String>,
     /// Number of measured runs of each benchmark
     #[arg(long, default_value = "5")]
@@ -52,7 +53,21 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if wanted("call") {
         call(&context)?;
     }
+    if wanted("system") {
+        system(&context, args.runs)?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// CPU time of QEMU until the first command in a full system has ended, from the snapshot of the booted system.
+fn system(context: &Context, runs: usize) -> Result<()> {
+    let (system, _) = system_test::system(context, DEFAULT_KERNEL, false)?;
+    // The first run is not counted: it warms the page cache and makes the snapshot.
+    system.first_command(&context.terminal)?;
+    let times = (0..runs).map(|_| system.first_command(&context.terminal)).collect::<Result<Vec<_>, _>>()?;
+    println!("full system from its snapshot ({DEFAULT_KERNEL}, {runs} rounds, CPU seconds of QEMU, median):");
+    println!("  first command            {:.2} (target: under 3)", median(&times));
+    Ok(())
 }
 
 /// Number of instructions per call of a function: original, replaced in C, replaced in Rust, all with the same body.

@@ -93,9 +93,26 @@ fn run(junit: &Option<PathBuf>, full: bool, record: bool) -> Result<ExitCode> {
     if full {
         cases.kernel = context.project.kernel_ids();
         cases.record = record;
+        let code = qemu_test::run(&cases)?;
+        return rest(&context, code);
     }
-    let code = qemu_test::run(&cases)?;
-    if full { rest(&context, code) } else { Ok(code) }
+    cases_beside_walk(&context, &cases)
+}
+
+/// Runs the VM cases, and a walk beside them: its boots follow each other, while the cases use all cores.
+fn cases_beside_walk(context: &Context, cases: &qemu_test::Args) -> Result<ExitCode> {
+    let walk = system_test::Ready::prepare(context, WALK)?;
+    let (cases, walk) = std::thread::scope(|scope| {
+        let walk = scope.spawn(|| walk.run(&context.terminal));
+        (qemu_test::run(cases), walk.join())
+    });
+    let walk = walk.map_err(|_| anyhow::anyhow!("the thread of {WALK} panicked"))??;
+    context.terminal.note(system_test::cost_line(WALK, &walk));
+    let cases = cases?;
+    if cases != ExitCode::SUCCESS {
+        return Ok(cases);
+    }
+    Ok(ExitCode::from(walk.verdict().exit_code()))
 }
 
 fn say(context: &Context, what: &str) {
@@ -132,6 +149,9 @@ fn check_sources(context: &Context, full: bool) -> Result<()> {
     Ok(())
 }
 
+/// The walk of the fast tier, the cheaper one; the full tier runs both.
+const WALK: &str = "chapter-deb";
+
 fn test_on_host(context: &Context, tests: Tests) -> Result<()> {
     lint_kernel_side(context)?;
     say(context, "host tests");
@@ -157,6 +177,10 @@ fn parts(context: &Context) -> Vec<Part<'_>> {
         ("fuzzing", Box::new(|| fuzz(context).map(|()| ExitCode::SUCCESS))),
         ("dnf5", Box::new(|| dnf5::check(context).map(|()| ExitCode::SUCCESS))),
         ("systems", Box::new(|| Ok(ExitCode::from(system_test::run_all(context)?.exit_code())))),
+        (
+            "walks fail",
+            Box::new(|| Ok(ExitCode::from(system_test::run_faulty(context, DEFAULT_KERNEL)?.exit_code()))),
+        ),
         ("benchmarks", Box::new(bench::run_all)),
     ]
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Fleet case of `system-test`: the Ansible collection of `dist/ansible` on several guests at once.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -9,7 +8,7 @@ use anyhow::{Context as _, Result};
 use klp_base::cache::Key;
 use klp_base::events::{Check, StageEnd, Verdict, stage};
 use klp_base::process::{Cmd, Output};
-use klp_vm::{FleetGuest, System, SystemCase};
+use klp_vm::{FleetGuest, Supplies, System, SystemCase};
 
 use crate::context::Context;
 use crate::setup::Need;
@@ -121,19 +120,14 @@ impl<'a> Fleet<'a> {
     }
 
     /// Runs the steps of the case.
-    pub(crate) fn run(
-        &self,
-        system: &System<'_>,
-        case: &SystemCase,
-        artifacts: &BTreeMap<String, PathBuf>,
-    ) -> Result<Verdict> {
+    pub(crate) fn run(&self, system: &System, case: &SystemCase, supplies: &Supplies) -> Result<Verdict> {
         let (started, terminal) = (Instant::now(), &self.context.terminal);
-        let evidence = system.options.evidence.join(&system.guest.kernel.id).join(&case.name);
+        let evidence = system.options().evidence.join(&system.guest().kernel.id).join(&case.name);
         if evidence.exists() {
             std::fs::remove_dir_all(&evidence)?;
         }
         std::fs::create_dir_all(&evidence)?;
-        let start = |name: &String| system.start_guest(case, artifacts, name, terminal);
+        let start = |name: &String| system.start_guest(case, supplies, name, terminal);
         let mut guests = case.guests.iter().map(start).collect::<Result<Vec<_>, _>>()?;
         let mut checks = Vec::new();
         for step in &STEPS {

@@ -25,6 +25,7 @@ mod sign;
 mod support;
 mod system_test;
 mod update_generated;
+mod walk_repository;
 
 use std::process::ExitCode;
 

@@ -230,7 +230,7 @@ fn unprovided(artifact: &str, error: &artifact::Error) -> ArtifactError {
     if error.is_not_able() { ArtifactError::NotAble(why) } else { ArtifactError::Failed(why) }
 }
 
-fn machines_line(summary: &Summary) -> String {
+pub(crate) fn machines_line(summary: &Summary) -> String {
     let restored = summary.restored();
     let booted = summary.boots.len() - restored;
     let cpu = summary.cpu().as_secs_f64();

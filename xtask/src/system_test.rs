@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use klp_base::events::Verdict;
+use klp_base::events::{Silent, Sink, Verdict};
 use klp_kernel::host::apt::debian_mirror;
 use klp_kernel::host::apt::unpacked_package;
 use klp_kernel::{KernelTree, Package};
-use klp_package::{Format, Operator, Origin, Patch, PatchModule, Relation, RelationKind, Version, repo};
 use klp_pipeline::stage::Range;
-use klp_vm::{DiskImage, Guest, Options, System, SystemCase};
+use klp_vm::{DiskImage, Guest, Options, PowerCuts, Summary, Supplies, System, SystemCase};
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::fleet::{self, Fleet};
 use crate::setup::Need;
-use crate::{package, qemu_test};
+use crate::walk_repository::Fault;
+use crate::{qemu_test, walk_repository};
 
 /// Run cases in a full system with systemd, through reboots and crashes.
 ///
@@ -34,6 +34,18 @@ pub(crate) struct Args {
     /// List the selected cases, and run nothing
     #[arg(long)]
     list: bool,
+    /// Boot each guest, instead of continuing the first boot from the snapshot of a booted system
+    #[arg(long)]
+    no_snapshot: bool,
+    /// Number of power cuts in each case that is about them (cuts-*)
+    #[arg(long, default_value_t = CUTS)]
+    cuts: usize,
+    /// Draw the power cuts with this seed; without it the seed is the time, which is printed
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Run the walks (chapter-*) with faulty packages instead: each walk must fail at the check about the fault
+    #[arg(long, conflicts_with_all = ["filter", "list", "no_snapshot"])]
+    must_fail: bool,
 }
 
 /// Debian suite of the guest system, and its packages in addition to the essential ones: systemd, the
@@ -58,12 +70,19 @@ const DISK_MODULES: [&str; 6] = ["crc32c_generic", "crc16", "mbcache", "jbd2", "
 /// Package of the original kpatch, for comparison.
 const PEER: (&str, &str, &str, &str) =
     ("kpatch", "0.9.10-1", "trixie", "ddbbfe0dbceb269e3c499958df059468e66cbe87c8abb572bcb0b93a4c99a56a");
+/// Number of power cuts of a case in the full tier.
+const CUTS: usize = 10;
+/// Start of the names of the walks.
+const WALK: &str = "chapter-";
 const UNITS: [&str; 4] =
     ["kpatch.service", "kpatch-confirm.service", "kpatch-settle.path", "kpatch-settle.service"];
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
-    let all = SystemCase::load_all(&context.project.root().join("tests/systems"))?;
+    if args.must_fail {
+        return Ok(ExitCode::from(run_faulty(&context, &args.kernel)?.exit_code()));
+    }
+    let all = load_all(&context)?;
     let wanted = |case: &SystemCase| {
         args.filter.is_empty() || args.filter.iter().any(|word| case.name.contains(word.as_str()))
     };
@@ -75,19 +94,154 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         cases.iter().for_each(|case| println!("{}: {}", case.name, case.description));
         return Ok(ExitCode::SUCCESS);
     }
-    context.ensure(&[Need::Build, Need::Guest, Need::System])?;
-    let worst = run_cases(&context, &cases, &args.kernel)?;
+    let cuts = (args.cuts, args.seed);
+    let worst = run_cases(&context, cases, &args.kernel, args.no_snapshot, cuts)?;
     Ok(ExitCode::from(worst.exit_code()))
 }
 
 /// Runs every case on one kernel. Returns the most severe verdict.
 pub(crate) fn run_all(context: &Context) -> Result<Verdict> {
-    let cases = SystemCase::load_all(&context.project.root().join("tests/systems"))?;
-    context.ensure(&[Need::System])?;
-    run_cases(context, &cases, DEFAULT_KERNEL)
+    run_cases(context, load_all(context)?, DEFAULT_KERNEL, false, (CUTS, None))
 }
 
-fn run_cases(context: &Context, cases: &[SystemCase], kernel: &str) -> Result<Verdict> {
+fn load_all(context: &Context) -> Result<Vec<SystemCase>> {
+    Ok(SystemCase::load_all(&context.project.root().join("tests/systems"))?)
+}
+
+fn run_cases(
+    context: &Context,
+    cases: Vec<SystemCase>,
+    kernel: &str,
+    no_snapshot: bool,
+    (count, seed): (usize, Option<u64>),
+) -> Result<Verdict> {
+    let seed = seed.map_or_else(seed_of_time, Ok)?;
+    let (system, tree) = system(context, kernel, no_snapshot)?;
+    let mut summary = Summary::default();
+    let mut fleets = Vec::new();
+    for case in cases {
+        if !case.guests.is_empty() {
+            fleets.push(fleet_case(context, &tree, &system, &case)?);
+            continue;
+        }
+        let supplies = supplies(context, &tree, system.guest(), &case, None)?;
+        let one = if case.operations.is_empty() {
+            system.run(&case, &supplies, &context.terminal)?
+        } else {
+            PowerCuts { system: &system, count, seed }.run(&case, &supplies, &context.terminal)?
+        };
+        context.terminal.note(cost_line(&case.name, &one));
+        summary.cases.extend(one.cases);
+        summary.boots.extend(one.boots);
+    }
+    println!("{}", qemu_test::machines_line(&summary));
+    let others = (!summary.cases.is_empty()).then(|| summary.verdict());
+    Ok(Verdict::of_all(fleets.into_iter().chain(others)))
+}
+
+/// Runs a case with several guests at once. They have an image of their own, with sshd.
+fn fleet_case(context: &Context, tree: &KernelTree, system: &System, case: &SystemCase) -> Result<Verdict> {
+    let fleet = Fleet::new(context)?;
+    let image = DiskImage {
+        mirror: debian_mirror()?,
+        suite: SUITE.to_owned(),
+        packages: PACKAGES.into_iter().chain(fleet::PACKAGES).map(str::to_owned).collect(),
+    };
+    let image = image.make(&context.cache, &context.terminal)?;
+    let mut supplies = supplies(context, tree, system.guest(), case, None)?;
+    supplies.files.extend(fleet.files()?);
+    let modules = unpacked_modules(context, tree, DISK_MODULES.into_iter().chain(fleet::MODULES))?;
+    let system = System::new(system.guest().clone(), image, modules, system.options().clone())?;
+    fleet.run(&system, case, &supplies)
+}
+
+/// CPU time of the machines of a case.
+pub(crate) fn cost_line(case: &str, summary: &Summary) -> String {
+    let of_case = summary.boots.iter().filter(|boot| !boot.cases.is_empty());
+    let boots: Vec<f64> = of_case.map(|boot| boot.cpu.as_secs_f64()).collect();
+    let each: Vec<String> = boots.iter().map(|cpu| format!("{cpu:.1}")).collect();
+    let (sum, each) = (boots.iter().sum::<f64>(), each.join(", "));
+    format!("  cost         {case}: {sum:.1} s of CPU time; its boots: {each}")
+}
+
+fn seed_of_time() -> Result<u64> {
+    Ok(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs())
+}
+
+/// A case with all that it needs, ready to run.
+pub(crate) struct Ready {
+    system: System,
+    case: SystemCase,
+    supplies: Supplies,
+}
+
+impl Ready {
+    /// Prepares one case: the system's image, and its packages.
+    pub(crate) fn prepare(context: &Context, name: &str) -> Result<Self> {
+        let named = load_all(context)?.into_iter().find(|case| case.name == name);
+        let case = named.with_context(|| format!("there is no case tests/systems/{name}"))?;
+        let (system, tree) = system(context, DEFAULT_KERNEL, false)?;
+        let supplies = supplies(context, &tree, system.guest(), &case, None)?;
+        Ok(Self { system, case, supplies })
+    }
+
+    /// Runs the case.
+    pub(crate) fn run(&self, sink: &dyn Sink) -> Result<Summary> {
+        Ok(self.system.run(&self.case, &self.supplies, sink)?)
+    }
+}
+
+/// Runs each walk with each fault in its packages. A walk must fail, at the check that is about the fault.
+pub(crate) fn run_faulty(context: &Context, kernel: &str) -> Result<Verdict> {
+    let (system, tree) = system(context, kernel, false)?;
+    let mut verdicts = Vec::new();
+    for case in load_all(context)?.iter().filter(|case| case.name.starts_with(WALK)) {
+        for fault in Fault::ALL {
+            let supplies = supplies(context, &tree, system.guest(), case, Some(fault))?;
+            let summary = system.run(case, &supplies, &Silent)?;
+            let (verdict, seen) = judge_faulty(&summary, fault);
+            context.terminal.note(format!(
+                "  {:13}{}, {}: {seen}",
+                verdict_word(verdict),
+                case.name,
+                fault.name()
+            ));
+            verdicts.push(verdict);
+        }
+    }
+    Ok(Verdict::of_all(verdicts))
+}
+
+/// Verdict about a walk with a fault: it passes if the walk failed for the fault's sake.
+fn judge_faulty(summary: &Summary, fault: Fault) -> (Verdict, String) {
+    let Some(end) = summary.cases.first().map(|run| &run.end) else {
+        return (Verdict::NotAble, "the walk did not run".to_owned());
+    };
+    let failed = |name: &str| end.checks.iter().any(|check| !check.ok && check.name == name);
+    match end.verdict {
+        Verdict::Failed if failed(fault.check()) => {
+            (Verdict::Passed, format!("the walk fails at `{}`", fault.check()))
+        }
+        Verdict::Failed => (
+            Verdict::Failed,
+            format!(
+                "the walk fails, but not at `{}`: {}",
+                fault.check(),
+                end.reason.clone().unwrap_or_default()
+            ),
+        ),
+        Verdict::Passed => (Verdict::Failed, "the walk passes".to_owned()),
+        other => (other, end.reason.clone().unwrap_or_default()),
+    }
+}
+
+fn verdict_word(verdict: Verdict) -> &'static str {
+    if verdict == Verdict::Passed { "ok" } else { "NOT OK" }
+}
+
+/// The full system on a kernel, with its tools and its image, which is made if it is not in the cache.
+pub(crate) fn system(context: &Context, kernel: &str, no_snapshot: bool) -> Result<(System, KernelTree)> {
+    context.ensure(&[Need::Build, Need::Guest, Need::System])?;
     let tree = context.kernel(kernel)?;
     let guest = qemu_test::guest(context, &tree)?;
     let image = DiskImage {
@@ -99,59 +253,31 @@ fn run_cases(context: &Context, cases: &[SystemCase], kernel: &str) -> Result<Ve
     let mut options =
         Options::new(context.project.root().join("build/evidence"), context.cache.root().join("state"))?;
     options.repeat_command = "cargo xtask system-test {case} --kernel {kernel}".to_owned();
-    let mut system = System {
-        guest: &guest,
-        image: &image,
-        modules: disk_modules(context, &tree)?,
-        files: Vec::new(),
-        options,
-    };
-    let mut verdicts = Vec::new();
-    for case in cases {
-        if !case.guests.is_empty() {
-            verdicts.push(fleet_case(context, &tree, &system, case)?);
-            continue;
-        }
-        system.files = match &case.packages {
-            None => files(context, &guest)?,
-            Some(format) => repositories(context, &tree, format.parse().map_err(anyhow::Error::msg)?)?,
-        };
-        let mut artifacts = BTreeMap::new();
-        for name in &case.artifacts {
-            artifacts.insert(name.clone(), context.build(&tree, name, Range::default())?.ko);
-        }
-        verdicts.push(system.run(case, &artifacts, &context.terminal)?);
-    }
-    Ok(Verdict::of_all(verdicts))
+    options.snapshots = (!no_snapshot).then(|| context.cache.clone());
+    let system = System::new(guest, image, disk_modules(context, &tree)?, options)?;
+    Ok((system, tree))
 }
 
-/// Runs a case with several guests at once. They have an image of their own, with sshd.
-fn fleet_case(
+/// Files and artifacts of a case; `fault` is in its packages.
+fn supplies(
     context: &Context,
     tree: &KernelTree,
-    system: &System<'_>,
+    guest: &Guest,
     case: &SystemCase,
-) -> Result<Verdict> {
-    let fleet = Fleet::new(context)?;
-    let image = DiskImage {
-        mirror: debian_mirror()?,
-        suite: SUITE.to_owned(),
-        packages: PACKAGES.into_iter().chain(fleet::PACKAGES).map(str::to_owned).collect(),
+    fault: Option<Fault>,
+) -> Result<Supplies> {
+    let files = match &case.packages {
+        None => files(context, guest)?,
+        Some(format) => {
+            let format = format.parse().map_err(anyhow::Error::msg)?;
+            walk_repository::repositories(context, tree, format, fault, case.signed)?
+        }
     };
-    let image = image.make(&context.cache, &context.terminal)?;
-    let format = case.packages.as_deref().context("a fleet installs packages: case.toml lacks `packages`")?;
-    let format = format.parse().map_err(anyhow::Error::msg)?;
-    let mut files = repositories(context, tree, format)?;
-    files.extend(fleet.files()?);
-    let modules = DISK_MODULES.into_iter().chain(fleet::MODULES);
-    let system = System {
-        guest: system.guest,
-        image: &image,
-        modules: unpacked_modules(context, tree, modules)?,
-        files,
-        options: system.options.clone(),
-    };
-    fleet.run(&system, case, &BTreeMap::new())
+    let mut artifacts = BTreeMap::new();
+    for name in &case.artifacts {
+        artifacts.insert(name.clone(), context.build(tree, name, Range::default())?.ko);
+    }
+    Ok(Supplies { files, artifacts })
 }
 
 fn disk_modules(context: &Context, tree: &KernelTree) -> Result<Vec<(String, Vec<u8>)>> {
@@ -188,71 +314,43 @@ fn files(context: &Context, guest: &Guest) -> Result<Vec<(String, u32, Vec<u8>)>
     Ok(files)
 }
 
-/// Streams of the packages after the empty one, oldest first.
-const STREAMS: [&str; 2] = ["demo-v1", "demo-v2"];
-
-/// Repositories of one format, `/srv/<n>`: 0 has kpatch and the empty package of the kernel, each later one has one more
-/// version of its live patch.
-fn repositories(context: &Context, tree: &KernelTree, format: Format) -> Result<Vec<(String, u32, Vec<u8>)>> {
-    context.ensure(&[Need::Packages])?;
-    let origin = Origin::default();
-    let scratch = tempfile::tempdir()?;
-    let mut packages =
-        vec![package::loader(context, tree.arch)?.package(format, &origin)?, base(tree, format)];
-    packages.extend(Patch::empty(tree.release.clone(), tree.arch).packages(format, &origin)?);
-    let (mut files, mut made) = (Vec::new(), Vec::new());
-    for state in 0..=STREAMS.len() {
-        if let Some(stream) = state.checked_sub(1).and_then(|at| STREAMS.get(at)) {
-            let ko = context.build(tree, stream, Range::default())?.ko;
-            let module = PatchModule::load(&ko, &tree.release, tree.arch)?;
-            packages.extend(Patch::of_module(module, None).packages(format, &origin)?);
-        }
-        for package in packages.drain(..) {
-            let file = scratch.path().join(package.file_name());
-            klp_package::write(&file, &package.encode()?)?;
-            made.push(file);
-        }
-        let repository = scratch.path().join(state.to_string());
-        repo::add(&repository, &made, &repo::Options::default())?;
-        for file in klp_base::cache::walk(&repository)? {
-            let relative = file.strip_prefix(scratch.path()).unwrap_or(&file);
-            files.push((format!("/srv/{}", relative.display()), 0o644, read(&file)?));
-        }
-    }
-    Ok(files)
-}
-
-/// Package of what the guest has outside of the package manager: the kernel, and for RPM everything that comes from Debian.
-fn base(tree: &KernelTree, format: Format) -> klp_package::Package {
-    let provides = |name: &str, version: Option<&str>| match version {
-        Some(version) => Relation::to(RelationKind::Provides, name, Operator::Equal, version),
-        None => Relation::any(RelationKind::Provides, name),
-    };
-    let relations = match format {
-        Format::Deb => Vec::new(),
-        Format::Rpm => vec![
-            provides("/bin/sh", None),
-            provides("systemd", None),
-            provides("kernel-uname-r", Some(tree.release.as_str())),
-        ],
-    };
-    klp_package::Package {
-        format,
-        name: "guest-base".to_owned(),
-        version: Version { epoch: 0, version: "1".to_owned(), release: "1".to_owned() },
-        arch: tree.arch,
-        section: "misc",
-        license: "GPL-2.0-or-later",
-        summary: "Files of the guest that have no package".to_owned(),
-        description: vec!["For tests.".to_owned()],
-        changes: Vec::new(),
-        relations,
-        entries: Vec::new(),
-        scripts: Vec::new(),
-        origin: Origin::default(),
-    }
-}
-
 fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("could not read {}", PathBuf::from(path).display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use klp_base::events::{CaseEnd, Check};
+    use klp_vm::CaseRun;
+
+    use super::*;
+
+    fn summary(verdict: Verdict, failed: &str) -> Summary {
+        let end = CaseEnd {
+            case: "chapter".to_owned(),
+            kernel: "k".to_owned(),
+            verdict,
+            checks: vec![Check { name: failed.to_owned(), ok: false, detail: None }],
+            reason: Some("why".to_owned()),
+            console: String::new(),
+            evidence: None,
+            repeat: String::new(),
+            accel: String::new(),
+            wall: std::time::Duration::ZERO,
+        };
+        let cpu = std::time::Duration::ZERO;
+        let run = CaseRun { end, start: None, iteration: 1, cpu, phases: Vec::new(), taint: 0 };
+        Summary { cases: vec![run], boots: Vec::new() }
+    }
+
+    #[test]
+    fn a_walk_with_a_fault_must_fail_at_the_check_about_it() {
+        let of = |summary| judge_faulty(&summary, Fault::Module).0;
+        assert_eq!(of(summary(Verdict::Failed, Fault::Module.check())), Verdict::Passed);
+        assert_eq!(of(summary(Verdict::Failed, "the package manager is set up")), Verdict::Failed);
+        let passed = Summary { cases: summary(Verdict::Passed, "").cases, boots: Vec::new() };
+        assert_eq!(of(passed), Verdict::Failed);
+        assert_eq!(of(summary(Verdict::Hung, Fault::Module.check())), Verdict::Hung);
+        assert_eq!(of(Summary::default()), Verdict::NotAble);
+    }
 }

@@ -95,6 +95,14 @@ impl Key {
         Ok(self.with(bytes))
     }
 
+    /// Adds the content of a cache entry, by the digests in its manifest.
+    ///
+    /// # Errors
+    /// The entry does not exist or cannot be read.
+    pub fn with_entry(self, entry: &Path) -> Result<Self, Error> {
+        self.with_file(&entry.join(MANIFEST))
+    }
+
     /// Key as 64 hexadecimal digits.
     pub fn hex(&self) -> String {
         hex(&self.0.clone().finalize())

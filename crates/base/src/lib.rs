@@ -11,6 +11,7 @@ pub mod arch;
 pub mod cache;
 pub mod events;
 pub mod files;
+pub mod lots;
 pub mod process;
 mod sys;
 

@@ -41,6 +41,30 @@ enabled_in_stream() {
     done
 }
 
+# Removes the other modules of the stream from the store, except those of a file that a package has.
+uninstall_others() {
+    for path in "$store/$stream"_*.ko; do
+        name="${path##*/}"
+        name="${name%.ko}"
+        if [ "$name" != "$module" ] && [ -e "$path" ] && version_in_stream "$name" \
+            && [ ! -e "/usr/lib/kpatch/$kernel/$name.ko" ]; then
+            kpatch uninstall -k "$kernel" "$name"
+        fi
+    done
+}
+
+# True if a package has another module of this stream, which is not in the store.
+other_is_not_installed() {
+    for path in "/usr/lib/kpatch/$kernel/$stream"_*.ko; do
+        name="${path##*/}"
+        name="${name%.ko}"
+        if [ "$name" != "$module" ] && [ -e "$path" ] && version_in_stream "$name" && [ ! -e "$store/$name.ko" ]; then
+            return 0
+        fi
+    done
+    return 1
+}
+
 # Loads the installed module into the running kernel if the module is for this kernel, and not over a newer one.
 load_into_running_kernel() {
     if [ "$(uname -r)" != "$kernel" ] || ! on_this_machine; then

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 . /lib/case.sh
-. /case/apt.sh
+. /lib/apt.sh
 . /lib/chapter.sh
 boot_2

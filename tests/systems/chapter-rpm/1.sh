@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 . /lib/case.sh
-. /case/yum.sh
+. /lib/yum.sh
 . /lib/chapter.sh
 boot_1

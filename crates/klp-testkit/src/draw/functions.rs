@@ -7,6 +7,7 @@ use std::path::Path;
 use klp_base::cache::Cache;
 use klp_base::events::{Silent, Sink};
 use klp_base::files::io_error;
+use klp_base::lots::Lots;
 use klp_format::{KlpSymbol, ObjectName, SymbolPosition};
 use klp_image::KernelImage;
 use klp_kernel::KernelTree;
@@ -17,7 +18,6 @@ use klp_pipeline::project::{Project, Target, read_fix};
 use klp_pipeline::scaffold;
 use klp_pipeline::stage::Range;
 
-use super::Lots;
 use super::structs::largest_modules;
 use super::witness::Witness;
 

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+. /lib/case.sh
+. /lib/apt.sh
+. /lib/chapter.sh
+. /lib/cuts.sh
+after
