@@ -44,8 +44,8 @@ check "there is no live patch package" equals "" "$(state)"
 sed -i 's/^autoupdate=False/autoupdate=True/' $CONFIG
 check "the package is wanted then" equals "$NAME" "$(kpatch follow)"
 check "another package is installed again" apt-get install --reinstall guest-base
-check "the live patch package comes with it" wait_until 120 installed
-check "the unit ends" wait_until 120 idle
+check "the live patch package comes with it" wait_until 30 installed
+check "the unit ends" wait_until 30 idle
 check "the kernel is patched" reads "patched from Rust" /proc/cmdline
 check "the unit has succeeded" equals success "$(systemctl show -P Result kpatch-follow.service)"
 check "it does nothing more when all is there" systemctl start kpatch-follow.service
