@@ -84,9 +84,21 @@ fn invalid_symbols_are_rejected_with_the_reason() {
         ),
         (
             &format!(
+                "{SHOW}imports.functions = [{{ symbol = 'vmlinux:key_gc_unused_keys.constprop.0', as = 'f' }}]"
+            ),
+            "call key_gc_unused_keys itself where the kernel has it",
+        ),
+        (
+            &format!(
                 "{SHOW}imports.functions = [{{ symbol = 'vmlinux:f.isra.0', as = 'f', prototype = 'void f(void)' }}]"
             ),
-            "call f itself where the kernel has it",
+            "no such symbol",
+        ),
+        (
+            &format!(
+                "{SHOW}imports.functions = [{{ symbol = 'vmlinux:do_idle.cold', as = 'f', prototype = 'void f(void)' }}]"
+            ),
+            "never called",
         ),
         // Symbols that are not functions, not variables, or freed after init.
         (

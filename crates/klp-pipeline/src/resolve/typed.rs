@@ -65,7 +65,12 @@ pub(crate) fn typed(
     used: Use,
 ) -> Result<Typed, Error> {
     if let Some((function, suffix)) = symbol.symbol.split_once('.') {
-        return Err(refuse(tree, symbol, &variant(function, suffix, used)));
+        let callable = used == Use::Called && !suffix.starts_with("cold");
+        let Some(asserted) = asserted.filter(|_| callable) else {
+            return Err(refuse(tree, symbol, &variant(symbol, function, suffix, used)));
+        };
+        is_function(tree, objects, symbol)?;
+        return Ok(Typed::Asserted(asserted.clone()));
     }
     let found = objects.function(&symbol.object, &symbol.symbol);
     match (found, asserted) {
@@ -106,13 +111,16 @@ pub fn prototype(tree: &KernelTree, objects: &Objects, symbol: &KlpSymbol) -> Re
     }
 }
 
-fn variant(function: &str, suffix: &str, used: Use) -> String {
+fn variant(symbol: &KlpSymbol, function: &str, suffix: &str, used: Use) -> String {
     let what = format!(
         "it is a compiler's variant (.{suffix}) of a function, whose arguments are not those of its prototype"
     );
     match used {
+        Use::Called if suffix.starts_with("cold") => format!("{what}; it is jumped to and never called"),
         Use::Called => format!(
-            "{what}; call {function} itself where the kernel has it, or a function that calls it, or write in Rust what it does"
+            "{what}; call {function} itself where the kernel has it, or a function that calls it; or read the variant's arguments from \
+             its code, and give them: {{ symbol = \"{symbol}\", as = \"{function}\", prototype = \"int {function}(struct x *p)\" }} (nothing \
+             checks it)"
         ),
         Use::Replaced | Use::Syscall => format!("{what}; replace its callers"),
     }
