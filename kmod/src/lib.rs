@@ -34,7 +34,8 @@ pub mod prelude {
     #[cfg(kernel_crate)]
     pub use {bindings::named::*, kernel::prelude::*};
 
-    pub use crate::core::errno::{Errno, to_result};
+    pub use crate::core::access::{read_once, smp_mb, smp_rmb, smp_wmb, write_once};
+    pub use crate::core::errno::{Errno, err_ptr, ptr_to_result, to_result};
     pub use crate::core::lock::Guard;
     pub use crate::core::seq_file::SeqFile;
     #[cfg(not(kernel_crate))]

@@ -37,3 +37,27 @@ impl Errno {
 pub const fn to_result(ret: c_int) -> Result<c_int, Errno> {
     if ret < 0 { Err(Errno::new(ret.wrapping_neg())) } else { Ok(ret) }
 }
+
+/// Error as a pointer, as kernel functions return it: `ERR_PTR()` of [`include/linux/err.h`].
+///
+/// [`include/linux/err.h`]: srctree/include/linux/err.h
+pub const fn err_ptr<T>(error: Errno) -> *mut T {
+    ::core::ptr::without_provenance_mut((error.to_ret() as isize).cast_unsigned())
+}
+
+/// Converts a pointer that a kernel function returned: `IS_ERR()` and `PTR_ERR()`. A null pointer is no error.
+///
+/// # Errors
+/// The pointer is an error number.
+///
+/// # Examples
+/// ```ignore
+/// // SAFETY: the name ends with NUL.
+/// let file = ptr_to_result(unsafe { filp_open(name.as_ptr().cast(), O_RDONLY as c_int, 0) })?;
+/// ```
+pub fn ptr_to_result<T>(pointer: *mut T) -> Result<*mut T, Errno> {
+    match pointer.addr().cast_signed() {
+        number @ -4095..=-1 => Err(Errno::new((number as c_int).wrapping_neg())),
+        _ => Ok(pointer),
+    }
+}

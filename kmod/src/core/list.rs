@@ -10,15 +10,15 @@ use ::core::marker::PhantomData;
 
 use bindings::list_head;
 
-/// Pointer to the struct that contains a member, from a pointer to the member: `container_of!(entry, task_struct,
-/// tasks)`.
+/// Pointer to the struct that contains a member, from a `*const` or `*mut` pointer to the member:
+/// `container_of!(entry, task_struct, tasks)`.
 ///
 /// Requires an unsafe block: the pointer must point to that member of such a struct. See
 /// [`entries`](crate::core::list::entries) for an example.
 #[macro_export]
 macro_rules! container_of {
     ($member:expr, $type:ty, $($field:tt)+) => {{
-        let member = $member;
+        let member: *const _ = $member;
         let offset = ::core::mem::offset_of!($type, $($field)+);
         let container: *mut $type = member.cast_mut().byte_sub(offset).cast();
         // Type check: the member has the type that the pointer points to.

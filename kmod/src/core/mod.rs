@@ -5,6 +5,7 @@
 //! `core` library, `macro_rules!`, and no unstable feature except `used_with_arg`. Inside crate `klp` this module
 //! shadows the `core` library: write `::core::` for the library.
 
+pub mod access;
 pub mod callbacks;
 pub mod errno;
 pub mod exit;

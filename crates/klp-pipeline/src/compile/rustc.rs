@@ -155,6 +155,14 @@ fn prototypes(diagnostic: &Diagnostic, job: &Job<'_>) -> String {
         "E0053" | "E0050" | "E0046" | "E0195" | "E0186" => {
             in_fix.filter(|function| names(&function.method)).map(prototype).collect()
         }
+        // Call of an original with a wrong type or number of arguments.
+        "E0308" | "E0061" => {
+            let called = |name: &str| {
+                let text = format!("::{name}(");
+                primary().any(|line| line.text.contains("original::") && line.text.contains(&text))
+            };
+            in_fix.filter(|function| called(&function.method)).map(prototype).collect()
+        }
         // Missing trait implementation.
         "E0277" => in_fix
             .filter(|f| {
