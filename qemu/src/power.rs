@@ -21,6 +21,9 @@ use crate::system_case::SystemCase;
 use crate::vm::Vm;
 use crate::volatile::Disk;
 
+/// Number of moments of an operation to draw from. The number of its writes differs a little from run to run.
+const SHARES: usize = 1000;
+
 /// Power cuts in a full system.
 pub struct PowerCuts<'a> {
     /// The system.
@@ -56,7 +59,7 @@ impl PowerCuts<'_> {
         let mut cuts = Cuts {
             run: &run,
             socket: temp.path().join("disk.socket"),
-            lots: Lots::new(self.seed),
+            seed: self.seed,
             disk: Some(disk),
             lengths: Vec::new(),
             figures: Figures::default(),
@@ -89,7 +92,7 @@ impl PowerCuts<'_> {
 struct Cuts<'a> {
     run: &'a Run<'a>,
     socket: PathBuf,
-    lots: Lots,
+    seed: u64,
     /// The disk, between two boots.
     disk: Option<Disk>,
     /// Writes and flushes of each operation, without a cut.
@@ -160,7 +163,9 @@ impl<'a> Cuts<'a> {
         let Some(Booted { mut vm, server }) = self.boot(&name, seen)? else { return Ok(()) };
         let hello = Some(vm.boot);
         let (operation, length) = self.operation(number);
-        let at = 1 + self.lots.below(usize::try_from(length).unwrap_or(usize::MAX)) as u64;
+        // Draws of its own: those of the next cut do not depend on how many blocks are lost in this one.
+        let mut lots = Lots::new(self.seed.wrapping_mul(SHARES as u64).wrapping_add(number as u64));
+        let at = 1 + lots.below(SHARES) as u64 * length / SHARES as u64;
         let judged = self.after(number - 1, &mut vm, seen);
         let judged = judged.and_then(|()| {
             if seen.has_failed() {
@@ -185,7 +190,7 @@ impl<'a> Cuts<'a> {
         };
         self.run.close(&name, Start::Boot, hello, end, seen)?;
         let Served { mut disk } = self.served(server)?;
-        let lost = disk.cut(&mut self.lots);
+        let lost = disk.cut(&mut lots);
         self.figures.lost += lost;
         self.disk = Some(disk);
         self.run.sink.note(format!(

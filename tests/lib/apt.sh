@@ -42,7 +42,9 @@ installed() {
 recover() {
 	rm -rf /var/lib/apt/lists/*
 	apt-get update && { dpkg --configure -a || apt-get install --reinstall "$NAME"; } || return
-	installed || dpkg --purge "$NAME"
+	case $(dpkg-query -W -f '${db:Status-Abbrev}' "$NAME" 2>/dev/null) in
+	?c*) dpkg --purge "$NAME" ;;
+	esac
 }
 
 # consistent: no package is half-installed, and its files are as packed. The image's dpkg leaves out documentation.

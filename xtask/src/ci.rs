@@ -150,7 +150,7 @@ fn check_sources(context: &Context, full: bool) -> Result<()> {
 }
 
 /// The walk of the fast tier, the cheaper one; the full tier runs both.
-const WALK: &str = "chapter-deb";
+const WALK: &str = "chapter-rpm";
 
 fn test_on_host(context: &Context, tests: Tests) -> Result<()> {
     lint_kernel_side(context)?;
