@@ -95,5 +95,6 @@ finished_update() {
 
 finished_remove() {
 	check "the package is not installed" fails installed
-	check "nothing is in the store" fails test -e "$STORE"
+	# An empty directory may reappear after a power cut (loader/src/model/durable.rs).
+	check "no module is in the store" equals "" "$(ls "$STORE" 2>/dev/null)"
 }
