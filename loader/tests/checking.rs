@@ -167,6 +167,31 @@ fn check_refuses_each_condition_that_the_kernel_refuses() {
 }
 
 #[test]
+fn kprobe_in_an_original_that_is_called_goes_on() {
+    for (originals, text) in [
+        (
+            r#","originals":["vmlinux:cmdline_proc_show"]"#,
+            "it fires where the replacement calls the original",
+        ),
+        (
+            r#","originals":["vmlinux:cmdline_proc_show,2"]"#,
+            "it fires where the replacement calls the original",
+        ),
+        (r#","originals":["vmlinux:cmdline_proc"]"#, "it no longer fires"),
+    ] {
+        let machine = Machine::quiet();
+        let bytes = module_named("kpatch_k_1_1", &[&manifest("demo", (1, 1), "", originals)]);
+        let path = machine.file("fix.ko", &bytes);
+        machine.files.write(KPROBES, "ffffffff81 k cmdline_proc_show+0x1f\n");
+        let ran = machine.run(&["check", &path]);
+        assert_eq!(ran.code, 0);
+        assert!(ran.out.contains(text), "{originals}: {}", ran.out);
+        let info = machine.run(&["info", &path]).out;
+        assert_eq!(info.contains("may call the original"), originals.contains("show\"]"), "{info}");
+    }
+}
+
+#[test]
 fn check_warns_about_tracers_and_kprobes() {
     let cases = [
         (TRACED, "cmdline_proc_show (1) R   D M 	tramp: x\n", "has a BPF program or another direct caller"),

@@ -25,6 +25,9 @@ pub struct Manifest {
     pub fixes: Vec<ManifestFix>,
     /// Replaced functions, as `object:function` or `object:function,position`.
     pub functions: Vec<String>,
+    /// Functions of `functions` whose originals the replacements may call (`replaced::original`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub originals: Vec<String>,
     /// SHA-256 of the sources of all fixes, in hexadecimal digits.
     pub source: String,
     /// Kernel that the module was built for and checked against.
@@ -181,6 +184,7 @@ mod tests {
                 affected: ["CVE-2026-9", "CVE-2026-1", "CVE-2026-3", "CVE-2026-9"].map(affected).to_vec(),
             }],
             functions: vec!["vmlinux:f".to_owned()],
+            originals: vec!["vmlinux:f".to_owned()],
             source: "00".to_owned(),
             kernel: Kernel { release: "6.12".to_owned(), build_id: None },
             replace: false,

@@ -41,6 +41,7 @@ pub fn of(
         version: target.version,
         fixes: target.fixes.iter().map(fix).collect(),
         functions: part::replaced(parts).map(function).collect(),
+        originals: part::replaced(parts).filter(|item| item.original.is_some()).map(function).collect(),
         source: source_hash(project, target)?,
         kernel: Kernel { release: tree.release.to_string(), build_id: resolved.kernel_build_id.clone() },
         replace: resolved.replace,

@@ -191,8 +191,14 @@ pub(crate) fn with_tracers(
     }
     match readable(system, &[KPROBES])? {
         Some(list) => {
-            for (_, function) in &functions {
-                probed(&list, function, &overrides, judgement);
+            // A missing or damaged manifest has a finding of its own.
+            let manifest = module.manifest().ok().flatten();
+            for (object, function) in &functions {
+                let name = format!("{object}:{function}");
+                let is_called = manifest.iter().flat_map(|manifest| &manifest.originals).any(|original| {
+                    original.split_once(',').map_or(original.as_str(), |(original, _)| original) == name
+                });
+                probed(&list, function, is_called, &overrides, judgement);
             }
         }
         None => judgement.unchecked.push("kprobes: debugfs is not mounted or not to be read".to_owned()),
@@ -242,7 +248,9 @@ fn traced(list: &str, object: &str, function: &str, overrides: &Overrides<'_>, j
 
 /// Evaluates the lines of the kprobe list about one function, such as
 /// `ffffffff8149e1b0  k  cmdline_proc_show+0x0    [FTRACE]`.
-fn probed(list: &str, function: &str, overrides: &Overrides<'_>, judgement: &mut Judgement) {
+///
+/// `is_called`: the replacement may call the original.
+fn probed(list: &str, function: &str, is_called: bool, overrides: &Overrides<'_>, judgement: &mut Judgement) {
     for line in list.lines() {
         let Some(place) = line.split_whitespace().nth(2) else {
             continue;
@@ -258,6 +266,8 @@ fn probed(list: &str, function: &str, overrides: &Overrides<'_>, judgement: &mut
                 Effect::Possible(text) => format!("{what}: it still fires, before the replacement runs; {text}"),
                 Effect::Certain(text) => format!("{what}: {text}"),
             }
+        } else if is_called {
+            format!("there is a kprobe inside {function} (at +{offset}): it fires where the replacement calls the original")
         } else {
             format!("there is a kprobe inside {function} (at +{offset}): it no longer fires, since the original is not run")
         });

@@ -92,7 +92,8 @@ fn show(console: &mut Console<'_>, manifest: &Manifest) {
         row(console, "affected", format_args!("{}: {}; {}", affected.cve, affected.reason, affected.action));
     }
     for function in &manifest.functions {
-        row(console, "replaces", function);
+        let around = if manifest.originals.contains(function) { ", and may call the original" } else { "" };
+        row(console, "replaces", format_args!("{function}{around}"));
     }
     for state in &manifest.states {
         row(console, "state", format_args!("{} version {}", state.id, state.version));

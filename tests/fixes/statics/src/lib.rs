@@ -15,7 +15,8 @@ impl replaced::vmlinux for Patch {
         let mut file = unsafe { SeqFile::from_ptr(m) };
         let list = &raw mut graveyard;
         // SAFETY: the variables exist as long as the kernel; each is read once.
-        let (empty, state) = unsafe { (read_once(&raw const (*list).next) == list, read_once(&raw const gc_state)) };
+        let (empty, state) =
+            unsafe { (read_once(&raw const (*list).next) == list, read_once(&raw const gc_state)) };
         // An overflow is not an error: seq_file calls this function again with a larger buffer.
         let _ = writeln!(file, "graveyard empty: {empty}, state {state}");
         if empty {
