@@ -70,7 +70,7 @@ fn written(mut writer: Writer<'_>, needed: &Needed, defined: &BTreeSet<String>) 
         let name = name.clone();
         let _ = writeln!(
             writer.text,
-            "/// Opaque: name it in `types` of [imports] to look inside.\n#[repr(C)]\npub struct {name} {{\n    _opaque: [u8; {size}],\n}}\n"
+            "/// Opaque: name it in `types` of [imports] to look inside.\n#[repr(C)]\npub struct {name} {{\n    pub _opaque: [u8; {size}],\n}}\n"
         );
         done.insert(name);
     }

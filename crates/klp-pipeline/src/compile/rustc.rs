@@ -133,6 +133,14 @@ fn diagnostics(stderr: &str, job: &Job<'_>) -> String {
     said
 }
 
+/// Opaque struct on which a member was asked for.
+fn opaque(diagnostic: &Diagnostic) -> Option<&str> {
+    diagnostic.rendered.as_deref().filter(|text| text.contains("opaque"))?;
+    let (_, named) = diagnostic.message.split_once("on type `")?;
+    let name = named.split('`').next()?;
+    name.rsplit([':', ' ']).next()
+}
+
 /// Kernel prototypes of the functions in a diagnostic.
 fn prototypes(diagnostic: &Diagnostic, job: &Job<'_>) -> String {
     let (Some(resolved), Some(code)) = (job.resolved, &diagnostic.code) else { return String::new() };
@@ -170,6 +178,14 @@ fn prototypes(diagnostic: &Diagnostic, job: &Job<'_>) -> String {
             })
             .map(prototype)
             .collect(),
+        // Member of a struct whose members no fix asked for.
+        "E0609" | "E0615" => opaque(diagnostic)
+            .map(|name| {
+                note(format!(
+                    "`{name}` is opaque in this module; to use its members, name it in `types` of [imports]"
+                ))
+            })
+            .unwrap_or_default(),
         // A function that is not in patch.toml.
         "E0407" => {
             let declared: Vec<String> = in_fix.map(|f| format!("`{}`", f.c_prototype)).collect();
