@@ -15,6 +15,8 @@ use crate::context::{Context, DEFAULT_KERNEL};
 
 /// Crate whose integration tests all boot guests.
 const HARNESS: &str = "klp-vm";
+/// Crates whose integration tests take minutes, the longest first. They start first.
+const LONG: [&str; 3] = [HARNESS, "klp-pipeline", "xtask"];
 /// Module of tests that boot guests, in other crates.
 const WITH_GUESTS: &str = "with_guests::";
 /// Module of tests that only the full tier runs.
@@ -57,7 +59,7 @@ pub(crate) fn run(context: &Context, tests: Tests) -> Result<()> {
     Ok(())
 }
 
-/// Compiles the test programs. Those with the most work come first: integration tests before unit tests.
+/// Compiles the test programs. Those with the most work come first.
 fn programs(context: &Context, tests: Tests) -> Result<Vec<Program>> {
     let root = context.project.root();
     let build = Cmd::new("cargo")
@@ -87,7 +89,7 @@ fn programs(context: &Context, tests: Tests) -> Result<Vec<Program>> {
 }
 
 /// Test program in a message of cargo, with its place in the order. `None`: another message, or a program that is not selected.
-fn program(message: &Value, tests: Tests) -> Result<Option<(u8, Program)>> {
+fn program(message: &Value, tests: Tests) -> Result<Option<(usize, Program)>> {
     if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
         return Ok(None);
     }
@@ -102,13 +104,13 @@ fn program(message: &Value, tests: Tests) -> Result<Option<(u8, Program)>> {
         None => dir.file_name().unwrap_or_default().to_string_lossy().into_owned(),
     };
     let (target, kind) = (text(&message["target"]["name"])?, text(&message["target"]["kind"][0])?);
+    let place = LONG.iter().position(|long| *long == crate_name).unwrap_or(LONG.len());
     let (order, select) = match kind.as_str() {
-        "test" if crate_name == HARNESS => (0, format!("--test {target}")),
-        "test" => (1, format!("--test {target}")),
-        "bin" => (2, format!("--bin {target}")),
-        _ => (2, "--lib".to_owned()),
+        "test" => (place, format!("--test {target}")),
+        "bin" => (LONG.len() + 1, format!("--bin {target}")),
+        _ => (LONG.len() + 1, "--lib".to_owned()),
     };
-    let harness = order == 0;
+    let harness = crate_name == HARNESS && kind == "test";
     let mut options = vec!["--quiet"];
     match tests {
         Tests::Full => options.push("--include-ignored"),
