@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use klp_base::events::Verdict;
+use klp_base::files::make_dir;
 use klp_kernel::{KernelTree, Pin};
 use klp_testkit::artifact::{self, Artifact, Maker};
 use klp_vm::{
@@ -156,6 +157,10 @@ fn listing(kernels: &[String], cases: &[case::Case], format: Format) -> Result<S
 
 /// Runs cases; returns `None` after a shell.
 pub(crate) fn run_cases(context: &Context, args: &Args, cases: Vec<case::Case>) -> Result<Option<Summary>> {
+    // The report is written after minutes of work: its directory must exist before.
+    if let Some(parent) = args.junit.as_deref().and_then(Path::parent) {
+        make_dir(parent)?;
+    }
     let ids = context.kernels(&args.kernel)?;
     let trees: Vec<KernelTree> = ids.iter().map(|id| context.kernel(id)).collect::<Result<_>>()?;
     let guests = trees.iter().map(|tree| guest(context, tree)).collect::<Result<_>>()?;
