@@ -22,6 +22,23 @@ pub enum Code {
     Arm64,
 }
 
+/// Sections of a linked kernel with the places of instructions, among them starts of functions: no uses
+/// (`include/asm-generic/vmlinux.lds.h`, `arch/x86/kernel/vmlinux.lds.S`).
+const SITES: [&str; 12] = [
+    ".altinstructions",
+    ".call_sites",
+    ".cfi_sites",
+    ".ibt_endbr_seal",
+    ".orc_unwind",
+    ".orc_unwind_ip",
+    ".parainstructions",
+    ".retpoline_sites",
+    ".return_sites",
+    ".smp_locks",
+    "__bug_table",
+    "__ex_table",
+];
+
 /// A reference to the first byte of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reference {
@@ -62,7 +79,7 @@ impl Calls {
                         });
                     }
                 }
-            } else {
+            } else if !SITES.contains(&section.name) {
                 of_data(section, |reference| {
                     if functions.contains_key(&reference.target) {
                         addresses.push(reference);
@@ -217,6 +234,8 @@ fn of_x86_64(bytes: &[u8], start: u64, mut found: impl FnMut(Reference, bool)) {
 fn of_arm64(bytes: &[u8], start: u64, mut found: impl FnMut(Reference, bool)) {
     const OPERATION: u32 = 0x7c00_0000;
     const BRANCH: u32 = 0x1400_0000;
+    // Page of each register that `adrp` wrote.
+    let mut pages = [None; 32];
     for (place, word) in (start..).step_by(4).zip(bytes.as_chunks::<4>().0) {
         let word = u32::from_le_bytes(*word);
         // `b` and `bl`: a distance in instructions, with a sign in bit 25.
@@ -224,13 +243,32 @@ fn of_arm64(bytes: &[u8], start: u64, mut found: impl FnMut(Reference, bool)) {
             let distance = i64::from((word << 6).cast_signed() >> 6) * 4;
             found(Reference { target: place.wrapping_add_signed(distance), place }, true);
         }
+        let register = |bit: u32| (word >> bit & 31) as usize;
+        // `adr` and `adrp`: 21 bits with a sign, the lowest two in bits 29 and 30.
+        let distance = i64::from((word << 8).cast_signed() >> 13) << 2 | i64::from(word >> 29 & 3);
+        match word & 0x9f00_0000 {
+            0x1000_0000 => found(Reference { target: place.wrapping_add_signed(distance), place }, false),
+            0x9000_0000 => pages[register(0)] = Some((place & !0xfff).wrapping_add_signed(distance << 12)),
+            _ => {}
+        }
+        // `add`, 64-bit, with an unshifted constant of 12 bits.
+        if word & 0xffc0_0000 == 0x9100_0000
+            && let Some(page) = pages[register(5)]
+        {
+            found(Reference { target: page + u64::from(word >> 10 & 0xfff), place }, false);
+        }
     }
 }
 
-/// Reports the words of a data section as possible addresses.
+/// Reports the words of a data section as possible addresses: 64-bit words, and 32-bit distances from their own place
+/// (`CONFIG_HAVE_ARCH_PREL32_RELOCATIONS`: initcalls, PCI fixups).
 fn of_data(section: &Section<'_>, mut found: impl FnMut(Reference)) {
     for (place, word) in (section.address..).step_by(8).zip(section.data.as_chunks::<8>().0) {
         found(Reference { target: u64::from_le_bytes(*word), place });
+    }
+    for (place, word) in (section.address..).step_by(4).zip(section.data.as_chunks::<4>().0) {
+        let distance = i64::from(i32::from_le_bytes(*word));
+        found(Reference { target: place.wrapping_add_signed(distance), place });
     }
 }
 
@@ -267,6 +305,19 @@ mod tests {
         let words: Vec<u8> =
             [0x9400_0040_u32, 0x17ff_ffff, 0xd503_201f].iter().flat_map(|w| w.to_le_bytes()).collect();
         assert_eq!(all(Code::Arm64, &words), [(0x1100, 0x1000, true), (0x1000, 0x1004, true)]);
+        // adrp x1, +0x1000; add x0, x1, #0x128; adr x2, -4
+        let words: Vec<u8> =
+            [0xb000_0001_u32, 0x9104_a020, 0x10ff_ffe2].iter().flat_map(|w| w.to_le_bytes()).collect();
+        assert_eq!(all(Code::Arm64, &words), [(0x2128, 0x1004, false), (0x1004, 0x1008, false)]);
+    }
+
+    #[test]
+    fn words_and_distances_in_data_are_addresses() {
+        let data = [0x1000_u64.to_le_bytes(), (-0x100_i64).to_le_bytes()].concat();
+        let section = Section { name: ".data", address: 0x2000, data: &data, size: 16, executable: false };
+        let mut all = Vec::new();
+        of_data(&section, |reference| all.push((reference.target, reference.place)));
+        assert!(all.contains(&(0x1000, 0x2000)) && all.contains(&(0x1f08, 0x2008)), "{all:x?}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub fn of_resolved(tree: &KernelTree, resolved: &Resolved) -> Expected {
             states: resolved.states.iter().map(|state| (state.id, state.version)).collect(),
             replace: resolved.replace,
             needs: resolved.needs.clone(),
+            unreached: resolved.functions.iter().filter(|f| f.unreached).map(|f| f.symbol.clone()).collect(),
         }),
         arguments: resolved
             .functions

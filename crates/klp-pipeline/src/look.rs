@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use klp_base::arch::Arch;
 use klp_base::cache::Cache;
 use klp_base::events::Sink;
 use klp_format::{KlpSymbol, ObjectName, SymbolPosition};
-use klp_image::{Calls, Code, Reference, Symbol, Symbols, Traceability};
+use klp_image::{Calls, Reference, Symbol, Symbols, Traceability};
 use klp_kernel::{KernelTree, exports};
 use serde::Serialize;
 
@@ -42,6 +41,8 @@ pub struct Function {
     pub callees: Option<Vec<Use>>,
     /// Functions and data that hold its address.
     pub pointers: Option<Vec<Use>>,
+    /// True if it is static and nothing reaches it: it was inlined into all its callers. `None` if that is not known.
+    pub unreached: Option<bool>,
 }
 
 /// Export of a symbol.
@@ -88,15 +89,7 @@ pub fn function(
             message: missing(symbols, &symbol.symbol),
         });
     }
-    let calls = if symbol.object.is_vmlinux() {
-        let code = match tree.arch {
-            Arch::X86_64 => Code::X86_64,
-            Arch::Arm64 => Code::Arm64,
-        };
-        Some(Calls::load(tree.image_file(), &objects.kernel, code, cache, sink)?)
-    } else {
-        None
-    };
+    let calls = symbol.object.is_vmlinux().then_some(&objects.calls);
     let exports = exports::of(tree)?;
     let unique = symbols.count(&symbol.symbol) == 1;
     Ok(found
@@ -107,7 +100,7 @@ pub fn function(
             let export = exports.get(&symbol.symbol).filter(|export| {
                 found.kind.is_ascii_uppercase() && export.object_name() == symbol.object.as_str()
             });
-            facts(&objects, symbols, calls.as_ref(), &symbol, found, export)
+            facts(&objects, symbols, calls, &symbol, found, export)
         })
         .collect())
 }
@@ -138,6 +131,7 @@ fn facts(
         callers: calls.map(|calls| by_name(symbols, calls.calls_of(found.address), |call| call.place)),
         callees: calls.map(|calls| by_name(symbols, calls.calls_from(range), |call| call.target)),
         pointers: calls.map(|calls| by_name(symbols, calls.addresses_of(found.address), |word| word.place)),
+        unreached: objects.is_unreached(symbol),
     }
 }
 

@@ -3,11 +3,14 @@
 
 use std::path::PathBuf;
 
+use klp_base::arch::Arch;
 use klp_base::cache::Cache;
 use klp_base::events::Sink;
 use klp_base::files::read;
 use klp_format::{KlpSymbol, ModuleName, ObjectName};
-use klp_image::{Area, BtfError, KernelImage, ModuleImage, Prototype, Symbols, Traceability, Types};
+use klp_image::{
+    Area, BtfError, Calls, Code, KernelImage, ModuleImage, Prototype, Symbols, Traceability, Types,
+};
 use klp_kernel::KernelTree;
 use klp_kernel::c_module;
 
@@ -18,6 +21,8 @@ use crate::project::Project;
 pub struct Objects {
     /// The kernel.
     pub kernel: KernelImage,
+    /// Direct calls of the kernel, and pointers to its functions.
+    pub calls: Calls,
     modules: Vec<ModuleImage>,
     /// Modules with types, in the order of their numbers in [`Types`].
     typed: Vec<ObjectName>,
@@ -52,6 +57,11 @@ impl Objects {
         sink: &dyn Sink,
     ) -> Result<Self, Error> {
         let kernel = KernelImage::load(tree.image_file(), cache, sink)?;
+        let code = match tree.arch {
+            Arch::X86_64 => Code::X86_64,
+            Arch::Arm64 => Code::Arm64,
+        };
+        let calls = Calls::load(tree.image_file(), &kernel, code, cache, sink)?;
         let mut names: Vec<&ObjectName> = names.into_iter().filter(|object| !object.is_vmlinux()).collect();
         names.sort();
         names.dedup();
@@ -73,7 +83,7 @@ impl Objects {
             }
             modules.push(module);
         }
-        Ok(Self { kernel, modules, typed, types })
+        Ok(Self { kernel, calls, modules, typed, types })
     }
 
     /// Types of all objects. The modules' types extend the kernel's.
@@ -133,6 +143,19 @@ impl Objects {
             return self.kernel.body(&symbol.symbol, symbol.position);
         }
         self.module(&symbol.object)?.body(&symbol.symbol, symbol.position)
+    }
+
+    /// True if the function is static, and nothing in the kernel calls it or holds its address: the compiler inlined it into all its
+    /// callers. `None` if that is not known, as for functions of modules.
+    pub fn is_unreached(&self, symbol: &KlpSymbol) -> Option<bool> {
+        if !symbol.object.is_vmlinux() {
+            return None;
+        }
+        let named = self.kernel.symbols.named(&symbol.symbol);
+        let found = named.iter().find(|found| symbol.position.0 == 0 || found.position == symbol.position)?;
+        let unused = self.calls.calls_of(found.address).is_empty()
+            && self.calls.addresses_of(found.address).is_empty();
+        Some(unused && found.kind == 't')
     }
 
     fn module(&self, object: &ObjectName) -> Option<&ModuleImage> {

@@ -63,6 +63,7 @@ pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<
                 c_prototype: typed.c_text(objects.types()),
                 asserted: typed.is_asserted(),
                 body: objects.body(&symbol),
+                unreached: objects.is_unreached(&symbol) == Some(true),
                 calls_original,
                 symbol,
             });

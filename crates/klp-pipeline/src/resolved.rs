@@ -66,6 +66,9 @@ pub struct Function {
     /// Offset of the function's own code behind its ftrace site, in bytes. `None` if it begins in an unknown way.
     #[serde(default)]
     pub body: Option<u64>,
+    /// True if the function is static and nothing reaches it: the compiler inlined it into its callers.
+    #[serde(default)]
+    pub unreached: bool,
     /// True if the fix may call `replaced::original`.
     #[serde(default)]
     pub calls_original: bool,

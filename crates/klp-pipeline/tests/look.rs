@@ -2,9 +2,10 @@
 //! `look`: facts of functions of the default kernel, and their callers compared with a disassembly.
 
 use klp_base::events::Silent;
-use klp_format::KlpSymbol;
+use klp_format::{KlpSymbol, VMLINUX};
 use klp_pipeline::Error;
 use klp_pipeline::look::{self, Function, Use};
+use klp_pipeline::objects::Objects;
 
 use crate::common;
 
@@ -41,6 +42,28 @@ fn facts_of_functions_are_those_of_the_kernel() {
         let error = look(symbol).unwrap_err().to_string();
         assert!(error.contains(message), "{symbol}: {error}");
     }
+}
+
+/// A kernel keeps few functions that nothing reaches; more would be uses that were not found.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn few_functions_of_a_kernel_are_unreached() {
+    let (project, cache, tree) = common::default_kernel();
+    let objects = Objects::of(&project, &tree, [], &cache, &Silent).unwrap();
+    let symbols = objects.kernel.symbols.iter().filter(|symbol| symbol.kind == 't' && !symbol.is_padding());
+    let functions: Vec<KlpSymbol> = symbols
+        .map(|symbol| KlpSymbol::new(VMLINUX.parse().unwrap(), symbol.name, symbol.position).unwrap())
+        .filter(|symbol| objects.traceability(symbol).is_some_and(|answer| answer.is_traceable()))
+        .collect();
+    let unreached: Vec<String> = functions
+        .iter()
+        .filter(|symbol| objects.is_unreached(symbol) == Some(true))
+        .map(ToString::to_string)
+        .collect();
+    println!("{} of {} are unreached: {unreached:?}", unreached.len(), functions.len());
+    assert!(functions.len() > 10_000 && unreached.len() < 100, "{}", unreached.len());
+    // Inlined into `exc_page_fault`.
+    assert!(unreached.iter().any(|name| name.starts_with("vmlinux:do_kern_addr_fault")), "{unreached:?}");
 }
 
 /// Disassembles the whole kernel, which takes a minute.

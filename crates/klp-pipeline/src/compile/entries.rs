@@ -172,6 +172,7 @@ mod tests {
             c_prototype: String::new(),
             asserted: false,
             body: None,
+            unreached: false,
             calls_original: false,
         };
         symbols.iter().map(function).collect()

@@ -185,6 +185,7 @@ mod tests {
             c_prototype: String::new(),
             asserted: false,
             body: None,
+            unreached: false,
             calls_original: false,
         };
         let resolved = Resolved {

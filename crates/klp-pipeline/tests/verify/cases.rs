@@ -314,6 +314,11 @@ pub const CASES: &[Case] = &[
         let name = b".klp.sym.vmlinux.version_proc_show,0";
         m.symbol(KLP_FUNCTION_SYMBOL, |symbol| symbol.name = name[..].into());
     }),
+    case(&INLINED_COPY, "nothing calls the replaced function", |m| {
+        let patch = m.expected.patch.as_mut().unwrap();
+        patch.unreached = patch.functions.clone();
+    })
+    .warning(),
     case(&ORIGINAL_SITE, "a call leads into a function", |m| m.shift(KLP_FUNCTION_SYMBOL, 9)),
     case(&ORIGINAL_SITE, "a thunk has other code", |m| {
         let [(first, _), _] = m.neighbours();

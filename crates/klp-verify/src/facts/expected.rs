@@ -58,6 +58,8 @@ pub struct ExpectedPatch {
     pub states: Vec<(u64, u32)>,
     /// True for atomic replace: the patch disables all older patches.
     pub replace: bool,
+    /// Replaced functions that are static and that nothing in the kernel's image calls or points to.
+    pub unreached: Vec<KlpSymbol>,
     /// Dependencies: for each patched module, the modules that are loaded whenever that one is.
     pub needs: BTreeMap<String, BTreeSet<String>>,
 }

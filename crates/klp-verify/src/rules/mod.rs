@@ -4,6 +4,7 @@
 //! `docs/verify-rules.md` and `cargo xtask check --explain` are generated from the entries.
 
 mod codegen;
+mod copies;
 mod file;
 mod frames;
 mod ftrace;
@@ -22,6 +23,7 @@ use klp_base::events::Severity;
 use klp_module::{Error as ModuleError, Module, Place};
 
 pub use self::codegen::{BTI_LANDING_PAD, CALL_PADDING, IBT_ENDBR};
+pub use self::copies::INLINED_COPY;
 pub use self::file::{ARCHITECTURE, DEBUG_LEFT, ELF};
 pub use self::frames::{REPLACEMENT_FRAME, STACK_FRAME};
 pub use self::ftrace::TRACEABLE_REPLACEMENT;
@@ -58,6 +60,7 @@ pub static ALL: &[&Rule] = &[
     &SELF_CALL,
     &ORIGINAL_SITE,
     &TRACEABLE_REPLACEMENT,
+    &INLINED_COPY,
     &UNDEFINED_SYMBOL,
     &SYMBOL_VERSION,
     &DEBUG_LEFT,
