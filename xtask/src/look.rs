@@ -105,9 +105,7 @@ fn print_function(found: &Function) {
     {
         print_line(what, &uses.as_deref().map_or("not looked for in modules".to_owned(), names));
     }
-    let no_caller =
-        [&found.callers, &found.pointers].iter().all(|uses| uses.as_ref().is_some_and(Vec::is_empty));
-    let copies = if !found.global && no_caller {
+    let copies = if found.unreached == Some(true) {
         "nothing calls it: it is probably inlined into its callers, which a replacement does not reach"
     } else {
         "not known: the image does not show where the compiler inlined it"
