@@ -308,6 +308,7 @@ fn rules_without_facts_are_not_passed_for_a_single_file() {
     let expected = BTreeMap::from([
         // The rule is for another architecture than this kernel's.
         (rules::BTI_LANDING_PAD.id, Outcome::NotApplied),
+        (rules::INLINED_COPY.id, Outcome::NotApplied),
         (rules::MODULE_NAME.id, Outcome::Passed),
         (rules::PATCH_TABLE.id, Outcome::Passed),
     ]);
