@@ -157,6 +157,46 @@ fn every_crate_is_compiled_separately_for_each_checkout() {
     assert!(config.contains("xtask = \"run --package xtask --\""), "{config}");
 }
 
+/// `.ci/run` with a cargo that prints where it runs.
+#[test]
+fn ci_runs_a_commit_in_one_place_and_a_changed_checkout_where_it_is() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (bin, clone, cache) =
+        (scratch.path().join("bin"), scratch.path().join("clone"), scratch.path().join("cache"));
+    for dir in [&bin, &clone.join(".ci")] {
+        fs::create_dir_all(dir).unwrap();
+    }
+    script(&bin.join("cargo"), "pwd\ncat file\nls\necho left behind > left\n");
+    let git = |words: &[&str]| Cmd::new("git").args(words).cwd(&clone).run().unwrap();
+    let commit = |text: &str| {
+        fs::write(clone.join("file"), text).unwrap();
+        git(&["add", "--all"]);
+        git(&["-c", "user.name=n", "-c", "user.email=e", "commit", "--quiet", "--message", text]);
+    };
+    fs::copy(root().join(".ci/run"), clone.join(".ci/run")).unwrap();
+    git(&["init", "--quiet"]);
+    let usual = std::env::var_os("PATH").unwrap();
+    let path = std::env::join_paths([bin].into_iter().chain(std::env::split_paths(&usual))).unwrap();
+    let run = |here: &str| {
+        let cmd =
+            Cmd::new("bash").arg(clone.join(".ci/run")).env("PATH", &path).env("FERROGRAFT_CI_HERE", here);
+        cmd.env("FERROGRAFT_CACHE", &cache).read().unwrap()
+    };
+    let place = cache.join("checkout").display().to_string();
+    commit("first");
+    let said = run("");
+    assert!(said.contains(&place) && said.contains("first") && !said.contains("left"), "{said}");
+    commit("second");
+    let said = run("");
+    assert!(said.contains(&place) && said.contains("second"), "{said}");
+    assert!(!said.contains("left"), "a file that git does not know is still there: {said}");
+    assert!(!run("1").contains(&place));
+    git(&["clean", "--quiet", "-fdx"]);
+    fs::write(clone.join("file"), "changed").unwrap();
+    let said = run("");
+    assert!(!said.contains(&place) && said.contains("changed"), "{said}");
+}
+
 #[test]
 fn path_with_special_characters_of_make_is_rejected_before_any_work() {
     let scratch = tempfile::tempdir().unwrap();

@@ -55,6 +55,31 @@ fn every_verb_has_help_with_an_example() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn look_shows_a_function_a_pattern_and_what_it_cannot_tell() {
+    let text = xtask(&["look", "version_proc_show"]).stdout_text();
+    for line in ["prototype:      int version_proc_show(struct seq_file *m, void *v)", "replaceable:    yes"]
+    {
+        assert!(text.contains(line), "{text}");
+    }
+    let json = xtask(&["look", "ptrace_request", "--json"]).stdout_text();
+    let found: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(found[0]["symbol"], "vmlinux:ptrace_request");
+    assert!(found[0]["callers"].as_array().unwrap().iter().any(|caller| caller["name"] == "arch_ptrace"));
+    let listed = xtask(&["look", "ptrace_re*"]).stdout_text();
+    assert!(listed.lines().any(|line| line == "vmlinux:ptrace_request"), "{listed}");
+    for (asked, says) in [
+        ("fs/exec.c", "does not tell source files"),
+        ("ptrace_reques", "similar names are ptrace_request"),
+        ("no_such_*_name", "no function with a name like"),
+    ] {
+        let output = xtask(&["look", asked]);
+        let text = output.stderr_text();
+        assert!(!output.status.success() && text.contains(says), "{asked}: {text}");
+    }
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn new_patch_writes_nothing_for_an_unsupported_function() {
     let long = "a".repeat(49);
     for (name, function, says) in [
