@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use klp_format::SymbolPosition;
 use klp_image::{
-    Facts, KernelImage, ModuleImage, Parsed, RunningSymbols, Symbols, Trace, TypeKind, Types,
+    Calls, Code, Facts, KernelImage, ModuleImage, Parsed, RunningSymbols, Symbols, Trace, TypeKind, Types,
     decompress_within, listed, unpack_module,
 };
 
@@ -49,6 +49,11 @@ pub fn vmlinux(data: &[u8]) {
         ask(&parsed.symbols, &parsed.trace);
         assert!(Symbols::from_bytes(&parsed.symbols.to_bytes()).is_ok_and(|read| read == parsed.symbols));
         assert!(Trace::from_bytes(&parsed.trace.to_bytes()).is_ok_and(|read| read == parsed.trace));
+        for code in [Code::X86_64, Code::Arm64] {
+            if let Ok(calls) = Calls::parse(data, &parsed.symbols, code) {
+                assert!(Calls::from_bytes(&calls.to_bytes()).is_ok_and(|read| read == calls));
+            }
+        }
     }
 }
 
@@ -66,6 +71,9 @@ pub fn tables(data: &[u8]) {
         Trace::from_bytes(rest).or_else(|_| Trace::from_bytes(rest.get(cut.len()..).unwrap_or_default()));
     if let Ok(trace) = trace {
         ask(&symbols, &trace);
+    }
+    if let Ok(calls) = Calls::from_bytes(rest) {
+        assert!(calls.calls_of(0).len() <= calls.len());
     }
 }
 

@@ -37,9 +37,17 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// Machines from this snapshot.
-    pub(crate) fn of(snapshot: Snapshot) -> Self {
-        Self::Snapshot(Arc::new(snapshot), Arc::default())
+    /// Machines from the snapshot that [`find_or_make`] returned. `warn` gets the reason where there is none because of an error.
+    pub(crate) fn of_snapshot(made: Result<Option<Snapshot>, BootError>, warn: impl FnOnce(&str)) -> Self {
+        match made {
+            Ok(Some(snapshot)) => Self::Snapshot(Arc::new(snapshot), Arc::default()),
+            Ok(None) => Self::Boot(None),
+            Err(error) => {
+                let reason = error.reason();
+                warn(&reason);
+                Self::Boot(Some(reason))
+            }
+        }
     }
 
     /// Kind of start to report for a machine that boots.
@@ -107,17 +115,7 @@ pub(crate) fn origin(
     };
     let machine = machine(options, guest, accel, group, &group.append);
     let usual = group.append.is_empty() && group.cpu_model.is_none() && group.cpus == 1;
-    let record = |end: &End, hello| {
-        locked(results).boots.push(BootRun {
-            kernel: guest.kernel.id.clone(),
-            cases: Vec::new(),
-            accel: accel.text.to_owned(),
-            start: Start::Boot,
-            hello: Some(hello),
-            wall: end.wall,
-            cpu: end.cpu,
-        });
-    };
+    let record = |end: &End, hello| record_boot(results, &guest.kernel.id, accel, end, hello);
     let made = || {
         let root = Initramfs::guest(&guest.files)?;
         let deadlines = options.deadlines();
@@ -125,15 +123,22 @@ pub(crate) fn origin(
         let template = Template { label, machine, root: &root, image: None, boot, settle: &|_| Ok(()) };
         find_or_make(cache, &template, deadlines, usual || cases > 1, &record, sink)
     };
-    match made() {
-        Ok(Some(snapshot)) => Origin::of(snapshot),
-        Ok(None) => Origin::Boot(None),
-        Err(error) => {
-            let reason = error.reason();
-            sink.warn(format!("{}: no snapshot, the cases boot: {reason}", guest.kernel.id));
-            Origin::Boot(Some(reason))
-        }
-    }
+    Origin::of_snapshot(made(), |reason| {
+        sink.warn(format!("{}: no snapshot, the cases boot: {reason}", guest.kernel.id));
+    })
+}
+
+/// Records the boot of a machine whose state is kept as a snapshot.
+pub(crate) fn record_boot(results: &Mutex<Summary>, kernel: &str, accel: &Accel, end: &End, hello: Duration) {
+    locked(results).boots.push(BootRun {
+        kernel: kernel.to_owned(),
+        cases: Vec::new(),
+        accel: accel.text.to_owned(),
+        start: Start::Boot,
+        hello: Some(hello),
+        wall: end.wall,
+        cpu: end.cpu,
+    });
 }
 
 /// Machine whose booted state is kept as a snapshot.

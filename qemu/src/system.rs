@@ -239,26 +239,11 @@ impl System {
                 boot: deadlines.boot * 2,
                 settle: &|vm| run_command(vm, &UP, &deadlines),
             };
-            let record = |end: &End, hello| {
-                locked(results).boots.push(BootRun {
-                    kernel: kernel.clone(),
-                    cases: Vec::new(),
-                    accel: accel.text.to_owned(),
-                    start: Start::Boot,
-                    hello: Some(hello),
-                    wall: end.wall,
-                    cpu: end.cpu,
-                });
-            };
-            match start::find_or_make(cache, &template, deadlines, true, &record, sink) {
-                Ok(Some(snapshot)) => Origin::of(snapshot),
-                Ok(None) => Origin::Boot(None),
-                Err(error) => {
-                    let reason = error.reason();
-                    sink.warn(format!("{kernel}: no snapshot of the full system, it boots: {reason}"));
-                    Origin::Boot(Some(reason))
-                }
-            }
+            let record = |end: &End, hello| start::record_boot(results, kernel, accel, end, hello);
+            let made = start::find_or_make(cache, &template, deadlines, true, &record, sink);
+            Origin::of_snapshot(made, |reason| {
+                sink.warn(format!("{kernel}: no snapshot of the full system, it boots: {reason}"));
+            })
         })
     }
 

@@ -2,7 +2,8 @@
 # What the cases know of live patching, after case.sh.
 
 PATCHES=/sys/kernel/livepatch
-TRACED=/sys/kernel/tracing/enabled_functions
+TRACING=/sys/kernel/tracing
+TRACED=$TRACING/enabled_functions
 
 # attribute <module> <name> <value>: a file of the patch's directory in sysfs holds this value.
 attribute() {
@@ -44,6 +45,29 @@ listed() {
 # unloaded <module>: nothing of it is left in the kernel.
 unloaded() {
 	absent "$PATCHES/$1" && absent "/sys/module/$1"
+}
+
+# held <module> <pid> <function>: two seconds later the task is still asleep in the function, and the transition of the module is
+# not over.
+held() {
+	sleep 2
+	asleep_in "$2" "$3" || { echo "$2 does not sleep any more"; return 1; }
+	in_transition "$1" || { echo "NOT HELD"; return 1; }
+}
+
+# asleep_in <pid> <function>: the task's stack has the function.
+asleep_in() {
+	grep -q "$2" "/proc/$1/stack"
+}
+
+# disable <module>: starts the way back.
+disable() {
+	echo 0 >"$PATCHES/$1/enabled"
+}
+
+# hits <name>: how often a kprobe has fired.
+hits() {
+	awk -v name="$1" '$1 == name { print $2 }' $TRACING/kprobe_profile
 }
 
 # start_reader <text> <file>: reads the first line of the file without a pause, in the background, until stop_reader. The first

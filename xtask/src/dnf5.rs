@@ -15,6 +15,7 @@ use klp_package::{Format, Operator, Origin, Package, Patch, Relation, RelationKi
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::setup::Need;
+use crate::walk_repository;
 
 const SUITE: &str = "sid";
 /// Kernels of the repository; only the first has a live patch package.
@@ -161,21 +162,8 @@ fn version(version: &str) -> Version {
 
 /// Package without files.
 fn plain(name: &str, number: &str) -> Package {
-    Package {
-        format: Format::Rpm,
-        name: name.to_owned(),
-        version: version(number),
-        arch: klp_base::arch::Arch::X86_64,
-        section: "misc",
-        license: "GPL-2.0-or-later",
-        summary: "Package of a test".to_owned(),
-        description: vec!["For tests.".to_owned()],
-        changes: vec!["First.".to_owned()],
-        relations: Vec::new(),
-        entries: Vec::new(),
-        scripts: Vec::new(),
-        origin: Origin::default(),
-    }
+    let arch = klp_base::arch::Arch::X86_64;
+    Package { version: version(number), ..walk_repository::plain(Format::Rpm, name, arch) }
 }
 
 /// Archive of a Debian system with dnf 5, in the cache.

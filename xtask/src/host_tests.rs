@@ -49,11 +49,11 @@ struct Program {
 pub(crate) fn run(context: &Context, tests: Tests) -> Result<()> {
     let tree = context.kernel(DEFAULT_KERNEL)?;
     let guest = context.static_programs(tree.arch)?.guest;
-    let mut programs = programs(context, tests)?;
-    for program in &mut programs {
-        let cmd = std::mem::replace(&mut program.cmd, Cmd::new("cargo"));
-        program.cmd = cmd.env("FERROGRAFT_TEST_KERNEL", &tree.image).env("FERROGRAFT_TEST_GUEST", &guest);
-    }
+    let with_guest = |program: Program| {
+        let cmd = program.cmd.env("FERROGRAFT_TEST_KERNEL", &tree.image).env("FERROGRAFT_TEST_GUEST", &guest);
+        Program { cmd, ..program }
+    };
+    let programs: Vec<Program> = programs(context, tests)?.into_iter().map(with_guest).collect();
     let failed = run_all(&context.terminal, &programs);
     ensure!(failed.is_empty(), "tests failed; run them again with\n    {}", failed.join("\n    "));
     Ok(())

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use klp_base::arch::Arch;
 use klp_base::process::Cmd;
 use klp_kernel::KernelTree;
 use klp_package::{
@@ -181,17 +182,22 @@ fn base(tree: &KernelTree, format: Format) -> Package {
             provides("kernel-uname-r", Some(tree.release.as_str())),
         ],
     };
+    Package { relations, ..plain(format, "guest-base", tree.arch) }
+}
+
+/// Package without content, for repositories of tests.
+pub(crate) fn plain(format: Format, name: &str, arch: Arch) -> Package {
     Package {
         format,
-        name: "guest-base".to_owned(),
+        name: name.to_owned(),
         version: Version { epoch: 0, version: "1".to_owned(), release: "1".to_owned() },
-        arch: tree.arch,
+        arch,
         section: "misc",
         license: "GPL-2.0-or-later",
-        summary: "Files of the guest that have no package".to_owned(),
+        summary: "Package of a test".to_owned(),
         description: vec!["For tests.".to_owned()],
-        changes: Vec::new(),
-        relations,
+        changes: vec!["First.".to_owned()],
+        relations: Vec::new(),
         entries: Vec::new(),
         scripts: Vec::new(),
         origin: Origin::default(),

@@ -54,5 +54,12 @@ impl Sites {
     }
 }
 
+/// x86: landing pad of indirect branches.
+pub const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+/// x86: five-byte nop of a site that is not traced (`x86_nops[5]` in `arch/x86/kernel/alternative.c`).
+pub const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+/// arm64: landing pad of indirect calls (`bti c`).
+pub const BTI_C: u32 = 0xd503_245f;
+
 /// Function that sites of [`Site::Call`] call.
 pub const FENTRY: &str = "__fentry__";

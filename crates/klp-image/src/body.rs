@@ -4,14 +4,13 @@
 //! The compiler starts a traceable function with an optional landing pad and the site: on x86_64 `call __fentry__` or a five-byte
 //! nop, on arm64 two nops. The kernel changes the site at runtime, and never what follows it.
 
+use klp_format::ftrace::{BTI_C, ENDBR64, NOP5};
+
 use crate::elf::u32_at;
 
-const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 /// First byte of a call with a relative destination.
 const CALL: u8 = 0xe8;
-/// `x86_nops[5]` in `arch/x86/kernel/alternative.c`.
-const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
-const BTI_C: u32 = 0xd503_245f;
+/// arm64: one instruction of a site that is not traced.
 const NOP: u32 = 0xd503_201f;
 
 /// Longest code that [`of_code`] reads, in bytes.

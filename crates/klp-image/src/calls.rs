@@ -67,7 +67,11 @@ impl Calls {
         let vmlinux = Vmlinux::parse(vmlinux)?;
         let functions = functions(symbols);
         let (mut calls, mut addresses) = (Vec::new(), Vec::new());
-        for section in vmlinux.sections() {
+        // A damaged file may have sections at the end of the address space.
+        let fits = |section: &&Section<'_>| {
+            section.address.checked_add(section.data.len().max(1) as u64 + 16).is_some()
+        };
+        for section in vmlinux.sections().iter().filter(fits) {
             if section.executable {
                 for (start, end) in &functions {
                     if section.holds(*start) {
@@ -255,7 +259,7 @@ fn of_arm64(bytes: &[u8], start: u64, mut found: impl FnMut(Reference, bool)) {
         if word & 0xffc0_0000 == 0x9100_0000
             && let Some(page) = pages[register(5)]
         {
-            found(Reference { target: page + u64::from(word >> 10 & 0xfff), place }, false);
+            found(Reference { target: u64::wrapping_add(page, u64::from(word >> 10 & 0xfff)), place }, false);
         }
     }
 }

@@ -78,16 +78,7 @@ impl Function {
     /// The function as a symbol that the livepatch core resolves, for the thunk of its original. `None` if the fix does not call
     /// the original.
     pub(crate) fn original(&self) -> Option<Extern> {
-        (self.calls_original && self.body.is_some()).then(|| self.as_extern())
-    }
-
-    /// Name of the thunk of the original.
-    pub(crate) fn thunk(&self) -> String {
-        self.as_extern().link_name().replacen(ALIAS_PREFIX, THUNK_PREFIX, 1)
-    }
-
-    fn as_extern(&self) -> Extern {
-        Extern {
+        (self.calls_original && self.body.is_some()).then(|| Extern {
             symbol: self.symbol.clone(),
             kind: ExternKind::Function,
             name: self.method.clone(),
@@ -96,7 +87,12 @@ impl Function {
             c_declaration: self.c_prototype.clone(),
             asserted: self.asserted,
             per_cpu: false,
-        }
+        })
+    }
+
+    /// Name of the thunk of the original.
+    pub(crate) fn thunk(&self) -> String {
+        short_name(THUNK_PREFIX, &self.symbol)
     }
 
     /// True if the C names of the parameters pass rustc's lint `non_snake_case`.
@@ -174,9 +170,13 @@ impl Extern {
         if self.exported {
             return self.symbol.symbol.clone();
         }
-        let digest = sha256(self.symbol.elf_name().as_bytes());
-        format!("{ALIAS_PREFIX}{}", &digest[..16])
+        short_name(ALIAS_PREFIX, &self.symbol)
     }
+}
+
+/// Name of fixed length for a symbol.
+fn short_name(prefix: &str, symbol: &KlpSymbol) -> String {
+    format!("{prefix}{}", &sha256(symbol.elf_name().as_bytes())[..16])
 }
 
 mod symbol_text {

@@ -10,6 +10,8 @@ use ::core::marker::PhantomData;
 
 use bindings::list_head;
 
+use super::access::read_once;
+
 /// Pointer to the struct that contains a member, from a `*const` or `*mut` pointer to the member:
 /// `container_of!(entry, task_struct, tasks)`.
 ///
@@ -92,7 +94,7 @@ impl Iterator for Entries<'_> {
 /// # Safety
 /// `entry` is valid.
 unsafe fn next(entry: *const list_head) -> *const list_head {
-    // SAFETY: `entry` is valid (contract of this function), so its member `next` is readable and aligned. A volatile
-    // read is `READ_ONCE`, which allows a concurrent writer.
-    unsafe { (&raw const (*entry).next).read_volatile() }
+    // SAFETY: `entry` is valid (contract of this function), so its member `next` is readable and aligned. A concurrent
+    // writer is allowed.
+    unsafe { read_once::<*mut list_head>(&raw const (*entry).next) }
 }

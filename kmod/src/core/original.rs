@@ -73,19 +73,19 @@ unsafe fn leads_behind_site(thunk: *const u8) -> bool {
     const CALL: u8 = 0xe8;
     const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
     // SAFETY: a thunk is a landing pad of four bytes, or its nop after the kernel sealed it, or none; then `jmp` with four bytes of
-    // distance. Both forms are at least five bytes long, and the second form nine.
-    let jump = unsafe { if thunk.read_volatile() == JUMP { thunk } else { thunk.add(PAD) } };
-    // SAFETY: as above.
-    let (operation, distance) =
-        unsafe { (jump.read_volatile(), jump.add(1).cast::<[u8; 4]>().read_volatile()) };
+    // distance. Both forms are at least five bytes long, and the first form nine.
+    let (operation, distance, behind) = unsafe {
+        let jump = if thunk.read() == JUMP { thunk } else { thunk.add(PAD) };
+        (jump.read(), jump.add(1).cast::<i32>().read_unaligned(), jump.wrapping_add(5))
+    };
     if operation != JUMP {
         return false;
     }
-    let behind = jump.wrapping_add(5).wrapping_offset(i32::from_le_bytes(distance) as isize);
+    let site = behind.wrapping_offset(distance as isize).wrapping_sub(NOP5.len());
     // SAFETY: the livepatch core found the function, and the linker places no function at the start of the mapped code, so the
     // bytes before a place in it can be read.
-    let site: [u8; 5] = unsafe { behind.wrapping_sub(5).cast::<[u8; 5]>().read_volatile() };
-    site[0] == CALL || site[0] == JUMP || site == NOP5
+    let (first, rest) = unsafe { (site.read(), site.add(1).cast::<[u8; 4]>().read()) };
+    first == CALL || first == JUMP || first == NOP5[0] && rest == [NOP5[1], NOP5[2], NOP5[3], NOP5[4]]
 }
 
 /// True if the thunk is a direct branch to the instruction behind an ftrace site, patched by the kernel or not. A branch
@@ -101,7 +101,7 @@ unsafe fn leads_behind_site(thunk: *const u8) -> bool {
     const NOP: u32 = 0xd503_201f;
     let thunk = thunk.cast::<u32>();
     // SAFETY: a thunk is a landing pad and a branch.
-    let branch = unsafe { thunk.add(1).read_volatile() };
+    let branch = unsafe { thunk.add(1).read() };
     if branch & OPERATION != BRANCH {
         return false;
     }
@@ -110,6 +110,6 @@ unsafe fn leads_behind_site(thunk: *const u8) -> bool {
     let behind = thunk.wrapping_add(1).wrapping_offset(distance);
     // SAFETY: the livepatch core found the function, and the linker places no function at the start of the mapped code, so the
     // instruction before a place in it can be read.
-    let site = unsafe { behind.wrapping_sub(1).read_volatile() };
+    let site = unsafe { behind.wrapping_sub(1).read() };
     site == NOP || site & OPERATION == LINK
 }

@@ -3,7 +3,6 @@
 . /lib/livepatch.sh
 . /lib/selftest.sh
 
-TRACING=/sys/kernel/tracing
 old=$(module_of "$KO_around")
 new=$(module_of "$KO_cmdline")
 
@@ -21,37 +20,17 @@ two_hundred() {
 	done
 }
 
-# hits <name>: how often a kprobe has fired.
-hits() {
-	awk -v name="$1" '$1 == name { print $2 }' $TRACING/kprobe_profile
-}
-
-asleep() {
-	grep -q fifo_open "/proc/$reader/stack"
-}
-
 # reader_sleeps: a reader is asleep in fifo_open, which waits for a writer; its number is $reader.
 reader_sleeps() {
 	rm -f /tmp/pipe && mkfifo /tmp/pipe || return
 	sh -c 'exec cat /tmp/pipe' >/tmp/answer &
 	reader=$!
-	wait_until 20 asleep
-}
-
-# held <module>: two seconds later the reader is still asleep, and the transition of the module is not over.
-held() {
-	sleep 2
-	asleep || { echo "the reader does not sleep any more"; return 1; }
-	in_transition "$1" || { echo "NOT HELD"; return 1; }
+	wait_until 20 asleep_in $reader fifo_open
 }
 
 # reader_is_answered: what is written to the pipe reaches the reader.
 reader_is_answered() {
 	echo "words for the reader" >/tmp/pipe && wait $reader && equals "words for the reader" "$(cat /tmp/answer)"
-}
-
-disable() {
-	echo 0 >"$PATCHES/$old/enabled"
 }
 
 keep original /proc/cmdline
@@ -83,8 +62,8 @@ phase unload
 check "a reader sleeps in the original" reader_sleeps || exit
 keep stack "/proc/$reader/stack"
 check "its stack has the replacement" contains "livepatch_fifo_open" "$EVIDENCE/stack"
-check "the patch is disabled" disable
-check "the sleeping reader holds it" held "$old"
+check "the patch is disabled" disable "$old"
+check "the sleeping reader holds it" held "$old" $reader fifo_open
 check "the reader gets its answer" reader_is_answered
 check "the transition ends" wait_until 30 absent "$PATCHES/$old"
 check "the module is removed" rmmod "$old"
@@ -94,7 +73,7 @@ phase replace
 check "the patch is loaded again" kpatch load "$KO_around"
 check "a reader sleeps in the original" reader_sleeps || exit
 check "the next version is loaded" insmod "$KO_cmdline"
-check "the sleeping reader holds it" held "$new"
+check "the sleeping reader holds it" held "$new" $reader fifo_open
 check "the reader gets its answer" reader_is_answered
 check "the transition ends" wait_until 30 settled "$new"
 check "the next version answers" reads "patched from Rust" /proc/cmdline

@@ -5,12 +5,6 @@
 module=$(module_of "$KO_cmdline")
 old=$(module_of "$KO_demo_v1")
 new=$(module_of "$KO_demo_v2")
-TRACING=/sys/kernel/tracing
-
-# hits <name>: how often a kprobe has fired.
-hits() {
-	awk -v name="$1" '$1 == name { print $2 }' $TRACING/kprobe_profile
-}
 
 keep original /proc/cmdline
 check "nothing speaks against the module" ends 0 quiet kpatch check "$KO_cmdline"

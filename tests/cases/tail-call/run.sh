@@ -5,26 +5,11 @@
 old=$(module_of "$KO_tail_sleeper")
 new=$(module_of "$KO_cmdline")
 
-asleep() {
-	grep -q msleep "/proc/$reader/stack"
-}
-
 # reader_sleeps: a reader is asleep in the module; its number is $reader.
 reader_sleeps() {
 	cat /proc/cmdline >/tmp/answer &
 	reader=$!
-	wait_until 20 asleep
-}
-
-# held <module>: two seconds later the reader is still asleep, and the transition of the module is not over.
-held() {
-	sleep 2
-	asleep || { echo "the reader does not sleep any more"; return 1; }
-	in_transition "$1" || { echo "NOT HELD"; return 1; }
-}
-
-disable() {
-	echo 0 >"$PATCHES/$old/enabled"
+	wait_until 20 asleep_in $reader msleep
 }
 
 keep original /proc/cmdline
@@ -33,8 +18,8 @@ check "the patch is loaded" kpatch load "$KO_tail_sleeper" || exit
 check "a reader sleeps in it" reader_sleeps || exit
 keep stack "/proc/$reader/stack"
 check "its stack has the replacement" contains "livepatch_cmdline_proc_show" "$EVIDENCE/stack"
-check "the patch is disabled" disable
-check "the sleeping reader holds it" held "$old"
+check "the patch is disabled" disable "$old"
+check "the sleeping reader holds it" held "$old" $reader msleep
 check "the transition ends when the reader has left" wait_until 30 absent "$PATCHES/$old"
 wait $reader
 check "the reader's answer is the replacement's" reads "slept in a function of the module" /tmp/answer
@@ -45,7 +30,7 @@ phase replace
 check "the patch is loaded again" kpatch load "$KO_tail_sleeper"
 check "a reader sleeps in it" reader_sleeps || exit
 check "the next version is loaded" insmod "$KO_cmdline"
-check "the sleeping reader holds it" held "$new"
+check "the sleeping reader holds it" held "$new" $reader msleep
 check "the transition ends when the reader has left" wait_until 30 settled "$new"
 wait $reader
 check "the reader's answer is the first version's" reads "slept in a function of the module" /tmp/answer

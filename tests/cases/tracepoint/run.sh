@@ -5,7 +5,6 @@
 . /lib/case.sh
 . /lib/livepatch.sh
 
-TRACING=/sys/kernel/tracing
 EVENT=$TRACING/events/mmap_lock/mmap_lock_start_locking
 IDLE=$TRACING/events/power/cpu_idle
 module=$(module_of "$KO_tracepoint")

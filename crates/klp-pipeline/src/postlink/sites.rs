@@ -3,17 +3,14 @@
 //! the functions. This module writes the instruction into the space and converts the list to the kernel's
 //! format.
 
-use klp_format::ftrace::{FENTRY, Site, Sites};
+use klp_format::ftrace::{ENDBR64, FENTRY, NOP5, Site, Sites};
 use object::build::elf::{Builder, Relocation, SectionData, SectionId, SymbolId};
 use object::elf;
 
 use super::PostlinkError;
 
-const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 /// The five-byte nop of LLVM.
 const COMPILERS_NOP: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x08];
-/// The five-byte nop of ftrace: `x86_nops[5]` in `arch/x86/kernel/alternative.c`.
-const KERNELS_NOP: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 /// A call with a destination from a relocation.
 const CALL: [u8; 5] = [0xe8, 0, 0, 0, 0];
 
@@ -43,7 +40,7 @@ pub(super) fn list(builder: &mut Builder<'_>, sites: Sites) -> Result<(), Postli
                 let fentry = fentry.ok_or_else(|| missing("symbol __fentry__"))?;
                 call(builder, &place, fentry);
             }
-            Site::Nop | Site::Patchable => write(builder, &place, &KERNELS_NOP),
+            Site::Nop | Site::Patchable => write(builder, &place, &NOP5),
         }
         let start = entry.symbol.map_or(0, |symbol| builder.symbols.get(symbol).st_value);
         entry.r_addend = (place.offset - start).cast_signed();

@@ -2,6 +2,7 @@
 //! Facts of an architecture that the rules need: one table each.
 
 use klp_base::arch::Arch;
+use klp_format::ftrace::ENDBR64;
 use klp_module::Machine;
 
 /// Facts of an architecture that the rules need.
@@ -33,7 +34,7 @@ const X86_64: ArchTable = ArchTable {
         (24, 8), // R_X86_64_PC64
     ],
     padding: 0x90, // patch_dest() in arch/x86/kernel/callthunks.c knows the one-byte nop alone
-    branch_targets: &[[0xf3, 0x0f, 0x1e, 0xfa]], // endbr64
+    branch_targets: &[ENDBR64],
     sealed_targets: Some(".ibt_endbr_seal"),
     absolute: 1, // R_X86_64_64
 };

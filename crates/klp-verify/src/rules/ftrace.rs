@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use klp_base::events::Severity;
-use klp_format::ftrace::{FENTRY, Site};
+use klp_format::ftrace::{FENTRY, NOP5, Site};
 use klp_module::{Module, Place, Relocation, SymbolKind};
 
 use super::{Check, Rule, no_function, without_tables};
@@ -30,8 +30,6 @@ pub static TRACEABLE_REPLACEMENT: Rule = Rule {
     check: Check::Module(traceable),
 };
 
-/// x86: five-byte nop of ftrace.
-const NOP5: &[u8] = &[0x0f, 0x1f, 0x44, 0x00, 0x00];
 /// arm64: `nop`.
 const ARM64_NOP: [u8; 4] = [0x1f, 0x20, 0x03, 0xd5];
 /// Bytes of a landing pad, of either architecture.
@@ -128,7 +126,7 @@ impl Known {
             }
             Site::Nop => {
                 let start = self.start(place.section, [Some(place.offset), before_landing_pad])?;
-                let good = range(code, place.offset, 5) == Some(NOP5);
+                let good = range(code, place.offset, 5) == Some(&NOP5[..]);
                 if good { Ok(start) } else { Err("there is not the nop that ftrace knows") }
             }
             Site::Patchable => self.patchable(subject, place),

@@ -15,7 +15,7 @@ impl replaced::klp_halves for Patch {
         // SAFETY: a show function may sleep. The module is loaded while its function runs. The inner function
         // gets the same argument as from the module.
         unsafe {
-            let paused = || (&raw const pause).read_volatile() != 0;
+            let paused = || read_once(&raw const pause) != 0;
             if !paused() {
                 schedule();
             }

@@ -25,7 +25,7 @@ impl replaced::vmlinux for Patch {
             let buffer = dma_buf_get(-1);
             let length = map_start(entry.as_mut_ptr().cast(), line.as_mut_ptr().cast());
             let stat: *const kernel_stat = this_cpu_ptr((&raw mut kstat).cast()).cast();
-            (buffer, length, (&raw const (*stat).irqs_sum).read_volatile())
+            (buffer, length, read_once(&raw const (*stat).irqs_sum))
         };
         let shown = usize::try_from(length).ok().and_then(|length| line.get(..length)).unwrap_or_default();
         let shown = core::str::from_utf8(shown).unwrap_or("?").trim_end();

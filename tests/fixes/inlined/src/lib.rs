@@ -21,7 +21,7 @@ impl replaced::klp_inlined for Patch {
 
     unsafe extern "C" fn klp_inlined_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
         // SAFETY: the parameter is a valid static and may change at any time, so it is read only once.
-        let value = unsafe { (&raw const asked).read_volatile() };
+        let value = unsafe { read_once(&raw const asked) };
         // SAFETY: the seq_file core passes a valid `m`.
         let mut file = unsafe { SeqFile::from_ptr(m) };
         // An overflow is not an error: seq_file calls this function again with a larger buffer.

@@ -34,7 +34,7 @@ fn entry() -> Result<c_int, Errno> {
     count();
     // SAFETY: the parameter may change at any time, so it is read only once. The mutex protects the table and
     // is held.
-    let (asked, table) = unsafe { ((&raw const index).read_volatile(), &*(&raw const klp_locked_table)) };
+    let (asked, table) = unsafe { (read_once(&raw const index), &*(&raw const klp_locked_table)) };
     // An error return releases the mutex too.
     let entry = table.get(asked as usize).ok_or(Errno::new(EINVAL))?;
     Ok(*entry)

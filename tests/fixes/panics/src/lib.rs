@@ -14,7 +14,7 @@ impl replaced::klp_locked for Patch {
         // SAFETY: the module is loaded while its function runs. A show function may sleep; no lock is held.
         let _held = unsafe { Guard::lock(&raw mut klp_locked_mutex, mutex_lock, mutex_unlock) };
         // SAFETY: the parameter may change at any time, so it is read once. The table's mutex is held.
-        let (asked, table) = unsafe { ((&raw const index).read_volatile(), &*(&raw const klp_locked_table)) };
+        let (asked, table) = unsafe { (read_once(&raw const index), &*(&raw const klp_locked_table)) };
         let entry = table[asked as usize];
         // SAFETY: the seq_file core passes a valid `m`.
         let mut file = unsafe { SeqFile::from_ptr(m) };

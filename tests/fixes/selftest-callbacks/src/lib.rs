@@ -34,7 +34,7 @@ macro_rules! callbacks {
             fn pre_patch(object: &Object<'_>) -> Result<(), Errno> {
                 tell("pre_patch_callback", object);
                 // SAFETY: the variable is a valid static integer and is read only once.
-                match unsafe { (&raw const overflowuid).read_volatile() } {
+                match unsafe { read_once(&raw const overflowuid) } {
                     number @ 1..=MAX_ERRNO => Err(Errno::new(number)),
                     _ => Ok(()),
                 }

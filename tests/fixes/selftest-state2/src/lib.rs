@@ -44,8 +44,8 @@ impl Callbacks<replaced::objects::vmlinux> for Patch {
             // SAFETY: `kept` is the valid data of this patch's own state. The log level is an integer that
             // any code may write.
             unsafe {
-                kept.write(level().read_volatile());
-                level().write_volatile(MOTORMOUTH);
+                kept.write(read_once(level()));
+                write_once(level(), MOTORMOUTH);
             }
         }
     }
@@ -55,7 +55,7 @@ impl Callbacks<replaced::objects::vmlinux> for Patch {
             pr_info!("selftest-state2: restoring console_loglevel");
             // SAFETY: `kept` is the valid data of this patch's own state. The log level is an integer that
             // any code may write.
-            unsafe { level().write_volatile(kept.read()) };
+            unsafe { write_once(level(), kept.read()) };
         }
     }
 

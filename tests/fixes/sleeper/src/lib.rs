@@ -14,7 +14,7 @@ impl replaced::vmlinux for Patch {
         // context and may sleep.
         unsafe {
             let adjustment = &raw const (*(*get_current()).signal).oom_score_adj;
-            while adjustment.read_volatile() != 0 {
+            while read_once(adjustment) != 0 {
                 msleep(100);
             }
         }
