@@ -64,6 +64,8 @@ pub struct Case {
     pub description: String,
     /// Names of artifacts; the provider maps them to files.
     pub artifacts: Vec<String>,
+    /// C files beside `run.sh`; the provider compiles each to a program for the guest.
+    pub programs: Vec<String>,
     /// Ids of the supported kernels; `None` for all kernels.
     pub kernels: Option<Vec<String>>,
     /// Reasons to skip the case, by kernel id.
@@ -81,6 +83,8 @@ pub struct Case {
     /// Text in the kernel log when the case makes the kernel kill a task. Kernel complaints and modules left loaded are
     /// then not faults.
     pub oops: Option<String>,
+    /// Text of a warning that the kernel must report during the case. Reports with this text are then not faults.
+    pub warns: Option<String>,
     /// Files that each phase keeps as evidence; may contain `*`.
     pub collect: Vec<String>,
     /// Time limit of the case.
@@ -97,6 +101,8 @@ struct CaseToml {
     description: String,
     #[serde(default)]
     artifacts: Vec<String>,
+    #[serde(default)]
+    programs: Vec<String>,
     kernels: Option<Vec<String>>,
     #[serde(default)]
     skip: BTreeMap<String, String>,
@@ -109,6 +115,7 @@ struct CaseToml {
     cpu_model: Option<String>,
     panics: Option<String>,
     oops: Option<String>,
+    warns: Option<String>,
     #[serde(default)]
     collect: Vec<String>,
     #[serde(default = "minute")]
@@ -162,7 +169,38 @@ pub fn load(dir: &Path) -> Result<Case, Error> {
     let expected = dir.join("dmesg.expected");
     let expected = if expected.exists() { Some(read(&expected)?) } else { None };
     let case = parse(dir, &text, expected.as_deref())?;
+    check_files(&case)?;
     Ok(case)
+}
+
+/// Checks the files beside `run.sh`, which go to one directory of the guest with those that the harness makes.
+fn check_files(case: &Case) -> Result<(), Error> {
+    let path = case.dir.join("case.toml");
+    let value = |key, what| Err(Error::Value { path: path.clone(), key, what });
+    if case.dir.join(ENVIRONMENT).exists() {
+        return value("(directory)", format!("a file `{ENVIRONMENT}` is the harness's own; rename it"));
+    }
+    for source in &case.programs {
+        if !case.dir.join(source).is_file() {
+            return value("programs", format!("there is no file {source} beside run.sh"));
+        }
+        let program = program_name(source);
+        if program == ENVIRONMENT || case.dir.join(program).exists() {
+            return value(
+                "programs",
+                format!("the program of {source} and another file are both named {program}"),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Name of the file with a case's variables, beside `run.sh` in the guest.
+pub(crate) const ENVIRONMENT: &str = "env";
+
+/// Name of the program of a C file.
+pub(crate) fn program_name(source: &str) -> &str {
+    source.strip_suffix(".c").unwrap_or(source)
 }
 
 fn read(path: &Path) -> Result<String, Error> {
@@ -182,38 +220,8 @@ fn parse(dir: &Path, text: &str, expected: Option<&str>) -> Result<Case, Error> 
             format!("{name:?} is no name of a case: only a-z, 0-9 and - may stand in it"),
         );
     }
-    if toml.description.trim().is_empty() {
-        return value("description", "say in one line what the case shows".to_owned());
-    }
-    if !(1..=8).contains(&toml.cpus) {
-        return value("cpus", format!("{} is not between 1 and 8", toml.cpus));
-    }
-    if !(1..=3600).contains(&toml.timeout) {
-        return value("timeout", format!("{} is not between 1 and 3600 seconds", toml.timeout));
-    }
-    for artifact in &toml.artifacts {
-        if artifact.is_empty() || artifact.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return value("artifacts", format!("{artifact:?} is empty or has blanks"));
-        }
-    }
-    for file in &toml.collect {
-        if !file.starts_with('/') || file.contains(|c: char| c.is_whitespace() || "'\"$`\\".contains(c)) {
-            return value("collect", format!("{file:?} must be an absolute path without blanks and quotes"));
-        }
-    }
-    if toml.kernels.as_ref().is_some_and(Vec::is_empty) {
-        return value(
-            "kernels",
-            "the list is empty, so the case would never run; leave the key out for all".to_owned(),
-        );
-    }
-    if let Some((kernel, _)) = toml.skip.iter().find(|(_, reason)| reason.trim().is_empty()) {
-        return value("skip", format!("the reason for {kernel} is missing"));
-    }
-    for (key, text) in [("panics", &toml.panics), ("oops", &toml.oops), ("cpu_model", &toml.cpu_model)] {
-        if text.as_ref().is_some_and(|text| text.trim().is_empty()) {
-            return value(key, "is empty; leave the key out".to_owned());
-        }
+    if let Err((key, what)) = check_values(&toml) {
+        return value(key, what);
     }
     if toml.dmesg.is_empty() != expected.is_none() {
         return value("dmesg", "the prefixes and the file dmesg.expected need each other".to_owned());
@@ -223,19 +231,85 @@ fn parse(dir: &Path, text: &str, expected: Option<&str>) -> Result<Case, Error> 
         dir: dir.to_owned(),
         description: toml.description,
         artifacts: toml.artifacts,
+        programs: toml.programs,
         kernels: toml.kernels,
         skip: toml.skip,
         cpus: toml.cpus,
-        own_boot: toml.own_boot || toml.panics.is_some() || toml.oops.is_some(),
+        own_boot: toml.own_boot || toml.panics.is_some() || toml.oops.is_some() || toml.warns.is_some(),
         append: toml.append,
         cpu_model: toml.cpu_model,
         panics: toml.panics,
         oops: toml.oops,
+        warns: toml.warns,
         collect: toml.collect,
         timeout: Duration::from_secs(toml.timeout),
         dmesg: toml.dmesg,
         dmesg_expected: expected.map(expected_lines),
     })
+}
+
+/// Checks the values of the keys one by one. The error is a key with its fault and remedy.
+fn check_values(toml: &CaseToml) -> Result<(), (&'static str, String)> {
+    let wrong = |key, what| Err((key, what));
+    if toml.description.trim().is_empty() {
+        return wrong("description", "say in one line what the case shows".to_owned());
+    }
+    if !(1..=8).contains(&toml.cpus) {
+        return wrong("cpus", format!("{} is not between 1 and 8", toml.cpus));
+    }
+    if !(1..=3600).contains(&toml.timeout) {
+        return wrong("timeout", format!("{} is not between 1 and 3600 seconds", toml.timeout));
+    }
+    for artifact in &toml.artifacts {
+        if artifact.is_empty() || artifact.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return wrong("artifacts", format!("{artifact:?} is empty or has blanks"));
+        }
+    }
+    for (at, source) in toml.programs.iter().enumerate() {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if program_name(source).is_empty() || !source.ends_with(".c") || !source.chars().all(plain) {
+            return wrong(
+                "programs",
+                format!("{source:?} is no name of a C file beside run.sh, such as \"fault.c\""),
+            );
+        }
+        if toml.programs[..at].contains(source) {
+            return wrong("programs", format!("{source} is listed twice"));
+        }
+    }
+    for file in &toml.collect {
+        if !file.starts_with('/') || file.contains(|c: char| c.is_whitespace() || "'\"$`\\".contains(c)) {
+            return wrong("collect", format!("{file:?} must be an absolute path without blanks and quotes"));
+        }
+    }
+    if toml.kernels.as_ref().is_some_and(Vec::is_empty) {
+        return wrong(
+            "kernels",
+            "the list is empty, so the case would never run; leave the key out for all".to_owned(),
+        );
+    }
+    if let Some((kernel, _)) = toml.skip.iter().find(|(_, reason)| reason.trim().is_empty()) {
+        return wrong("skip", format!("the reason for {kernel} is missing"));
+    }
+    let texts = [
+        ("panics", &toml.panics),
+        ("oops", &toml.oops),
+        ("warns", &toml.warns),
+        ("cpu_model", &toml.cpu_model),
+    ];
+    for (key, text) in texts {
+        if text.as_ref().is_some_and(|text| text.trim().is_empty()) {
+            return wrong(key, "is empty; leave the key out".to_owned());
+        }
+    }
+    if toml.warns.is_some() && (toml.oops.is_some() || toml.panics.is_some()) {
+        return wrong(
+            "warns",
+            "a case with `oops` or `panics` is not judged by the kernel's warnings; leave the key out"
+                .to_owned(),
+        );
+    }
+    Ok(())
 }
 
 /// Lines of `dmesg.expected` without empty lines and comments (lines that begin with `#`).
@@ -325,12 +399,36 @@ mod tests {
             ("description = 'x'\nkernels = []", "kernels"),
             ("description = 'x'\npanics = ''", "panics"),
             ("description = 'x'\ncpu_model = ' '", "cpu_model"),
+            ("description = 'x'\nwarns = ' '", "warns"),
+            ("description = 'x'\nwarns = 'a'\noops = 'b'", "warns"),
+            ("description = 'x'\nprograms = ['a.sh']", "programs"),
+            ("description = 'x'\nprograms = ['.c']", "programs"),
+            ("description = 'x'\nprograms = ['../a.c']", "programs"),
+            ("description = 'x'\nprograms = ['a.c', 'a.c']", "programs"),
             ("description = 'x'\nskip = { k = '' }", "skip"),
             ("description = 'x'\ndmesg = ['livepatch: ']", "dmesg"),
         ] {
             let error = parsed(text).unwrap_err().to_string();
             assert!(error.contains("cases/some/case.toml") && error.contains(key), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn programs_need_their_file_and_a_name_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("some");
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("case.toml"), "description = 'x'\nprograms = ['a.c']").unwrap();
+        fs::write(dir.join("run.sh"), "").unwrap();
+        let error = || load(&dir).unwrap_err().to_string();
+        assert!(error().contains("there is no file a.c beside run.sh"), "{}", error());
+        fs::write(dir.join("a.c"), "").unwrap();
+        assert_eq!(load(&dir).unwrap().programs, ["a.c"]);
+        fs::write(dir.join("a"), "").unwrap();
+        assert!(error().contains("both named a"), "{}", error());
+        fs::remove_file(dir.join("a")).unwrap();
+        fs::write(dir.join("env"), "").unwrap();
+        assert!(error().contains("`env` is the harness's own"), "{}", error());
     }
 
     #[test]

@@ -55,7 +55,8 @@ impl Initramfs {
         Ok(())
     }
 
-    fn add_program(&mut self, path: &str, file: &Path) -> Result<(), Error> {
+    /// Adds a static program of the host.
+    pub(crate) fn add_program(&mut self, path: &str, file: &Path) -> Result<(), Error> {
         let content = fs::read(file).map_err(Error::io("read", file))?;
         if needs_loader(&content) {
             return Err(Error::NotStatic { path: file.to_owned() });
@@ -64,12 +65,15 @@ impl Initramfs {
         Ok(())
     }
 
-    /// Adds the files of a host directory, without subdirectories.
+    /// Adds the files of a host directory and its subdirectories.
     pub(crate) fn add_dir(&mut self, path: &str, dir: &Path) -> Result<(), Error> {
         for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
-            let file = entry.map_err(Error::io("read", dir))?.path();
-            if let (true, Some(name)) = (file.is_file(), file.file_name()) {
-                self.add_file(&format!("{path}/{}", name.to_string_lossy()), 0o755, &file)?;
+            let entry = entry.map_err(Error::io("read", dir))?;
+            let (file, path) = (entry.path(), format!("{path}/{}", entry.file_name().to_string_lossy()));
+            if file.is_dir() {
+                self.add_dir(&path, &file)?;
+            } else {
+                self.add_file(&path, 0o755, &file)?;
             }
         }
         Ok(())

@@ -13,7 +13,7 @@ use crate::transcript::Transcript;
 
 /// Parts of kernel messages that a passing case does not leave in the log.
 const COMPLAINTS: [&str; 7] = [
-    "WARNING:",
+    WARNING,
     "BUG:",
     "Oops",
     "general protection",
@@ -21,6 +21,8 @@ const COMPLAINTS: [&str; 7] = [
     "detected stall",
     "Unable to handle kernel",
 ];
+/// Part of the first line of a warning: `__warn()` in `kernel/panic.c`.
+const WARNING: &str = "WARNING:";
 /// Maximum number of complaints in a report.
 const SHOWN: usize = 6;
 
@@ -59,6 +61,31 @@ pub(crate) fn oops_check(case: &Case, log: &str) -> Option<Check> {
     Some(Check { name: format!("the kernel kills a task: {expected}"), ok, detail })
 }
 
+/// Checks for the expected warning in the kernel log.
+pub(crate) fn warning_check(case: &Case, log: &str) -> Option<Check> {
+    let expected = case.warns.as_ref()?;
+    let ok = !expected_warnings(case, &log_texts(log)).is_empty();
+    let detail = (!ok).then(|| format!("no warning with `{expected}` is in the kernel's log"));
+    Some(Check { name: format!("the kernel warns: {expected}"), ok, detail })
+}
+
+/// Positions of the `WARNING:` lines with the case's text. The message of WARN() stands on the lines before, behind the line
+/// that begins the report.
+fn expected_warnings(case: &Case, texts: &[&str]) -> Vec<usize> {
+    const BEGIN: &str = "[ cut here ]";
+    let Some(expected) = &case.warns else { return Vec::new() };
+    let has_text = |at: &usize| {
+        let before = texts.get(..*at).unwrap_or_default();
+        let begin = before.iter().rposition(|text| text.contains(BEGIN));
+        let message = begin.and_then(|begin| before.get(begin..)).unwrap_or_default();
+        // A line that only mentions a warning has no message of its own.
+        let message = if message.iter().any(|text| text.contains(WARNING)) { &[] } else { message };
+        message.iter().chain(texts.get(*at)).any(|text| text.contains(expected.as_str()))
+    };
+    let warnings = texts.iter().enumerate().filter(|(_, text)| text.contains(WARNING));
+    warnings.map(|(at, _)| at).filter(has_text).collect()
+}
+
 fn wildcard(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
@@ -68,8 +95,8 @@ fn wildcard(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// Effects of a case on the kernel, as text; empty if there are none.
-pub(crate) fn uncleanness(before: &State, after: &State, log: &str) -> Vec<String> {
+/// Effects of a case on the kernel, as text, except for the warnings that it must cause; empty if there are none.
+pub(crate) fn uncleanness(case: &Case, before: &State, after: &State, log: &str) -> Vec<String> {
     let mut found = Vec::new();
     let list = |title: &str, names: Vec<&String>| {
         (!names.is_empty()).then(|| {
@@ -89,8 +116,11 @@ pub(crate) fn uncleanness(before: &State, after: &State, log: &str) -> Vec<Strin
         found.push("its log wrapped, so that not all of it could be checked".to_owned());
     }
     let texts = log_texts(log);
-    let complains = |text: &&&str| COMPLAINTS.iter().any(|words| text.contains(words));
-    found.extend(texts.iter().filter(complains).take(SHOWN).map(|text| format!("`{text}`")));
+    let expected = expected_warnings(case, &texts);
+    let complains = |(at, text): &(usize, &&str)| {
+        !expected.contains(at) && COMPLAINTS.iter().any(|words| text.contains(words))
+    };
+    found.extend(texts.iter().enumerate().filter(complains).take(SHOWN).map(|(_, text)| format!("`{text}`")));
     found
 }
 
@@ -218,11 +248,46 @@ mod tests {
 
     #[test]
     fn each_kind_of_uncleanness_is_named() {
-        assert!(uncleanness(&state(&["a"]), &state(&["a"]), LOG).is_empty());
-        let found = uncleanness(&state(&["a"]), &state(&["b"]), "4 1 WARNING: CPU: 0 PID: 1 at x\n");
+        let case = case("");
+        assert!(uncleanness(&case, &state(&["a"]), &state(&["a"]), LOG).is_empty());
+        let found = uncleanness(&case, &state(&["a"]), &state(&["b"]), "4 1 WARNING: CPU: 0 PID: 1 at x\n");
         assert_eq!(found, ["still loaded: b", "no longer loaded: a", "`WARNING: CPU: 0 PID: 1 at x`"]);
         let lost = State { lost: true, ..State::default() };
-        assert_eq!(uncleanness(&State::default(), &lost, "").len(), 1);
+        assert_eq!(uncleanness(&case, &State::default(), &lost, "").len(), 1);
+    }
+
+    #[test]
+    fn a_warning_that_was_to_come() {
+        let report = |message: &str, place: &str| {
+            format!(
+                "4 1 ------------[ cut here ]------------\n{message}4 1 WARNING: CPU: 0 PID: 71 at {place}\n4 1 Modules linked in: a\n\
+                 4 1 ---[ end trace 0000000000000000 ]---\n"
+            )
+        };
+        let case = case_of("", "warns = 'count is 3'");
+        assert!(case.own_boot);
+        let expected = report("4 1 klp: the count is 3\n", "src/lib.rs:7 fault+0x1/0x2 [a]");
+        let other = report("", "mm/slub.c:9 kfree+0x1/0x2");
+        let judged = |log: &str| {
+            let unclean = uncleanness(&case, &State::default(), &State::default(), log);
+            (warning_check(&case, log).unwrap().ok, unclean)
+        };
+        let slub = "`WARNING: CPU: 0 PID: 71 at mm/slub.c:9 kfree+0x1/0x2`".to_owned();
+        assert_eq!(judged(&expected), (true, vec![]));
+        assert_eq!(judged(LOG), (false, vec![]));
+        assert_eq!(judged(&other), (false, vec![slub.clone()]));
+        assert_eq!(judged(&format!("{expected}{other}")), (true, vec![slub.clone()]));
+        assert_eq!(judged(&format!("{other}{expected}")), (true, vec![slub.clone()]));
+        // A warning without a report of its own, behind the expected one.
+        let bare = "4 2 WARNING: something else\n";
+        let bare_text = "`WARNING: something else`".to_owned();
+        assert_eq!(judged(&format!("{expected}{bare}")), (true, vec![bare_text]));
+        // A message of a program is no warning, and the text alone is none.
+        assert_eq!(judged("12 1 WARNING: count is 3\n"), (false, vec![]));
+        assert_eq!(judged("4 1 klp: the count is 3\n"), (false, vec![]));
+        let place = case_of("", "warns = 'src/lib.rs:7'");
+        assert!(warning_check(&place, &expected).unwrap().ok);
+        assert!(warning_check(&case_of("", ""), LOG).is_none());
     }
 
     #[test]
@@ -269,7 +334,7 @@ mod tests {
     #[test]
     fn the_kernels_own_lines_alone_count() {
         let log = "12 1 WARNING: CPU: 0\n12 2 Oops: 0002 [#1]\n14 3 livepatch: done\n";
-        assert!(uncleanness(&State::default(), &State::default(), log).is_empty());
+        assert!(uncleanness(&case(""), &State::default(), &State::default(), log).is_empty());
         assert_eq!(oops_in(log), None);
         assert!(!oops_check(&case_of("", "oops = 'WARNING'"), log).unwrap().ok);
         assert!(filtered(log, &["livepatch: ".to_owned()]).is_empty());

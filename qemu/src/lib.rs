@@ -68,7 +68,7 @@ pub use error::Error;
 pub use fleet::FleetGuest;
 pub use guest::{Guest, GuestFiles, Kernel, emulator};
 pub use options::Options;
-pub use plan::{ArtifactError, Provider};
+pub use plan::{ArtifactError, Provider, Supply, Wanted};
 pub use power::PowerCuts;
 pub use report::{BootRun, CaseRun, Start, Summary};
 pub use suite::Suite;

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use klp_base::events::Verdict;
 use klp_base::process::shell_quote;
 
-use crate::case::Case;
+use crate::case::{Case, ENVIRONMENT, program_name};
 use crate::error::Error;
 use crate::guest::{Guest, Kernel};
 use crate::initramfs::Initramfs;
@@ -22,18 +22,42 @@ pub enum ArtifactError {
     NotAble(String),
 }
 
-/// Resolver of the artifact names in cases. The meaning of a name is up to the provider.
+/// What a case takes from the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted<'a> {
+    /// Artifact by its name. The meaning of a name is up to the provider.
+    Artifact(&'a str),
+    /// Program of a C file, for the guest.
+    Program(&'a Path),
+}
+
+/// Host files for one wish of a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Supply {
+    /// The file itself.
+    pub file: PathBuf,
+    /// Modules that the kernel needs before the file is loaded, in the order to load them.
+    pub needs: Vec<PathBuf>,
+}
+
+impl From<PathBuf> for Supply {
+    fn from(file: PathBuf) -> Self {
+        Self { file, needs: Vec::new() }
+    }
+}
+
+/// Provider of the files of cases.
 pub trait Provider: Sync {
-    /// Host file of `artifact` for `kernel`.
+    /// Host files of what a case takes, for `kernel`.
     ///
     /// # Errors
     /// [`ArtifactError`], which determines the verdict of the case.
-    fn artifact(&self, kernel: &Kernel, artifact: &str) -> Result<PathBuf, ArtifactError>;
+    fn supply(&self, kernel: &Kernel, wanted: Wanted<'_>) -> Result<Supply, ArtifactError>;
 }
 
-impl<F: Fn(&Kernel, &str) -> Result<PathBuf, ArtifactError> + Sync> Provider for F {
-    fn artifact(&self, kernel: &Kernel, artifact: &str) -> Result<PathBuf, ArtifactError> {
-        self(kernel, artifact)
+impl<F: Fn(&Kernel, Wanted<'_>) -> Result<Supply, ArtifactError> + Sync> Provider for F {
+    fn supply(&self, kernel: &Kernel, wanted: Wanted<'_>) -> Result<Supply, ArtifactError> {
+        self(kernel, wanted)
     }
 }
 
@@ -41,8 +65,35 @@ impl<F: Fn(&Kernel, &str) -> Result<PathBuf, ArtifactError> + Sync> Provider for
 #[derive(Clone, Debug)]
 pub(crate) struct Planned {
     pub(crate) case: Case,
-    /// Artifacts: name, file of the host, path in the guest.
-    artifacts: Vec<(String, PathBuf, String)>,
+    artifacts: Vec<Artifact>,
+    /// Programs: path in the guest, file of the host.
+    programs: Vec<(String, PathBuf)>,
+}
+
+/// Files of an artifact: paths in the guest, with files of the host.
+#[derive(Clone, Debug)]
+struct Artifact {
+    name: String,
+    path: String,
+    file: PathBuf,
+    needs: Vec<(String, PathBuf)>,
+}
+
+impl Artifact {
+    fn files(&self) -> impl Iterator<Item = (&String, &PathBuf)> {
+        let needs = self.needs.iter().map(|(path, file)| (path, file));
+        needs.chain([(&self.path, &self.file)])
+    }
+
+    /// Name of the file that both artifacts would have in the guest. They may need the same module.
+    fn clash(&self, other: &Self) -> Option<&str> {
+        let differs = |(path, file): &(&String, &PathBuf)| {
+            other.files().any(|known| known.0 == *path && known.1 != *file)
+        };
+        let same = (self.path == other.path).then_some(&self.path);
+        let path = same.or_else(|| self.files().find(differs).map(|(path, _)| path))?;
+        path.rsplit('/').next()
+    }
 }
 
 /// Cases that share a boot.
@@ -165,21 +216,41 @@ fn plan_case(kernel: &Kernel, case: &Case, provider: &dyn Provider) -> Result<Pl
     if let Some(reason) = case.skip.get(&kernel.id) {
         return Err((Verdict::Skipped, reason.clone()));
     }
-    let mut artifacts: Vec<(String, PathBuf, String)> = Vec::new();
-    for artifact in &case.artifacts {
-        let file = provider.artifact(kernel, artifact).map_err(|error| match error {
-            ArtifactError::Failed(why) => (Verdict::Failed, format!("artifact `{artifact}`: {why}")),
-            ArtifactError::NotAble(why) => (Verdict::NotAble, format!("artifact `{artifact}`: {why}")),
-        })?;
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let path = format!("/artifacts/{}/{name}", case.name);
-        if let Some((other, ..)) = artifacts.iter().find(|(.., taken)| *taken == path) {
-            let reason = format!("artifacts `{other}` and `{artifact}` are both named {name}; rename one");
+    let supply = |wanted: Wanted<'_>, what: String| {
+        provider.supply(kernel, wanted).map_err(|error| match error {
+            ArtifactError::Failed(why) => (Verdict::Failed, format!("{what}: {why}")),
+            ArtifactError::NotAble(why) => (Verdict::NotAble, format!("{what}: {why}")),
+        })
+    };
+    let mut artifacts: Vec<Artifact> = Vec::new();
+    for name in &case.artifacts {
+        let made = supply(Wanted::Artifact(name), format!("artifact `{name}`"))?;
+        let placed = |file: PathBuf| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            (format!("/artifacts/{}/{name}", case.name), file)
+        };
+        let (path, file) = placed(made.file);
+        let needs = made.needs.into_iter().map(placed).collect();
+        let artifact = Artifact { name: name.clone(), path, file, needs };
+        let clash = artifacts.iter().find_map(|other| Some((other, artifact.clash(other)?)));
+        if let Some((other, file)) = clash {
+            let reason = format!("artifacts `{}` and `{name}` are both named {file}; rename one", other.name);
             return Err((Verdict::Failed, reason));
         }
-        artifacts.push((artifact.clone(), file, path));
+        artifacts.push(artifact);
     }
-    Ok(Planned { case: case.clone(), artifacts })
+    let mut programs = Vec::new();
+    for source in &case.programs {
+        let file = case.dir.join(source);
+        let made = supply(Wanted::Program(&file), format!("program `{source}` of case {}", case.name))?;
+        programs.push((format!("{}/{}", guest_dir(&case.name), program_name(source)), made.file));
+    }
+    Ok(Planned { case: case.clone(), artifacts, programs })
+}
+
+/// Directory in the guest for the files of a case, which is the working directory of `run.sh`.
+fn guest_dir(case: &str) -> String {
+    format!("/cases/{case}")
 }
 
 /// Directory in the guest for the evidence of a case.
@@ -194,14 +265,24 @@ fn variable(artifact: &str) -> String {
 }
 
 impl Planned {
-    /// Adds the files of the case: its directory, its artifacts, and its variables in `env`.
+    /// Adds the files of the case: its directory, its programs, its artifacts, and its variables in `env`. Beside a module
+    /// that needs others, a file `<module>.needs` lists their paths in the order to load them.
     pub(crate) fn add_to(&self, root: &mut Initramfs, kernel: &Kernel) -> Result<(), Error> {
-        let dir = format!("/cases/{}", self.case.name);
+        let dir = guest_dir(&self.case.name);
         root.add_dir(&dir, &self.case.dir)?;
-        for (_, file, path) in &self.artifacts {
-            root.add_file(path, 0o644, file)?;
+        for (path, file) in &self.programs {
+            root.add_program(path, file)?;
         }
-        root.add(&format!("{dir}/env"), 0o644, self.environment(kernel).into_bytes());
+        for artifact in &self.artifacts {
+            for (path, file) in artifact.files() {
+                root.add_file(path, 0o644, file)?;
+            }
+            if !artifact.needs.is_empty() {
+                let list: String = artifact.needs.iter().map(|(path, _)| format!("{path}\n")).collect();
+                root.add(&format!("{}.needs", artifact.path), 0o644, list.into_bytes());
+            }
+        }
+        root.add(&format!("{dir}/{ENVIRONMENT}"), 0o644, self.environment(kernel).into_bytes());
         Ok(())
     }
 
@@ -214,7 +295,7 @@ impl Planned {
             ("KERNEL".to_owned(), kernel.id.clone()),
             ("RELEASE".to_owned(), kernel.release.clone()),
         ]);
-        variables.extend(self.artifacts.iter().map(|(name, _, path)| (variable(name), path.clone())));
+        variables.extend(self.artifacts.iter().map(|made| (variable(&made.name), made.path.clone())));
         variables
             .iter()
             .map(|(name, value)| format!("export {name}={}\n", shell_quote(OsStr::new(value))))
@@ -255,6 +336,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_compilers_error_names_case_and_file() {
+        let broken = Case { programs: vec!["fault.c".to_owned()], ..case("a", "") };
+        let plan = Plan::new(&[guest("k")], &[broken], &provide, 1).unwrap();
+        let reason = &plan.not_run[0].reason;
+        assert!(
+            reason.starts_with("program `fault.c` of case a: ") && reason.ends_with("/a/fault.c: syntax"),
+            "{reason}"
+        );
+    }
+
     fn case(name: &str, more: &str) -> Case {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
@@ -264,11 +356,17 @@ mod tests {
         crate::case::load(&path).unwrap()
     }
 
-    fn provide(_: &Kernel, name: &str) -> Result<PathBuf, ArtifactError> {
-        match name {
-            "broken" => Err(ArtifactError::Failed("no compiler".to_owned())),
-            "absent" => Err(ArtifactError::NotAble("no network".to_owned())),
-            _ => Ok(PathBuf::from(format!("/host/{}.ko", name.split('@').next().unwrap_or_default()))),
+    fn provide(_: &Kernel, wanted: Wanted<'_>) -> Result<Supply, ArtifactError> {
+        let file = |name: &str| PathBuf::from(format!("/host/{name}.ko"));
+        match wanted {
+            Wanted::Artifact("broken") => Err(ArtifactError::Failed("no compiler".to_owned())),
+            Wanted::Artifact("absent") => Err(ArtifactError::NotAble("no network".to_owned())),
+            Wanted::Artifact("bridge") => {
+                Ok(Supply { file: file("bridge"), needs: vec![file("llc"), file("stp")] })
+            }
+            Wanted::Artifact("other-stp") => Ok(PathBuf::from("/other/stp.ko").into()),
+            Wanted::Artifact(name) => Ok(file(name.split('@').next().unwrap_or_default()).into()),
+            Wanted::Program(source) => Err(ArtifactError::Failed(format!("{}: syntax", source.display()))),
         }
     }
 
@@ -323,12 +421,24 @@ mod tests {
             case("b", "artifacts = ['absent']"),
             case("c", "skip = { k = 'too old' }"),
             case("d", "artifacts = ['peek', 'peek@kbuild']"),
+            case("e", "artifacts = ['bridge', 'other-stp']"),
         ];
         let plan = Plan::new(&[guest("k")], &cases, &provide, 1).unwrap();
         let verdicts: Vec<Verdict> = plan.not_run.iter().map(|not_run| not_run.verdict).collect();
-        assert_eq!(verdicts, [Verdict::Failed, Verdict::NotAble, Verdict::Skipped, Verdict::Failed]);
+        let failed = Verdict::Failed;
+        assert_eq!(verdicts, [failed, Verdict::NotAble, Verdict::Skipped, failed, failed]);
         assert!(plan.groups.is_empty());
+        assert!(plan.not_run[4].reason.contains("stp.ko"), "{}", plan.not_run[4].reason);
         assert!(plan.not_run[3].reason.contains("peek.ko"), "{}", plan.not_run[3].reason);
+    }
+
+    #[test]
+    fn modules_that_a_module_needs_are_files_of_the_case() {
+        let plan =
+            Plan::new(&[guest("k")], &[case("a", "artifacts = ['bridge', 'stp']")], &provide, 1).unwrap();
+        let paths: Vec<&str> =
+            plan.groups[0].cases[0].artifacts[0].files().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, ["/artifacts/a/llc.ko", "/artifacts/a/stp.ko", "/artifacts/a/bridge.ko"]);
     }
 
     #[test]

@@ -95,8 +95,9 @@ pub(crate) fn run_case(
     }
     transcript.checks.extend(judge::dmesg_check(case, &log));
     transcript.checks.extend(judge::oops_check(case, &log));
+    transcript.checks.extend(judge::warning_check(case, &log));
     let unclean = match case.oops {
-        None => judge::uncleanness(before, &after, &log),
+        None => judge::uncleanness(case, before, &after, &log),
         // The boot has no other case, and the killed task may leave the kernel in any state.
         Some(_) => Vec::new(),
     };

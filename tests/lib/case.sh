@@ -189,6 +189,36 @@ module_of() {
 	echo "${_name//-/_}"
 }
 
+# load_module <file> [parameter...]: loads a module of `artifacts` after those that it needs. One that is there already stays.
+load_module() {
+	_file=$1
+	_by=$(module_of "$_file")
+	true >"/tmp/loaded.$_by"
+	if [ -e "$_file.needs" ]; then
+		while read -r _need; do
+			[ -d "/sys/module/$(module_of "$_need")" ] && continue
+			insmod "$_need" || { remove_needs "$_by"; return 1; }
+			module_of "$_need" >>"/tmp/loaded.$_by"
+		done <"$_file.needs"
+	fi
+	shift
+	insmod "$_file" "$@" || { remove_needs "$_by"; return 1; }
+}
+
+# remove_module <file or name>: removes a module, and those that load_module loaded for it.
+remove_module() {
+	_by=$(module_of "$1")
+	rmmod "$_by" && remove_needs "$_by"
+}
+
+# remove_needs <module>: removes what load_module loaded for it, in the reverse order.
+remove_needs() {
+	for _need in $(sed '1!G;h;$!d' "/tmp/loaded.$1"); do
+		rmmod "$_need" || return
+	done
+	rm "/tmp/loaded.$1"
+}
+
 # kernel_log_mark: what the kernel logs from now on is what kernel_log_since prints.
 _mark=0
 kernel_log_mark() {

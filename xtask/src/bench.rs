@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use klp_base::cache::Cache;
 use klp_base::events::{Silent, Verdict};
 use klp_base::process::Cmd;
-use klp_vm::{ArtifactError, BootRun, CaseRun, Options, Start, Suite, Summary, case};
+use klp_vm::{ArtifactError, BootRun, CaseRun, Options, Start, Suite, Summary, Supply, Wanted, case};
 
 use xshell::cmd;
 
@@ -119,7 +119,7 @@ fn boot(context: &Context, runs: usize) -> Result<()> {
     let cases: Vec<_> = cases.into_iter().filter(|case| case.name == "cmdline").collect();
     let options =
         || Options::new(context.project.root().join("build/bench"), context.cache.root().join("state"));
-    let provide = |_: &klp_vm::Kernel, _: &str| Ok::<_, ArtifactError>(module.clone());
+    let provide = |_: &klp_vm::Kernel, _: Wanted<'_>| Ok::<_, ArtifactError>(Supply::from(module.clone()));
     let run_case = |snapshots: Option<Cache>| {
         let options = Options { snapshots, ..options()? };
         let suite = Suite { guests: vec![guest.clone()], cases: cases.clone(), provider: &provide, options };

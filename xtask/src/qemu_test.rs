@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use klp_base::events::Verdict;
 use klp_base::files::make_dir;
-use klp_kernel::{KernelTree, Pin};
+use klp_kernel::{KernelTree, Pin, guest_program};
 use klp_testkit::artifact::{self, Artifact, Maker};
 use klp_vm::{
-    AccelChoice, ArtifactError, Guest, GuestFiles, Kernel, Options, Suite, Summary, case, junit, ktap,
+    AccelChoice, ArtifactError, Guest, GuestFiles, Kernel, Options, Suite, Summary, Supply, Wanted, case,
+    junit, ktap,
 };
 
 use crate::context::{Context, DEFAULT_KERNEL};
@@ -164,7 +165,7 @@ pub(crate) fn run_cases(context: &Context, args: &Args, cases: Vec<case::Case>) 
     let ids = context.kernels(&args.kernel)?;
     let trees: Vec<KernelTree> = ids.iter().map(|id| context.kernel(id)).collect::<Result<_>>()?;
     let guests = trees.iter().map(|tree| guest(context, tree)).collect::<Result<_>>()?;
-    let provide = |kernel: &Kernel, artifact: &str| artifact_of(context, &trees, kernel, artifact);
+    let provide = |kernel: &Kernel, wanted: Wanted<'_>| supply(context, &trees, kernel, wanted);
     let mut options =
         Options::new(context.project.root().join("build/evidence"), context.cache.root().join("state"))?;
     options.accel = args.accel;
@@ -215,24 +216,38 @@ pub(crate) fn guest(context: &Context, tree: &KernelTree) -> Result<Guest> {
     })
 }
 
-/// Makes the artifact of a case for a kernel.
-fn artifact_of(
+/// Makes an artifact or a program of a case for a kernel.
+fn supply(
     context: &Context,
     trees: &[KernelTree],
     kernel: &Kernel,
-    artifact: &str,
-) -> Result<PathBuf, ArtifactError> {
+    wanted: Wanted<'_>,
+) -> Result<Supply, ArtifactError> {
     let tree = trees.iter().find(|tree| tree.id == kernel.id);
     let tree = tree.ok_or_else(|| ArtifactError::Failed(format!("kernel {} was not fetched", kernel.id)))?;
     let maker = Maker { project: &context.project, cache: &context.cache, sink: &context.terminal };
-    let made = artifact.parse().and_then(|parsed: Artifact| maker.make(tree, &parsed));
-    made.map_err(|error| unprovided(artifact, &error))
+    let make = |artifact: Artifact| -> Result<Supply, artifact::Error> {
+        Ok(Supply { file: maker.make(tree, &artifact)?, needs: maker.needs(tree, &artifact)? })
+    };
+    match wanted {
+        Wanted::Artifact(name) => {
+            let made = name.parse().and_then(make);
+            made.map_err(|error| unprovided(error.is_not_able(), &error))
+        }
+        Wanted::Program(source) => {
+            setup::ensure_programs_of(tree.arch, &context.terminal)
+                .map_err(|error| ArtifactError::NotAble(format!("{error:#}")))?;
+            let made =
+                guest_program::build(source, &tree.toolchain, tree.arch, &context.cache, &context.terminal);
+            made.map(Supply::from).map_err(|error| unprovided(error.exit_code() == 69, &error))
+        }
+    }
 }
 
-/// Outcome of a case whose artifact cannot be made. If this machine lacks something, the result of the case is unknown.
-fn unprovided(artifact: &str, error: &artifact::Error) -> ArtifactError {
-    let why = format!("artifact {artifact}: {error}");
-    if error.is_not_able() { ArtifactError::NotAble(why) } else { ArtifactError::Failed(why) }
+/// Outcome of a case whose file cannot be made. If this machine lacks something, the result of the case is unknown.
+fn unprovided(not_able: bool, error: &dyn std::error::Error) -> ArtifactError {
+    let why = klp_base::chain(error);
+    if not_able { ArtifactError::NotAble(why) } else { ArtifactError::Failed(why) }
 }
 
 pub(crate) fn machines_line(summary: &Summary) -> String {
@@ -263,10 +278,13 @@ mod tests {
 
     #[test]
     fn an_artifact_that_this_machine_cannot_make_is_not_able_and_one_that_fails_has_failed() {
-        let missing = klp_pipeline::Error::from(Cmd::new("/nonexistent/tool").run().unwrap_err()).into();
-        let ArtifactError::NotAble(why) = unprovided("module:a", &missing) else { panic!("{missing}") };
-        assert!(why.contains("module:a") && why.contains(&missing.to_string()), "{why}");
-        let failed = klp_pipeline::Error::from(Cmd::new("false").run().unwrap_err()).into();
-        assert!(matches!(unprovided("without:B:a", &failed), ArtifactError::Failed(_)));
+        let missing: artifact::Error =
+            klp_pipeline::Error::from(Cmd::new("/nonexistent/tool").run().unwrap_err()).into();
+        let ArtifactError::NotAble(why) = unprovided(missing.is_not_able(), &missing) else {
+            panic!("{missing}")
+        };
+        assert_eq!(why, missing.to_string());
+        let failed: artifact::Error = klp_pipeline::Error::from(Cmd::new("false").run().unwrap_err()).into();
+        assert!(matches!(unprovided(failed.is_not_able(), &failed), ArtifactError::Failed(_)));
     }
 }

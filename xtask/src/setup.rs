@@ -198,6 +198,11 @@ pub(crate) fn ensure_guest_of(arch: Arch, sink: &dyn Sink) -> Result<()> {
     Ok(())
 }
 
+/// Installs the C library for guest programs of an architecture. The compiler is a tool of the kernel itself.
+pub(crate) fn ensure_programs_of(arch: Arch, sink: &dyn Sink) -> Result<()> {
+    install(&|| klp_kernel::guest_program::missing_libraries(arch), sink)
+}
+
 /// Installs the packages that `missing` returns as pairs of name and package.
 fn install(missing: &dyn Fn() -> Vec<(String, String)>, sink: &dyn Sink) -> Result<()> {
     let found = missing();

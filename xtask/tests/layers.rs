@@ -55,7 +55,7 @@ const KERNEL: Layers<'_> = &[
     ("crate", &["lib"]),
     ("fetch", &["fetch"]),
     ("kinds of kernels", &["stock", "source"]),
-    ("modules", &["c_module", "exports", "modules"]),
+    ("modules and programs", &["c_module", "exports", "guest_program", "modules"]),
     ("build", &["kbuild", "sites"]),
     ("tree", &["tree"]),
     ("pins", &["pin"]),

@@ -9,6 +9,7 @@ mod config;
 mod error;
 pub mod exports;
 mod fetch;
+pub mod guest_program;
 pub mod host;
 pub mod kbuild;
 mod modules;

@@ -86,7 +86,7 @@ impl HostTool {
 
 impl Toolchain {
     /// Compiler of a stock kernel, named by its headers.
-    pub(crate) fn gcc(command: &str) -> Self {
+    pub fn gcc(command: &str) -> Self {
         Self { c: CToolchain::Gcc(command.to_owned()), rust: None, bindgen: None }
     }
 

@@ -233,6 +233,39 @@ impl Maker<'_> {
         }
     }
 
+    /// Modules that a module needs, in the order to load them; empty for artifacts other than `module:<name>`.
+    ///
+    /// # Errors
+    /// The kernel has no such module, or its file cannot be read.
+    pub fn needs(&self, tree: &KernelTree, artifact: &Artifact) -> Result<Vec<PathBuf>, Error> {
+        let mut found = Vec::new();
+        if let Artifact::Own(name) = artifact {
+            self.add_needs(tree, name, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    /// Adds the modules that `depends` in a module's file names, each after those that it needs itself.
+    fn add_needs(&self, tree: &KernelTree, name: &ObjectName, found: &mut Vec<PathBuf>) -> Result<(), Error> {
+        let file = self.own_module(tree, name)?;
+        let bytes = read(&file)?;
+        let damaged = |error: klp_module::Error| Error::Module {
+            path: file.clone(),
+            source: ImageError::Damaged(error.to_string()),
+        };
+        let module = klp_module::Module::parse(&bytes).map_err(damaged)?;
+        let depends = module.modinfo_value("depends").unwrap_or_default();
+        for name in depends.split(',').filter(|name| !name.is_empty()) {
+            let name: ObjectName = name.replace('-', "_").parse()?;
+            let file = self.own_module(tree, &name)?;
+            if !found.contains(&file) {
+                self.add_needs(tree, &name, found)?;
+                found.push(file);
+            }
+        }
+        Ok(())
+    }
+
     fn build(&self, tree: &KernelTree, name: &str, to: Stage) -> Result<Built, Error> {
         self.build_target(tree, &self.project.target(name)?, to)
     }

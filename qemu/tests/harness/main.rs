@@ -15,9 +15,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use klp_base::arch::Arch;
+use klp_base::cache::Cache;
 use klp_base::events::{CaseEnd, Event, Recorder, Silent, Verdict};
 use klp_base::process::{Cmd, find_program};
-use klp_vm::{AccelChoice, ArtifactError, Error, Guest, GuestFiles, Kernel, Options, Suite, Summary, case};
+use klp_kernel::{Toolchain, guest_program};
+use klp_vm::{
+    AccelChoice, ArtifactError, Error, Guest, GuestFiles, Kernel, Options, Suite, Summary, Supply, Wanted,
+    case,
+};
 
 fn variable(name: &str) -> PathBuf {
     std::env::var_os(name)
@@ -50,10 +55,22 @@ fn guest() -> Guest {
     }
 }
 
-fn provide(_: &Kernel, artifact: &str) -> Result<PathBuf, ArtifactError> {
-    match artifact {
-        "note@some.txt" => Ok(tests_dir().join("harness/passes/artifact.txt")),
-        other => Err(ArtifactError::Failed(format!("nobody makes {other}"))),
+fn provide(kernel: &Kernel, wanted: Wanted<'_>) -> Result<Supply, ArtifactError> {
+    let file = |name: &str| tests_dir().join("harness").join(name);
+    match wanted {
+        Wanted::Artifact("note@some.txt") => Ok(file("passes/artifact.txt").into()),
+        // The case stands in for insmod: the content of these files does not matter.
+        Wanted::Artifact("module:upper") => Ok(Supply {
+            file: file("needs/upper.ko"),
+            needs: vec![file("needs/lowest.ko"), file("needs/lower.ko")],
+        }),
+        Wanted::Artifact(other) => Err(ArtifactError::Failed(format!("nobody makes {other}"))),
+        Wanted::Program(source) => {
+            let cache = Cache::new(Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
+            guest_program::build(source, &Toolchain::gcc("gcc"), kernel.arch, &cache, &Silent)
+                .map(Supply::from)
+                .map_err(|error| ArtifactError::Failed(error.to_string()))
+        }
     }
 }
 
@@ -113,6 +130,10 @@ fn each_way_to_fail_is_failed_with_its_reason() {
         "wrong-failure",
         "evidence-clash",
         "evidence-clash-later",
+        "beside",
+        "needs",
+        "programs",
+        "programs-broken",
     ];
     let (summary, ..) = run(&cases, |_| {});
     assert_eq!(summary.verdict().exit_code(), 1);
@@ -126,16 +147,25 @@ fn each_way_to_fail_is_failed_with_its_reason() {
         ("wrong-failure", "5 of 7 checks not ok"),
         ("evidence-clash", "1 of 2 checks not ok"),
         ("evidence-clash-later", "exit status 1; 1 of 1 checks not ok"),
+        ("beside", "1 of 4 checks not ok"),
+        ("needs", "1 of 7 checks not ok"),
+        ("programs", "1 of 3 checks not ok"),
+        ("programs-broken", "program `broken.c` of case programs-broken: "),
     ] {
         let end = end(&summary, case);
         assert_eq!(end.verdict, Verdict::Failed, "{case}");
         assert!(reason(end).contains(words), "{case}: {}", reason(end));
         assert_eq!(end.repeat, format!("again {case} on test"));
-        assert!(end.console.lines().count() > 5, "{case}: the console's end is shown");
+        let not_run = case == "programs-broken";
+        assert!(not_run || end.console.lines().count() > 5, "{case}: the console's end is shown");
     }
     let not_ok =
         |case: &str| end(&summary, case).checks.iter().find(|check| !check.ok).unwrap().detail.clone();
     assert!(not_ok("fails").unwrap().contains("expected `left`, seen `right`"));
+    assert!(not_ok("beside").unwrap().contains("other.txt: No such file"));
+    assert!(not_ok("programs").unwrap().contains("`./answer` ended with 7"));
+    let compiler = reason(end(&summary, "programs-broken"));
+    assert!(compiler.contains("broken.c:4:16: error: 'undeclared' undeclared"), "{compiler}");
     assert!(
         not_ok("words")
             .unwrap()
@@ -151,6 +181,22 @@ fn an_unclean_case_fails_and_the_rest_gets_a_fresh_boot() {
     assert!(reason(end(&summary, "unclean")).contains("left the kernel unclean: `WARNING:"));
     assert_eq!(end(&summary, "passes").verdict, Verdict::Passed);
     assert_eq!(summary.boots.len(), 2);
+}
+
+#[test]
+#[ignore = "boots a kernel; run by cargo xtask test"]
+fn a_warning_that_was_to_come_must_come_alone() {
+    let (summary, ..) = run(&["warns", "warns-not", "warns-other"], |_| {});
+    let warns = end(&summary, "warns");
+    assert_eq!(warns.verdict, Verdict::Passed, "{warns:#?}");
+    assert_eq!(warns.checks.last().unwrap().name, "the kernel warns: WARNING: mine");
+    for (case, words) in
+        [("warns-not", "1 of 2 checks not ok"), ("warns-other", "left the kernel unclean: `WARNING: other (")]
+    {
+        let end = end(&summary, case);
+        assert_eq!(end.verdict, Verdict::Failed, "{case}");
+        assert!(reason(end).contains(words) && !reason(end).contains("WARNING: mine"), "{}", reason(end));
+    }
 }
 
 #[test]
