@@ -37,6 +37,8 @@ pub struct ModuleImage {
     pub symbols: Symbols,
     /// Required modules (`depends` in `.modinfo`).
     pub needs: Vec<ModuleName>,
+    /// GNU build id, in hexadecimal digits.
+    pub build_id: Option<String>,
     /// Section of each symbol.
     sections: Vec<usize>,
     /// ftrace call sites: section and offset.
@@ -98,6 +100,7 @@ impl ModuleImage {
         let needs = needs.collect::<Result<_, _>>().map_err(|error| damaged(&error))?;
         Ok(Self {
             needs,
+            build_id: module.build_id(),
             name: module.name().map_err(|error| damaged(&error))?,
             types: types.transpose().map_err(|error| damaged(&error))?,
             symbols: builder.finish()?,

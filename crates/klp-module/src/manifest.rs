@@ -4,6 +4,8 @@
 //!
 //! The manifest is part of the module file: it cannot be lost or mixed up, and the module signature covers it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Key of the `.modinfo` entry.
@@ -87,6 +89,9 @@ pub struct Kernel {
     /// GNU build id of the kernel, in hexadecimal digits. Builds of the same release differ in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build_id: Option<String>,
+    /// GNU build ids of the patched modules, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub modules: BTreeMap<String, String>,
 }
 
 /// System state and its version.
@@ -186,7 +191,7 @@ mod tests {
             functions: vec!["vmlinux:f".to_owned()],
             originals: vec!["vmlinux:f".to_owned()],
             source: "00".to_owned(),
-            kernel: Kernel { release: "6.12".to_owned(), build_id: None },
+            kernel: Kernel { release: "6.12".to_owned(), build_id: None, modules: BTreeMap::new() },
             replace: false,
             states: vec![State { id: 1, version: 2 }],
             predecessor: Some((1, 1)),

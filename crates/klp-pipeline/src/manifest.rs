@@ -43,7 +43,11 @@ pub fn of(
         functions: part::replaced(parts).map(function).collect(),
         originals: part::replaced(parts).filter(|item| item.original.is_some()).map(function).collect(),
         source: source_hash(project, target)?,
-        kernel: Kernel { release: tree.release.to_string(), build_id: resolved.kernel_build_id.clone() },
+        kernel: Kernel {
+            release: tree.release.to_string(),
+            build_id: resolved.kernel_build_id.clone(),
+            modules: resolved.module_build_ids.clone(),
+        },
         replace: resolved.replace,
         states: resolved.states.iter().map(|state| State { id: state.id, version: state.version }).collect(),
         predecessor: target.predecessor,

@@ -119,6 +119,11 @@ impl Objects {
         self.module(object).map(|module| module.needs.as_slice())
     }
 
+    /// GNU build id of a module. `None` if it was not read or has none.
+    pub fn module_build_id(&self, object: &ObjectName) -> Option<&str> {
+        self.module(object)?.build_id.as_deref()
+    }
+
     /// Symbols of an object; `None` if it was not read.
     pub fn symbols(&self, object: &ObjectName) -> Option<&Symbols> {
         if object.is_vmlinux() {

@@ -94,6 +94,10 @@ pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<
         cfg: answers(tree, objects, target)?,
         vermagic: objects.kernel.facts.vermagic.clone(),
         kernel_build_id: objects.kernel.facts.build_id.clone(),
+        module_build_ids: crate::project::objects_of(&target.fixes)
+            .iter()
+            .filter_map(|object| Some((object.to_string(), objects.module_build_id(object)?.to_owned())))
+            .collect(),
         layout,
     })
 }

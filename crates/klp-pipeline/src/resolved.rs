@@ -45,6 +45,9 @@ pub struct Resolved {
     /// The kernel's GNU build id, in hexadecimal digits.
     #[serde(default)]
     pub kernel_build_id: Option<String>,
+    /// GNU build ids of the patched modules that have one, by their names.
+    #[serde(default)]
+    pub module_build_ids: BTreeMap<String, String>,
     /// Layout of the livepatch structs.
     pub layout: KlpLayout,
 }

@@ -201,6 +201,7 @@ mod tests {
             cfg: Vec::new(),
             vermagic: String::new(),
             kernel_build_id: None,
+            module_build_ids: BTreeMap::new(),
             layout: layout(),
         };
         let project = Project::open(root).unwrap();
