@@ -12,8 +12,12 @@ pub mod exit;
 pub mod list;
 pub mod lock;
 pub mod original;
+pub mod params;
 pub mod seq_file;
 pub mod shadow;
 pub mod state;
 pub mod syscall;
 pub mod tables;
+pub mod tripwire;
+
+pub use crate::tripwire;
