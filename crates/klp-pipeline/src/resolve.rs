@@ -17,7 +17,7 @@ pub use self::typed::prototype;
 use self::typed::{Use, typed};
 use crate::error::Error;
 use crate::objects::Objects;
-use crate::project::Target;
+use crate::project::{Target, module_params};
 use crate::resolved::{Answer, Function, Resolved, State};
 
 /// Resolves the names of a module for one kernel.
@@ -88,6 +88,7 @@ pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<
             .flat_map(|fix| fix.states.iter().map(|state| (fix.name.clone(), state.clone())))
             .map(|(fix, state)| State { fix, name: state.name, id: state.id, version: state.version })
             .collect(),
+        params: module_params(&target.fixes),
         replace: target.replace,
         externs: externs::externs(tree, objects, target)?,
         needs: externs::needs(objects, target),

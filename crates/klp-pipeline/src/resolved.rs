@@ -32,6 +32,9 @@ pub struct Resolved {
     pub callbacks: Vec<(String, String)>,
     /// System states that the fixes support.
     pub states: Vec<State>,
+    /// Module parameters, with the counters of tripwires.
+    #[serde(default)]
+    pub params: Vec<ModuleParam>,
     /// True if the module replaces the loaded patches.
     pub replace: bool,
     /// Functions and variables of the kernel that the fixes use.
@@ -119,6 +122,17 @@ pub struct State {
     pub id: u64,
     /// Its version.
     pub version: u32,
+}
+
+/// A module parameter in the finished module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleParam {
+    /// Name.
+    pub name: String,
+    /// Type as in `parmtype` of `.modinfo`: `uint`, `array of int`.
+    pub kind: String,
+    /// Access mode.
+    pub mode: u16,
 }
 
 /// A `cfg` value of a fix.

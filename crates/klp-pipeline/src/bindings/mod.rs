@@ -12,6 +12,7 @@ mod clang;
 mod constants;
 mod from_btf;
 mod kernel_crate;
+mod module_params;
 mod originals;
 mod own;
 mod parameters;
@@ -83,7 +84,8 @@ pub struct Sources {
     pub bindings: String,
     /// Crate `replaced` of each fix, by name of the fix.
     pub replaced: Vec<(String, String)>,
-    /// C shims that give static inline functions a symbol. Empty if the fixes call none.
+    /// C source of the module: shims that give static inline functions a symbol, module parameters, tripwires. Empty if
+    /// there are none.
     pub shims: String,
 }
 
@@ -124,7 +126,11 @@ pub fn generate(
     let bindings = without_conflicts(tree, bindings, &variables)?;
     let traits =
         traits.into_iter().map(|(fix, text)| Ok((fix, without_conflicts(tree, fill_in(&text), &variables)?)));
-    Ok(Sources { bindings, replaced: traits.collect::<Result<_, Error>>()?, shims: made.shims })
+    Ok(Sources {
+        bindings,
+        replaced: traits.collect::<Result<_, Error>>()?,
+        shims: made.shims + &module_params::c_source(target),
+    })
 }
 
 /// A module, and the kernel for which its sources are generated.
@@ -313,6 +319,7 @@ pub fn key(tree: &KernelTree, target: &Target, resolved: &Resolved) -> Result<Ke
             .with(fix.imports.types.join(","))
             .with(fix.imports.inlines.join(","))
             .with(format!("{:?}{:?}{:?}{:?}", fix.imports.macros, fix.patch, fix.imports.functions, fix.exit))
+            .with(format!("{:?}{:?}", fix.params, fix.tripwires))
             .with(fix.imports.constants.join(","));
     }
     Ok(key.with(format!("{:?}", target.runtime())).with(resolved.to_json()))
@@ -410,6 +417,7 @@ fn traits(
         }
         text.push_str("}\n");
     }
+    text.push_str(&module_params::rust_source(fix));
     for object in &fix.callbacks {
         bounds.push(format!("klp::core::callbacks::Callbacks<objects::{}>", object_in_rust(object)));
     }
