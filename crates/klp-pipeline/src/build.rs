@@ -45,7 +45,13 @@ const STEPS: [Step; 7] = [
         run: run_compile,
         kept: &["module.o", "module.rs"],
     },
-    Step { stage: Stage::Kbuild, sources: WORK_SOURCES, key: kbuild_key, run: run_kbuild, kept: &["@.ko"] },
+    Step {
+        stage: Stage::Kbuild,
+        sources: WORK_SOURCES,
+        key: kbuild_key,
+        run: run_kbuild,
+        kept: &["@.ko", kbuild::SHIM_SYMBOLS],
+    },
     Step { stage: Stage::Postlink, sources: WORK_SOURCES, key: postlink_key, run: run_postlink, kept: &[] },
     Step { stage: Stage::Verify, sources: VERIFY_SOURCES, key: verify_key, run: run_verify, kept: &[] },
     Step { stage: Stage::Sign, sources: WORK_SOURCES, key: sign_key, run: run_sign, kept: &[] },
@@ -319,17 +325,34 @@ fn run_compile(work: &Work<'_>, out: &Path) -> Result<(), Error> {
 
 fn kbuild_key(work: &Work<'_>) -> Result<Key, Error> {
     let key = Key::new("kbuild").with(&work.build.tree.fingerprint).with(work.resolved()?.to_json());
-    Ok(key.with_file(&work.object())?.with_file(&work.shims())?)
+    let inlines = work.build.target.fixes.iter().map(|fix| fix.imports.inlines.join(","));
+    let mut key = inlines.fold(key, Key::with).with_file(&work.object())?.with_file(&work.shims())?;
+    for file in cache::walk(&work.build.project.own_shims())? {
+        key = key.with_file(&file)?;
+    }
+    Ok(key)
 }
 
 fn run_kbuild(work: &Work<'_>, out: &Path) -> Result<(), Error> {
-    kbuild::link(work.build.tree, &work.resolved()?.module, &work.parts()?, &work.object(), out)?;
+    let tree = work.build.tree;
+    let inlines = work.build.target.fixes.iter().flat_map(|fix| &fix.imports.inlines).map(String::as_str).collect();
+    let inputs = kbuild::Inputs {
+        tree,
+        inlines: &inlines,
+        module: &work.resolved()?.module,
+        parts: &work.parts()?,
+        object: &work.object(),
+        own_shims: &work.build.project.own_shims(),
+        unexported: &|name| resolve::unexported(tree, work.objects()?, name),
+    };
+    kbuild::link(&inputs, out)?;
     Ok(())
 }
 
 fn postlink_key(work: &Work<'_>) -> Result<Key, Error> {
     let tree = work.build.tree;
     let key = Key::new("postlink").with(work.resolved()?.to_json()).with_file(&work.built()?.unconverted)?;
+    let key = key.with_file(&work.dir(Stage::Kbuild).join(kbuild::SHIM_SYMBOLS))?;
     Ok(key.with(format!("{:?}", sites_of(tree.arch, &tree.config))))
 }
 
@@ -337,7 +360,9 @@ fn run_postlink(work: &Work<'_>, _: &Path) -> Result<(), Error> {
     let (tree, built) = (work.build.tree, work.built()?);
     let bytes = read(&built.unconverted)?;
     let parts = work.parts()?;
-    let finished = postlink::convert(&bytes, part::symbols(&parts), sites_of(tree.arch, &tree.config));
+    let symbols =
+        postlink::Symbols { of_parts: part::symbols(&parts).collect(), of_shims: &kbuild::shim_symbols(&work.dir(Stage::Kbuild))? };
+    let finished = postlink::convert(&bytes, &symbols, sites_of(tree.arch, &tree.config));
     let finished = finished
         .map_err(|error| Error::Postlink { module: built.unconverted.clone(), message: error.to_string() })?;
     write(&built.ko, finished)?;

@@ -6,25 +6,85 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use klp_base::files::{read, read_text, write};
-use klp_kernel::KernelTree;
-use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget};
+use klp_format::{KlpSymbol, NameError};
+use klp_kernel::{KernelTree, exports};
+use object::{Object, ObjectSection};
 
 use crate::error::Error;
 use crate::part::{self, ModulePart};
 use crate::resolved::Extern;
 use crate::shims;
 
-/// Links `object` (stage 3's result) and the shims of the parts, if any, into `<module>.ko` in `dir`. Returns its path.
+/// Name of the file with the symbols that the C code of a module uses and that the kernel does not export. One symbol
+/// per line.
+pub(crate) const SHIM_SYMBOLS: &str = "shim-symbols";
+
+/// Inputs of stage 4.
+pub struct Inputs<'a> {
+    /// The kernel.
+    pub tree: &'a KernelTree,
+    /// Name of the module.
+    pub module: &'a str,
+    /// Parts of the module.
+    pub parts: &'a [ModulePart],
+    /// Stage 3's result.
+    pub object: &'a Path,
+    /// Directory with the C code of crate `klp`.
+    pub own_shims: &'a Path,
+    /// Names in `inlines` of the fixes. In this kernel some may be functions that are not inline.
+    pub inlines: &'a BTreeSet<&'a str>,
+    /// Finds the symbol of the kernel for a name that C code uses and the kernel does not export.
+    pub unexported: &'a dyn Fn(&str) -> Result<KlpSymbol, Error>,
+}
+
+/// Links the object and the shims, if any, into `<module>.ko` in `dir`. Returns its path. The file [`SHIM_SYMBOLS`] beside
+/// it has the symbols that the livepatch core resolves for the shims.
 ///
 /// # Errors
-/// kbuild failed, or one of its tools printed a message that is not known to be harmless.
-pub fn link(
-    tree: &KernelTree,
-    module: &str,
-    parts: &[ModulePart],
-    object: &Path,
-    dir: &Path,
-) -> Result<PathBuf, Error> {
+/// kbuild failed, one of its tools printed a message that is not known to be harmless, or the shims need a symbol that
+/// C code cannot have.
+pub fn link(inputs: &Inputs<'_>, dir: &Path) -> Result<PathBuf, Error> {
+    let Inputs { tree, module, parts, .. } = *inputs;
+    write_sources(inputs, dir)?;
+    write(&dir.join("klp.symvers"), symvers(parts, &[]))?;
+    let mut symbols = Vec::new();
+    if let Err(error) = run(tree, module, dir) {
+        let missing = missing(inputs, dir)?;
+        if !missing.reasons.is_empty() {
+            return Err(Error::NotExported { kernel: tree.id.clone(), reasons: missing.reasons });
+        }
+        if missing.symbols.is_empty() {
+            return Err(error.into());
+        }
+        // Only the compiled object shows which symbols the C code uses; the second run begins behind it.
+        symbols = missing.symbols.iter().map(|name| (inputs.unexported)(name)).collect::<Result<_, _>>()?;
+        write(&dir.join("klp.symvers"), symvers(parts, &symbols))?;
+        run(tree, module, dir)?;
+    }
+    let reasons = shims::checked_copies(&made_shims(dir, module)?).map_err(|message| unread(tree, &message))?;
+    if !reasons.is_empty() {
+        return Err(Error::NotExported { kernel: tree.id.clone(), reasons });
+    }
+    let ko = dir.join(format!("{module}.ko"));
+    check_orc(tree, &ko)?;
+    let lines: String = symbols.iter().map(|symbol| format!("{symbol}\n")).collect();
+    write(&dir.join(SHIM_SYMBOLS), lines)?;
+    Ok(ko)
+}
+
+/// Symbols that the shims use, from the file beside the module.
+///
+/// # Errors
+/// The file is missing or damaged.
+pub(crate) fn shim_symbols(dir: &Path) -> Result<Vec<KlpSymbol>, Error> {
+    let file = dir.join(SHIM_SYMBOLS);
+    let symbols = read_text(&file)?.lines().map(str::parse).collect::<Result<_, NameError>>();
+    symbols.map_err(|error| Error::Intermediate { file, message: error.to_string() })
+}
+
+/// Writes what kbuild compiles: the object, the C code and the makefile.
+fn write_sources(inputs: &Inputs<'_>, dir: &Path) -> Result<(), Error> {
+    let Inputs { module, parts, object, own_shims, .. } = *inputs;
     std::fs::copy(object, dir.join(format!("{module}_rs.bin")))
         .map_err(klp_base::files::io_error("copy", object))?;
     // The module is a composite of one object, because not every kernel's rules find a `.o_shipped` file, and
@@ -33,7 +93,8 @@ pub fn link(
         "# Generated.\nobj-m := {module}.o\n{module}-y := {module}_rs.o\ntargets += {module}_rs.o\n\
          $(obj)/{module}_rs.o: $(src)/{module}_rs.bin FORCE\n\t$(call if_changed,copy)\n",
     );
-    let shims: String = parts.iter().map(|part| read_text(&part.shims)).collect::<Result<_, _>>()?;
+    let of_parts: String = parts.iter().map(|part| read_text(&part.shims)).collect::<Result<_, _>>()?;
+    let shims = shims::of_klp(&read(object)?, own_shims)? + &of_parts;
     let makefile = if shims.is_empty() {
         makefile
     } else {
@@ -44,109 +105,42 @@ pub fn link(
              CFLAGS_{module}_shims.o := -Wno-missing-prototypes -Wno-missing-declarations\n"
         )
     };
-    write(&dir.join("Makefile"), makefile)?;
-    write(&dir.join("klp.symvers"), symvers(parts))?;
+    Ok(write(&dir.join("Makefile"), makefile)?)
+}
+
+fn run(tree: &KernelTree, module: &str, dir: &Path) -> Result<(), klp_kernel::Error> {
     // In a kernel that compiles only C, kbuild runs objtool after each compilation and never on a copied
     // object. With IBT, kbuild delays objtool until the link of the module and passes the flags for IBT. This
     // build always delays it.
     let symbols = format!("KBUILD_EXTRA_SYMBOLS={}", dir.join("klp.symvers").display());
-    klp_kernel::kbuild::run(tree, dir, module, &[&symbols, "delay-objtool=y"], &dir.join("log")).map_err(
-        |error| {
-            let shims = std::fs::read(dir.join(format!("{module}_shims.o"))).unwrap_or_default();
-            let said = error.to_string();
-            let reasons = [not_exported(&said, &shims), not_imported(&said)].concat();
-            if reasons.is_empty() {
-                Error::from(error)
-            } else {
-                Error::NotExported { kernel: tree.id.clone(), reasons }
-            }
-        },
-    )?;
-    let made = dir.join(format!("{module}_shims.o"));
-    let made = if made.exists() { read(&made)? } else { Vec::new() };
-    let reasons = shims::checked_copies(&made).map_err(|message| klp_kernel::Error::Kernel {
-        kernel: tree.id.clone(),
-        message: format!("the object of its shims: {message}"),
-    })?;
-    if !reasons.is_empty() {
-        return Err(Error::NotExported { kernel: tree.id.clone(), reasons });
-    }
-    let ko = dir.join(format!("{module}.ko"));
-    check_orc(tree, &ko)?;
-    Ok(ko)
+    klp_kernel::kbuild::run(tree, dir, module, &[&symbols, "delay-objtool=y"], &dir.join("log")).map(|_| ())
 }
 
-/// Description and remedy for each symbol that modpost reports as undefined and that the shims refer to.
-fn not_exported(said: &str, shims: &[u8]) -> Vec<String> {
-    let Ok(shims) = object::File::parse(shims) else { return Vec::new() };
-    let missing = said.split("ERROR: modpost: \"").skip(1).filter_map(|rest| rest.split_once('"'));
-    let missing =
-        missing.filter(|(_, rest)| rest.lines().next().is_some_and(|line| line.ends_with("undefined!")));
-    missing.filter_map(|(name, _)| refers_to(&shims, name).map(|how| reason(name, how))).collect()
+fn unread(tree: &KernelTree, message: &str) -> klp_kernel::Error {
+    klp_kernel::Error::Kernel { kernel: tree.id.clone(), message: format!("the object of its shims: {message}") }
 }
 
-/// Remedy for each symbol whose namespace import modpost reports as missing. (The imports of functions and
-/// variables are added automatically; references of shims are known only here.)
-fn not_imported(said: &str) -> Vec<String> {
-    let missing = said.split(" uses symbol ").skip(1).filter_map(|rest| {
-        let (name, rest) = rest.split_once(" from namespace ")?;
-        Some((name, rest.split_once(", but does not import it")?.0))
-    });
-    let reason = |(name, namespace)| {
-        format!(
-            "    {name} is exported in the namespace {namespace}, which the module does not import; put \"vmlinux:{name}\" into \
-             `functions` (or `variables`) of [imports] too, and it does"
-        )
+/// Symbols that kbuild cannot link: those of the shims, and inline functions that are not inline in this kernel.
+fn missing(inputs: &Inputs<'_>, dir: &Path) -> Result<shims::Missing, Error> {
+    let Inputs { tree, module, parts, .. } = *inputs;
+    let exports = exports::of(tree)?;
+    let imported: BTreeSet<&str> = part::symbols(parts).filter_map(|item| item.namespace.as_deref()).collect();
+    let found = |object: &[u8], concerns: &dyn Fn(&str) -> bool| {
+        shims::missing(object, &exports, &imported, concerns).map_err(|message| unread(tree, &message))
     };
-    missing.map(reason).collect()
+    let mut missing = found(&made_shims(dir, module)?, &|_| true)?;
+    let of_rust = found(&read(inputs.object)?, &|name| inputs.inlines.contains(name))?;
+    missing.symbols.extend(of_rust.symbols);
+    missing.reasons.extend(of_rust.reasons);
+    missing.symbols.sort();
+    missing.symbols.dedup();
+    Ok(missing)
 }
 
-/// Kind of reference to a symbol.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Use {
-    Plain,
-    StaticCall,
-    StaticKey,
-}
-
-/// Kind of reference from the object to the symbol, if any.
-fn refers_to(object: &object::File<'_>, name: &str) -> Option<Use> {
-    let uses = object.sections().flat_map(|section| {
-        let table = section.name().unwrap_or_default().to_owned();
-        let named = section.relocations().filter(|(_, relocation)| match relocation.target() {
-            RelocationTarget::Symbol(index) => {
-                object.symbol_by_index(index).is_ok_and(|symbol| symbol.name() == Ok(name))
-            }
-            _ => false,
-        });
-        named
-            .map(|_| match table.as_str() {
-                "__jump_table" => Use::StaticKey,
-                ".static_call_sites" => Use::StaticCall,
-                _ if name.starts_with("__SCT__") || name.starts_with("__SCK__") => Use::StaticCall,
-                _ => Use::Plain,
-            })
-            .collect::<Vec<_>>()
-    });
-    uses.max()
-}
-
-fn reason(name: &str, how: Use) -> String {
-    match how {
-        Use::StaticKey => format!(
-            "    {name} is a static key, which the kernel does not export to modules: the jump on it would stand in a table of \
-             this module that the kernel cannot fill; write in Rust what the C function does, and read the key, as \
-             `(&raw const {name}.key.enabled.counter).read_volatile() > 0` with \"vmlinux:{name}\" in `variables` of [imports]"
-        ),
-        Use::StaticCall => format!(
-            "    {name} is a static call, which the kernel does not export to modules: it rewrites the call while it runs; name in \
-             `functions` of [imports] the function that it leads to on this system, and write in Rust what the C function does"
-        ),
-        Use::Plain => format!(
-            "    {name} is not exported to modules, and C code can refer to nothing else; write in Rust what the C function does, \
-             with \"vmlinux:{name}\" in `functions` or `variables` of [imports]"
-        ),
-    }
+/// Object of the shims; empty if the module has none.
+fn made_shims(dir: &Path, module: &str) -> Result<Vec<u8>, Error> {
+    let made = dir.join(format!("{module}_shims.o"));
+    Ok(if made.exists() { read(&made)? } else { Vec::new() })
 }
 
 /// Checks that the kernel can unwind a stack through the module. objtool must have run, regardless of
@@ -175,10 +169,11 @@ fn check_orc(tree: &KernelTree, ko: &Path) -> Result<(), Error> {
 
 /// Symbol list for modpost of the symbols that the livepatch core resolves. Any other undefined symbol
 /// remains an error.
-fn symvers(parts: &[ModulePart]) -> String {
+fn symvers(parts: &[ModulePart], of_shims: &[KlpSymbol]) -> String {
     // Two fixes may have different names for one symbol.
+    let names = part::symbols(parts).filter(|item| !item.exported).map(Extern::link_name);
     let names: BTreeSet<String> =
-        part::symbols(parts).filter(|item| !item.exported).map(Extern::link_name).collect();
+        names.chain(of_shims.iter().map(|symbol| symbol.symbol.clone())).collect();
     names.iter().fold(String::new(), |mut text, name| {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "0x00000000\t{name}\tvmlinux\tEXPORT_SYMBOL\t");

@@ -36,16 +36,19 @@ pub enum PostlinkError {
     Sites(String),
 }
 
-/// Converts a module from kbuild into a livepatch module without debug information. `symbols` are the symbols that its
-/// parts use.
+/// Symbols of the kernel that a module uses.
+pub struct Symbols<'a> {
+    /// Symbols that the objects of its parts use.
+    pub of_parts: Vec<&'a Extern>,
+    /// Symbols that its C code uses and that the kernel does not export.
+    pub of_shims: &'a [KlpSymbol],
+}
+
+/// Converts a module from kbuild into a livepatch module without debug information.
 ///
 /// # Errors
 /// The bytes are not such a module.
-pub fn convert<'a>(
-    module: &[u8],
-    symbols: impl IntoIterator<Item = &'a Extern>,
-    sites: Sites,
-) -> Result<Vec<u8>, PostlinkError> {
+pub fn convert(module: &[u8], symbols: &Symbols<'_>, sites: Sites) -> Result<Vec<u8>, PostlinkError> {
     let mut builder = Builder::read(module)?;
     drop_debug(&mut builder);
     drop_labels(&mut builder);
@@ -103,26 +106,30 @@ fn drop_labels(builder: &mut Builder<'_>) {
     }
 }
 
-/// Converts undefined aliases into livepatch symbols. Returns the object of each.
-fn name_symbols<'a>(
+/// Converts undefined aliases, and the undefined names of C code, into livepatch symbols. Returns the object of each.
+fn name_symbols(
     builder: &mut Builder<'_>,
-    symbols: impl IntoIterator<Item = &'a Extern>,
+    symbols: &Symbols<'_>,
 ) -> Result<BTreeMap<usize, (SymbolId, ObjectName)>, PostlinkError> {
-    let aliases: BTreeMap<String, &KlpSymbol> = symbols
-        .into_iter()
-        .filter(|item| !item.exported)
-        .map(|item| (item.link_name(), &item.symbol))
-        .collect();
+    let of_parts = symbols.of_parts.iter().filter(|item| !item.exported);
+    let of_shims = symbols.of_shims.iter().map(|symbol| (symbol.symbol.clone(), symbol));
+    let names: BTreeMap<String, &KlpSymbol> =
+        of_parts.map(|item| (item.link_name(), &item.symbol)).chain(of_shims).collect();
     let mut livepatch = BTreeMap::new();
     for symbol in &mut builder.symbols {
         if symbol.st_shndx == elf::SymbolSection(SHN_LIVEPATCH) {
             return Err(PostlinkError::Converted);
         }
         let name = String::from_utf8_lossy(&symbol.name).into_owned();
-        if symbol.section.is_some() || !name.starts_with(ALIAS_PREFIX) {
+        if symbol.st_shndx != elf::SHN_UNDEF {
             continue;
         }
-        let klp = *aliases.get(&name).ok_or(PostlinkError::UnknownAlias(name))?;
+        let Some(klp) = names.get(&name) else {
+            if name.starts_with(ALIAS_PREFIX) {
+                return Err(PostlinkError::UnknownAlias(name));
+            }
+            continue;
+        };
         symbol.name = klp.elf_name().into_bytes().into();
         symbol.st_shndx = elf::SymbolSection(SHN_LIVEPATCH);
         livepatch.insert(symbol.id().index(), (symbol.id(), klp.object.clone()));

@@ -11,6 +11,7 @@ use klp_format::{KlpSymbol, parse_version};
 use klp_image::{BtfError, Symbol, Traceability, TypeKind, Types};
 use klp_kernel::KernelTree;
 
+pub use self::externs::unexported;
 pub use self::layout::klp_layout;
 pub use self::typed::prototype;
 use self::typed::{Use, typed};

@@ -56,9 +56,9 @@ fn user_copies_through_shims_are_refused() {
     );
     for expected in [
         "copy_to_user: hardened usercopy",
-        "\"vmlinux:_copy_to_user\" into `functions` of [imports]",
+        "`write` or `copy_to` of `klp::core::user`",
         "copy_from_user: hardened usercopy",
-        "\"vmlinux:_copy_from_user\" into `functions` of [imports]",
+        "`read` or `copy_from` of `klp::core::user`",
         "\"vmlinux:_copy_to_iter\" into `functions` of [imports]",
         "copy_from_sockptr: hardened usercopy",
     ] {
@@ -70,7 +70,7 @@ fn user_copies_through_shims_are_refused() {
         "imports.headers = ['linux/uaccess.h']\nimports.macros = ['unsigned long copy_to_user(void *to, const void *from, unsigned long n)']",
         "UNSAFE { copy_to_user(v, m.cast(), 8) as c_int }",
     );
-    assert!(error.contains("\"vmlinux:_copy_to_user\" into `functions` of [imports]"), "{error}");
+    assert!(error.contains("`write` or `copy_to` of `klp::core::user`"), "{error}");
 }
 
 #[test]
@@ -79,9 +79,11 @@ fn suggested_replacement_functions_build() {
     let dir = tempfile::tempdir().unwrap();
     write_fix(
         dir.path(),
-        "imports.functions = ['vmlinux:_copy_to_user', 'vmlinux:_copy_from_user', 'vmlinux:_copy_to_iter']\nimports.inlines = ['kmalloc_noprof']",
-        "UNSAFE {\n    let p = kmalloc_noprof(8, GFP_KERNEL as gfp_t);\n    \
-         (_copy_to_user(v, p, 8) + _copy_from_user(p, v, 8) + _copy_to_iter(p, 8, m.cast())) as c_int\n}",
+        "imports.functions = ['vmlinux:_copy_to_iter']\nimports.inlines = ['kmalloc_noprof']",
+        "UNSAFE {\n    let p = kmalloc_noprof(8, GFP_KERNEL as gfp_t);\n    let mut bytes = [0; 8];\n    \
+         let read = klp::core::user::read::<u64>(v.cast()).is_ok() && klp::core::user::copy_from(&mut bytes, v).is_ok();\n    \
+         let written = klp::core::user::write(v.cast(), &8_u64).is_ok() && klp::core::user::copy_to(v, &bytes).is_ok();\n    \
+         _copy_to_iter(p, 8, m.cast()) as c_int + (read && written) as c_int\n}",
     );
     let project = Project::open(&common::root()).unwrap();
     build(&project, "right-copies", dir.path()).unwrap_or_else(|error| panic!("{error}"));
@@ -105,6 +107,38 @@ fn names_that_are_not_constants_are_reported() {
         let keys = format!("imports.headers = ['{header}']\nimports.constants = ['{name}']");
         let error = error_of("refused-constants", &keys, "m.is_null() as c_int + v.is_null() as c_int");
         assert!(error.contains(expected) && error.contains(name), "{name}: {error}");
+    }
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn macro_in_the_list_of_inline_functions_is_called_a_macro() {
+    for (header, name, expected) in [
+        ("linux/bitops.h", "test_bit", "`test_bit` is a macro and no function"),
+        ("linux/bitops.h", "no_such_function", "no header that the fix names has a static inline function"),
+    ] {
+        let keys = format!("imports.headers = ['{header}']\nimports.inlines = ['{name}']");
+        let error = error_of("refused-inlines", &keys, "m.is_null() as c_int + v.is_null() as c_int");
+        assert!(error.contains(expected), "{name}: {error}");
+    }
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn unexported_name_of_an_inline_function_that_nothing_tells_apart_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    // `c_start` is the name of a static function in several files.
+    fs::create_dir_all(dir.path().join("c")).unwrap();
+    fs::write(
+        dir.path().join("c/twin.h"),
+        "extern int c_start(void);\nstatic inline int twin(void) { return c_start(); }\n",
+    )
+    .unwrap();
+    write_fix(dir.path(), "imports.headers = ['c/twin.h']\nimports.inlines = ['twin']", "UNSAFE { twin() + m.is_null() as c_int + v.is_null() as c_int }");
+    let project = Project::open(&common::root()).unwrap();
+    let error = build(&project, "refused-twin", dir.path()).map(|_| ()).unwrap_err().to_string();
+    for part in ["vmlinux:c_start", "the kernel does not export it", "symbols of that name"] {
+        assert!(error.contains(part), "{error}");
     }
 }
 

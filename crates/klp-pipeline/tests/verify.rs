@@ -243,7 +243,8 @@ fn a_module_compiled_without_branch_targets_is_found_twice() {
     let resolved: klp_pipeline::resolved::Resolved = serde_json::from_slice(&resolved).unwrap();
     let ko = dir.join(Stage::Kbuild.dir_name()).join("kpatch_verify_no_endbr.ko");
     let sites = klp_kernel::sites_of(tree.arch, &tree.config);
-    let module = postlink::convert(&fs::read(ko).unwrap(), &resolved.externs, sites).unwrap();
+    let symbols = postlink::Symbols { of_parts: resolved.externs.iter().collect(), of_shims: &[] };
+    let module = postlink::convert(&fs::read(ko).unwrap(), &symbols, sites).unwrap();
     let report = verify(&module, &expected::of_resolved(&tree, &resolved));
     assert_eq!(broken(&report), BTreeSet::from([rules::IBT_ENDBR.id]));
     assert_eq!(report.findings.len(), 3, "the replacement, init and exit: {:?}", report.findings);

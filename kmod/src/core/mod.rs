@@ -17,3 +17,5 @@ pub mod shadow;
 pub mod state;
 pub mod syscall;
 pub mod tables;
+pub mod user;
+pub mod warn;

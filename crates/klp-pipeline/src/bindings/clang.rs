@@ -196,9 +196,13 @@ impl<'a> Session<'a> {
 
     /// Reason why a macro is not a constant.
     fn no_constant(&self, name: &str) -> Error {
-        let compile =
-            |text: &str| self.run(self.plain(text).allowlist_var(format!("{}.*", constants::PROBE))).ok();
-        self.failed(format!("{} (`constants` of [imports])", constants::diagnose(name, compile)))
+        let diagnosis = constants::diagnose(name, |text| self.probes(text));
+        self.failed(format!("{diagnosis} (`constants` of [imports])"))
+    }
+
+    /// bindgen's text of the probes in `text`, which follows the headers. `None` if clang rejects it.
+    fn probes(&self, text: &str) -> Option<String> {
+        self.run(self.plain(text).allowlist_var(format!("{}.*", constants::PROBE))).ok()
     }
 
     /// Adds the constant that caused an error. clang's own message refers only to the generated C text of the
@@ -245,9 +249,17 @@ impl<'a> Session<'a> {
             text.contains(&format!("{start}{name}(")) || text.contains(&format!("{start}{name}:"))
         };
         if let Some(name) = self.request.inlines.iter().find(|name| !is_there("pub fn ", name)) {
-            return Err(self.failed(format!(
-                "no header that the fix names has a static inline function `{name}` that can be had; check `inlines` and `headers` of [imports]"
-            )));
+            return Err(self.failed(if constants::is_macro(name, |text| self.probes(text)) {
+                format!(
+                    "`{name}` is a macro and no function (`inlines` of [imports]); {}; where it assigns an argument or pastes names, call it in a \
+                     static inline function of a header of your own (headers = [\"c/{name}.h\"])",
+                    constants::in_macros(name)
+                )
+            } else {
+                format!(
+                    "no header that the fix names has a static inline function `{name}` that can be had; check `inlines` and `headers` of [imports]"
+                )
+            }));
         }
         let constant = |name: &&String| !is_there("pub const ", &format!("{CONSTANT}{name}"));
         self.request.constants.iter().find(constant).map_or(Ok(()), |name| Err(self.no_constant(name)))

@@ -16,10 +16,6 @@ pub(super) fn diagnose(name: &str, compile: impl Fn(&str) -> Option<String>) -> 
         let rest = text.split(&format!("pub const {PROBE}{probe}:")).nth(1)?;
         Some(rest.split(['=', ';']).nth(1)?.trim().to_owned())
     };
-    let is_macro = || {
-        compile(&format!("#ifdef {name}\nstatic const int {PROBE}macro = 1;\n#endif\n"))
-            .is_some_and(|text| text.contains(PROBE))
-    };
     let class = format!(
         "static const int {PROBE}class = __builtin_classify_type({name});\n\
          static const int {PROBE}string = __builtin_types_compatible_p(__typeof__({name}), char[sizeof({name})]);\n\
@@ -27,10 +23,10 @@ pub(super) fn diagnose(name: &str, compile: impl Fn(&str) -> Option<String>) -> 
     );
     let Some(text) = compile(&class) else {
         // `sizeof` does not accept the name, or it is not an expression.
-        return if is_macro() {
+        return if is_macro(name, compile) {
             format!(
-                "`{name}` is a macro, but no expression of its own: where it takes arguments, name it in `macros` of [imports] with the prototype that \
-                 you need, as \"int {name}(int x)\"; else write in Rust what it stands for"
+                "`{name}` is a macro, but no expression of its own: where it takes arguments, {}; else write in Rust what it stands for",
+                in_macros(name)
             )
         } else {
             format!(
@@ -64,6 +60,19 @@ pub(super) fn diagnose(name: &str, compile: impl Fn(&str) -> Option<String>) -> 
             "the value of `{name}` is not known before the code runs, so it is no constant; name in `variables` or `functions` of [imports] what it reads"
         )
     }
+}
+
+/// True if the headers define a macro of this name. `compile` is that of [`diagnose`].
+pub(super) fn is_macro(name: &str, compile: impl Fn(&str) -> Option<String>) -> bool {
+    compile(&format!("#ifdef {name}\nstatic const int {PROBE}macro = 1;\n#endif\n"))
+        .is_some_and(|text| text.contains(PROBE))
+}
+
+/// Remedy for a macro with arguments.
+pub(super) fn in_macros(name: &str) -> String {
+    format!(
+        "name it in `macros` of [imports] with the prototype that you need, as \"int {name}(int x)\""
+    )
 }
 
 #[cfg(test)]

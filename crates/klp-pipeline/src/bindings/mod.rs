@@ -5,6 +5,7 @@
 //! One Rust type per C type: bindgen's type if a header defines it, otherwise a type with BTF's size and
 //! alignment.
 
+mod anonymous;
 mod asserted;
 mod cflags;
 mod clang;
@@ -220,7 +221,11 @@ fn bindings_crate(
     let others = not_in_headers(objects.types(), needed, &[&generated, theirs]).map_err(failed(tree))?;
     let assertions =
         layout_assertions(objects.types(), needed, &[&generated, &others, theirs]).map_err(failed(tree))?;
-    for part in [&generated, &own, externs, &others, &assertions] {
+    let places = anonymous::places(&[&generated, &others]).map_err(|error| Error::Bindings {
+        kernel: tree.id.clone(),
+        message: format!("the generated text cannot be read: {error}"),
+    })?;
+    for part in [&generated, &own, externs, &others, &places, &assertions] {
         bindings.push_str(part);
     }
     for name in macro_names(target) {

@@ -187,6 +187,11 @@ impl Project {
         self.root.join("kmod")
     }
 
+    /// Directory of the C code of crate `klp`.
+    pub fn own_shims(&self) -> PathBuf {
+        self.kmod().join("shims")
+    }
+
     /// C source of a test module that live patches of the tests patch, if a module with this name exists.
     pub fn target_module(&self, name: &ObjectName) -> Option<PathBuf> {
         let source = self.root.join("tests/modules").join(format!("{name}.c"));

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use klp_format::{KlpSymbol, ObjectName};
+use klp_format::{KlpSymbol, ObjectName, SymbolPosition};
 use klp_image::Area;
 use klp_kernel::KernelTree;
 use klp_kernel::exports::{self, Export, Exports};
@@ -36,6 +36,35 @@ fn add(externs: &mut Vec<Extern>, item: Extern) {
     if !externs.iter().any(|other| other.name == item.name) {
         externs.push(item);
     }
+}
+
+/// Symbol of the kernel for a name that C code of a module uses and that the kernel does not export.
+///
+/// # Errors
+/// The kernel has no such symbol or several, or it is not in memory, or is a per-CPU variable.
+pub fn unexported(tree: &KernelTree, objects: &Objects, name: &str) -> Result<KlpSymbol, Error> {
+    let symbol = KlpSymbol::new(ObjectName::new(klp_format::VMLINUX)?, name, SymbolPosition(0))?;
+    unique(tree, objects, &symbol).map_err(|error| match error {
+        Error::Symbol { symbol, kernel, message } => Error::Symbol {
+            symbol,
+            kernel,
+            message: format!(
+                "an inline function or macro of the fix uses it, and the kernel does not export it; {message}; write in Rust what the C \
+                 function does"
+            ),
+        },
+        error => error,
+    })?;
+    stays(tree, objects, &symbol)?;
+    if objects.area(&symbol) == Some(Area::PerCpu) {
+        return Err(refuse(
+            tree,
+            &symbol,
+            "an inline function or macro of the fix uses it, and it is a per-CPU variable that the kernel does not export; write in Rust \
+             what the C function does, with { symbol = \"...\", per_cpu = true } in `variables` of [imports]",
+        ));
+    }
+    Ok(symbol)
 }
 
 fn function(
