@@ -39,6 +39,8 @@ pub mod prelude {
     pub use crate::core::lock::Guard;
     pub use crate::core::seq_file::SeqFile;
     #[cfg(not(kernel_crate))]
+    pub use crate::core::text::CText;
+    #[cfg(not(kernel_crate))]
     pub use crate::{pr_err, pr_info, pr_warn};
     pub use crate::{warn_on, warn_on_once};
 }

@@ -335,7 +335,8 @@ fn kbuild_key(work: &Work<'_>) -> Result<Key, Error> {
 
 fn run_kbuild(work: &Work<'_>, out: &Path) -> Result<(), Error> {
     let tree = work.build.tree;
-    let inlines = work.build.target.fixes.iter().flat_map(|fix| &fix.imports.inlines).map(String::as_str).collect();
+    let inlines =
+        work.build.target.fixes.iter().flat_map(|fix| &fix.imports.inlines).map(String::as_str).collect();
     let inputs = kbuild::Inputs {
         tree,
         inlines: &inlines,
@@ -360,8 +361,10 @@ fn run_postlink(work: &Work<'_>, _: &Path) -> Result<(), Error> {
     let (tree, built) = (work.build.tree, work.built()?);
     let bytes = read(&built.unconverted)?;
     let parts = work.parts()?;
-    let symbols =
-        postlink::Symbols { of_parts: part::symbols(&parts).collect(), of_shims: &kbuild::shim_symbols(&work.dir(Stage::Kbuild))? };
+    let symbols = postlink::Symbols {
+        of_parts: part::symbols(&parts).collect(),
+        of_shims: &kbuild::shim_symbols(&work.dir(Stage::Kbuild))?,
+    };
     let finished = postlink::convert(&bytes, &symbols, sites_of(tree.arch, &tree.config));
     let finished = finished
         .map_err(|error| Error::Postlink { module: built.unconverted.clone(), message: error.to_string() })?;

@@ -61,7 +61,8 @@ pub fn link(inputs: &Inputs<'_>, dir: &Path) -> Result<PathBuf, Error> {
         write(&dir.join("klp.symvers"), symvers(parts, &symbols))?;
         run(tree, module, dir)?;
     }
-    let reasons = shims::checked_copies(&made_shims(dir, module)?).map_err(|message| unread(tree, &message))?;
+    let reasons =
+        shims::checked_copies(&made_shims(dir, module)?).map_err(|message| unread(tree, &message))?;
     if !reasons.is_empty() {
         return Err(Error::NotExported { kernel: tree.id.clone(), reasons });
     }
@@ -117,14 +118,18 @@ fn run(tree: &KernelTree, module: &str, dir: &Path) -> Result<(), klp_kernel::Er
 }
 
 fn unread(tree: &KernelTree, message: &str) -> klp_kernel::Error {
-    klp_kernel::Error::Kernel { kernel: tree.id.clone(), message: format!("the object of its shims: {message}") }
+    klp_kernel::Error::Kernel {
+        kernel: tree.id.clone(),
+        message: format!("the object of its shims: {message}"),
+    }
 }
 
 /// Symbols that kbuild cannot link: those of the shims, and inline functions that are not inline in this kernel.
 fn missing(inputs: &Inputs<'_>, dir: &Path) -> Result<shims::Missing, Error> {
     let Inputs { tree, module, parts, .. } = *inputs;
     let exports = exports::of(tree)?;
-    let imported: BTreeSet<&str> = part::symbols(parts).filter_map(|item| item.namespace.as_deref()).collect();
+    let imported: BTreeSet<&str> =
+        part::symbols(parts).filter_map(|item| item.namespace.as_deref()).collect();
     let found = |object: &[u8], concerns: &dyn Fn(&str) -> bool| {
         shims::missing(object, &exports, &imported, concerns).map_err(|message| unread(tree, &message))
     };
@@ -172,8 +177,7 @@ fn check_orc(tree: &KernelTree, ko: &Path) -> Result<(), Error> {
 fn symvers(parts: &[ModulePart], of_shims: &[KlpSymbol]) -> String {
     // Two fixes may have different names for one symbol.
     let names = part::symbols(parts).filter(|item| !item.exported).map(Extern::link_name);
-    let names: BTreeSet<String> =
-        names.chain(of_shims.iter().map(|symbol| symbol.symbol.clone())).collect();
+    let names: BTreeSet<String> = names.chain(of_shims.iter().map(|symbol| symbol.symbol.clone())).collect();
     names.iter().fold(String::new(), |mut text, name| {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "0x00000000\t{name}\tvmlinux\tEXPORT_SYMBOL\t");

@@ -138,10 +138,8 @@ pub(crate) fn of_klp(object: &[u8], dir: &Path) -> Result<String, Error> {
     let unread = |message| Error::Intermediate { file: dir.to_owned(), message };
     let object = object::File::parse(object).map_err(|error| unread(error.to_string()))?;
     let called = undefined(&object);
-    let files: BTreeSet<&str> = called
-        .keys()
-        .filter_map(|name| name.strip_prefix(OWN)?.split('_').next())
-        .collect();
+    let files: BTreeSet<&str> =
+        called.keys().filter_map(|name| name.strip_prefix(OWN)?.split('_').next()).collect();
     files.into_iter().map(|file| Ok(read_text(&dir.join(format!("{file}.c")))?)).collect()
 }
 
@@ -181,9 +179,9 @@ fn reason(name: &str) -> String {
                 "    {name}: {why}; put \"vmlinux:{function}\" into `functions` of [imports] and call that"
             )
         }
-        None => format!(
-            "    {name}: {why}; write in Rust what it does, with the functions of `klp::core::user`"
-        ),
+        None => {
+            format!("    {name}: {why}; write in Rust what it does, with the functions of `klp::core::user`")
+        }
     }
 }
 

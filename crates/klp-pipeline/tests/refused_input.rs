@@ -103,6 +103,7 @@ fn names_that_are_not_constants_are_reported() {
             "no header that the fix names has a constant `NO_SUCH_CONSTANT`",
         ),
         ("linux/stat.h", "S_IRUGO_", "no header that the fix names has a constant"),
+        ("linux/fs.h", "Opt_uid", "several enumerators of that name"),
     ] {
         let keys = format!("imports.headers = ['{header}']\nimports.constants = ['{name}']");
         let error = error_of("refused-constants", &keys, "m.is_null() as c_int + v.is_null() as c_int");
@@ -134,7 +135,11 @@ fn unexported_name_of_an_inline_function_that_nothing_tells_apart_is_refused() {
         "extern int c_start(void);\nstatic inline int twin(void) { return c_start(); }\n",
     )
     .unwrap();
-    write_fix(dir.path(), "imports.headers = ['c/twin.h']\nimports.inlines = ['twin']", "UNSAFE { twin() + m.is_null() as c_int + v.is_null() as c_int }");
+    write_fix(
+        dir.path(),
+        "imports.headers = ['c/twin.h']\nimports.inlines = ['twin']",
+        "UNSAFE { twin() + m.is_null() as c_int + v.is_null() as c_int }",
+    );
     let project = Project::open(&common::root()).unwrap();
     let error = build(&project, "refused-twin", dir.path()).map(|_| ()).unwrap_err().to_string();
     for part in ["vmlinux:c_start", "the kernel does not export it", "symbols of that name"] {

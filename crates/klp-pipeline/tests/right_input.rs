@@ -131,6 +131,17 @@ fn c_parameter_names_need_no_allow_attribute() {
     made("cpuacct_all_seq_show", show).unwrap();
 }
 
+/// `enum worker_pool_flags` is in a C file, and `struct file` behind the returned pointer needs no key.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn enumerators_of_c_files_and_results_of_functions_are_known() {
+    with(
+        "private-names",
+        "imports.constants = ['POOL_DISASSOCIATED', 'PAGE_SIZE']\nimports.functions = ['vmlinux:fget']",
+        "let _ = (m, v);\nassert!(POOL_DISASSOCIATED == 4 && PAGE_SIZE == 4096);\nUNSAFE { (*fget(0)).f_flags as c_int }",
+    );
+}
+
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn strings_and_enumerators_are_constants() {

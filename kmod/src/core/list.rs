@@ -10,7 +10,7 @@ use ::core::marker::PhantomData;
 
 use bindings::list_head;
 
-use super::access::read_once;
+use super::access::{read_once, write_once};
 
 /// Pointer to the struct that contains a member, from a `*const` or `*mut` pointer to the member:
 /// `container_of!(entry, task_struct, tasks)`.
@@ -87,6 +87,79 @@ impl Iterator for Entries<'_> {
         self.next = unsafe { next(entry) };
         Some(entry)
     }
+}
+
+/// Adds an entry behind the head: `list_add()`.
+///
+/// # Safety
+/// `head` is the head of a valid list, or an entry of one, and its lock is held; `entry` is valid for writes and in no list.
+///
+/// # Examples
+/// ```ignore
+/// // SAFETY: the lock of the list is held, and `job` is in no list.
+/// unsafe { list::add(&raw mut (*job).link, &raw mut jobs) };
+/// ```
+pub unsafe fn add(entry: *mut list_head, head: *mut list_head) {
+    // SAFETY: neighbours of a valid entry are valid (contract of this function).
+    unsafe { insert(entry, head, (*head).next) };
+}
+
+/// Adds an entry before the head, at the end of the list: `list_add_tail()`.
+///
+/// # Safety
+/// As for [`add`].
+pub unsafe fn add_tail(entry: *mut list_head, head: *mut list_head) {
+    // SAFETY: neighbours of a valid entry are valid (contract of this function).
+    unsafe { insert(entry, (*head).prev, head) };
+}
+
+/// Inserts an entry between two neighbours. A damaged list is left as it is, with a warning, as kernels with
+/// `CONFIG_LIST_HARDENED` do.
+///
+/// # Safety
+/// `prev` and `next` are valid entries of a list whose lock is held; `entry` is valid for writes and in no list.
+unsafe fn insert(entry: *mut list_head, prev: *mut list_head, next: *mut list_head) {
+    // SAFETY: all three are valid (contract of this function). Readers without the lock see the entry complete: its own
+    // pointers are written first, and `next` of the previous entry last.
+    unsafe {
+        if (*next).prev != prev || (*prev).next != next || entry == prev || entry == next {
+            crate::warn_on!(true);
+            return;
+        }
+        (*entry).next = next;
+        (*entry).prev = prev;
+        (*next).prev = entry;
+        write_once(&raw mut (*prev).next, entry);
+    }
+}
+
+/// Takes an entry out of its list, and makes it a list of its own: `list_del_init()`. A damaged list is left as it is, with a
+/// warning.
+///
+/// # Safety
+/// `entry` is a valid entry of a list whose lock is held.
+pub unsafe fn remove(entry: *mut list_head) {
+    // SAFETY: an entry and its neighbours are valid (contract of this function).
+    unsafe {
+        let (prev, next) = ((*entry).prev, (*entry).next);
+        if (*next).prev != entry || (*prev).next != entry {
+            crate::warn_on!(true);
+            return;
+        }
+        (*next).prev = prev;
+        write_once(&raw mut (*prev).next, next);
+        (*entry).next = entry;
+        (*entry).prev = entry;
+    }
+}
+
+/// True if the list has no entries: `list_empty()`.
+///
+/// # Safety
+/// `head` is the head of a valid list.
+pub unsafe fn is_empty(head: *const list_head) -> bool {
+    // SAFETY: `head` is valid (contract of this function).
+    unsafe { next(head) == head }
 }
 
 /// Reads the `next` pointer once.

@@ -17,5 +17,6 @@ pub mod shadow;
 pub mod state;
 pub mod syscall;
 pub mod tables;
+pub mod text;
 pub mod user;
 pub mod warn;

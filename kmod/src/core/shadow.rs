@@ -215,6 +215,19 @@ impl<T: Send + Sync + 'static, const ID: c_ulong> Shadow<T, ID> {
         unsafe { bindings::own::klp_shadow_free(address(object), ID, destructor::<T>()) };
     }
 
+    /// Like [`Shadow::free`], but calls `D` for the variable before its drop.
+    ///
+    /// # Safety
+    /// As for [`Shadow::free`]; the rules for the drop of `T` apply to `D` too.
+    pub unsafe fn free_with<O, D: Destructor<T>>(&self, object: *const O) {
+        // SAFETY:
+        // - `klp_shadow_free()` does not dereference the object address.
+        // - Every variable of this id holds a `T` (type invariant), so `destroy_with::<T, D>` gets a `T`.
+        // - No reference to the variable is in use, and `D` and the drop obey the rules of the spinlock (contract of this
+        //   function).
+        unsafe { bindings::own::klp_shadow_free(address(object), ID, Some(destroy_with::<T, D>)) };
+    }
+
     /// Detaches and drops all shadow variables of this id. A fix calls it when it is removed for good.
     ///
     /// # Safety
@@ -248,7 +261,7 @@ impl<T: Send + Sync + 'static, const ID: c_ulong> Shadow<T, ID> {
     }
 }
 
-/// Hook that runs before the drop of a shadow variable; see [`Shadow::free_all_with`].
+/// Hook that runs before the drop of a shadow variable; see [`Shadow::free_with`] and [`Shadow::free_all_with`].
 pub trait Destructor<T> {
     /// Gets the address of the object, and its variable. Runs with interrupts disabled: see [`Shadow::free`].
     fn destroy(object: *mut c_void, value: &mut T);

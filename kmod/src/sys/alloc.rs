@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Memory allocation of single values.
+//! Memory allocation of single values, and of bytes.
 //!
 //! C header: [`include/linux/slab.h`]
 //!
@@ -97,5 +97,66 @@ impl<T> Drop for KBox<T> {
             self.0.as_ptr().drop_in_place();
             bindings::own::kfree(self.0.as_ptr().cast());
         }
+    }
+}
+
+/// Owning pointer to bytes in `kmalloc` memory; the drop frees them.
+///
+/// # Invariants
+/// The pointer comes from `kmalloc` and points to `length` initialised bytes that only this `KBytes` owns.
+///
+/// # Examples
+/// ```ignore
+/// let mut text = KBytes::zeroed(length, Gfp::KERNEL)?;
+/// user::copy_from(&mut text, from)?;
+/// ```
+pub struct KBytes {
+    memory: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: `KBytes` owns its bytes (type invariant); `kfree()` may run in any task.
+unsafe impl Send for KBytes {}
+// SAFETY: a shared `KBytes` gives out only `&[u8]`.
+unsafe impl Sync for KBytes {}
+
+impl KBytes {
+    /// Allocates `length` bytes with `kmalloc`, all zero.
+    ///
+    /// # Errors
+    /// `ENOMEM`; also for lengths above the limit of `kmalloc`, for which the kernel may log a warning.
+    pub fn zeroed(length: usize, gfp: Gfp) -> Result<Self, Errno> {
+        // SAFETY: `__kmalloc()` takes any size, and the flags come from `Gfp`; the result is checked for null.
+        let memory = unsafe { bindings::own::__kmalloc(length, gfp.flags()) };
+        let memory = NonNull::new(memory.cast::<u8>()).ok_or(Errno::new(bindings::ENOMEM))?;
+        // SAFETY: the memory has `length` bytes and no other user. (For length 0 the pointer is not null and nothing is written.)
+        unsafe { memory.as_ptr().write_bytes(0, length) };
+        // INVARIANT: the memory comes from `kmalloc`, is initialised, and has no other owner.
+        Ok(Self { memory, length })
+    }
+}
+
+impl Deref for KBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the pointer points to `length` initialised bytes that this value owns (type invariant); the shared borrow excludes
+        // writers.
+        unsafe { ::core::slice::from_raw_parts(self.memory.as_ptr(), self.length) }
+    }
+}
+
+impl DerefMut for KBytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the pointer points to `length` initialised bytes that this value owns (type invariant); the exclusive borrow
+        // excludes other users.
+        unsafe { ::core::slice::from_raw_parts_mut(self.memory.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for KBytes {
+    fn drop(&mut self) {
+        // SAFETY: the memory comes from `kmalloc` (type invariant), and is freed once; `kfree()` takes the pointer of length 0 too.
+        unsafe { bindings::own::kfree(self.memory.as_ptr().cast()) };
     }
 }

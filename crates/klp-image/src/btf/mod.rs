@@ -339,6 +339,30 @@ impl Types {
         Ok(all)
     }
 
+    /// Values of the enumerators with this name, without duplicates. Several files of the kernel may have one of the name.
+    ///
+    /// # Errors
+    /// The BTF is damaged.
+    pub fn enumerators(&self, name: &str) -> Result<Vec<i64>, BtfError> {
+        let mut found = Vec::new();
+        for view in self.views() {
+            // The kernel's types are in each view; of a further module only its own are new.
+            let (own, end) = view.btf.split().unwrap_or(view.btf.base()).type_id_range();
+            for id in if view.number == 0 { 1 } else { own }..=end {
+                if !matches!(view.btf.resolve_type_by_id(id)?, Type::Enum(_) | Type::Enum64(_)) {
+                    continue;
+                }
+                let TypeKind::Enum { values, .. } = self.kind(view.out(id))? else { continue };
+                for (_, value) in values.into_iter().filter(|(other, _)| other == name) {
+                    if !found.contains(&value) {
+                        found.push(value);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Id of the typedef with this name, if present.
     ///
     /// # Errors

@@ -77,7 +77,9 @@ fn members(fields: &Fields) -> Members {
         let name = field.ident.as_ref()?.to_string();
         Some((name, field.ty.to_token_stream().to_string()))
     });
-    named.filter(|(name, _)| !name.starts_with("_bitfield_") && !name.starts_with("__bindgen_padding_")).collect()
+    named
+        .filter(|(name, _)| !name.starts_with("_bitfield_") && !name.starts_with("__bindgen_padding_"))
+        .collect()
 }
 
 /// Adds name, path and type of each member of the anonymous fields.

@@ -19,6 +19,7 @@ use super::{cflags, constants, trim};
 use crate::error::Error;
 
 /// Requested bindings.
+#[derive(Clone)]
 pub(super) struct Request {
     /// `#include` lines.
     pub(super) headers: String,
@@ -112,7 +113,15 @@ fn generate(
     cache: &Cache,
 ) -> Result<String, Error> {
     let session = Session::new(tree, request, cache)?;
-    let text = session.run(session.builder(shims)).map_err(|error| session.with_cause(error))?;
+    let text = match session.run(session.builder(shims)) {
+        Ok(text) => text,
+        Err(error) => {
+            let Some((rest, enumerators)) = session.without_enumerators(types)? else {
+                return Err(session.with_cause(error));
+            };
+            return Ok(generate(tree, types, &rest, shims, cache)? + &enumerators);
+        }
+    };
     let text = session.trimmed(&text)?;
     session.check_presence(&text)?;
     let text = session.aligned(text, types)?;
@@ -206,6 +215,36 @@ impl<'a> Session<'a> {
     /// bindgen's text of the probes in `text`, which follows the headers. `None` if clang rejects it.
     fn probes(&self, text: &str) -> Option<String> {
         self.run(self.plain(text).allowlist_var(format!("{}.*", constants::PROBE))).ok()
+    }
+
+    /// The request without the constants that no header declares and that are enumerators in the kernel's types, and the text of
+    /// these enumerators. `None` if there are none.
+    fn without_enumerators(&self, types: &Types) -> Result<Option<(Request, String)>, Error> {
+        let mut text = String::new();
+        let mut rest = self.request.clone();
+        for name in &self.request.constants {
+            let declared =
+                || self.run(self.plain(&constant_in_c(name)).allowlist_var(constants::PROBE)).is_ok();
+            let values = types.enumerators(name).map_err(|error| self.failed(error.to_string()))?;
+            match values.as_slice() {
+                [] => {}
+                _ if declared() => {}
+                [value] => {
+                    // Enumerators have type `int` in C, as far as they fit.
+                    let kind = if i32::try_from(*value).is_ok() { "c_int" } else { "c_longlong" };
+                    // Writing to a String cannot fail.
+                    let _ = writeln!(text, "pub const {name}: ffi::{kind} = {value};");
+                    rest.constants.retain(|other| other != name);
+                }
+                several => {
+                    return Err(self.failed(format!(
+                        "`{name}` (`constants` of [imports]) is no constant of a header that the fix names, and the kernel's types have several \
+                         enumerators of that name, with the values {several:?}; write in Rust the one of the file that you change"
+                    )));
+                }
+            }
+        }
+        Ok((!text.is_empty()).then_some((rest, text)))
     }
 
     /// Adds the constant that caused an error. clang's own message refers only to the generated C text of the

@@ -70,9 +70,7 @@ pub(super) fn is_macro(name: &str, compile: impl Fn(&str) -> Option<String>) -> 
 
 /// Remedy for a macro with arguments.
 pub(super) fn in_macros(name: &str) -> String {
-    format!(
-        "name it in `macros` of [imports] with the prototype that you need, as \"int {name}(int x)\""
-    )
+    format!("name it in `macros` of [imports] with the prototype that you need, as \"int {name}(int x)\"")
 }
 
 #[cfg(test)]

@@ -110,12 +110,15 @@ impl<'a> Renderer<'a> {
         }
         let returns = match self.types.kind(self.types.bare(prototype.returns)?)? {
             TypeKind::Void => String::new(),
-            _ => format!(" -> {}", self.rust_type(prototype.returns)?),
+            _ => {
+                self.look_inside(prototype.returns)?;
+                format!(" -> {}", self.rust_type(prototype.returns)?)
+            }
         };
         Ok(format!("({}){returns}", parameters.join(", ")))
     }
 
-    /// Requests the members of the struct behind a pointer parameter.
+    /// Requests the members of the struct behind a pointer parameter or result.
     fn look_inside(&mut self, id: TypeId) -> Result<(), BtfError> {
         if let TypeKind::Pointer(target) = self.types.kind(self.types.bare(id)?)? {
             let target = self.types.bare(target)?;

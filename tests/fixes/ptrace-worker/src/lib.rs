@@ -9,7 +9,12 @@ use replaced::original;
 pub struct Patch;
 
 impl replaced::vmlinux for Patch {
-    unsafe extern "C" fn ptrace_request(child: *mut task_struct, request: c_long, addr: c_ulong, data: c_ulong) -> c_int {
+    unsafe extern "C" fn ptrace_request(
+        child: *mut task_struct,
+        request: c_long,
+        addr: c_ulong,
+        data: c_ulong,
+    ) -> c_int {
         // SAFETY: the caller holds a reference to the traced task.
         let flags = unsafe { read_once(&raw const (*child).flags) };
         if request == PTRACE_SETSIGMASK as c_long && flags & PF_USER_WORKER as c_uint != 0 {

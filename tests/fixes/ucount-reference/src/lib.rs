@@ -11,7 +11,11 @@ use klp::prelude::*;
 pub struct Patch;
 
 impl replaced::vmlinux for Patch {
-    unsafe extern "C" fn inc_rlimit_get_ucounts(ucounts: *mut ucounts, type_: rlimit_type, override_rlimit: bool) -> c_long {
+    unsafe extern "C" fn inc_rlimit_get_ucounts(
+        ucounts: *mut ucounts,
+        type_: rlimit_type,
+        override_rlimit: bool,
+    ) -> c_long {
         let (mut iter, mut max, mut ret) = (ucounts, i64::MAX, 0);
         while !iter.is_null() {
             // SAFETY: the caller holds a reference to the first count, and each count holds the next one.
