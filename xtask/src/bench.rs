@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `bench`: ratios of figures measured in one run, without assertions.
+//! `bench`: ratios of figures measured in one run, without assertions on times.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -70,8 +70,8 @@ fn system(context: &Context, runs: usize) -> Result<()> {
     Ok(())
 }
 
-/// Number of instructions per call of a function: original, replaced in C, replaced in Rust, all with the same body.
-/// QEMU's clock counts instructions, so one run is exact.
+/// Number of instructions per call of a function: original, replaced in C, replaced in Rust, all with the same body, and
+/// replaced by a call of the original. QEMU's clock counts instructions, so one run is exact.
 fn call(context: &Context) -> Result<()> {
     let root = context.project.root();
     let cases = case::load_all(&root.join("tests/bench"))?;
@@ -89,11 +89,15 @@ fn call(context: &Context) -> Result<()> {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         Ok(line.with_context(|| format!("{} has no figure of {name}", file.display()))?.trim().parse()?)
     };
-    let (plain, c, rust) = (figure("original")?, figure("c")?, figure("rust")?);
+    let (plain, c, rust, around) = (figure("original")?, figure("c")?, figure("rust")?, figure("around")?);
     println!("one call, in instructions ({DEFAULT_KERNEL}, 100000 calls each, the same body):");
     println!("  not replaced     {plain:8.2}");
     println!("  replaced in C    {c:8.2}  {:.2} times the call that is not replaced", c / plain);
     println!("  replaced in Rust {rust:8.2}  {:.3} times the one in C", rust / c);
+    println!(
+        "  original called  {around:8.2}  {:+.2} instructions beside the one in C (target: at most +10)",
+        around - c
+    );
     Ok(())
 }
 

@@ -29,4 +29,11 @@ check "the module comes" insmod "$KO_module_klp_bench" || exit
 figure original
 replaced_by "$KO_module_klp_bench_c" c
 replaced_by "$KO_bench_call" rust
+replaced_by "$KO_bench_original" around
+# more <number>: a call through the original has at most so many instructions more than one of the replacement in C.
+more() {
+	awk -v most="$1" '{ figure[$1] = $2 } END { print figure["around"], figure["c"]; exit !(figure["c"] > 0 && figure["around"] - figure["c"] <= most) }' \
+		"$EVIDENCE/figures"
+}
+check "the call of the original costs at most 10 instructions more than the replacement in C" more 10
 rmmod klp_bench

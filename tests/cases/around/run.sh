@@ -33,7 +33,13 @@ reader_is_answered() {
 	echo "words for the reader" >/tmp/pipe && wait $reader && equals "words for the reader" "$(cat /tmp/answer)"
 }
 
+# opens <answer>: what opening a FIFO without waiting for a writer answers.
+opens() {
+	rm -f /tmp/pipe && mkfifo /tmp/pipe && equals "$1" "$(./nonblock /tmp/pipe)"
+}
+
 keep original /proc/cmdline
+check "before: a FIFO can be opened without waiting" opens "opened"
 
 phase refused
 kernel_log_mark
@@ -47,6 +53,7 @@ phase loaded
 check "the patch is loaded" kpatch load "$KO_around" || exit
 check "the original answers, and the replacement's line follows" around_original
 check "200 more reads are the same" two_hundred
+check "the guard refuses to open a FIFO without waiting" opens "Operation not permitted"
 # A kprobe in the code behind the site of ftrace: x86_64's endbr64 and call, or the call alone; arm64's three instructions.
 for inside in 9 5 12; do
 	echo "p:inside cmdline_proc_show+$inside" >$TRACING/kprobe_events 2>/dev/null && break
@@ -68,6 +75,7 @@ check "the reader gets its answer" reader_is_answered
 check "the transition ends" wait_until 30 absent "$PATCHES/$old"
 check "the module is removed" rmmod "$old"
 check "the original answers again" same "$EVIDENCE/original" /proc/cmdline
+check "a FIFO can be opened without waiting again" opens "opened"
 
 phase replace
 check "the patch is loaded again" kpatch load "$KO_around"

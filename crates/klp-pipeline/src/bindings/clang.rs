@@ -77,6 +77,9 @@ pub(super) fn bindings(
     key = key.with("constants");
     for name in &request.constants {
         key = key.with(name);
+        if is_errno(name) {
+            key = key.with("instead of bindgen's");
+        }
     }
     for variable in &request.variables {
         key = key.with(&variable.c_name).with(&variable.link_name);
@@ -265,7 +268,8 @@ impl<'a> Session<'a> {
             .split("pub const ")
             .skip(1)
             .filter_map(|rest| rest.split(':').next())
-            .filter(|name| is_errno(name));
+            // A fix may list one in `constants`, which gives it a constant of its own.
+            .filter(|name| is_errno(name) && !self.request.constants.iter().any(|constant| constant == name));
         let types = needed.full.keys().chain(needed.opaque.keys()).chain(needed.names.keys());
         let constants = self.request.constants.iter().map(|name| format!("{CONSTANT}{name}"));
         let roots = types

@@ -7,8 +7,8 @@
 //! - `count <file> <text>`: reads an open file from its start again and again. The number after the text must be 1 the
 //!   first time and one more each time after that, until the text is gone;
 //! - `run <program>`: starts a program and waits for its end (fork and exit);
-//! - `fentry <function>`, `fmod_ret <function>`: attaches a BPF program to a kernel function; that of `fmod_ret`
-//!   returns EACCES, and the function does not run.
+//! - `fentry <function>`, `fexit <function>`, `fmod_ret <function>`: attaches a BPF program to a kernel function; that
+//!   of `fmod_ret` returns EACCES, and the function does not run.
 //!
 //! `--nice` lowers the priority (nice(2)). After each turn (16 steps, one for `run`) a thread sleeps for `--rest`, by
 //! default not at all. At the end, one line is printed per result, with its count.
@@ -49,7 +49,8 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Result<Seen, String> {
     let usage = || {
         "usage: workload [--nice <0 to 19>] [--rest <microseconds>] <threads> <stop file> \
-         getpid | read <file> | count <file> <text> | run <program> | fentry <function> | fmod_ret <function>"
+         getpid | read <file> | count <file> <text> | run <program> | fentry <function> | fexit <function> | \
+         fmod_ret <function>"
             .to_owned()
     };
     let number = |text: &str| text.parse::<u32>().map_err(|_| usage());
@@ -110,6 +111,7 @@ fn step<'a>(work: &[&'a str]) -> Result<Option<Step<'a>>, String> {
         }
         ["run", program] => Box::new(move || start(program)),
         ["fentry", function] => attached(FENTRY, function, 0)?,
+        ["fexit", function] => attached(FEXIT, function, 0)?,
         ["fmod_ret", function] => attached(MODIFY_RETURN, function, -EACCES)?,
         _ => return Ok(None),
     }))
@@ -117,6 +119,7 @@ fn step<'a>(work: &[&'a str]) -> Result<Option<Step<'a>>, String> {
 
 // `enum bpf_attach_type`.
 const FENTRY: u32 = 24;
+const FEXIT: u32 = 25;
 const MODIFY_RETURN: u32 = 26;
 const EACCES: i32 = 13;
 
@@ -125,11 +128,11 @@ fn attached<'a>(attach_type: u32, function: &str, answer: i32) -> Result<Step<'a
     const BTF: &str = "/sys/kernel/btf/vmlinux";
     let types = std::fs::read(BTF).map_err(|error| format!("{BTF}: {error}"))?;
     let id = function_id(&types, function).ok_or_else(|| format!("{BTF} has no function {function}"))?;
-    let link =
+    let files =
         sys::attach(attach_type, id, answer).map_err(|error| format!("bpf(2), {function}: {error}"))?;
     Ok(Box::new(move || {
-        // The step holds the link.
-        let _ = &link;
+        // The step holds program and link.
+        let _ = &files;
         std::thread::sleep(Duration::from_millis(5));
         Ok("attached".to_owned())
     }))

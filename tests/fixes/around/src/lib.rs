@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Calls of the originals: `cmdline_proc_show` prints a line after the kernel's, `fifo_open` only calls the original.
+//! Calls of the originals: `cmdline_proc_show` prints a line after the kernel's, `fifo_open` refuses what is
+//! not to wait, and calls the original for the rest.
 #![no_std]
 
 use klp::prelude::*;
@@ -20,6 +21,11 @@ impl replaced::vmlinux for Patch {
     }
 
     unsafe extern "C" fn fifo_open(inode: *mut inode, filp: *mut file) -> c_int {
+        // SAFETY: the caller passes the file that it opens.
+        let flags = unsafe { (*filp).f_flags };
+        if flags & O_NONBLOCK as c_uint != 0 {
+            return Errno::new(EPERM).to_ret();
+        }
         // SAFETY: the arguments are those of the replacement.
         unsafe { original::vmlinux::fifo_open(inode, filp) }
     }

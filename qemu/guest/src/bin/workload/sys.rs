@@ -51,9 +51,10 @@ fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Attaches a program that returns `answer` to the function with this BTF type in vmlinux. It stays attached while the
-/// link is open.
-pub(crate) fn attach(attach_type: u32, function: u32, answer: i32) -> io::Result<OwnedFd> {
+/// Attaches a program that returns `answer` to the function with this BTF type in vmlinux; returns program and link. It stays
+/// attached while the link is open. The program's file in `/proc/<pid>/fdinfo` counts its runs (`run_cnt`) where
+/// `kernel.bpf_stats_enabled` is 1.
+pub(crate) fn attach(attach_type: u32, function: u32, answer: i32) -> io::Result<[OwnedFd; 2]> {
     // r0 = answer; exit
     let code: [u64; 2] = [0xb7 | u64::from(answer.cast_unsigned()) << 32, 0x95];
     let mut load = Load {
@@ -67,5 +68,6 @@ pub(crate) fn attach(attach_type: u32, function: u32, answer: i32) -> io::Result
     };
     let program = bpf(PROG_LOAD, &mut load)?;
     let prog_fd = u32::try_from(program.as_raw_fd()).map_err(io::Error::other)?;
-    bpf(RAW_TRACEPOINT_OPEN, &mut Open { name: 0, prog_fd, padding: 0 })
+    let link = bpf(RAW_TRACEPOINT_OPEN, &mut Open { name: 0, prog_fd, padding: 0 })?;
+    Ok([program, link])
 }
