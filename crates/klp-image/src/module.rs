@@ -39,6 +39,8 @@ pub struct ModuleImage {
     pub needs: Vec<ModuleName>,
     /// GNU build id, in hexadecimal digits.
     pub build_id: Option<String>,
+    /// True if the file has DWARF.
+    pub has_debug_info: bool,
     /// Section of each symbol.
     sections: Vec<usize>,
     /// ftrace call sites: section and offset.
@@ -101,6 +103,7 @@ impl ModuleImage {
         Ok(Self {
             needs,
             build_id: module.build_id(),
+            has_debug_info: module.section(".debug_info").is_some(),
             name: module.name().map_err(|error| damaged(&error))?,
             types: types.transpose().map_err(|error| damaged(&error))?,
             symbols: builder.finish()?,

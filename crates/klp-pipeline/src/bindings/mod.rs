@@ -39,16 +39,18 @@ use crate::resolved::{Extern, ExternKind, Resolved};
 use crate::rust_name::{is_rust_keyword, object_in_rust};
 
 /// Headers of every fix.
-const HEADERS: [&str; 6] = [
+const HEADERS: [&str; 7] = [
     "linux/module.h",
     "linux/livepatch.h",
     "linux/seq_file.h",
     "linux/errno.h",
     "linux/slab.h",
     "linux/ptrace.h",
+    "linux/ratelimit.h",
 ];
 /// Structs with members that crate `klp` uses.
-const STRUCTS: [&str; 5] = ["klp_func", "klp_object", "klp_patch", "klp_state", "pt_regs"];
+const STRUCTS: [&str; 6] =
+    ["klp_func", "klp_object", "klp_patch", "klp_state", "pt_regs", "ratelimit_state"];
 /// Exported functions that crate `klp` uses.
 const FUNCTIONS: [&str; 14] = [
     "klp_enable_patch",

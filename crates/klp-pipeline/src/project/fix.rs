@@ -61,6 +61,8 @@ pub struct Fix {
     pub affected: Vec<Affected>,
     /// Runtime of the fix.
     pub runtime: Runtime,
+    /// Files of modules that are not the kernel's own; `{kernel}` and `{release}` in a path stand for those of the build.
+    pub out_of_tree: BTreeMap<ObjectName, String>,
 }
 
 /// Names of the kernel that a fix uses (table `[imports]`).
@@ -289,6 +291,8 @@ struct FixFile {
     #[serde(default)]
     runtime: Runtime,
     #[serde(default)]
+    out_of_tree: BTreeMap<String, String>,
+    #[serde(default)]
     cves: Vec<String>,
     #[serde(default)]
     affected: Vec<Affected>,
@@ -386,6 +390,7 @@ fn checked(name: &str, dir: &Path, parsed: FixFile) -> Result<Fix, String> {
         imports,
         cfg: parsed.cfg,
         runtime: parsed.runtime,
+        out_of_tree: out_of_tree(parsed.out_of_tree)?,
         cves: parsed.cves,
         affected: parsed.affected,
     };
@@ -394,6 +399,21 @@ fn checked(name: &str, dir: &Path, parsed: FixFile) -> Result<Fix, String> {
         return Err(wrong("params", message));
     }
     names::clash(std::slice::from_ref(&fix)).map_or(Ok(fix), Err)
+}
+
+/// The table `[out_of_tree]`, or the message for its first fault.
+fn out_of_tree(table: BTreeMap<String, String>) -> Result<BTreeMap<ObjectName, String>, String> {
+    let entry = |(name, file): (String, String)| {
+        let name = ObjectName::new(&name).map_err(|error| error.to_string())?;
+        if name.is_vmlinux() {
+            return Err("the kernel itself is no module".to_owned());
+        }
+        if !file.ends_with(".ko") && ![".ko.xz", ".ko.zst", ".ko.gz"].iter().any(|end| file.ends_with(end)) {
+            return Err(format!("{name}: {file:?} is no file of a module (.ko, .ko.xz, .ko.zst, .ko.gz)"));
+        }
+        Ok((name, file))
+    };
+    table.into_iter().map(entry).collect::<Result<_, _>>().map_err(|message: String| wrong("out_of_tree", message))
 }
 
 /// The table `[imports]` of the fix `name` in `dir`, or the message for its first fault.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use klp_base::files::io_error;
 use klp_format::{Date, KernelRelease, KlpSymbol, ModuleName, ObjectName, VMLINUX};
-use klp_kernel::{parse_toml, pinned_ids};
+use klp_kernel::{KernelTree, parse_toml, pinned_ids};
 use serde::Deserialize;
 
 pub(crate) use self::fix::is_fix_name;
@@ -32,6 +32,26 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 pub struct Project {
     root: PathBuf,
+    /// Files of modules that are not the kernel's own.
+    out_of_tree: BTreeMap<ObjectName, PathBuf>,
+}
+
+/// File that a module comes from, if it is not one of the kernel's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModuleSource {
+    /// C file of a test module, which kbuild makes for each kernel.
+    C(PathBuf),
+    /// Finished module.
+    File(PathBuf),
+}
+
+impl ModuleSource {
+    /// Path of the file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::C(path) | Self::File(path) => path,
+        }
+    }
 }
 
 /// A module to build: a stream, or a single fix.
@@ -175,7 +195,7 @@ impl Project {
     pub fn open(root: &Path) -> Result<Self, Error> {
         let root = root.canonicalize().map_err(io_error("find", root))?;
         if root.join("kernel-configs").is_dir() {
-            return Ok(Self { root });
+            return Ok(Self { root, out_of_tree: BTreeMap::new() });
         }
         Err(klp_kernel::Error::Config {
             file: root,
@@ -204,10 +224,40 @@ impl Project {
         self.kmod().join("shims")
     }
 
-    /// C source of a test module that live patches of the tests patch, if a module with this name exists.
-    pub fn target_module(&self, name: &ObjectName) -> Option<PathBuf> {
+    /// The project with the files of modules that the fixes of a target name, for one kernel.
+    ///
+    /// # Errors
+    /// Two fixes name different files for one module.
+    pub fn with_modules_of(&self, target: &Target, tree: &KernelTree) -> Result<Self, Error> {
+        let mut project = self.clone();
+        for fix in &target.fixes {
+            for (name, file) in &fix.out_of_tree {
+                let file = file.replace("{kernel}", &tree.id).replace("{release}", tree.release.as_str());
+                let file = fix.dir.join(file);
+                let other = project.out_of_tree.insert(name.clone(), file.clone());
+                if let Some(other) = other.filter(|other| *other != file) {
+                    return Err(klp_kernel::Error::Config {
+                        file: fix.dir.join("patch.toml"),
+                        message: format!(
+                            "`out_of_tree`: {name} is {} here and {} in another fix of the module; name one file",
+                            file.display(),
+                            other.display()
+                        ),
+                    }
+                    .into());
+                }
+            }
+        }
+        Ok(project)
+    }
+
+    /// File that a module comes from; `None` for the kernel's own modules. It may not exist.
+    pub fn module_source(&self, name: &ObjectName) -> Option<ModuleSource> {
+        if let Some(file) = self.out_of_tree.get(name) {
+            return Some(ModuleSource::File(file.clone()));
+        }
         let source = self.root.join("tests/modules").join(format!("{name}.c"));
-        source.is_file().then_some(source)
+        source.is_file().then_some(ModuleSource::C(source))
     }
 
     /// Names of the fixes and streams for users, sorted. Those of the tests are not included.
