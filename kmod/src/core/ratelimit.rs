@@ -27,7 +27,7 @@ unsafe impl Sync for Place {}
 
 impl Place {
     /// State before the first message.
-    pub const fn new() -> Self {
+    pub const fn unused() -> Self {
         Self(UnsafeCell::new((MaybeUninit::zeroed(), false)))
     }
 
@@ -51,7 +51,7 @@ impl Place {
 #[macro_export]
 macro_rules! ratelimited {
     ($message:expr) => {{
-        static PLACE: $crate::core::ratelimit::Place = $crate::core::ratelimit::Place::new();
+        static PLACE: $crate::core::ratelimit::Place = $crate::core::ratelimit::Place::unused();
         if PLACE.allows($crate::__file!()) {
             $message;
         }
