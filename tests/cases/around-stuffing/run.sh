@@ -16,8 +16,8 @@ workload --rest 1000 2 /tmp/stop read /proc/cmdline >/tmp/seen &
 load=$!
 for round in 1 2; do
 	check "the patch is loaded" kpatch load "$KO_around" || exit
-	# The replacement of fifo_open ends in a jump to its original, which is no call.
-	check "the call of an original is counted" equals "counted" "$(./calls "$lp")"
+	# The replacement of fifo_open ends in a jump to its original, which is no call. rust-6.12 is built without /proc/kcore.
+	[ "$KERNEL" = rust-6.12 ] || check "the call of an original is counted" equals "counted" "$(./calls "$lp")"
 	{ cat "$EVIDENCE/original"; echo "after the original"; } >/tmp/expected
 	check "the original answers, and the replacement's line follows" same /tmp/expected /proc/cmdline
 	check "the patch is unloaded" kpatch unload "$lp"
