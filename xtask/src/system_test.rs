@@ -241,6 +241,16 @@ fn verdict_word(verdict: Verdict) -> &'static str {
 
 /// The full system on a kernel, with its tools and its image, which is made if it is not in the cache.
 pub(crate) fn system(context: &Context, kernel: &str, no_snapshot: bool) -> Result<(System, KernelTree)> {
+    system_of(context, kernel, no_snapshot, "cargo xtask system-test {case} --kernel {kernel}")
+}
+
+/// As [`system`], with the command that repeats a case.
+pub(crate) fn system_of(
+    context: &Context,
+    kernel: &str,
+    no_snapshot: bool,
+    repeat: &str,
+) -> Result<(System, KernelTree)> {
     context.ensure(&[Need::Build, Need::Guest, Need::System])?;
     let tree = context.kernel(kernel)?;
     let guest = qemu_test::guest(context, &tree)?;
@@ -252,7 +262,7 @@ pub(crate) fn system(context: &Context, kernel: &str, no_snapshot: bool) -> Resu
     let image = image.make(&context.cache, &context.terminal)?;
     let mut options =
         Options::new(context.project.root().join("build/evidence"), context.cache.root().join("state"))?;
-    options.repeat_command = "cargo xtask system-test {case} --kernel {kernel}".to_owned();
+    options.repeat_command = repeat.to_owned();
     options.snapshots = (!no_snapshot).then(|| context.cache.clone());
     let system = System::new(guest, image, disk_modules(context, &tree)?, options)?;
     Ok((system, tree))
