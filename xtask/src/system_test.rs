@@ -294,6 +294,7 @@ fn disk_modules(context: &Context, tree: &KernelTree) -> Result<Vec<(String, Vec
     unpacked_modules(context, tree, DISK_MODULES)
 }
 
+/// Modules for the guest's connection to the host, which those of the disk need too, and the modules with these names.
 fn unpacked_modules(
     context: &Context,
     tree: &KernelTree,
@@ -304,7 +305,11 @@ fn unpacked_modules(
         let bytes = read(&file)?;
         Ok((name.to_owned(), klp_image::unpack_module(&bytes)?.into_owned()))
     };
-    names.into_iter().map(unpacked).collect()
+    let of_guest = tree.guest_modules.iter().map(|file| {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok((name, read(file)?))
+    });
+    of_guest.chain(names.into_iter().map(unpacked)).collect()
 }
 
 /// kpatch and its units as installed by packages, and the original kpatch next to them.
