@@ -76,14 +76,16 @@ impl Objects {
             let file = module_file(project, tree, name, cache, sink)?;
             let damaged = |message: String| klp_image::Error::Image { path: file.clone(), message };
             let bytes = read(&file)?;
-            let mut module = ModuleImage::parse(&bytes, &kernel).map_err(|error| damaged(error.to_string()))?;
+            let mut module =
+                ModuleImage::parse(&bytes, &kernel).map_err(|error| damaged(error.to_string()))?;
             if module.name.as_str() != name.as_str() {
                 return Err(damaged(format!("it is module {}, and {name} is asked for", module.name)).into());
             }
             if module.types.is_none() && module.has_debug_info {
                 let bytes = klp_image::unpack_module(&bytes).map_err(|error| damaged(error.to_string()))?;
                 let own = types_from_debug(tree, &file, &bytes, cache, sink)?;
-                let own = Types::parse_split(&own, &kernel.types).map_err(|error| damaged(error.to_string()))?;
+                let own =
+                    Types::parse_split(&own, &kernel.types).map_err(|error| damaged(error.to_string()))?;
                 module.types = Some(own);
             }
             if module.types.is_some() {
@@ -182,7 +184,13 @@ impl Objects {
 }
 
 /// BTF of a module from its DWARF, which out-of-tree modules often have alone: pahole writes it on the kernel's BTF.
-fn types_from_debug(tree: &KernelTree, file: &Path, module: &[u8], cache: &Cache, sink: &dyn Sink) -> Result<Vec<u8>, Error> {
+fn types_from_debug(
+    tree: &KernelTree,
+    file: &Path,
+    module: &[u8],
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<Vec<u8>, Error> {
     let btf = KernelImage::btf_file(tree.image_file(), cache, sink)?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let key = Key::new("types of a module 1").with(&tree.fingerprint).with(module);

@@ -58,7 +58,10 @@ fn functions_of_a_c_file_are_shown_with_what_became_of_them() {
     let [call, variant, gone, handler] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!(call.symbols[0].symbol, "vmlinux:__x64_sys_getpriority");
     assert!(call.symbols[0].not_replaceable.is_none());
-    assert_eq!((variant.symbols.len(), variant.variants.as_slice()), (0, ["key_gc_unused_keys.constprop.0".to_owned()].as_slice()));
+    assert_eq!(
+        (variant.symbols.len(), variant.variants.as_slice()),
+        (0, ["key_gc_unused_keys.constprop.0".to_owned()].as_slice())
+    );
     assert!(gone.symbols.is_empty() && gone.variants.is_empty());
     assert!(handler.symbols[0].not_replaceable.is_some(), "{handler:?}");
 }

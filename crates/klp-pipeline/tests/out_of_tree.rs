@@ -48,7 +48,8 @@ klp::livepatch!(Patch);
 /// Writes the fix to `dir`; `file` is the module's file in patch.toml.
 fn write_fix(dir: &Path, file: &str) {
     fs::create_dir_all(dir.join("src")).unwrap();
-    let toml = format!("description = 'x'\npatch = ['vendor_net:vendor_fill']\nout_of_tree.vendor_net = '{file}'\n");
+    let toml =
+        format!("description = 'x'\npatch = ['vendor_net:vendor_fill']\nout_of_tree.vendor_net = '{file}'\n");
     fs::write(dir.join("patch.toml"), toml).unwrap();
     fs::write(dir.join("src/lib.rs"), FIX.replace("UNSAFE", "unsafe")).unwrap();
 }
@@ -105,7 +106,11 @@ fn module_that_a_file_gives_is_typed_by_its_dwarf() {
     let error = build(&fix).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("vendor_net.ko") && error.contains(release), "{error}");
     let toml = fs::read_to_string(fix.join("patch.toml")).unwrap();
-    fs::write(fix.join("patch.toml"), toml.replace("vendor_net:", "vendor_gfx:").replace("tree.vendor_net", "tree.vendor_gfx")).unwrap();
+    fs::write(
+        fix.join("patch.toml"),
+        toml.replace("vendor_net:", "vendor_gfx:").replace("tree.vendor_net", "tree.vendor_gfx"),
+    )
+    .unwrap();
     fs::write(&file, &ko).unwrap();
     let error = build(&fix).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("it is module vendor_net, and vendor_gfx is asked for"), "{error}");
@@ -116,5 +121,8 @@ fn entry_that_is_no_module_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     write_fix(dir.path(), "vendor/driver.tar");
     let error = read_fix("test", dir.path()).unwrap_err().to_string();
-    assert!(error.contains("`out_of_tree`: vendor_net: \"vendor/driver.tar\" is no file of a module"), "{error}");
+    assert!(
+        error.contains("`out_of_tree`: vendor_net: \"vendor/driver.tar\" is no file of a module"),
+        "{error}"
+    );
 }

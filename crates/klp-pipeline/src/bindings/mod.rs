@@ -49,8 +49,7 @@ const HEADERS: [&str; 7] = [
     "linux/ratelimit.h",
 ];
 /// Structs with members that crate `klp` uses.
-const STRUCTS: [&str; 6] =
-    ["klp_func", "klp_object", "klp_patch", "klp_state", "pt_regs", "ratelimit_state"];
+const STRUCTS: [&str; 6] = ["klp_func", "klp_object", "klp_patch", "klp_state", "pt_regs", "ratelimit_state"];
 /// Exported functions that crate `klp` uses.
 const FUNCTIONS: [&str; 14] = [
     "klp_enable_patch",

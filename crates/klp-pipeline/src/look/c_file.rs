@@ -50,7 +50,8 @@ pub(super) fn definitions(text: &str) -> Vec<Definition> {
             }
             "{" => {
                 if depth == 0
-                    && let Some(definition) = candidate.take().filter(|definition| !found.contains(definition))
+                    && let Some(definition) =
+                        candidate.take().filter(|definition| !found.contains(definition))
                 {
                     found.push(definition);
                 }

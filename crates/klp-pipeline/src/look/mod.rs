@@ -254,8 +254,7 @@ pub fn matching(
     let parts: Vec<&str> = pattern.split('*').collect();
     let functions = symbols.iter().filter(|symbol| symbol.is_code() && !symbol.is_padding());
     let named = functions.filter(|symbol| matches(symbol.name, &parts));
-    let mut found: Vec<Match> =
-        named.map(|symbol| matched(&objects, symbols, object, &symbol)).collect();
+    let mut found: Vec<Match> = named.map(|symbol| matched(&objects, symbols, object, &symbol)).collect();
     found.sort_by(|one, other| one.symbol.cmp(&other.symbol));
     Ok(found)
 }

@@ -413,7 +413,11 @@ fn out_of_tree(table: BTreeMap<String, String>) -> Result<BTreeMap<ObjectName, S
         }
         Ok((name, file))
     };
-    table.into_iter().map(entry).collect::<Result<_, _>>().map_err(|message: String| wrong("out_of_tree", message))
+    table
+        .into_iter()
+        .map(entry)
+        .collect::<Result<_, _>>()
+        .map_err(|message: String| wrong("out_of_tree", message))
 }
 
 /// The table `[imports]` of the fix `name` in `dir`, or the message for its first fault.

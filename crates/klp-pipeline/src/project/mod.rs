@@ -34,6 +34,8 @@ pub struct Project {
     root: PathBuf,
     /// Files of modules that are not the kernel's own.
     out_of_tree: BTreeMap<ObjectName, PathBuf>,
+    /// Directory with C sources of modules of a foreign test suite.
+    suite: Option<PathBuf>,
 }
 
 /// File that a module comes from, if it is not one of the kernel's own.
@@ -195,13 +197,20 @@ impl Project {
     pub fn open(root: &Path) -> Result<Self, Error> {
         let root = root.canonicalize().map_err(io_error("find", root))?;
         if root.join("kernel-configs").is_dir() {
-            return Ok(Self { root, out_of_tree: BTreeMap::new() });
+            return Ok(Self { root, out_of_tree: BTreeMap::new(), suite: None });
         }
         Err(klp_kernel::Error::Config {
             file: root,
             message: "no project: it has no kernel-configs directory".to_owned(),
         }
         .into())
+    }
+
+    /// The project with the fixes and streams for a foreign test suite (`tests/foreign`), whose modules to patch have their C
+    /// sources in `modules`.
+    #[must_use]
+    pub fn with_suite(&self, modules: &Path) -> Self {
+        Self { suite: Some(modules.to_owned()), ..self.clone() }
     }
 
     /// Root directory of the project.
@@ -256,8 +265,9 @@ impl Project {
         if let Some(file) = self.out_of_tree.get(name) {
             return Some(ModuleSource::File(file.clone()));
         }
-        let source = self.root.join("tests/modules").join(format!("{name}.c"));
-        source.is_file().then_some(ModuleSource::C(source))
+        let dirs = [Some(self.root.join("tests/modules")), self.suite.clone()];
+        let sources = dirs.into_iter().flatten().map(|dir| dir.join(format!("{name}.c")));
+        sources.into_iter().find(|source| source.is_file()).map(ModuleSource::C)
     }
 
     /// Names of the fixes and streams for users, sorted. Those of the tests are not included.
@@ -268,13 +278,18 @@ impl Project {
         names
     }
 
-    /// Directories of fixes: for users, and for tests only.
-    fn fix_dirs(&self) -> [PathBuf; 2] {
-        [self.root.join("patches"), self.root.join("tests/fixes")]
+    /// Directories of fixes: for users, for tests only, and for a foreign test suite.
+    fn fix_dirs(&self) -> Vec<PathBuf> {
+        self.dirs(["patches", "tests/fixes"], "tests/foreign/fixes")
     }
 
-    fn stream_dirs(&self) -> [PathBuf; 2] {
-        [self.root.join("patches/streams"), self.root.join("tests/streams")]
+    fn stream_dirs(&self) -> Vec<PathBuf> {
+        self.dirs(["patches/streams", "tests/streams"], "tests/foreign/streams")
+    }
+
+    fn dirs(&self, own: [&str; 2], of_suite: &str) -> Vec<PathBuf> {
+        let of_suite = self.suite.as_ref().map(|_| of_suite);
+        own.into_iter().chain(of_suite).map(|dir| self.root.join(dir)).collect()
     }
 
     fn fix_names(&self) -> Vec<String> {
@@ -308,8 +323,8 @@ impl Project {
     pub fn target(&self, name: &str) -> Result<Target, Error> {
         let stream = self
             .stream_dirs()
-            .map(|dir| dir.join(format!("{name}.toml")))
             .into_iter()
+            .map(|dir| dir.join(format!("{name}.toml")))
             .find(|file| file.is_file());
         match stream {
             Some(file) => self.stream(name, &file),
@@ -452,8 +467,8 @@ impl Project {
     pub fn fix(&self, name: &str) -> Result<Fix, Error> {
         let dir = self
             .fix_dirs()
-            .map(|dir| dir.join(name))
             .into_iter()
+            .map(|dir| dir.join(name))
             .find(|dir| is_fix_name(name) && dir.join("patch.toml").is_file());
         let Some(dir) = dir else {
             let known = names_in(&self.fix_dirs(), |path| path.join("patch.toml").is_file())
