@@ -65,6 +65,41 @@ fn bpf_program_that_only_observes_is_no_override() {
 }
 
 #[test]
+fn ftrace_that_the_kernel_switched_off_is_reported() {
+    let said_of = |traced: &str, patched: &str| {
+        let (machine, path) = machine();
+        assert_eq!(machine.run(&["load", &path]).code, 0);
+        machine.files.write(TRACED, traced);
+        machine.files.write("/sys/kernel/livepatch/kpatch_k_1_1/vmlinux/patched", patched);
+        let monitor = machine.run(&["status", "--check"]);
+        let status = machine.run(&["status"]).out;
+        let unload = machine.run(&["unload", "kpatch_k_1_1"]);
+        let next = module_named("kpatch_k_1_2", &[&manifest("demo", (1, 2), "", "")]);
+        let load = machine.run(&["load", &machine.file("next.ko", &next)]);
+        (monitor.code, monitor.out, status, [load, unload])
+    };
+    let (code, monitor, status, [load, unload]) = said_of("", "1\n");
+    assert!(load.code == 4 && load.err.contains("live patching needs it; reboot"), "{}", load.err);
+    assert!(unload.code == 4 && unload.err.contains("can crash the kernel; reboot"), "{}", unload.err);
+    assert!(code == 1 && monitor.contains("the kernel has switched ftrace off after an error"), "{monitor}");
+    assert!(status.contains("Bypassed:    the kernel has switched ftrace off"), "{status}");
+    // Something is traced; or nothing is replaced.
+    for (traced, patched) in [("cmdline_proc_show (1) R I\n", "1\n"), ("", "0\n")] {
+        let (code, monitor, status, [load, unload]) = said_of(traced, patched);
+        assert!(
+            !load.err.contains("reboot") && !unload.err.contains("reboot"),
+            "{} {}",
+            load.err,
+            unload.err
+        );
+        assert!(
+            code == 0 && !monitor.contains("ftrace") && !status.contains("Bypassed"),
+            "{monitor} {status}"
+        );
+    }
+}
+
+#[test]
 fn fmod_ret_program_is_reported_as_an_override() {
     for (kind, others) in [(MODIFY_RETURN, vec![]), (27, vec![]), (MODIFY_RETURN, vec![link(FENTRY, TARGET)])]
     {

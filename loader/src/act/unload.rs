@@ -14,6 +14,7 @@ use crate::model::error::Error;
 use crate::model::history::Action;
 use crate::model::livepatch::{self, PatchState};
 use crate::model::manifests;
+use crate::model::overrides;
 use crate::model::policy::{BUSY_ATTEMPTS, BUSY_INTERVAL, StallPolicy, WaitOptions};
 use crate::model::system::{Backoff, System};
 
@@ -80,6 +81,9 @@ fn disable(
     options: WaitOptions,
 ) -> Result<(), Error> {
     if livepatch::state(system, module.as_str())?.is_some_and(PatchState::is_on) {
+        if overrides::is_ftrace_gone_under(system, module.as_str())? {
+            return Err(Error::FtraceGone { module: module.clone() });
+        }
         console.say(format_args!("disabling patch module: {module}"));
         start_disabling(system, console, module)?;
     }

@@ -226,6 +226,9 @@ pub(crate) fn with_tracers(
     let overrides = Overrides::new(system);
     match readable(system, &ENABLED_FUNCTIONS)? {
         Some(list) => {
+            if overrides::is_ftrace_gone(system, &list, &livepatch::patches(system)?)? {
+                judgement.refusals.push(Refusal::FtraceGone);
+            }
             for (object, function) in &functions {
                 traced(&list, object, function, &overrides, judgement);
             }

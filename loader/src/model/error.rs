@@ -273,6 +273,14 @@ pub enum Error {
         /// Error number.
         errno: Errno,
     },
+    /// Patch that must not be disabled because the kernel has switched ftrace off.
+    #[error(
+        "module {module} is not disabled: the kernel has switched ftrace off after an error of its own (a WARNING of ftrace.c in its log), and taking functions from it now can crash the kernel; reboot"
+    )]
+    FtraceGone {
+        /// Module name.
+        module: ModuleName,
+    },
     /// Module that is still in use.
     #[error(
         "module {module} is no longer patching but stays in use ({count} references): it is not removed\n  a patch whose transition was forced can never be removed; otherwise try again later"
@@ -338,6 +346,7 @@ impl Error {
             | Self::Installed { .. }
             | Self::Unconfirmed { .. }
             | Self::LeftOutWithBug { .. }
+            | Self::FtraceGone { .. }
             | Self::OtherBuild { .. } => 4,
             Self::Insert { .. } | Self::Enable { .. } | Self::Disable { .. } | Self::Remove { .. } => 5,
             Self::LoadStalled { .. }

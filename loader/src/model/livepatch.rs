@@ -168,7 +168,8 @@ pub(crate) fn replaced_by(system: &System, patch: &str) -> Result<Vec<(String, S
     Ok(found)
 }
 
-fn functions_of(system: &System, patch: &str) -> Result<Vec<(String, String)>, Error> {
+/// Functions that a patch replaces now, as `(object, "function,position")`.
+pub(crate) fn functions_of(system: &System, patch: &str) -> Result<Vec<(String, String)>, Error> {
     let mut found = Vec::new();
     for object in system.names(&format!("{DIRECTORY}/{patch}"))? {
         let directory = format!("{DIRECTORY}/{patch}/{object}");

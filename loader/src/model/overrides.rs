@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Overrides of replaced functions: mechanisms that return to the caller before the replacement runs, and so disable a fix
 //! silently. These are BPF programs of type fmod_ret, bpf_override_return of a BPF program on a kprobe, and the kernel's
-//! fail_function.
+//! fail_function; and ftrace itself, which the kernel switches off when it finds an error in it.
 //!
 //! Sources: `kernel/bpf/{trampoline,verifier,syscall}.c`, `kernel/trace/bpf_trace.c`, `kernel/fail_function.c`,
-//! `lib/error-inject.c` of Linux 6.1 to 6.14.
+//! `lib/error-inject.c`, `t_start()` and `ftrace_kill()` in `kernel/trace/ftrace.c` of Linux 6.1 to 6.14.
 
 use std::cell::OnceCell;
 
@@ -155,6 +155,9 @@ pub(crate) fn of_patches(system: &System, patches: &[&str]) -> Result<Bypasses, 
     let mut unchecked = Vec::new();
     match readable(system, &ENABLED_FUNCTIONS) {
         Ok(list) => {
+            if is_ftrace_gone(system, &list, patches)? {
+                add(Effect::Certain(FTRACE_GONE.to_owned()));
+            }
             for (object, function) in &functions {
                 for line in list.lines().filter(|line| is_of(line, object, function) && has_flag(line, "D")) {
                     add(overrides.direct(function, trampoline(&list, line)));
@@ -178,6 +181,31 @@ pub(crate) fn of_patches(system: &System, patches: &[&str]) -> Result<Bypasses, 
     }
     bypasses.unchecked = unchecked;
     Ok(bypasses)
+}
+
+/// The kernel lists no traced function once it has called `ftrace_kill()`; the functions of a patch are among the traced ones.
+const FTRACE_GONE: &str = "the kernel has switched ftrace off after an error of its own (a WARNING of ftrace.c in its log): replaced functions may run as they were before the patch, and the fix is off for them; only a reboot brings ftrace back";
+
+/// True if the kernel has switched ftrace off; `list` is the content of `enabled_functions`. The functions of a module that is not
+/// loaded are not replaced.
+pub(crate) fn is_ftrace_gone<P: AsRef<str>>(
+    system: &System,
+    list: &str,
+    patches: &[P],
+) -> Result<bool, Error> {
+    if list.trim().is_empty() {
+        for patch in patches {
+            if !livepatch::functions_of(system, patch.as_ref())?.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// True if the kernel has switched ftrace off, as far as its list of traced functions can be read.
+pub(crate) fn is_ftrace_gone_under(system: &System, patch: &str) -> Result<bool, Error> {
+    readable(system, &ENABLED_FUNCTIONS).map_or(Ok(false), |list| is_ftrace_gone(system, &list, &[patch]))
 }
 
 fn readable(system: &System, paths: &[&str]) -> Result<String, String> {

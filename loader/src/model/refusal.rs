@@ -55,6 +55,11 @@ pub enum Refusal {
         "ftrace is switched off, which live patching needs; sysctl kernel.ftrace_enabled=1 switches it on"
     )]
     FtraceOff,
+    /// ftrace, switched off by the kernel itself.
+    #[error(
+        "the kernel has switched ftrace off after an error of its own (a WARNING of ftrace.c in its log), and live patching needs it; reboot"
+    )]
+    FtraceGone,
     /// Function with another ftrace user that modifies the instruction pointer.
     #[error(
         "{function} is already changed by another user of ftrace than live patching (a kprobe with a post handler, another live patching): {line}; remove that first"

@@ -201,11 +201,11 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Same as [`Machine::new`], with empty lists in tracefs and debugfs and with the kernel's build id, so that all checks can be
+    /// Same as [`Machine::new`], with lists in tracefs and debugfs that have nothing about a patch, and with the kernel's build id, so that all checks can be
     /// made.
     pub fn quiet() -> Self {
         let machine = Self::new();
-        machine.files.write("/sys/kernel/tracing/enabled_functions", "");
+        machine.files.write("/sys/kernel/tracing/enabled_functions", "another_function (1)\n");
         machine.files.write("/sys/kernel/debug/kprobes/list", "");
         let note = [4, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0, 0xab, 1, 0, 0];
         machine.files.write("/sys/kernel/notes", note);
