@@ -7,6 +7,8 @@
 
 use std::fmt::Write;
 
+use klp_module::PATCH_SYMBOL;
+
 use crate::project::{Fix, Param, ParamKind, Target, Tripwire, c_text};
 use crate::rust_name::raw_name;
 
@@ -36,6 +38,10 @@ fn variable(param: &Param) -> String {
     let Param { name, kind, length, initial, mode, description, .. } = param;
     let (c_type, type_name, values) = (kind.c_type(), kind.name(), initial.join(", "));
     let mut text = match length {
+        None if param.sets_replace => format!(
+            "#include <linux/livepatch.h>\nextern struct klp_patch {PATCH_SYMBOL};\n\
+             module_param_named({name}, {PATCH_SYMBOL}.replace, {type_name}, {mode:04o});\n"
+        ),
         None => format!(
             "{c_type} {PARAM}{name} = {values};\nmodule_param_named({name}, {PARAM}{name}, {type_name}, {mode:04o});\n"
         ),
@@ -75,7 +81,7 @@ pub(super) fn rust_source(fix: &Fix) -> String {
     let mut text = String::new();
     if !fix.params.is_empty() {
         text.push_str("\n/// Module parameters. Each function reads the current value.\npub mod params {\n    use bindings::ffi::*;\n");
-        text.extend(fix.params.iter().map(read));
+        text.extend(fix.params.iter().filter(|param| !param.sets_replace).map(read));
         text.push_str("}\n");
     }
     if !fix.tripwires.is_empty() {

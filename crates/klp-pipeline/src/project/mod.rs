@@ -32,6 +32,8 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 pub struct Project {
     root: PathBuf,
+    /// Directory with C sources of modules of a foreign test suite.
+    suite: Option<PathBuf>,
 }
 
 /// A module to build: a stream, or a single fix.
@@ -175,13 +177,20 @@ impl Project {
     pub fn open(root: &Path) -> Result<Self, Error> {
         let root = root.canonicalize().map_err(io_error("find", root))?;
         if root.join("kernel-configs").is_dir() {
-            return Ok(Self { root });
+            return Ok(Self { root, suite: None });
         }
         Err(klp_kernel::Error::Config {
             file: root,
             message: "no project: it has no kernel-configs directory".to_owned(),
         }
         .into())
+    }
+
+    /// The project with the fixes and streams for a foreign test suite (`tests/foreign`), whose modules to patch have their C
+    /// sources in `modules`.
+    #[must_use]
+    pub fn with_suite(&self, modules: &Path) -> Self {
+        Self { suite: Some(modules.to_owned()), ..self.clone() }
     }
 
     /// Root directory of the project.
@@ -201,8 +210,8 @@ impl Project {
 
     /// C source of a test module that live patches of the tests patch, if a module with this name exists.
     pub fn target_module(&self, name: &ObjectName) -> Option<PathBuf> {
-        let source = self.root.join("tests/modules").join(format!("{name}.c"));
-        source.is_file().then_some(source)
+        let dirs = [Some(self.root.join("tests/modules")), self.suite.clone()];
+        dirs.into_iter().flatten().map(|dir| dir.join(format!("{name}.c"))).find(|source| source.is_file())
     }
 
     /// Names of the fixes and streams for users, sorted. Those of the tests are not included.
@@ -213,13 +222,18 @@ impl Project {
         names
     }
 
-    /// Directories of fixes: for users, and for tests only.
-    fn fix_dirs(&self) -> [PathBuf; 2] {
-        [self.root.join("patches"), self.root.join("tests/fixes")]
+    /// Directories of fixes: for users, for tests only, and for a foreign test suite.
+    fn fix_dirs(&self) -> Vec<PathBuf> {
+        self.dirs(["patches", "tests/fixes"], "tests/foreign/fixes")
     }
 
-    fn stream_dirs(&self) -> [PathBuf; 2] {
-        [self.root.join("patches/streams"), self.root.join("tests/streams")]
+    fn stream_dirs(&self) -> Vec<PathBuf> {
+        self.dirs(["patches/streams", "tests/streams"], "tests/foreign/streams")
+    }
+
+    fn dirs(&self, own: [&str; 2], of_suite: &str) -> Vec<PathBuf> {
+        let of_suite = self.suite.as_ref().map(|_| of_suite);
+        own.into_iter().chain(of_suite).map(|dir| self.root.join(dir)).collect()
     }
 
     fn fix_names(&self) -> Vec<String> {
@@ -253,8 +267,8 @@ impl Project {
     pub fn target(&self, name: &str) -> Result<Target, Error> {
         let stream = self
             .stream_dirs()
-            .map(|dir| dir.join(format!("{name}.toml")))
             .into_iter()
+            .map(|dir| dir.join(format!("{name}.toml")))
             .find(|file| file.is_file());
         match stream {
             Some(file) => self.stream(name, &file),
@@ -397,8 +411,8 @@ impl Project {
     pub fn fix(&self, name: &str) -> Result<Fix, Error> {
         let dir = self
             .fix_dirs()
-            .map(|dir| dir.join(name))
             .into_iter()
+            .map(|dir| dir.join(name))
             .find(|dir| is_fix_name(name) && dir.join("patch.toml").is_file());
         let Some(dir) = dir else {
             let known = names_in(&self.fix_dirs(), |path| path.join("patch.toml").is_file())

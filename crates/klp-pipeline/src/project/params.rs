@@ -36,6 +36,8 @@ pub struct Param {
     pub mode: u16,
     /// One line of text; may be empty.
     pub description: String,
+    /// True if the parameter is the flag of the patch for atomic replace, which the kernel reads after it has set the parameters.
+    pub sets_replace: bool,
 }
 
 /// A tripwire: a counter that is readable as a module parameter.
@@ -226,11 +228,12 @@ pub(super) struct ParamTable {
     mode: Option<String>,
     #[serde(default)]
     description: String,
+    sets: Option<String>,
 }
 
 /// Converts an entry of `params`.
 pub(super) fn param(table: ParamTable) -> Result<Param, String> {
-    let ParamTable { name, kind, default, length, mode, description } = table;
+    let ParamTable { name, kind, default, length, mode, description, sets } = table;
     check_name(&name)?;
     let of_name = |message: String| format!("`{name}`: {message}");
     let kind = ParamKind::parse(&kind).map_err(of_name)?;
@@ -247,6 +250,18 @@ pub(super) fn param(table: ParamTable) -> Result<Param, String> {
             return Err(of_name("there are no arrays of charp; use one text".to_owned()));
         }
     }
+    let sets_replace = sets.is_some();
+    if let Some(sets) = sets {
+        if sets != "replace" {
+            return Err(of_name(format!(
+                "sets {sets:?} is not \"replace\", the only flag of a patch that can be set"
+            )));
+        }
+        if kind != ParamKind::Bool || length.is_some() || default.is_some() || mode & 0o222 != 0 {
+            let form = "a parameter that sets `replace` is a bool without `default` (which `stacked` gives) and read-only";
+            return Err(of_name(form.to_owned()));
+        }
+    }
     if length.is_some_and(|length| !(1..=LENGTH_MAX).contains(&length)) {
         return Err(of_name(format!("length must be from 1 to {LENGTH_MAX}")));
     }
@@ -255,7 +270,7 @@ pub(super) fn param(table: ParamTable) -> Result<Param, String> {
         Value::String(text) => text,
         other => other.to_string(),
     });
-    Ok(Param { name, kind, length, initial, default, mode, description })
+    Ok(Param { name, kind, length, initial, default, mode, description, sets_replace })
 }
 
 /// Initial values in C.
@@ -422,6 +437,10 @@ mod tests {
                 "default has 2 values, and the array only 1",
             ),
             ("name = 'x'\ntype = 'int'\nlength = 1\ndefault = 1", "must be a list of values"),
+            ("name = 'x'\ntype = 'bool'\nsets = 'stacked'", "sets \"stacked\" is not \"replace\""),
+            ("name = 'x'\ntype = 'int'\nsets = 'replace'", "is a bool without `default`"),
+            ("name = 'x'\ntype = 'bool'\nsets = 'replace'\ndefault = true", "is a bool without `default`"),
+            ("name = 'x'\ntype = 'bool'\nsets = 'replace'\nmode = '0644'", "and read-only"),
             ("name = 'x'\ntype = 'int'\nmode = '644'", "mode \"644\" should look like \"0644\""),
             ("name = 'x'\ntype = 'int'\nmode = '0888'", "should look like"),
             ("name = 'x'\ntype = 'int'\nmode = '0755'", "other bits than those for reading and writing"),
