@@ -36,7 +36,7 @@ pub fn module(data: &[u8]) {
         let _ = klp_module::Manifest::from_modinfo(text);
     }
     let Ok(module) = Module::parse(data) else { return };
-    let _ = (module.build_id(), module.manifest().is_ok());
+    let _ = (module.build_id(), module.manifest().is_ok(), module.params().is_ok());
     let _ =
         (module.name().is_ok(), module.is_livepatch(), module.vermagic(), module.has_appended_signature());
     assert!(module.modinfo().count() <= data.len());

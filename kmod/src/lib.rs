@@ -42,7 +42,7 @@ pub mod prelude {
     pub use crate::core::text::CText;
     #[cfg(not(kernel_crate))]
     pub use crate::{pr_err, pr_info, pr_warn};
-    pub use crate::{warn_on, warn_on_once};
+    pub use crate::{ratelimited, warn_on, warn_on_once};
 }
 
 /// Ends a fix: registers the type that implements the traits of `replaced`. A missing trait is a compile error.

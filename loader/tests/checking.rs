@@ -380,3 +380,54 @@ fn json_conforms_to_the_schemas() {
     }
     documents.iter().for_each(support::assert_conforms);
 }
+
+/// A patch of module `m`, which the fake machine has loaded, or as a file, or not at all.
+#[test]
+fn module_that_is_patched_must_be_the_very_build() {
+    let note = |id: u8| [4, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0, id, 0, 0, 0];
+    let loaded = "/sys/module/m/notes/.note.gnu.build-id";
+    let built_for = |id: &str| {
+        let (machine, _) = quiet();
+        let text = manifest("demo", (1, 1), "", "");
+        let text =
+            text.replace(r#""build_id":"ab01""#, &format!(r#""build_id":"ab01","modules":{{"m":"{id}"}}"#));
+        let path = machine.file("fix.ko", &module_named("kpatch_k_1_1", &[&text]));
+        (machine, path)
+    };
+    let own = klp_module::Module::parse(MODULE).unwrap().build_id().unwrap();
+
+    let (machine, path) = built_for("07");
+    assert_eq!(machine.run(&["check", &path]).code, 0, "there is no module m");
+    machine.files.write(loaded, note(7));
+    assert_eq!(machine.run(&["check", &path]).code, 0);
+    machine.files.write(loaded, note(8));
+    let ran = machine.run(&["check", &path]);
+    assert!(ran.err.contains("another build of module m: build id 07, the loaded m has 08"), "{}", ran.err);
+    assert_eq!(ran.code, 4);
+
+    // The module is loaded and has no note.
+    let (machine, path) = built_for("07");
+    machine.files.write("/sys/module/m/refcnt", "0\n");
+    let ran = machine.run(&["check", &path]);
+    assert!(ran.out.contains("not checked: whether module m is the very build"), "{}", ran.out);
+    assert_eq!(ran.code, 8);
+
+    // The module is not loaded: its file is compared.
+    let dir = format!("/lib/modules/{RELEASE}");
+    for (id, code) in [(own.as_str(), 0), ("07", 4)] {
+        let (machine, path) = built_for(id);
+        machine.files.write(&format!("{dir}/modules.dep"), "kernel/n.ko:\nupdates/dkms/m.ko: kernel/n.ko\n");
+        machine.files.write(&format!("{dir}/updates/dkms/m.ko"), MODULE);
+        let ran = machine.run(&["check", &path]);
+        assert_eq!(ran.code, code, "{} {}", ran.out, ran.err);
+        assert_eq!(ran.err.contains("updates/dkms/m.ko has"), code == 4, "{}", ran.err);
+    }
+
+    // A damaged file could not be compared.
+    let (machine, path) = built_for("07");
+    machine.files.write(&format!("{dir}/modules.dep"), "m.ko:\n");
+    machine.files.write(&format!("{dir}/m.ko"), &MODULE[..300]);
+    let ran = machine.run(&["check", &path]);
+    assert!(ran.out.contains("not checked: whether module m is the very build"), "{}", ran.out);
+    assert_eq!(ran.code, 8);
+}

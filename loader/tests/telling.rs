@@ -169,3 +169,52 @@ fn uname_prints_the_release_that_the_kernel_amounts_to() {
     assert_eq!(document["patches"][0]["version"], serde_json::json!([1, 1]));
     assert!(machine.run(&["info", "kpatch_k_1_1"]).out.contains("\namounts to:     6.12.120+deb12-amd64\n"));
 }
+
+/// Keys of a manifest with a parameter and two tripwires.
+const PARAMS: &str = r#","originals":["vmlinux:f"],"params":[{"name":"limit","type":"uint","mode":"0644","default":"3","description":"Number of lines"},{"name":"label","type":"charp","mode":"0444"}],"tripwires":[{"name":"odd","description":"an odd open"},{"name":"never","description":"nothing"}]"#;
+
+#[test]
+fn info_names_parameters_and_tripwires() {
+    let machine = loaded("", PARAMS);
+    let info = machine.run(&["info", "kpatch_k_1_1"]).out;
+    for line in [
+        "parameter:      limit (uint, mode 0644, default 3): Number of lines",
+        "parameter:      label (charp, mode 0444)",
+        "tripwire:       odd: an odd open",
+    ] {
+        assert!(info.lines().any(|found| found == line), "{line}: {info}");
+    }
+    let document = json(&machine, &["info", "kpatch_k_1_1", "--json"]);
+    assert_eq!(document["manifest"]["params"][0]["default"], "3");
+}
+
+#[test]
+fn status_and_metrics_show_the_counters_of_tripwires() {
+    let machine = loaded("", PARAMS);
+    machine.files.write("/sys/module/kpatch_k_1_1/parameters/odd", "2\n");
+    machine.files.write("/sys/module/kpatch_k_1_1/parameters/never", "0\n");
+    let out = machine.run(&["status"]).out;
+    for line in [
+        "Tripwire:    odd of kpatch_k_1_1: 2 tries: an odd open",
+        "Tripwire:    never of kpatch_k_1_1: 0 tries: nothing",
+    ] {
+        assert!(out.lines().any(|found| found == line), "{line}: {out}");
+    }
+    let status = json(&machine, &["status", "--json"]);
+    assert_eq!(status["tripwires"][0]["count"], 2);
+    let metrics = machine.run(&["export", "--format", "openmetrics"]).out;
+    assert!(metrics.contains("# TYPE kpatch_tripwire_tries counter\n"), "{metrics}");
+    let line = "kpatch_tripwire_tries_total{module=\"kpatch_k_1_1\",tripwire=\"odd\"} 2\n";
+    assert!(metrics.contains(line), "{metrics}");
+
+    // A counter that cannot be read is no 0.
+    machine.files.remove("/sys/module/kpatch_k_1_1/parameters");
+    machine.files.write("/sys/module/kpatch_k_1_1/parameters/odd", "many\n");
+    let out = machine.run(&["status"]).out;
+    for name in ["odd", "never"] {
+        let file = format!("/sys/module/kpatch_k_1_1/parameters/{name}");
+        let line = format!("Not checked: tripwire {name} of kpatch_k_1_1: {file} is missing or no number");
+        assert!(out.lines().any(|found| found == line), "{line}: {out}");
+    }
+    assert!(!out.contains("Tripwire:"), "{out}");
+}

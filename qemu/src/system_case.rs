@@ -86,7 +86,11 @@ impl SystemCase {
         dirs.iter().map(|dir| Self::load(dir)).collect()
     }
 
-    fn load(dir: &Path) -> Result<Self, Error> {
+    /// Reads the case in `dir`.
+    ///
+    /// # Errors
+    /// It is not readable or has no `case.toml` or no script.
+    pub fn load(dir: &Path) -> Result<Self, Error> {
         let path = dir.join("case.toml");
         let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let wrong = |message: String| Error::io("read", &path)(std::io::Error::other(message));

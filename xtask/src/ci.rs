@@ -16,7 +16,7 @@ use crate::context::{Context, DEFAULT_KERNEL};
 use crate::host_tests::{self, Tests};
 use crate::machine::{captured, shell};
 use crate::setup::Need;
-use crate::{bench, dnf5, draw, qemu_test, system_test};
+use crate::{bench, dnf5, draw, foreign, qemu_test, system_test};
 
 /// Run the host tests, then the VM cases on the default kernel.
 ///
@@ -177,6 +177,7 @@ fn parts(context: &Context) -> Vec<Part<'_>> {
         ("fuzzing", Box::new(|| fuzz(context).map(|()| ExitCode::SUCCESS))),
         ("dnf5", Box::new(|| dnf5::check(context).map(|()| ExitCode::SUCCESS))),
         ("systems", Box::new(|| Ok(ExitCode::from(system_test::run_all(context)?.exit_code())))),
+        ("selftests", Box::new(|| foreign::run_all(context))),
         (
             "walks fail",
             Box::new(|| Ok(ExitCode::from(system_test::run_faulty(context, DEFAULT_KERNEL)?.exit_code()))),
@@ -286,7 +287,7 @@ fn fuzz(context: &Context) -> Result<()> {
 /// Sources outside of the cargo workspace.
 fn kernel_side(root: &Path) -> Result<Vec<PathBuf>> {
     let mut files = vec![root.join("kmod/src/lib.rs")];
-    for dir in ["patches", "tests/fixes"] {
+    for dir in ["patches", "tests/fixes", "tests/foreign/fixes"] {
         let found = klp_base::cache::walk(&root.join(dir))?;
         files.extend(found.into_iter().filter(|path| path.ends_with("src/lib.rs") && !is_template(path)));
     }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `look`: facts of a kernel's functions for authors.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use klp_format::{KlpSymbol, ObjectName, VMLINUX};
-use klp_pipeline::look::{self, Function, Match, Use};
+use klp_pipeline::look::{self, Defined, Function, Match, Use};
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::setup::Need;
@@ -15,7 +16,7 @@ use crate::setup::Need;
 /// Example: cargo xtask look ptrace_request
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Function (`do_exit`, `ext4:ext4_file_open`, `vmlinux:show,2`), or a pattern (`pipe_*`)
+    /// Function (`do_exit`, `ext4:ext4_file_open`, `vmlinux:show,2`), a pattern (`pipe_*`), or a C file of the kernel's source (`fs/pipe.c`)
     function: String,
     /// Id of the kernel
     #[arg(long, default_value = DEFAULT_KERNEL)]
@@ -30,14 +31,24 @@ const MOST: usize = 12;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let asked = args.function.as_str();
-    if asked.ends_with(".c") || asked.ends_with(".h") {
-        bail!("a kernel's image does not tell source files; name a function, or a pattern such as `pipe_*`");
-    }
     let context = Context::new()?;
     context.ensure(&[Need::Build])?;
     let tree = context.kernel(&args.kernel)?;
     let (project, cache, sink) = (&context.project, &context.cache, &context.terminal);
     let (object, name) = asked.split_once(':').unwrap_or((VMLINUX, asked));
+    if name.ends_with(".c") {
+        let text = klp_base::files::read_text(Path::new(name))?;
+        let found = look::in_file(project, &tree, &ObjectName::new(object)?, &text, cache, sink)?;
+        if found.is_empty() {
+            bail!("{name} defines no function");
+        }
+        if args.json {
+            print_json(&found)?;
+        } else {
+            found.iter().for_each(print_defined);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     if name.contains('*') {
         let found = look::matching(project, &tree, &ObjectName::new(object)?, name, cache, sink)?;
         if found.is_empty() {
@@ -69,6 +80,15 @@ fn print_match(found: &Match) {
     match &found.not_replaceable {
         None => println!("{}", found.symbol),
         Some(why) => println!("{}  (not replaceable: {why})", found.symbol),
+    }
+}
+
+fn print_defined(found: &Defined) {
+    let variants = found.variants.join(", ");
+    match (found.symbols.as_slice(), variants.as_str()) {
+        ([], "") => println!("{}  (no symbol: inlined into its callers, or not compiled)", found.name),
+        ([], _) => println!("{}  (only the compiler's variants {variants})", found.name),
+        (symbols, _) => symbols.iter().for_each(print_match),
     }
 }
 

@@ -13,6 +13,7 @@ mod doctor;
 mod draw;
 mod editor;
 mod fleet;
+mod foreign;
 mod host_tests;
 mod kernel;
 mod look;
@@ -55,6 +56,7 @@ enum Verb {
     Repo(package::RepoArgs),
     QemuTest(qemu_test::Args),
     SystemTest(system_test::Args),
+    Foreign(foreign::Args),
     Test(ci::TestArgs),
     Ci(ci::CiArgs),
     Draw(draw::Args),
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Verb::Repo(args) => package::repo(&args),
         Verb::QemuTest(args) => qemu_test::run(&args),
         Verb::SystemTest(args) => system_test::run(&args),
+        Verb::Foreign(args) => foreign::run(&args),
         Verb::Test(args) => ci::test(&args),
         Verb::Ci(args) => ci::ci(&args),
         Verb::Draw(args) => draw::run(&args),

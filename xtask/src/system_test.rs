@@ -241,6 +241,16 @@ fn verdict_word(verdict: Verdict) -> &'static str {
 
 /// The full system on a kernel, with its tools and its image, which is made if it is not in the cache.
 pub(crate) fn system(context: &Context, kernel: &str, no_snapshot: bool) -> Result<(System, KernelTree)> {
+    system_of(context, kernel, no_snapshot, "cargo xtask system-test {case} --kernel {kernel}")
+}
+
+/// As [`system`], with the command that repeats a case.
+pub(crate) fn system_of(
+    context: &Context,
+    kernel: &str,
+    no_snapshot: bool,
+    repeat: &str,
+) -> Result<(System, KernelTree)> {
     context.ensure(&[Need::Build, Need::Guest, Need::System])?;
     let tree = context.kernel(kernel)?;
     let guest = qemu_test::guest(context, &tree)?;
@@ -252,7 +262,7 @@ pub(crate) fn system(context: &Context, kernel: &str, no_snapshot: bool) -> Resu
     let image = image.make(&context.cache, &context.terminal)?;
     let mut options =
         Options::new(context.project.root().join("build/evidence"), context.cache.root().join("state"))?;
-    options.repeat_command = "cargo xtask system-test {case} --kernel {kernel}".to_owned();
+    options.repeat_command = repeat.to_owned();
     options.snapshots = (!no_snapshot).then(|| context.cache.clone());
     let system = System::new(guest, image, disk_modules(context, &tree)?, options)?;
     Ok((system, tree))
@@ -284,6 +294,7 @@ fn disk_modules(context: &Context, tree: &KernelTree) -> Result<Vec<(String, Vec
     unpacked_modules(context, tree, DISK_MODULES)
 }
 
+/// Modules for the guest's connection to the host, which those of the disk need too, and the modules with these names.
 fn unpacked_modules(
     context: &Context,
     tree: &KernelTree,
@@ -294,7 +305,11 @@ fn unpacked_modules(
         let bytes = read(&file)?;
         Ok((name.to_owned(), klp_image::unpack_module(&bytes)?.into_owned()))
     };
-    names.into_iter().map(unpacked).collect()
+    let of_guest = tree.guest_modules.iter().map(|file| {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok((name, read(file)?))
+    });
+    of_guest.chain(names.into_iter().map(unpacked)).collect()
 }
 
 /// kpatch and its units as installed by packages, and the original kpatch next to them.

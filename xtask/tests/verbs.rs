@@ -55,7 +55,7 @@ fn every_verb_has_help_with_an_example() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
-fn look_shows_a_function_a_pattern_and_what_it_cannot_tell() {
+fn look_shows_a_function_a_pattern_a_file_and_what_it_cannot_tell() {
     let text = xtask(&["look", "version_proc_show"]).stdout_text();
     for line in ["prototype:      int version_proc_show(struct seq_file *m, void *v)", "replaceable:    yes"]
     {
@@ -67,8 +67,10 @@ fn look_shows_a_function_a_pattern_and_what_it_cannot_tell() {
     assert!(found[0]["callers"].as_array().unwrap().iter().any(|caller| caller["name"] == "arch_ptrace"));
     let listed = xtask(&["look", "ptrace_re*"]).stdout_text();
     assert!(listed.lines().any(|line| line == "vmlinux:ptrace_request"), "{listed}");
+    let defined = xtask(&["look", "klp_around:tests/modules/klp_around.c"]).stdout_text();
+    assert!(defined.lines().any(|line| line.starts_with("klp_around:klp_around_")), "{defined}");
     for (asked, says) in [
-        ("fs/exec.c", "does not tell source files"),
+        ("fs/no_such_file.c", "fs/no_such_file.c"),
         ("ptrace_reques", "similar names are ptrace_request"),
         ("no_such_*_name", "no function with a name like"),
     ] {

@@ -2,7 +2,7 @@
 //! Index of a kernel image in the cache: created once, loaded in a few milliseconds.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use btf_rs::{Backend, Btf};
 use klp_base::cache::{Cache, Key};
@@ -45,14 +45,26 @@ impl KernelImage {
     /// # Errors
     /// The image cannot be read, or the cache failed.
     pub fn load(file: ImageFile<'_>, cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
-        let key = Key::new("image 4").with(file.fingerprint).with(file.release);
-        let entry = cache.entry("image", file.id, &key, |dir| {
-            stage(sink, "image", file.id, || {
-                write_index(file.path, file.release, dir).map(|()| (StageEnd::Done, ()))
-            })
-        })?;
-        read_index(&entry)
+        read_index(&index(file, cache, sink)?)
     }
+
+    /// File with the kernel's raw BTF, in the cache.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn btf_file(file: ImageFile<'_>, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
+        Ok(index(file, cache, sink)?.join(BTF))
+    }
+}
+
+/// Directory of a kernel's index in the cache.
+fn index(file: ImageFile<'_>, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
+    let key = Key::new("image 4").with(file.fingerprint).with(file.release);
+    cache.entry("image", file.id, &key, |dir| {
+        stage(sink, "image", file.id, || {
+            write_index(file.path, file.release, dir).map(|()| (StageEnd::Done, ()))
+        })
+    })
 }
 
 impl Calls {

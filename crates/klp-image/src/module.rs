@@ -37,6 +37,10 @@ pub struct ModuleImage {
     pub symbols: Symbols,
     /// Required modules (`depends` in `.modinfo`).
     pub needs: Vec<ModuleName>,
+    /// GNU build id, in hexadecimal digits.
+    pub build_id: Option<String>,
+    /// True if the file has DWARF.
+    pub has_debug_info: bool,
     /// Section of each symbol.
     sections: Vec<usize>,
     /// ftrace call sites: section and offset.
@@ -98,6 +102,8 @@ impl ModuleImage {
         let needs = needs.collect::<Result<_, _>>().map_err(|error| damaged(&error))?;
         Ok(Self {
             needs,
+            build_id: module.build_id(),
+            has_debug_info: module.section(".debug_info").is_some(),
             name: module.name().map_err(|error| damaged(&error))?,
             types: types.transpose().map_err(|error| damaged(&error))?,
             symbols: builder.finish()?,

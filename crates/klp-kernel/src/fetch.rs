@@ -24,6 +24,15 @@ impl Pin {
         }
     }
 
+    /// A directory of the kernel's source, named from the top of the source, as `tools/testing`. Its package is pinned, and
+    /// nothing else of it is kept.
+    ///
+    /// # Errors
+    /// The kernel pins no source package, the package is unavailable or does not match its pin, or it has no such directory.
+    pub fn source_directory(&self, name: &str, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
+        source::directory(self, name, cache, sink)
+    }
+
     /// Static busybox program for guests of this kernel's architecture; `None` if the kernel does not pin
     /// one.
     ///

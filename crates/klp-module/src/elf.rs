@@ -86,6 +86,11 @@ impl Section<'_> {
         self.flags & u64::from(sh::SHF_ALLOC) != 0
     }
 
+    /// True if the kernel maps the section writable.
+    pub fn is_writable(&self) -> bool {
+        self.flags & u64::from(sh::SHF_WRITE) != 0
+    }
+
     /// True if the section contains code.
     pub fn is_executable(&self) -> bool {
         self.flags & u64::from(sh::SHF_EXECINSTR) != 0

@@ -146,9 +146,7 @@ pub enum TableError {
         offset: u64,
     },
     /// A required pointer is null.
-    #[error(
-        "{what} at {offset:#x} of section {section} is a null pointer: the kernel would refuse the patch with EINVAL"
-    )]
+    #[error("{what} at {offset:#x} of section {section} is a null pointer, which the kernel does not expect")]
     Null {
         /// Name of the pointer.
         what: &'static str,

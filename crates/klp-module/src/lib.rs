@@ -13,6 +13,7 @@ mod error;
 mod find;
 mod manifest;
 mod module;
+mod params;
 pub mod signature;
 mod table;
 mod unpack;
@@ -21,8 +22,10 @@ pub use elf::{Binding, Machine, Relocation, Section, Symbol, SymbolKind, SymbolS
 pub use error::{Error, TableError};
 pub use find::PATCH_SYMBOL;
 pub use manifest::{
-    Affected, Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestError, ManifestFix, State,
+    Affected, Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestError, ManifestFix, Param, State,
+    Tripwire,
 };
 pub use module::{Module, build_id_of_notes};
+pub use params::{PARAM_SECTION, ParamEntry};
 pub use table::{KlpLayout, PatchTable, PatchedFunction, PatchedObject, Place};
 pub use unpack::{Format, UnpackError, unpack};

@@ -4,6 +4,8 @@
 //!
 //! The manifest is part of the module file: it cannot be lost or mixed up, and the module signature covers it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Key of the `.modinfo` entry.
@@ -38,6 +40,12 @@ pub struct Manifest {
     /// System states that the module changes (`struct klp_state`, `Documentation/livepatch/system-state.rst`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<State>,
+    /// Module parameters that administrators may set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub params: Vec<Param>,
+    /// Tripwires; the counter of each is a module parameter with its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tripwires: Vec<Tripwire>,
     /// Version and release of the previous version of this stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predecessor: Option<(u32, u32)>,
@@ -87,6 +95,9 @@ pub struct Kernel {
     /// GNU build id of the kernel, in hexadecimal digits. Builds of the same release differ in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build_id: Option<String>,
+    /// GNU build ids of the patched modules, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub modules: BTreeMap<String, String>,
 }
 
 /// System state and its version.
@@ -97,6 +108,33 @@ pub struct State {
     /// Version for compatibility: a patch may replace another patch only if it supports the state in the same or a newer
     /// version.
     pub version: u32,
+}
+
+/// Module parameter of a fix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Param {
+    /// Name.
+    pub name: String,
+    /// Type as in `parmtype` of `.modinfo`: `uint`, `array of int`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Access mode of its file in `/sys/module/<module>/parameters`: four octal digits.
+    pub mode: String,
+    /// Default value as the fix names it; `None`: 0, no or an empty text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// Description in one line; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+}
+
+/// Tripwire of a fix: a guarded path whose tries are counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tripwire {
+    /// Name, also of the counter in `/sys/module/<module>/parameters`.
+    pub name: String,
+    /// The guarded path, in one line.
+    pub description: String,
 }
 
 /// Error of a manifest that cannot be read.
@@ -186,9 +224,17 @@ mod tests {
             functions: vec!["vmlinux:f".to_owned()],
             originals: vec!["vmlinux:f".to_owned()],
             source: "00".to_owned(),
-            kernel: Kernel { release: "6.12".to_owned(), build_id: None },
+            kernel: Kernel { release: "6.12".to_owned(), build_id: None, modules: BTreeMap::new() },
             replace: false,
             states: vec![State { id: 1, version: 2 }],
+            params: vec![Param {
+                name: "limit".to_owned(),
+                kind: "uint".to_owned(),
+                mode: "0644".to_owned(),
+                default: Some("3".to_owned()),
+                description: String::new(),
+            }],
+            tripwires: vec![Tripwire { name: "odd".to_owned(), description: "an odd read".to_owned() }],
             predecessor: Some((1, 1)),
             support_end: Some("2027-06-30".to_owned()),
             effective_release: Some("6.12.9".to_owned()),

@@ -108,7 +108,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn plus(self, bytes: u64) -> Self {
+    pub(crate) fn plus(self, bytes: u64) -> Self {
         Self { offset: self.offset.saturating_add(bytes), ..self }
     }
 }
@@ -146,9 +146,7 @@ pub(crate) fn read_at(
     patch: Place,
 ) -> Result<PatchTable, TableError> {
     layout.check()?;
-    let mut walk =
-        Walk { module, layout, relocations: BTreeMap::new(), entries: 0, sections: BTreeSet::new() };
-    walk.patch(patch)
+    Walk::new(module).patch(layout, patch)
 }
 
 impl KlpLayout {
@@ -177,37 +175,39 @@ impl KlpLayout {
     }
 }
 
-struct Walk<'m, 'a> {
+/// Reader of structures in a module's sections.
+pub(crate) struct Walk<'m, 'a> {
     module: &'m Module<'a>,
-    layout: &'m KlpLayout,
     /// Relocations by offset, for each section that was read.
     relocations: BTreeMap<usize, BTreeMap<u64, Relocation>>,
     entries: usize,
     sections: BTreeSet<usize>,
 }
 
-impl<'a> Walk<'_, 'a> {
-    fn patch(&mut self, at: Place) -> Result<PatchTable, TableError> {
-        let layout = self.layout;
+impl<'m, 'a> Walk<'m, 'a> {
+    pub(crate) fn new(module: &'m Module<'a>) -> Self {
+        Self { module, relocations: BTreeMap::new(), entries: 0, sections: BTreeSet::new() }
+    }
+
+    fn patch(&mut self, layout: &KlpLayout, at: Place) -> Result<PatchTable, TableError> {
         self.structure(at, layout.patch_size, "struct klp_patch")?;
         self.required(at.plus(layout.patch_mod), "klp_patch.mod")?;
         let mut object = self.required_place(at.plus(layout.patch_objs), "klp_patch.objs")?;
         let replace = self.bytes(at.plus(layout.patch_replace), 1, "klp_patch.replace")? != [0];
         let mut objects = Vec::new();
-        while let Some(found) = self.object(object)? {
+        while let Some(found) = self.object(layout, object)? {
             objects.push(found);
             self.count()?;
             object = object.plus(layout.object_size);
         }
-        let states = self.states(at.plus(layout.patch_states))?;
+        let states = self.states(layout, at.plus(layout.patch_states))?;
         let sections = std::mem::take(&mut self.sections);
         Ok(PatchTable { replace, objects, states, sections })
     }
 
     /// States behind the pointer at `at`; id 0 ends the list.
-    fn states(&mut self, at: Place) -> Result<Vec<(u64, u32)>, TableError> {
+    fn states(&mut self, layout: &KlpLayout, at: Place) -> Result<Vec<(u64, u32)>, TableError> {
         const WHAT: &str = "klp_patch.states";
-        let layout = self.layout;
         let mut states = Vec::new();
         if self.pointer(at, WHAT)?.is_none() {
             return Ok(states);
@@ -228,8 +228,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     /// Reads one object; `None` at the end of the table.
-    fn object(&mut self, at: Place) -> Result<Option<PatchedObject>, TableError> {
-        let layout = self.layout;
+    fn object(&mut self, layout: &KlpLayout, at: Place) -> Result<Option<PatchedObject>, TableError> {
         self.structure(at, layout.object_size, "struct klp_object")?;
         let name = self.text(at.plus(layout.object_name), "klp_object.name")?;
         let funcs = self.pointer(at.plus(layout.object_funcs), "klp_object.funcs")?;
@@ -238,7 +237,7 @@ impl<'a> Walk<'_, 'a> {
         }
         let mut function = self.required_place(at.plus(layout.object_funcs), "klp_object.funcs")?;
         let mut functions = Vec::new();
-        while let Some(found) = self.function(function)? {
+        while let Some(found) = self.function(layout, function)? {
             functions.push(found);
             self.count()?;
             function = function.plus(layout.func_size);
@@ -254,8 +253,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     /// Reads one function; `None` at the end of the table.
-    fn function(&mut self, at: Place) -> Result<Option<PatchedFunction>, TableError> {
-        let layout = self.layout;
+    fn function(&mut self, layout: &KlpLayout, at: Place) -> Result<Option<PatchedFunction>, TableError> {
         self.structure(at, layout.func_size, "struct klp_func")?;
         let old_name = self.text(at.plus(layout.func_old_name), "klp_func.old_name")?;
         let new_func = self.pointer(at.plus(layout.func_new_func), "klp_func.new_func")?;
@@ -263,12 +261,8 @@ impl<'a> Walk<'_, 'a> {
         if old_name.is_none() && new_func.is_none() && position == 0 {
             return Ok(None);
         }
-        let null = |what, member| TableError::Null {
-            what,
-            section: self.section_name(at.section),
-            offset: at.plus(member).offset,
-        };
-        let old_name = old_name.ok_or_else(|| null("klp_func.old_name", layout.func_old_name))?;
+        let old_name =
+            old_name.ok_or_else(|| self.null(at.plus(layout.func_old_name), "klp_func.old_name"))?;
         let new_function = self.required_place(at.plus(layout.func_new_func), "klp_func.new_func")?;
         let position = u32::try_from(position)
             .map(SymbolPosition)
@@ -299,6 +293,17 @@ impl<'a> Walk<'_, 'a> {
         String::from_utf8(window[..end].to_vec()).map(Some).map_err(|_| error())
     }
 
+    /// String that a required pointer refers to.
+    pub(crate) fn required_text(&mut self, at: Place, what: &'static str) -> Result<String, TableError> {
+        self.text(at, what)?.ok_or_else(|| self.null(at, what))
+    }
+
+    /// Name of the symbol that a required pointer refers to.
+    pub(crate) fn required_symbol(&mut self, at: Place, what: &'static str) -> Result<String, TableError> {
+        let relocation = self.required(at, what)?;
+        Ok(self.module.symbols()[relocation.symbol].name.to_owned())
+    }
+
     /// Relocation of a pointer; `None` for a null pointer.
     fn pointer(&mut self, at: Place, what: &'static str) -> Result<Option<Relocation>, TableError> {
         let module = self.module;
@@ -325,12 +330,15 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn required(&mut self, at: Place, what: &'static str) -> Result<Relocation, TableError> {
-        let null = TableError::Null { what, section: self.section_name(at.section), offset: at.offset };
-        self.pointer(at, what)?.ok_or(null)
+        self.pointer(at, what)?.ok_or_else(|| self.null(at, what))
+    }
+
+    fn null(&self, at: Place, what: &'static str) -> TableError {
+        TableError::Null { what, section: self.section_name(at.section), offset: at.offset }
     }
 
     /// Target of a required pointer.
-    fn required_place(&mut self, at: Place, what: &'static str) -> Result<Place, TableError> {
+    pub(crate) fn required_place(&mut self, at: Place, what: &'static str) -> Result<Place, TableError> {
         let relocation = self.required(at, what)?;
         let symbol = &self.module.symbols()[relocation.symbol];
         match symbol.section {
@@ -352,13 +360,13 @@ impl<'a> Walk<'_, 'a> {
     }
 
     /// Checks that a structure lies inside its section, and records the section.
-    fn structure(&mut self, at: Place, length: u64, what: &'static str) -> Result<(), TableError> {
+    pub(crate) fn structure(&mut self, at: Place, length: u64, what: &'static str) -> Result<(), TableError> {
         self.sections.insert(at.section);
         self.bytes(at, length, what).map(|_| ())
     }
 
     /// Bytes of a section. A section that only takes memory (`.bss`) has none, so a table in it is an error.
-    fn bytes(&self, at: Place, length: u64, what: &'static str) -> Result<&'a [u8], TableError> {
+    pub(crate) fn bytes(&self, at: Place, length: u64, what: &'static str) -> Result<&'a [u8], TableError> {
         let section = self.section(at.section);
         let range = || {
             let start = usize::try_from(at.offset).ok()?;

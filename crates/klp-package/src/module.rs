@@ -83,7 +83,9 @@ impl PatchModule {
         }
         let expected = module_name(release, version)?;
         if name != expected {
-            return Err(format!("the module's name is {name}, expected {expected}"));
+            return Err(format!(
+                "the module's name is {name}, and that of a package's module is {expected}; take `module` out of the stream's file"
+            ));
         }
         let release = release.clone();
         Ok(Self { release, arch, version, name, stream: manifest.stream, fixes: manifest.fixes, bytes })

@@ -98,7 +98,7 @@ fn module_for_another_kernel_is_refused() {
         (Sample { manifest_release: other, ..good() }, "its manifest names kernel 6.12.118+deb12-amd64"),
         (
             Sample { name: "kpatch_6_12_117_deb12_amd64_1_2".to_owned(), ..good() },
-            "expected kpatch_6_12_117_deb12_amd64_1_1",
+            "that of a package's module is kpatch_6_12_117_deb12_amd64_1_1",
         ),
         (Sample { version: None, ..good() }, "demo is a single fix"),
         (Sample { version: Some((0, 1)), ..good() }, "version 0 is that of the empty package"),

@@ -218,7 +218,8 @@ impl Work<'_> {
             return Ok(objects);
         }
         let Build { project, tree, target, cache, sink, .. } = self.build;
-        let objects = Objects::of(project, tree, &target.objects(), cache, *sink)?;
+        let project = project.with_modules_of(target, tree)?;
+        let objects = Objects::of(&project, tree, &target.objects(), cache, *sink)?;
         Ok(self.objects.get_or_init(|| objects))
     }
 
@@ -275,8 +276,9 @@ impl Work<'_> {
 fn resolve_key(work: &Work<'_>) -> Result<Key, Error> {
     let Build { project, tree, target, .. } = work.build;
     let mut key = Key::new("resolve").with(&tree.fingerprint).with(format!("{target:?}"));
-    for source in target.objects().iter().filter_map(|object| project.target_module(object)) {
-        key = key.with_file(&source)?;
+    let project = project.with_modules_of(target, tree)?;
+    for source in target.objects().iter().filter_map(|object| project.module_source(object)) {
+        key = key.with_file(source.path())?;
     }
     Ok(key)
 }

@@ -8,11 +8,11 @@ use klp_format::{KlpSymbol, ObjectName, VMLINUX};
 use klp_image::KernelImage;
 use klp_kernel::{KernelConfig, KernelTree, exports, sites_of};
 use klp_module::{KlpLayout, Module};
-use klp_verify::{Expected, ExpectedPatch};
+use klp_verify::{Expected, ExpectedParam, ExpectedPatch};
 
 use crate::error::Error;
 use crate::resolve::klp_layout;
-use crate::resolved::Resolved;
+use crate::resolved::{ModuleParam, Resolved};
 use crate::stage::Built;
 
 /// Expected facts for a module that stage 1 resolved.
@@ -23,6 +23,7 @@ pub fn of_resolved(tree: &KernelTree, resolved: &Resolved) -> Expected {
             functions: resolved.functions.iter().map(|function| function.symbol.clone()).collect(),
             callbacks: callbacks(resolved),
             states: resolved.states.iter().map(|state| (state.id, state.version)).collect(),
+            params: resolved.params.iter().map(param).collect(),
             replace: resolved.replace,
             needs: resolved.needs.clone(),
             unreached: resolved.functions.iter().filter(|f| f.unreached).map(|f| f.symbol.clone()).collect(),
@@ -35,6 +36,10 @@ pub fn of_resolved(tree: &KernelTree, resolved: &Resolved) -> Expected {
         bodies: resolved.functions.iter().filter_map(|f| Some((f.symbol.clone(), f.body?))).collect(),
         ..of_kernel(tree, &resolved.vermagic, resolved.layout)
     }
+}
+
+fn param(param: &ModuleParam) -> ExpectedParam {
+    ExpectedParam { name: param.name.clone(), kind: param.kind.clone(), mode: param.mode }
 }
 
 /// Objects with callbacks: those of the fixes, and those whose originals are called, which a callback checks.

@@ -88,10 +88,11 @@ fn write_sources(inputs: &Inputs<'_>, dir: &Path) -> Result<(), Error> {
     let Inputs { module, parts, object, own_shims, .. } = *inputs;
     std::fs::copy(object, dir.join(format!("{module}_rs.bin")))
         .map_err(klp_base::files::io_error("copy", object))?;
+    // `-objs`, because `<module>-y` may be a variable of kbuild (`obj-y`, `lib-y`).
     // The module is a composite of one object, because not every kernel's rules find a `.o_shipped` file, and
     // objtool runs on the composite.
     let makefile = format!(
-        "# Generated.\nobj-m := {module}.o\n{module}-y := {module}_rs.o\ntargets += {module}_rs.o\n\
+        "# Generated.\nobj-m := {module}.o\n{module}-objs := {module}_rs.o\ntargets += {module}_rs.o\n\
          $(obj)/{module}_rs.o: $(src)/{module}_rs.bin FORCE\n\t$(call if_changed,copy)\n",
     );
     let of_parts: String = parts.iter().map(|part| read_text(&part.shims)).collect::<Result<_, _>>()?;
@@ -102,7 +103,7 @@ fn write_sources(inputs: &Inputs<'_>, dir: &Path) -> Result<(), Error> {
         write(&dir.join(format!("{module}_shims.c")), shims::line_directive(module) + &shims)?;
         // Only Rust code calls a shim, so no header declares it.
         format!(
-            "{makefile}{module}-y += {module}_shims.o\n\
+            "{makefile}{module}-objs += {module}_shims.o\n\
              CFLAGS_{module}_shims.o := -Wno-missing-prototypes -Wno-missing-declarations\n"
         )
     };

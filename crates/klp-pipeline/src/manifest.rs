@@ -4,7 +4,7 @@
 use klp_base::cache::Key;
 use klp_format::SymbolPosition;
 use klp_kernel::KernelTree;
-use klp_module::{Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestFix, State};
+use klp_module::{Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestFix, Param, State, Tripwire};
 
 use crate::error::Error;
 use crate::part::{self, ModulePart, Replaced};
@@ -43,13 +43,33 @@ pub fn of(
         functions: part::replaced(parts).map(function).collect(),
         originals: part::replaced(parts).filter(|item| item.original.is_some()).map(function).collect(),
         source: source_hash(project, target)?,
-        kernel: Kernel { release: tree.release.to_string(), build_id: resolved.kernel_build_id.clone() },
+        kernel: Kernel {
+            release: tree.release.to_string(),
+            build_id: resolved.kernel_build_id.clone(),
+            modules: resolved.module_build_ids.clone(),
+        },
         replace: resolved.replace,
         states: resolved.states.iter().map(|state| State { id: state.id, version: state.version }).collect(),
+        params: target.fixes.iter().flat_map(|fix| &fix.params).map(param).collect(),
+        tripwires: target.fixes.iter().flat_map(|fix| &fix.tripwires).map(tripwire).collect(),
         predecessor: target.predecessor,
         support_end: target.support_end.as_ref().map(ToString::to_string),
         effective_release: target.effective_release.as_ref().map(ToString::to_string),
     })
+}
+
+fn param(param: &crate::project::Param) -> Param {
+    Param {
+        name: param.name.clone(),
+        kind: param.to_string(),
+        mode: format!("{:04o}", param.mode),
+        default: param.default.clone(),
+        description: param.description.clone(),
+    }
+}
+
+fn tripwire(tripwire: &crate::project::Tripwire) -> Tripwire {
+    Tripwire { name: tripwire.name.clone(), description: tripwire.description.clone() }
 }
 
 fn affected(entry: &crate::project::Affected) -> klp_module::Affected {

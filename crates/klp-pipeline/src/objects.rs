@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Images of the objects that a module patches: the kernel, and kernel modules if any are patched.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use klp_base::arch::Arch;
-use klp_base::cache::Cache;
-use klp_base::events::Sink;
-use klp_base::files::read;
+use klp_base::cache::{Cache, Key};
+use klp_base::events::{Sink, StageEnd, stage};
+use klp_base::files::{io_error, read, write};
+use klp_base::process::Cmd;
 use klp_format::{KlpSymbol, ModuleName, ObjectName};
 use klp_image::{
     Area, BtfError, Calls, Code, KernelImage, ModuleImage, Prototype, Symbols, Traceability, Types,
@@ -15,7 +16,10 @@ use klp_kernel::KernelTree;
 use klp_kernel::c_module;
 
 use crate::error::Error;
-use crate::project::Project;
+use crate::project::{ModuleSource, Project};
+
+/// Name of the file with types from DWARF.
+const TYPES: &str = "btf";
 
 /// The kernel and some of its modules.
 pub struct Objects {
@@ -71,8 +75,19 @@ impl Objects {
         for name in names {
             let file = module_file(project, tree, name, cache, sink)?;
             let damaged = |message: String| klp_image::Error::Image { path: file.clone(), message };
+            let bytes = read(&file)?;
             let mut module =
-                ModuleImage::parse(&read(&file)?, &kernel).map_err(|error| damaged(error.to_string()))?;
+                ModuleImage::parse(&bytes, &kernel).map_err(|error| damaged(error.to_string()))?;
+            if module.name.as_str() != name.as_str() {
+                return Err(damaged(format!("it is module {}, and {name} is asked for", module.name)).into());
+            }
+            if module.types.is_none() && module.has_debug_info {
+                let bytes = klp_image::unpack_module(&bytes).map_err(|error| damaged(error.to_string()))?;
+                let own = types_from_debug(tree, &file, &bytes, cache, sink)?;
+                let own =
+                    Types::parse_split(&own, &kernel.types).map_err(|error| damaged(error.to_string()))?;
+                module.types = Some(own);
+            }
             if module.types.is_some() {
                 typed.push(name.clone());
             }
@@ -119,6 +134,11 @@ impl Objects {
         self.module(object).map(|module| module.needs.as_slice())
     }
 
+    /// GNU build id of a module. `None` if it was not read or has none.
+    pub fn module_build_id(&self, object: &ObjectName) -> Option<&str> {
+        self.module(object)?.build_id.as_deref()
+    }
+
     /// Symbols of an object; `None` if it was not read.
     pub fn symbols(&self, object: &ObjectName) -> Option<&Symbols> {
         if object.is_vmlinux() {
@@ -163,7 +183,37 @@ impl Objects {
     }
 }
 
-/// File of a module: one of the project's test modules, otherwise one of the kernel's modules.
+/// BTF of a module from its DWARF, which out-of-tree modules often have alone: pahole writes it on the kernel's BTF.
+fn types_from_debug(
+    tree: &KernelTree,
+    file: &Path,
+    module: &[u8],
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<Vec<u8>, Error> {
+    let btf = KernelImage::btf_file(tree.image_file(), cache, sink)?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let key = Key::new("types of a module 1").with(&tree.fingerprint).with(module);
+    let entry = cache.entry("types", &name, &key, |dir| {
+        stage(sink, "pahole", &name, || {
+            // pahole reads files only, and these bytes are decompressed.
+            let copy = dir.join("module.ko");
+            write(&copy, module)?;
+            Cmd::new("pahole")
+                .args(["-J", "--btf_base"])
+                .arg(&btf)
+                .arg(format!("--btf_encode_detached={}", dir.join(TYPES).display()))
+                .arg(&copy)
+                .hint("install the package pahole: the module has DWARF and no BTF")
+                .run()?;
+            std::fs::remove_file(&copy).map_err(io_error("remove", &copy))?;
+            Ok::<_, Error>((StageEnd::Done, ()))
+        })
+    })?;
+    Ok(read(&entry.join(TYPES))?)
+}
+
+/// File of a module: one that a fix names, one of the project's test modules, otherwise one of the kernel's modules.
 ///
 /// # Errors
 /// There is no such module, or it is unavailable.
@@ -174,8 +224,9 @@ pub fn module_file(
     cache: &Cache,
     sink: &dyn Sink,
 ) -> Result<PathBuf, Error> {
-    match project.target_module(name) {
-        Some(source) => Ok(c_module::build(tree, name, &source, cache, sink)?),
+    match project.module_source(name) {
+        Some(ModuleSource::C(source)) => Ok(c_module::build(tree, name, &source, cache, sink)?),
+        Some(ModuleSource::File(file)) => Ok(file),
         None => Ok(tree.module(name, cache, sink)?),
     }
 }

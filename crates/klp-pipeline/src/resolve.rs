@@ -17,7 +17,7 @@ pub use self::typed::prototype;
 use self::typed::{Use, typed};
 use crate::error::Error;
 use crate::objects::Objects;
-use crate::project::Target;
+use crate::project::{Target, module_params};
 use crate::resolved::{Answer, Function, Resolved, State};
 
 /// Resolves the names of a module for one kernel.
@@ -88,12 +88,17 @@ pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<
             .flat_map(|fix| fix.states.iter().map(|state| (fix.name.clone(), state.clone())))
             .map(|(fix, state)| State { fix, name: state.name, id: state.id, version: state.version })
             .collect(),
+        params: module_params(&target.fixes),
         replace: target.replace,
         externs: externs::externs(tree, objects, target)?,
         needs: externs::needs(objects, target),
         cfg: answers(tree, objects, target)?,
         vermagic: objects.kernel.facts.vermagic.clone(),
         kernel_build_id: objects.kernel.facts.build_id.clone(),
+        module_build_ids: crate::project::objects_of(&target.fixes)
+            .iter()
+            .filter_map(|object| Some((object.to_string(), objects.module_build_id(object)?.to_owned())))
+            .collect(),
         layout,
     })
 }

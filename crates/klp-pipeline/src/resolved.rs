@@ -32,6 +32,9 @@ pub struct Resolved {
     pub callbacks: Vec<(String, String)>,
     /// System states that the fixes support.
     pub states: Vec<State>,
+    /// Module parameters, with the counters of tripwires.
+    #[serde(default)]
+    pub params: Vec<ModuleParam>,
     /// True if the module replaces the loaded patches.
     pub replace: bool,
     /// Functions and variables of the kernel that the fixes use.
@@ -45,6 +48,9 @@ pub struct Resolved {
     /// The kernel's GNU build id, in hexadecimal digits.
     #[serde(default)]
     pub kernel_build_id: Option<String>,
+    /// GNU build ids of the patched modules that have one, by their names.
+    #[serde(default)]
+    pub module_build_ids: BTreeMap<String, String>,
     /// Layout of the livepatch structs.
     pub layout: KlpLayout,
 }
@@ -116,6 +122,17 @@ pub struct State {
     pub id: u64,
     /// Its version.
     pub version: u32,
+}
+
+/// A module parameter in the finished module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleParam {
+    /// Name.
+    pub name: String,
+    /// Type as in `parmtype` of `.modinfo`: `uint`, `array of int`.
+    pub kind: String,
+    /// Access mode.
+    pub mode: u16,
 }
 
 /// A `cfg` value of a fix.

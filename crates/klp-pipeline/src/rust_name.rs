@@ -41,14 +41,23 @@ pub fn is_rust_keyword(name: &str) -> bool {
     KEYWORDS.contains(&name)
 }
 
+/// True for the keywords that Rust does not take as raw names (`r#...`) either.
+pub(crate) fn is_path_keyword(name: &str) -> bool {
+    ["_", "self", "Self", "super", "crate"].contains(&name)
+}
+
+/// A C name that is no [path keyword](is_path_keyword), as a name in Rust.
+pub(crate) fn raw_name(name: &str) -> String {
+    if is_rust_keyword(name) { format!("r#{name}") } else { name.to_owned() }
+}
+
 /// True if a text is a valid name in Rust without changes.
 pub(crate) fn is_rust_name(text: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     !text.is_empty()
-        && text != "_"
+        && !is_path_keyword(text)
         && !text.starts_with(|c: char| c.is_ascii_digit())
         && text.chars().all(word)
-        && !["self", "Self", "super", "crate"].contains(&text)
         && !is_rust_keyword(text)
 }
 

@@ -44,6 +44,28 @@ fn facts_of_functions_are_those_of_the_kernel() {
     }
 }
 
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn functions_of_a_c_file_are_shown_with_what_became_of_them() {
+    let (project, cache, tree) = common::default_kernel();
+    let text = "SYSCALL_DEFINE2(getpriority, int, which, int, who)\n{\n}\n\
+                static noinline void key_gc_unused_keys(struct list_head *keys) { }\n\
+                static inline int gone_into_its_callers(void) { return 0; }\n\
+                int notrace_thing(void);\n\
+                void notrace klp_ftrace_handler(unsigned long ip) { }\n";
+    let object = klp_format::ObjectName::new(VMLINUX).unwrap();
+    let found = look::in_file(&project, &tree, &object, text, &cache, &Silent).unwrap();
+    let [call, variant, gone, handler] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(call.symbols[0].symbol, "vmlinux:__x64_sys_getpriority");
+    assert!(call.symbols[0].not_replaceable.is_none());
+    assert_eq!(
+        (variant.symbols.len(), variant.variants.as_slice()),
+        (0, ["key_gc_unused_keys.constprop.0".to_owned()].as_slice())
+    );
+    assert!(gone.symbols.is_empty() && gone.variants.is_empty());
+    assert!(handler.symbols[0].not_replaceable.is_some(), "{handler:?}");
+}
+
 /// A kernel keeps few functions that nothing reaches; more would be uses that were not found.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]

@@ -14,6 +14,7 @@ mod common;
 mod compile_fail;
 mod layouts;
 mod look;
+mod out_of_tree;
 mod predecessor;
 mod refused_input;
 mod resolve;

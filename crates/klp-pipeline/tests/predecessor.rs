@@ -65,4 +65,11 @@ fn a_stream_is_compared_with_the_states_of_the_version_before_it() {
     assert!(unknown.contains("there is no stream `v0`"), "{unknown}");
     let not_later = stream(&project, "v4", 1, "'same'", "predecessor = 'v1'").unwrap_err();
     assert!(not_later.contains("not lower"), "{not_later}");
+
+    stream(&project, "n1", 1, "'same'", "module = 'a-name'").unwrap();
+    let named =
+        |name: &str| stream(&project, "n2", 2, "'same'", &format!("predecessor = 'n1'\nmodule = '{name}'"));
+    let alike = named("a_name").unwrap_err();
+    assert!(alike.contains("`module`: n1, which is loaded before, has the name a_name too"), "{alike}");
+    named("a-name-2").unwrap();
 }

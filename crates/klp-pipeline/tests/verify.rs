@@ -35,6 +35,7 @@ fn build_fix(fix: &str, name: &str, tree: &KernelTree) -> Result<Built, Error> {
     let (project, cache, _) = common::default_kernel();
     let mut target = project.target(fix).unwrap();
     target.name = name.to_owned();
+    target.module = None;
     let build =
         Build { project: &project, tree, target: &target, cache: &cache, signer: None, sink: &Silent };
     build.run(Range { from: None, to: Stage::Postlink })
@@ -43,17 +44,31 @@ fn build_fix(fix: &str, name: &str, tree: &KernelTree) -> Result<Built, Error> {
 /// The valid module.
 fn good() -> Sample {
     static GOOD: OnceLock<Sample> = OnceLock::new();
-    GOOD.get_or_init(|| {
-        let (_, _, tree) = common::default_kernel();
-        let built = build("verify-good", &tree).unwrap();
-        Sample {
-            bytes: fs::read(&built.ko).unwrap(),
-            unconverted: fs::read(&built.unconverted).unwrap(),
-            expected: expected::of_build(&tree, &built).unwrap(),
-        }
-    })
-    .clone()
+    GOOD.get_or_init(|| sample("peek", "verify-good")).clone()
 }
+
+/// The module of a fix, built under another name.
+fn sample(fix: &str, name: &str) -> Sample {
+    let (_, _, tree) = common::default_kernel();
+    let built = build_fix(fix, name, &tree).unwrap();
+    Sample {
+        bytes: fs::read(&built.ko).unwrap(),
+        unconverted: fs::read(&built.unconverted).unwrap(),
+        expected: expected::of_build(&tree, &built).unwrap(),
+    }
+}
+
+/// Rules and texts of the findings after a change of a module.
+fn found_after(good: &Sample, change: &dyn Fn(&mut Sample)) -> Vec<String> {
+    let mut sample = good.clone();
+    change(&mut sample);
+    let report = verify(&sample.bytes, &sample.expected);
+    let text = |f: &klp_base::events::Finding| format!("{}: {}: {}", f.rule, f.subject, f.message);
+    report.findings.iter().map(text).collect()
+}
+
+/// Changes a module or its expected facts.
+type Change<'a> = &'a dyn Fn(&mut Sample);
 
 /// The kernel without one option of its configuration, for the pipeline. kbuild still uses the real
 /// configuration.
@@ -166,30 +181,12 @@ fn a_module_compiled_without_call_padding_is_found() {
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn a_jump_into_the_wrong_place_is_found() {
     const SYMBOL: &str = ".klp.sym.vmlinux.fifo_open,0";
-    let (_, _, tree) = common::default_kernel();
-    let built = build_fix("around", "verify-around", &tree).unwrap();
-    let good = Sample {
-        bytes: fs::read(&built.ko).unwrap(),
-        unconverted: fs::read(&built.unconverted).unwrap(),
-        expected: expected::of_build(&tree, &built).unwrap(),
-    };
-    let found = |change: &dyn Fn(&mut Sample)| {
-        let mut sample = good.clone();
-        change(&mut sample);
-        let report = verify(&sample.bytes, &sample.expected);
-        report
-            .findings
-            .iter()
-            .map(|finding| format!("{}: {}", finding.rule, finding.message))
-            .collect::<Vec<_>>()
-    };
+    let good = sample("around", "verify-around");
+    let found = |change: Change<'_>| found_after(&good, change);
     assert_eq!(found(&|_| ()), [""; 0]);
     let rule = rules::ORIGINAL_SITE.id;
     for (what, change) in [
-        (
-            "whose own code begins at 9 on debian-6.12",
-            (&|m: &mut Sample| m.shift(SYMBOL, 1)) as &dyn Fn(&mut Sample),
-        ),
+        ("whose own code begins at 9 on debian-6.12", (&|m: &mut Sample| m.shift(SYMBOL, 1)) as Change<'_>),
         ("whose own code begins at 9", &|m| m.shift(SYMBOL, -4)),
         ("which this module does not replace", &|m| {
             m.symbol(SYMBOL, |symbol| symbol.name = b".klp.sym.vmlinux.pipe_write,0"[..].into());
@@ -206,6 +203,50 @@ fn a_jump_into_the_wrong_place_is_found() {
     let report = verify(&unknown.bytes, &unknown.expected);
     let outcome = report.rules.iter().find(|outcome| outcome.rule == rule).unwrap();
     assert_eq!(outcome.outcome, Outcome::Unchecked);
+}
+
+/// Module parameters of fix `params`, each with one fault.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn wrong_module_parameters_are_found() {
+    const TABLE: &str = ".rela__param";
+    let good = sample("params", "verify-params");
+    assert_eq!(found_after(&good, &|_| ()), [""; 0]);
+    let params = klp_module::Module::parse(&good.bytes).unwrap().params().unwrap();
+    let at = params.iter().position(|param| param.name == "limit").unwrap() * 40;
+    assert_eq!((params.len(), params[at / 40].mode), (11, 0o644));
+    let cases: [(&str, Change<'_>); 9] = [
+        ("limit: its mode is 0666, not 0644", &|m| m.data("__param", |data| data[at + 24] = 0o266)),
+        ("limit: the kernel would read and write it as ullong, and its type is uint", &|m| {
+            m.redirect(TABLE, "param_ops_uint", "param_ops_ullong");
+        }),
+        ("pids: the kernel would read and write it as array of uint, and its type is array of int", &|m| {
+            m.redirect(".rela.rodata", "param_ops_int", "param_ops_uint");
+        }),
+        ("limit: the value is in section .rodata, which is not writable", &|m| {
+            m.redirect(TABLE, "klp_param_limit", "__param_str_limit");
+        }),
+        ("limit: .modinfo has no `parmtype=limit:uint`", &|m| {
+            m.text(".modinfo", "parmtype=limit:uint", "parmtype=limit:Uint");
+        }),
+        ("level: there are two parameters of this name", &|m| m.text(".rodata", "\0limit\0", "\0level\0")),
+        ("limit: the parameter is missing", &|m| m.text(".rodata", "\0limit\0", "\0Limit\0")),
+        ("mask: patch.toml names no such parameter", &|m| {
+            m.expected.patch.as_mut().unwrap().params.retain(|param| param.name != "mask");
+        }),
+        ("__param: the module parameters cannot be read: kernel_param.name at", &|m| {
+            m.relocations(TABLE, |list| list.retain(|relocation| relocation.r_offset != 40));
+        }),
+    ];
+    let rule = rules::MODULE_PARAMETER.id;
+    for (expected, change) in cases {
+        let found = found_after(&good, change);
+        assert!(
+            found.iter().any(|text| text.contains(&format!("{rule}: {expected}"))),
+            "{expected}: {found:?}"
+        );
+        assert!(found.iter().all(|text| text.starts_with(rule)), "{expected}: {found:?}");
+    }
 }
 
 /// A fix that uses an index from user input without a check, and the same fix with `get`.
@@ -311,6 +352,7 @@ fn rules_without_facts_are_not_passed_for_a_single_file() {
         (rules::BTI_LANDING_PAD.id, Outcome::NotApplied),
         (rules::INLINED_COPY.id, Outcome::NotApplied),
         (rules::MODULE_NAME.id, Outcome::Passed),
+        (rules::MODULE_PARAMETER.id, Outcome::Passed),
         (rules::PATCH_TABLE.id, Outcome::Passed),
     ]);
     assert_eq!(left_out(&sample), expected);

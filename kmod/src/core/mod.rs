@@ -11,12 +11,18 @@ pub mod errno;
 pub mod exit;
 pub mod list;
 pub mod lock;
+pub mod module;
 pub mod original;
+pub mod params;
+pub mod ratelimit;
 pub mod seq_file;
 pub mod shadow;
 pub mod state;
 pub mod syscall;
 pub mod tables;
 pub mod text;
+pub mod tripwire;
 pub mod user;
 pub mod warn;
+
+pub use crate::tripwire;

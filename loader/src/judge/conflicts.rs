@@ -13,7 +13,7 @@ use crate::model::overrides::{self, ENABLED_FUNCTIONS, Effect, KPROBES, Override
 use crate::model::refusal::Refusal;
 use crate::model::store::Installed;
 use crate::model::system::System;
-use crate::model::{content, livepatch, manifests, store};
+use crate::model::{content, livepatch, manifests, module_file, store};
 
 /// Checks of the kernel's switches, signature requirement and build id.
 pub(crate) fn of_kernel(
@@ -46,7 +46,10 @@ pub(crate) fn of_kernel(
                     .to_owned(),
             );
         }
-        Ok(Some(manifest)) => kernel_build(system, &manifest, judgement)?,
+        Ok(Some(manifest)) => {
+            kernel_build(system, &manifest, judgement)?;
+            module_builds(system, &manifest, judgement)?;
+        }
     }
     Ok(())
 }
@@ -80,6 +83,48 @@ fn kernel_build(system: &System, manifest: &Manifest, judgement: &mut Judgement)
             .push("whether this is the very build of the kernel: one of the two says no build id".to_owned()),
     }
     Ok(())
+}
+
+/// Check of the build ids of the patched modules: of the loaded ones, and of the files of the others.
+fn module_builds(system: &System, manifest: &Manifest, judgement: &mut Judgement) -> Result<(), Error> {
+    for (patched, id) in &manifest.kernel.modules {
+        let found = match manifests::loaded_build(system, patched)? {
+            Some(loaded) => Some((format!("the loaded {patched}"), loaded)),
+            None if system.exists(&format!("/sys/module/{patched}")) => None,
+            None => match file_build(system, patched) {
+                Ok(Some(found)) => found,
+                // There is no such module on this machine.
+                Ok(None) => continue,
+                Err(error) => {
+                    judgement.unchecked.push(format!("{}: {error}", very_build(patched)));
+                    continue;
+                }
+            },
+        };
+        match found {
+            Some((_, running)) if running == *id => {}
+            Some((place, running)) => judgement.refusals.push(Refusal::ModuleBuild {
+                patched: patched.clone(),
+                module: id.clone(),
+                place,
+                running,
+            }),
+            None => judgement.unchecked.push(format!("{}: it has no build id", very_build(patched))),
+        }
+    }
+    Ok(())
+}
+
+fn very_build(patched: &str) -> String {
+    format!("whether module {patched} is the very build that it was checked against")
+}
+
+/// Path and build id of the file of a module of the running kernel. The outer `None`: the machine has no such file; the inner:
+/// it has no build id.
+fn file_build(system: &System, module: &str) -> Result<Option<Option<(String, String)>>, Error> {
+    let Some(file) = module_file::of_kernel(system, module)? else { return Ok(None) };
+    let id = file.module()?.build_id();
+    Ok(Some(id.map(|id| (file.shown().display().to_string(), id))))
 }
 
 /// Checks against enabled patches: a newer version of the same line, and system states.

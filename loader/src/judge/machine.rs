@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::judge::conflicts;
 use crate::judge::support::{self, Support};
+use crate::judge::tripwires::{self, Tries};
 use crate::model::boot_notes::{self, BootNote};
 use crate::model::bugs::{self, Bug};
 use crate::model::error::Error;
@@ -34,6 +35,9 @@ pub(crate) struct Status {
     /// End of support of each enabled patch that names one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) support: Vec<Support>,
+    /// Counters of the loaded patches' tripwires.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tripwires: Vec<Tries>,
     pub(crate) next_boot: NextBoot,
     /// Overrides of replaced functions, certain ones first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -125,6 +129,8 @@ pub(crate) fn status(system: &System) -> Result<Status, Error> {
     let bypasses = overrides::of_patches(system, &enabled(&patches))?;
     let mut not_checked = bypasses.unchecked.clone();
     let support = support(system, &patches, &mut not_checked);
+    let with_manifest = patches.iter().filter_map(|patch| Some((&patch.module, patch.manifest.as_ref()?)));
+    let tripwires = tripwires::of_patches(system, with_manifest, &mut not_checked)?;
     let (verdict, reason) = verdict(system, &patches, transition.as_ref(), &store, &bypasses, &support);
     let fixed = fixed(&patches);
     let manifests = in_effect(&patches).filter_map(|patch| patch.manifest.as_ref());
@@ -134,6 +140,7 @@ pub(crate) fn status(system: &System) -> Result<Status, Error> {
         affected: support::affected(manifests, &fixed),
         fixed,
         support,
+        tripwires,
         patches,
         transition,
         next_boot: NextBoot {

@@ -8,3 +8,4 @@ pub(crate) mod follow;
 pub(crate) mod judgement;
 pub(crate) mod machine;
 pub(crate) mod support;
+pub(crate) mod tripwires;

@@ -25,6 +25,20 @@ pub enum Refusal {
         /// Build id of the running kernel.
         running: String,
     },
+    /// Module for another build of a module that it patches.
+    #[error(
+        "it was built and checked against another build of module {patched}: build id {module}, {place} has {running}; get or build the patch for this one"
+    )]
+    ModuleBuild {
+        /// Name of the patched module.
+        patched: String,
+        /// Build id of the patched module that this module was built for.
+        module: String,
+        /// What was compared: the loaded module, or its file.
+        place: String,
+        /// Its build id.
+        running: String,
+    },
     /// Module loading is disabled (sysctl kernel.modules_disabled).
     #[error("loading modules was switched off for good until the next boot (sysctl kernel.modules_disabled)")]
     ModulesDisabled,

@@ -98,6 +98,15 @@ fn show(console: &mut Console<'_>, manifest: &Manifest) {
     for state in &manifest.states {
         row(console, "state", format_args!("{} version {}", state.id, state.version));
     }
+    for param in &manifest.params {
+        let default = param.default.as_ref().map(|text| format!(", default {text}")).unwrap_or_default();
+        let description = if param.description.is_empty() { "" } else { ": " };
+        let text = format!("{} ({}, mode {}{default}){description}", param.name, param.kind, param.mode);
+        row(console, "parameter", format_args!("{text}{}", param.description));
+    }
+    for tripwire in &manifest.tripwires {
+        row(console, "tripwire", format_args!("{}: {}", tripwire.name, tripwire.description));
+    }
     row(console, "source", &manifest.source);
     if let Some(id) = &manifest.kernel.build_id {
         row(console, "kernel build", id);

@@ -15,7 +15,7 @@ const VERDICTS: [(Verdict, &str); 5] = [
     (Verdict::Unknown, "unknown"),
 ];
 
-/// Document with one gauge per family.
+/// Document with one family per gauge or counter.
 pub(crate) fn openmetrics(status: &Status) -> String {
     let mut text = String::new();
     let verdicts = VERDICTS
@@ -49,8 +49,26 @@ pub(crate) fn openmetrics(status: &Status) -> String {
     });
     let help = "End of support of a live patch's stream, in seconds since 1970.";
     family(&mut text, "kpatch_support_end_timestamp_seconds", help, ends);
+    let tries = status.tripwires.iter().map(|tripwire| {
+        let labels = labels(&[("module", &tripwire.module), ("tripwire", &tripwire.name)]);
+        (labels, tripwire.count)
+    });
+    counter(
+        &mut text,
+        "kpatch_tripwire_tries",
+        "Tries of a path that a live patch guards, since its load.",
+        tries,
+    );
     text.push_str("# EOF\n");
     text
+}
+
+fn counter(text: &mut String, name: &str, help: &str, rows: impl IntoIterator<Item = (String, u64)>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "# TYPE {name} counter\n# HELP {name} {help}");
+    for (labels, value) in rows {
+        let _ = writeln!(text, "{name}_total{labels} {value}");
+    }
 }
 
 fn family(text: &mut String, name: &str, help: &str, rows: impl IntoIterator<Item = (String, u64)>) {

@@ -8,6 +8,7 @@ use crate::act::transition;
 use crate::console::Console;
 use crate::judge::machine::{self, NextBoot, Status, Verdict};
 use crate::judge::support;
+use crate::judge::tripwires::Tries;
 use crate::model::bugs::Bug;
 use crate::model::error::Error;
 use crate::model::service::{UNIT, UnitState};
@@ -89,6 +90,9 @@ fn show(console: &mut Console<'_>, status: &Status) {
         } else {
             console.say(format_args!("Support:     stream {} until {}", support.stream, support.end));
         }
+    }
+    for Tries { name, description, count, module } in &status.tripwires {
+        console.say(format_args!("Tripwire:    {name} of {module}: {count} tries: {description}"));
     }
     for sentence in &status.bypassed {
         console.say(format_args!("Bypassed:    {sentence}"));

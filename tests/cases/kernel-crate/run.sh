@@ -51,3 +51,17 @@ module=$(module_of "$KO_around_kernel")
 check "the original answers, and the replacement's line follows" same /tmp/around /proc/cmdline
 check "it is unloaded" kpatch unload "$module"
 check "the original answers alone" same "$EVIDENCE/cmdline" /proc/cmdline
+
+kernel_log_mark
+check "a fix with parameters and a tripwire is loaded" insmod "$KO_params_kernel" label=given || exit
+module=$(module_of "$KO_params_kernel")
+check "its transition ends" wait_until 30 settled "$module"
+printf 'given\ngiven\n' >/tmp/given
+check "it reads its parameters" same /tmp/given /proc/cmdline
+echo 1 >"/sys/module/$module/parameters/limit"
+check "and what was written to one" reads given /proc/cmdline
+check "its tripwire counts both reads" reads 2 "/sys/module/$module/parameters/reads"
+kernel_log_since >/tmp/log
+check "and logs them" contains "$module: tripwire reads: " /tmp/log
+check "it is unloaded" kpatch unload "$module"
+check "the original answers once more" same "$EVIDENCE/cmdline" /proc/cmdline

@@ -174,25 +174,46 @@ fn rust_words(
 
 /// Unpacks the source package. Returns the source directory.
 fn unpack(pin: &Pin, work: &Path, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
+    let tree = unpack_part(pin, "", work, cache, sink)?;
+    if tree.join("Makefile").is_file() { Ok(tree) } else { Err(damaged(pin)) }
+}
+
+fn damaged(pin: &Pin) -> Error {
+    Error::Package { package: pin.id.clone(), message: "its source package holds no source".to_owned() }
+}
+
+/// Unpacks `part`, a directory below the top of the source, or all of it for an empty text. Returns the source directory.
+pub(super) fn unpack_part(
+    pin: &Pin,
+    part: &str,
+    work: &Path,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<PathBuf, Error> {
     let package = pin.packages.get("source").ok_or_else(|| Error::Config {
         file: pin.file.clone(),
         message: "`packages.source` is missing".to_owned(),
     })?;
     sink.note(format!("  source       fetching {} {}", package.name, package.version));
     let deb = Apt::that_has(package, cache, sink)?.download_checked(package, work)?;
-    let damaged =
-        || Error::Package { package: package.name.clone(), message: "holds no usr/src/*.tar.xz".to_owned() };
     let unpacked = work.join("package");
     Cmd::new("dpkg-deb").arg("-x").args([&deb, &unpacked]).hint("install the package dpkg").run()?;
     fs::remove_file(&deb).map_err(io_error("remove", &deb))?;
     let archive = cache::walk(&unpacked)?
         .into_iter()
         .find(|path| path.to_string_lossy().ends_with(&format!("{}.tar.xz", package.name)))
-        .ok_or_else(damaged)?;
-    Cmd::new("tar").arg("-xf").arg(&archive).arg("-C").arg(work).hint("install tar and xz-utils").run()?;
+        .ok_or_else(|| damaged(pin))?;
+    let member = Path::new(&package.name).join(part);
+    Cmd::new("tar")
+        .arg("-xf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(work)
+        .arg(&member)
+        .hint("install tar and xz-utils")
+        .run()?;
     fs::remove_dir_all(&unpacked).map_err(io_error("remove", &unpacked))?;
-    let tree = work.join(&package.name);
-    if tree.join("Makefile").is_file() { Ok(tree) } else { Err(damaged()) }
+    Ok(work.join(&package.name))
 }
 
 /// make in the kernel source, with an environment independent of the user.

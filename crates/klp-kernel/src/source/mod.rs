@@ -7,11 +7,11 @@
 mod build;
 mod config;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use klp_base::cache::{Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
-use klp_base::files::read_text;
+use klp_base::files::{io_error, make_dir, read_text};
 use klp_base::process::Cmd;
 
 use self::config::Wanted;
@@ -28,6 +28,26 @@ const DEVEL: &str = "devel.tar.zst";
 /// Key and certificate for module signatures that the kernel trusts, if it checks signatures: both in one PEM
 /// file.
 const SIGNING_KEY: &str = "signing_key.pem";
+
+/// Finds a directory of the source package in the cache, or unpacks it.
+pub(super) fn directory(pin: &Pin, part: &str, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
+    let mut key = Key::new("part of a source 1").with(part);
+    if let Some(package) = pin.packages.get("source") {
+        key = key.with(&package.name).with(&package.version).with(&package.sha256);
+    }
+    let entry = cache.entry("source-part", &pin.id, &key, |dir| {
+        stage(sink, "source", part, || {
+            let work = dir.join("work");
+            make_dir(&work)?;
+            let source = build::unpack_part(pin, part, &work, cache, sink)?;
+            let (from, to) = (source.join(part), dir.join("part"));
+            std::fs::rename(&from, &to).map_err(io_error("rename", &from))?;
+            std::fs::remove_dir_all(&work).map_err(io_error("remove", &work))?;
+            Ok::<_, Error>((StageEnd::Done, ()))
+        })
+    })?;
+    Ok(entry.join("part"))
+}
 
 /// Finds the kernel in the cache, or builds it.
 pub(super) fn fetch(pin: &Pin, cache: &Cache, sink: &dyn Sink) -> Result<KernelTree, Error> {

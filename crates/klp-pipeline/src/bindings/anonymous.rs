@@ -8,7 +8,7 @@ use std::fmt::Write;
 use quote::ToTokens;
 use syn::{Fields, ImplItem, Item};
 
-use crate::rust_name::is_rust_keyword;
+use super::render::type_name;
 
 /// Name prefix of the field of an anonymous member.
 const FIELD: &str = "__bindgen_anon_";
@@ -51,14 +51,14 @@ pub(super) fn places(texts: &[&str]) -> Result<String, syn::Error> {
         let mut found = Vec::new();
         collect(&types, fields, "", 0, &mut found);
         let own = |name: &str| fields.iter().any(|(field, _)| field == name);
-        found.retain(|(name, ..)| !own(name) && !methods.contains(&(owner.clone(), name.clone())));
+        found.retain(|(name, ..)| !own(name) && !methods.contains(&(owner.clone(), type_name(name.clone()))));
         if found.is_empty() {
             continue;
         }
         // Writing to a String cannot fail.
         let _ = writeln!(made, "impl {owner} {{");
         for (name, path, kind) in found {
-            let method = if is_rust_keyword(&name) { format!("{name}_") } else { name.clone() };
+            let method = type_name(name.clone());
             let _ = writeln!(
                 made,
                 "    /// Place of the member `{name}` of an anonymous struct or union.\n    ///\n    /// # Safety\n    \

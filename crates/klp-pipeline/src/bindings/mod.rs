@@ -12,6 +12,7 @@ mod clang;
 mod constants;
 mod from_btf;
 mod kernel_crate;
+mod module_params;
 mod originals;
 mod own;
 mod parameters;
@@ -38,16 +39,17 @@ use crate::resolved::{Extern, ExternKind, Resolved};
 use crate::rust_name::{is_rust_keyword, object_in_rust};
 
 /// Headers of every fix.
-const HEADERS: [&str; 6] = [
+const HEADERS: [&str; 7] = [
     "linux/module.h",
     "linux/livepatch.h",
     "linux/seq_file.h",
     "linux/errno.h",
     "linux/slab.h",
     "linux/ptrace.h",
+    "linux/ratelimit.h",
 ];
 /// Structs with members that crate `klp` uses.
-const STRUCTS: [&str; 5] = ["klp_func", "klp_object", "klp_patch", "klp_state", "pt_regs"];
+const STRUCTS: [&str; 6] = ["klp_func", "klp_object", "klp_patch", "klp_state", "pt_regs", "ratelimit_state"];
 /// Exported functions that crate `klp` uses.
 const FUNCTIONS: [&str; 14] = [
     "klp_enable_patch",
@@ -83,7 +85,8 @@ pub struct Sources {
     pub bindings: String,
     /// Crate `replaced` of each fix, by name of the fix.
     pub replaced: Vec<(String, String)>,
-    /// C shims that give static inline functions a symbol. Empty if the fixes call none.
+    /// C source of the module: shims that give static inline functions a symbol, module parameters, tripwires. Empty if
+    /// there are none.
     pub shims: String,
 }
 
@@ -124,7 +127,11 @@ pub fn generate(
     let bindings = without_conflicts(tree, bindings, &variables)?;
     let traits =
         traits.into_iter().map(|(fix, text)| Ok((fix, without_conflicts(tree, fill_in(&text), &variables)?)));
-    Ok(Sources { bindings, replaced: traits.collect::<Result<_, Error>>()?, shims: made.shims })
+    Ok(Sources {
+        bindings,
+        replaced: traits.collect::<Result<_, Error>>()?,
+        shims: made.shims + &module_params::c_source(target),
+    })
 }
 
 /// A module, and the kernel for which its sources are generated.
@@ -313,6 +320,7 @@ pub fn key(tree: &KernelTree, target: &Target, resolved: &Resolved) -> Result<Ke
             .with(fix.imports.types.join(","))
             .with(fix.imports.inlines.join(","))
             .with(format!("{:?}{:?}{:?}{:?}", fix.imports.macros, fix.patch, fix.imports.functions, fix.exit))
+            .with(format!("{:?}{:?}", fix.params, fix.tripwires))
             .with(fix.imports.constants.join(","));
     }
     Ok(key.with(format!("{:?}", target.runtime())).with(resolved.to_json()))
@@ -410,6 +418,7 @@ fn traits(
         }
         text.push_str("}\n");
     }
+    text.push_str(&module_params::rust_source(fix));
     for object in &fix.callbacks {
         bounds.push(format!("klp::core::callbacks::Callbacks<objects::{}>", object_in_rust(object)));
     }

@@ -12,11 +12,8 @@ use std::path::{Path, PathBuf};
 use klp_base::files::{io_error, make_dir, write};
 
 use super::rustc::{Job, judge};
-use super::{EDITION, Inputs, ROOT, cfg_flags, entries, root, sites};
+use super::{EDITION, Inputs, ROOT, TABLES, cfg_flags, entries, root, sites};
 use crate::error::Error;
-
-/// Crate with the module's tables. (The composite object already has the module's name.)
-const TABLES: &str = "klp_tables";
 
 /// One crate of the module.
 struct Crate {
@@ -181,7 +178,7 @@ fn kbuild_file(module: &str, crates: &[Crate]) -> String {
     let object = |name: &str| format!("{name}/{name}.o");
     let objects: Vec<String> = crates.iter().map(|item| object(&item.name)).collect();
     let mut text = format!(
-        "# Generated.\nobj-m := {module}.o\n{module}-y := {}\nexport KLP_MODULE := {module}\n\
+        "# Generated.\nobj-m := {module}.o\n{module}-objs := {}\nexport KLP_MODULE := {module}\n\
          rustflags-remove-y := --edition=2021\n\
          rustflags-y := --edition={EDITION} --error-format=json -Dwarnings -Amissing_docs -Aunreachable_pub \
          -Aunused_attributes -Cdebuginfo=2\n",

@@ -46,6 +46,10 @@ const EXTRA: [&str; 4] = [
 /// Name of the root crate in messages.
 const ROOT: &str = "the module's tables";
 
+/// Name of the root crate, which holds the module's tables. The module's own name may be that of another crate, or none that
+/// rustc accepts.
+const TABLES: &str = "klp_tables";
+
 /// Sections of the result; all others are removed. `KEEP` marks sections without references. Of the functions
 /// with space for ftrace only those of the root crate are listed, because only this crate has the space after
 /// the functions' landing pads.

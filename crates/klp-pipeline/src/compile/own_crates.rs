@@ -9,7 +9,9 @@ use klp_base::events::Sink;
 use klp_base::files::{io_error, make_dir, write};
 
 use super::rustc::{self, Crate, Job};
-use super::{EDITION, EXTRA, Inputs, ROOT, cfg_flags, crates_key, entries, flags, own_core, root, sites};
+use super::{
+    EDITION, EXTRA, Inputs, ROOT, TABLES, cfg_flags, crates_key, entries, flags, own_core, root, sites,
+};
 use crate::error::Error;
 use crate::part::ModulePart;
 use crate::project::Fix;
@@ -119,9 +121,9 @@ impl Crates<'_> {
             externs.push(self.metadata(&format!("replaced_{name}"), "replaced", &format!("-{name}")));
         }
         let flags = vec![flags::room_for(sites(tree))];
-        let root = Source { subject: ROOT, name: &resolved.module, suffix: "", root: source, externs, flags };
+        let root = Source { subject: ROOT, name: TABLES, suffix: "", root: source, externs, flags };
         self.one(dir, root)?;
-        Ok(dir.join(format!("{}.o", resolved.module)))
+        Ok(dir.join(format!("{TABLES}.o")))
     }
 
     /// Compiles one crate into `out`.

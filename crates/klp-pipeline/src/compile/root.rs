@@ -35,11 +35,8 @@ pub(super) fn source(
 
 /// Source of the tables: replaced functions by object.
 fn tables(target: &Target, resolved: &Resolved, parts: &[ModulePart]) -> String {
-    // The module name may contain capitals from a kernel or stream name.
-    let mut text = format!(
-        "//! Generated: the tables of module {}.\n#![no_std]\n#![allow(non_snake_case)]\n\nklp::patch! {{\n",
-        resolved.module
-    );
+    let mut text =
+        format!("//! Generated: the tables of module {}.\n#![no_std]\n\nklp::patch! {{\n", resolved.module);
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
@@ -195,12 +192,14 @@ mod tests {
             functions: vec![function("one"), function("two")],
             callbacks: Vec::new(),
             states: Vec::new(),
+            params: Vec::new(),
             replace: true,
             needs: BTreeMap::new(),
             externs: Vec::new(),
             cfg: Vec::new(),
             vermagic: String::new(),
             kernel_build_id: None,
+            module_build_ids: BTreeMap::new(),
             layout: layout(),
         };
         let project = Project::open(root).unwrap();
@@ -227,7 +226,6 @@ mod tests {
             "pub unsafe extern \"C\" fn livepatch_two(argument_0: * mut seq_file)",
             "link_section = \".modinfo\"",
             "static MANIFEST: ",
-            "#![allow(non_snake_case)]",
         ] {
             assert!(core.contains(part), "no `{part}` in\n{core}");
         }

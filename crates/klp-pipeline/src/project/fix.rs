@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use klp_base::arch::Arch;
 use klp_base::cache;
 use klp_base::files::read_text;
-use klp_format::{KlpSymbol, ObjectName};
+use klp_format::{KlpSymbol, ModuleName, ObjectName};
 use proc_macro2::{TokenStream, TokenTree};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::entries::{CalledTable, Entry, PatchTable, VariableTable, called, replaced, variable};
 use super::headers::{Header, header};
-use super::{CPrototype, names, parse_toml};
+use super::params::{Param, ParamTable, Tripwire, param, tripwire};
+use super::{CPrototype, module_name, names, params, parse_toml};
 use crate::error::Error;
 use crate::rust_name::is_rust_name;
 use klp_format::parse_version;
@@ -34,6 +35,8 @@ pub struct Fix {
     pub description: String,
     /// True if a module of this fix alone is stacked on the loaded patches instead of replacing them.
     pub stacked: bool,
+    /// Name of a module of this fix alone; `None`: `kpatch_<fix>`.
+    pub module: Option<ModuleName>,
     /// Functions to replace, with the names of the trait's methods.
     pub patch: Vec<Replaced>,
     /// Objects with callbacks.
@@ -42,6 +45,10 @@ pub struct Fix {
     pub exit: bool,
     /// System states that the fix supports.
     pub states: Vec<State>,
+    /// Module parameters.
+    pub params: Vec<Param>,
+    /// Tripwires, whose counters are module parameters too.
+    pub tripwires: Vec<Tripwire>,
     /// Ids of shadow variables that other fixes of a module use too.
     pub shadows: Vec<u64>,
     /// Names of the kernel that the fix uses.
@@ -54,6 +61,8 @@ pub struct Fix {
     pub affected: Vec<Affected>,
     /// Runtime of the fix.
     pub runtime: Runtime,
+    /// Files of modules that are not the kernel's own; `{kernel}` and `{release}` in a path stand for those of the build.
+    pub out_of_tree: BTreeMap<ObjectName, String>,
 }
 
 /// Names of the kernel that a fix uses (table `[imports]`).
@@ -268,6 +277,11 @@ struct FixFile {
     exit: bool,
     #[serde(default)]
     states: Vec<State>,
+    module: Option<String>,
+    #[serde(default)]
+    params: Vec<ParamTable>,
+    #[serde(default)]
+    tripwires: Vec<Tripwire>,
     #[serde(default)]
     shadows: Vec<u64>,
     #[serde(default)]
@@ -276,6 +290,8 @@ struct FixFile {
     cfg: Cfg,
     #[serde(default)]
     runtime: Runtime,
+    #[serde(default)]
+    out_of_tree: BTreeMap<String, String>,
     #[serde(default)]
     cves: Vec<String>,
     #[serde(default)]
@@ -363,6 +379,9 @@ fn checked(name: &str, dir: &Path, parsed: FixFile) -> Result<Fix, String> {
         dir: dir.to_owned(),
         description: parsed.description,
         stacked: parsed.stacked,
+        module: parsed.module.as_deref().map(module_name).transpose()?,
+        params: all(parsed.params, "params", param)?,
+        tripwires: all(parsed.tripwires, "tripwires", tripwire)?,
         patch,
         callbacks,
         exit: parsed.exit,
@@ -371,11 +390,34 @@ fn checked(name: &str, dir: &Path, parsed: FixFile) -> Result<Fix, String> {
         imports,
         cfg: parsed.cfg,
         runtime: parsed.runtime,
+        out_of_tree: out_of_tree(parsed.out_of_tree)?,
         cves: parsed.cves,
         affected: parsed.affected,
     };
     refuse_rewritten_code(&fix)?;
+    if let Some(message) = params::clash(std::slice::from_ref(&fix)) {
+        return Err(wrong("params", message));
+    }
     names::clash(std::slice::from_ref(&fix)).map_or(Ok(fix), Err)
+}
+
+/// The table `[out_of_tree]`, or the message for its first fault.
+fn out_of_tree(table: BTreeMap<String, String>) -> Result<BTreeMap<ObjectName, String>, String> {
+    let entry = |(name, file): (String, String)| {
+        let name = ObjectName::new(&name).map_err(|error| error.to_string())?;
+        if name.is_vmlinux() {
+            return Err("the kernel itself is no module".to_owned());
+        }
+        if !file.ends_with(".ko") && ![".ko.xz", ".ko.zst", ".ko.gz"].iter().any(|end| file.ends_with(end)) {
+            return Err(format!("{name}: {file:?} is no file of a module (.ko, .ko.xz, .ko.zst, .ko.gz)"));
+        }
+        Ok((name, file))
+    };
+    table
+        .into_iter()
+        .map(entry)
+        .collect::<Result<_, _>>()
+        .map_err(|message: String| wrong("out_of_tree", message))
 }
 
 /// The table `[imports]` of the fix `name` in `dir`, or the message for its first fault.

@@ -6,14 +6,15 @@ mod entries;
 mod fix;
 mod headers;
 mod names;
+mod params;
 mod prototype;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use klp_base::files::io_error;
-use klp_format::{Date, KernelRelease, KlpSymbol, ModuleName, ObjectName};
-use klp_kernel::{parse_toml, pinned_ids};
+use klp_format::{Date, KernelRelease, KlpSymbol, ModuleName, ObjectName, VMLINUX};
+use klp_kernel::{KernelTree, parse_toml, pinned_ids};
 use serde::Deserialize;
 
 pub(crate) use self::fix::is_fix_name;
@@ -22,6 +23,8 @@ pub use self::fix::{
     objects_in_tables, objects_of, read_fix,
 };
 pub use self::headers::Header;
+pub(crate) use self::params::c_text;
+pub use self::params::{Param, ParamKind, Tripwire, module_params};
 pub use self::prototype::CPrototype;
 use crate::error::Error;
 
@@ -29,6 +32,28 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 pub struct Project {
     root: PathBuf,
+    /// Files of modules that are not the kernel's own.
+    out_of_tree: BTreeMap<ObjectName, PathBuf>,
+    /// Directory with C sources of modules of a foreign test suite.
+    suite: Option<PathBuf>,
+}
+
+/// File that a module comes from, if it is not one of the kernel's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModuleSource {
+    /// C file of a test module, which kbuild makes for each kernel.
+    C(PathBuf),
+    /// Finished module.
+    File(PathBuf),
+}
+
+impl ModuleSource {
+    /// Path of the file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::C(path) | Self::File(path) => path,
+        }
+    }
 }
 
 /// A module to build: a stream, or a single fix.
@@ -42,6 +67,8 @@ pub struct Target {
     pub fixes: Vec<Fix>,
     /// Version and release; only for a stream.
     pub version: Option<(u32, u32)>,
+    /// Exact name of the module; `None`: see [`Target::module_name`].
+    pub module: Option<ModuleName>,
     /// Version and release of the stream's predecessor.
     pub predecessor: Option<(u32, u32)>,
     /// True if the module replaces the loaded patches; false if it is stacked on them.
@@ -59,6 +86,7 @@ impl Target {
             name: fix.name.clone(),
             description: fix.description.clone(),
             replace: !fix.stacked,
+            module: fix.module.clone(),
             fixes: vec![fix],
             version: None,
             predecessor: None,
@@ -91,12 +119,15 @@ impl Target {
         self.fixes.first().map(|fix| fix.runtime).unwrap_or_default()
     }
 
-    /// Name of the module: `kpatch_<kernel>_<version>_<release>` for a stream, `kpatch_<fix>` for a single
-    /// fix.
+    /// Name of the module: that of key `module`, else `kpatch_<kernel>_<version>_<release>` for a stream,
+    /// `kpatch_<fix>` for a single fix.
     ///
     /// # Errors
     /// The name is longer than the kernel's limit.
     pub fn module_name(&self, release: &KernelRelease) -> Result<ModuleName, Error> {
+        if let Some(name) = &self.module {
+            return Ok(name.clone());
+        }
         Ok(ModuleName::sanitized(&match self.version {
             Some((version, patch_release)) => format!("kpatch_{release}_{version}_{patch_release}"),
             None => format!("kpatch_{}", self.name),
@@ -114,6 +145,8 @@ struct StreamFile {
     /// True if the module is stacked on the loaded patches instead of replacing them.
     #[serde(default)]
     stacked: bool,
+    /// Exact name of the module.
+    module: Option<String>,
     /// Name of the previous version of the stream.
     predecessor: Option<String>,
     /// Last day of support, as `2027-06-30`.
@@ -124,17 +157,18 @@ struct StreamFile {
 
 impl StreamFile {
     /// Target of the stream, without what is checked separately: predecessor, end of support, effective release.
-    fn target(&self, name: &str, fixes: Vec<Fix>) -> Target {
-        Target {
+    fn target(&self, name: &str, fixes: Vec<Fix>) -> Result<Target, String> {
+        Ok(Target {
             name: name.to_owned(),
             description: self.description.clone(),
             fixes,
             version: Some((self.version, self.release)),
+            module: self.module.as_deref().map(module_name).transpose()?,
             predecessor: None,
             replace: !self.stacked,
             support_end: None,
             effective_release: None,
-        }
+        })
     }
 
     /// Value of `support_end`, or the message for a text that is no date.
@@ -163,13 +197,20 @@ impl Project {
     pub fn open(root: &Path) -> Result<Self, Error> {
         let root = root.canonicalize().map_err(io_error("find", root))?;
         if root.join("kernel-configs").is_dir() {
-            return Ok(Self { root });
+            return Ok(Self { root, out_of_tree: BTreeMap::new(), suite: None });
         }
         Err(klp_kernel::Error::Config {
             file: root,
             message: "no project: it has no kernel-configs directory".to_owned(),
         }
         .into())
+    }
+
+    /// The project with the fixes and streams for a foreign test suite (`tests/foreign`), whose modules to patch have their C
+    /// sources in `modules`.
+    #[must_use]
+    pub fn with_suite(&self, modules: &Path) -> Self {
+        Self { suite: Some(modules.to_owned()), ..self.clone() }
     }
 
     /// Root directory of the project.
@@ -192,10 +233,41 @@ impl Project {
         self.kmod().join("shims")
     }
 
-    /// C source of a test module that live patches of the tests patch, if a module with this name exists.
-    pub fn target_module(&self, name: &ObjectName) -> Option<PathBuf> {
-        let source = self.root.join("tests/modules").join(format!("{name}.c"));
-        source.is_file().then_some(source)
+    /// The project with the files of modules that the fixes of a target name, for one kernel.
+    ///
+    /// # Errors
+    /// Two fixes name different files for one module.
+    pub fn with_modules_of(&self, target: &Target, tree: &KernelTree) -> Result<Self, Error> {
+        let mut project = self.clone();
+        for fix in &target.fixes {
+            for (name, file) in &fix.out_of_tree {
+                let file = file.replace("{kernel}", &tree.id).replace("{release}", tree.release.as_str());
+                let file = fix.dir.join(file);
+                let other = project.out_of_tree.insert(name.clone(), file.clone());
+                if let Some(other) = other.filter(|other| *other != file) {
+                    return Err(klp_kernel::Error::Config {
+                        file: fix.dir.join("patch.toml"),
+                        message: format!(
+                            "`out_of_tree`: {name} is {} here and {} in another fix of the module; name one file",
+                            file.display(),
+                            other.display()
+                        ),
+                    }
+                    .into());
+                }
+            }
+        }
+        Ok(project)
+    }
+
+    /// File that a module comes from; `None` for the kernel's own modules. It may not exist.
+    pub fn module_source(&self, name: &ObjectName) -> Option<ModuleSource> {
+        if let Some(file) = self.out_of_tree.get(name) {
+            return Some(ModuleSource::File(file.clone()));
+        }
+        let dirs = [Some(self.root.join("tests/modules")), self.suite.clone()];
+        let sources = dirs.into_iter().flatten().map(|dir| dir.join(format!("{name}.c")));
+        sources.into_iter().find(|source| source.is_file()).map(ModuleSource::C)
     }
 
     /// Names of the fixes and streams for users, sorted. Those of the tests are not included.
@@ -206,13 +278,18 @@ impl Project {
         names
     }
 
-    /// Directories of fixes: for users, and for tests only.
-    fn fix_dirs(&self) -> [PathBuf; 2] {
-        [self.root.join("patches"), self.root.join("tests/fixes")]
+    /// Directories of fixes: for users, for tests only, and for a foreign test suite.
+    fn fix_dirs(&self) -> Vec<PathBuf> {
+        self.dirs(["patches", "tests/fixes"], "tests/foreign/fixes")
     }
 
-    fn stream_dirs(&self) -> [PathBuf; 2] {
-        [self.root.join("patches/streams"), self.root.join("tests/streams")]
+    fn stream_dirs(&self) -> Vec<PathBuf> {
+        self.dirs(["patches/streams", "tests/streams"], "tests/foreign/streams")
+    }
+
+    fn dirs(&self, own: [&str; 2], of_suite: &str) -> Vec<PathBuf> {
+        let of_suite = self.suite.as_ref().map(|_| of_suite);
+        own.into_iter().chain(of_suite).map(|dir| self.root.join(dir)).collect()
     }
 
     fn fix_names(&self) -> Vec<String> {
@@ -246,8 +323,8 @@ impl Project {
     pub fn target(&self, name: &str) -> Result<Target, Error> {
         let stream = self
             .stream_dirs()
-            .map(|dir| dir.join(format!("{name}.toml")))
             .into_iter()
+            .map(|dir| dir.join(format!("{name}.toml")))
             .find(|file| file.is_file());
         match stream {
             Some(file) => self.stream(name, &file),
@@ -288,7 +365,7 @@ impl Project {
                 None => {}
             }
         }
-        if let Some(message) = names::clash(&fixes) {
+        if let Some(message) = names::clash(&fixes).or_else(|| params::clash(&fixes)) {
             return Err(wrong(format!("`fixes`: {message}")));
         }
         let mut owners: BTreeMap<&KlpSymbol, &str> = BTreeMap::new();
@@ -304,7 +381,8 @@ impl Project {
         }
         let support_end = stream.support_end().map_err(&wrong)?;
         let effective_release = stream.effective_release().map_err(&wrong)?;
-        let mut target = Target { support_end, effective_release, ..stream.target(name, fixes) };
+        let mut target =
+            Target { support_end, effective_release, ..stream.target(name, fixes).map_err(&wrong)? };
         let mut owners: BTreeMap<u64, &str> = BTreeMap::new();
         for (fix, state) in
             target.fixes.iter().flat_map(|fix| fix.states.iter().map(move |state| (fix, state)))
@@ -329,6 +407,12 @@ impl Project {
         let before = self.predecessor(name)?;
         if target.version <= before.version {
             return Err(format!("`predecessor`: {name} has a version and release that are not lower"));
+        }
+        if let Some(module) = target.module.as_ref().filter(|_| target.module == before.module) {
+            return Err(format!(
+                "`module`: {name}, which is loaded before, has the name {module} too, and the kernel loads no second module of a \
+                 name; put the version into it"
+            ));
         }
         for old in before.states() {
             let new = target.states().find(|state| state.id == old.id);
@@ -364,7 +448,7 @@ impl Project {
         // The predecessor of the predecessor is not read: a chain of versions may have any length.
         let stream: StreamFile = parse_toml(&file).map_err(|error| error.to_string())?;
         let fixes = stream.fixes.iter().map(|fix| self.fix(fix)).collect::<Result<_, _>>();
-        Ok(stream.target(name, fixes.map_err(|error| error.to_string())?))
+        stream.target(name, fixes.map_err(|error| error.to_string())?)
     }
 
     /// All fixes: those that are shipped, and those that only the tests use.
@@ -383,8 +467,8 @@ impl Project {
     pub fn fix(&self, name: &str) -> Result<Fix, Error> {
         let dir = self
             .fix_dirs()
-            .map(|dir| dir.join(name))
             .into_iter()
+            .map(|dir| dir.join(name))
             .find(|dir| is_fix_name(name) && dir.join("patch.toml").is_file());
         let Some(dir) = dir else {
             let known = names_in(&self.fix_dirs(), |path| path.join("patch.toml").is_file())
@@ -398,6 +482,15 @@ impl Project {
         };
         read_fix(name, &dir)
     }
+}
+
+/// Value of key `module`: `-` becomes `_`, as in the kernel.
+fn module_name(text: &str) -> Result<ModuleName, String> {
+    let name = ModuleName::new(&text.replace('-', "_")).map_err(|error| format!("`module`: {error}"))?;
+    if name.as_str() == VMLINUX {
+        return Err(format!("`module`: {VMLINUX} is the name of the kernel itself"));
+    }
+    Ok(name)
 }
 
 fn names_in(dirs: &[PathBuf], is_one: impl Fn(&Path) -> bool) -> Vec<String> {
@@ -450,6 +543,51 @@ mod tests {
         assert!(error.contains("s.toml: `fixes`: `x-y` and `x_y` both become the crate `x_y`"), "{error}");
         let error = stream(&[("x-y", first), ("x-y", first)]).unwrap_err();
         assert!(error.contains("`x-y` stands twice"), "{error}");
+    }
+
+    #[test]
+    fn a_parameter_has_one_owner_in_a_stream() {
+        let fix = |function: &str, key: &str| format!("patch = ['vmlinux:{function}']\n{key}");
+        let param = |name: &str| format!("params = [{{ name = '{name}', type = 'int' }}]");
+        let wire = |name: &str| format!("tripwires = [{{ name = '{name}', description = 'x' }}]");
+        let both =
+            |first: &str, second: &str| stream(&[("one", &fix("a", first)), ("two", &fix("b", second))]);
+        assert!(both(&param("x"), &param("y")).is_ok());
+        for second in [param("x"), wire("x")] {
+            let error = both(&param("x"), &second).unwrap_err();
+            let expected = "s.toml: `fixes`: both `one` and `two` have a parameter or tripwire `x`";
+            assert!(error.contains(expected), "{error}");
+        }
+        let error = both(&format!("{}\n{}", param("x"), wire("x")), &param("y")).unwrap_err();
+        assert!(error.contains("`params`: `one` has two parameters or tripwires `x`"), "{error}");
+        let error = both(&param("x"), "tripwires = [{ name = 'y', description = ' ' }]").unwrap_err();
+        assert!(error.contains("patch.toml: `tripwires`: `y`: description is empty"), "{error}");
+        let error = both(&param("x"), "params = [{ name = 'y', type = 'u8' }]").unwrap_err();
+        assert!(error.contains("patch.toml: `params`: `y`: type \"u8\" is none of"), "{error}");
+    }
+
+    #[test]
+    fn a_module_may_have_an_exact_name() {
+        let fixes = [("x", "patch = ['vmlinux:a']\nmodule = 'of-the-fix'")];
+        let release = KernelRelease::new("6.12.1").unwrap();
+        let name = |target: Target| target.module_name(&release).unwrap().to_string();
+        let longest = "a".repeat(55);
+        assert_eq!(name(stream(&fixes).unwrap()), "kpatch_6_12_1_1_1");
+        assert_eq!(name(Target::of_fix(stream(&fixes).unwrap().fixes.remove(0))), "of_the_fix");
+        assert_eq!(name(stream_with(&fixes, "module = 'livepatch-Foo_2'").unwrap()), "livepatch_Foo_2");
+        assert_eq!(name(stream_with(&fixes, &format!("module = '{longest}'")).unwrap()), longest);
+        for (module, expected) in [
+            (format!("{longest}a"), "`module`: "),
+            ("a.b".to_owned(), "has the character '.'"),
+            (String::new(), "`module`: "),
+            ("vmlinux".to_owned(), "`module`: vmlinux is the name of the kernel itself"),
+        ] {
+            let error = stream_with(&fixes, &format!("module = '{module}'")).unwrap_err();
+            assert!(error.contains(expected) && error.contains("s.toml"), "{module}: {error}");
+            let fix = format!("patch = ['vmlinux:a']\nmodule = '{module}'");
+            let error = stream(&[("x", &fix)]).unwrap_err();
+            assert!(error.contains(expected) && error.contains("patch.toml"), "{module}: {error}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use klp_base::events::Severity;
 use klp_module::Module;
+use klp_verify::ExpectedParam;
 use klp_verify::rules::*;
 use object::build::elf::{Relocation, SectionData, Symbol};
 use object::elf;
@@ -244,6 +245,10 @@ pub const CASES: &[Case] = &[
     }),
     case(&MODULE_NAME, "it is not the name that was meant", |m| {
         m.expected.patch.as_mut().unwrap().module = "kpatch_other".to_owned();
+    }),
+    case(&MODULE_PARAMETER, "a parameter is missing", |m| {
+        let (name, kind) = ("limit".to_owned(), "uint".to_owned());
+        m.expected.patch.as_mut().unwrap().params.push(ExpectedParam { name, kind, mode: 0o644 });
     }),
     case(&PATCH_TABLE, "another function is replaced", |m| {
         m.text(".rodata", "version_proc_show", "version_PROC_show");

@@ -45,6 +45,17 @@ pub struct Expected {
     pub patch: Option<ExpectedPatch>,
 }
 
+/// A planned module parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpectedParam {
+    /// Name.
+    pub name: String,
+    /// Type as in `parmtype` of `.modinfo`: `uint`, `array of int`.
+    pub kind: String,
+    /// Access mode.
+    pub mode: u16,
+}
+
 /// The planned patch, as stage 1 resolved it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedPatch {
@@ -56,6 +67,8 @@ pub struct ExpectedPatch {
     pub callbacks: Vec<String>,
     /// Supported states: id and version.
     pub states: Vec<(u64, u32)>,
+    /// Module parameters.
+    pub params: Vec<ExpectedParam>,
     /// True for atomic replace: the patch disables all older patches.
     pub replace: bool,
     /// Replaced functions that are static and that nothing in the kernel's image calls or points to.

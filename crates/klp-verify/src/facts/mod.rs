@@ -5,4 +5,4 @@ mod arch;
 mod expected;
 
 pub(crate) use self::arch::ArchTable;
-pub use self::expected::{Expected, ExpectedPatch};
+pub use self::expected::{Expected, ExpectedParam, ExpectedPatch};

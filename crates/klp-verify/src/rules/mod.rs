@@ -12,6 +12,7 @@ mod modinfo;
 mod objects;
 mod original;
 mod panics;
+mod params;
 mod relocations;
 mod self_call;
 mod symbols;
@@ -30,6 +31,7 @@ pub use self::ftrace::TRACEABLE_REPLACEMENT;
 pub use self::modinfo::{GPL_COMPATIBLE, LICENSE_TAG, LIVEPATCH_TAG, MODULE_NAME, VERMAGIC};
 pub use self::original::ORIGINAL_SITE;
 pub use self::panics::PANIC_REACHABLE;
+pub use self::params::MODULE_PARAMETER;
 pub use self::relocations::{KLP_RELOCATION, RELOCATION_RANGE, RELOCATION_TYPE};
 pub use self::self_call::SELF_CALL;
 pub use self::symbols::{KLP_SYMBOL, SYMBOL_VERSION, UNDEFINED_SYMBOL, VERSION_ENTRY_SIZE};
@@ -53,6 +55,7 @@ pub static ALL: &[&Rule] = &[
     &LIVEPATCH_TAG,
     &LICENSE_TAG,
     &MODULE_NAME,
+    &MODULE_PARAMETER,
     &PATCH_TABLE,
     &REPLACEMENT_SYMBOL,
     &REPLACEMENT_FRAME,

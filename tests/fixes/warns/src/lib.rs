@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Warns at each read of /proc/version, and at the first read of /proc/cmdline.
+//! Warns at each read of /proc/version, and at the first read of /proc/cmdline. Logs the reads of /proc/cmdline, rate limited.
 #![no_std]
 
+use klp::core::module;
 use klp::prelude::*;
 use replaced::original;
 
@@ -20,6 +21,7 @@ impl replaced::vmlinux for Patch {
 
     unsafe extern "C" fn cmdline_proc_show(m: *mut seq_file, v: *mut c_void) -> c_int {
         warn_on_once!(!m.is_null());
+        ratelimited!(pr_info!("{}: a read", module::name().to_str().unwrap_or_default()));
         // SAFETY: the arguments are those of the replacement.
         unsafe { original::vmlinux::cmdline_proc_show(m, v) }
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Facts of a kernel's functions for authors, from its image: what can be replaced, what can be called, and who calls it.
 
+mod c_file;
+
 use std::collections::BTreeMap;
 
 use klp_base::cache::Cache;
@@ -181,6 +183,51 @@ fn missing(symbols: &Symbols, name: &str) -> String {
     }
 }
 
+/// A function that a C file defines.
+#[derive(Clone, Debug, Serialize)]
+pub struct Defined {
+    /// Name in the file.
+    pub name: String,
+    /// Symbols of this name in the object; none if the compiler inlined the function into its callers, or left it out.
+    pub symbols: Vec<Match>,
+    /// Variants of the function that the compiler made, as `f.constprop.0`.
+    pub variants: Vec<String>,
+}
+
+/// Functions that the C text `text` defines, with what the object has of each, in the order of the text. Static functions of other
+/// files may have the same name.
+///
+/// # Errors
+/// The object cannot be read.
+pub fn in_file(
+    project: &Project,
+    tree: &KernelTree,
+    object: &ObjectName,
+    text: &str,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<Vec<Defined>, Error> {
+    let objects = Objects::of(project, tree, [object], cache, sink)?;
+    let Some(symbols) = objects.symbols(object) else { return Ok(Vec::new()) };
+    let name = |definition| match definition {
+        c_file::Definition::Function(name) => name,
+        c_file::Definition::Syscall(name) => format!("{}sys_{name}", tree.arch.syscall_prefix()),
+    };
+    let names = c_file::definitions(text).into_iter().map(name);
+    Ok(names
+        .map(|name| {
+            let named = symbols.named(&name);
+            let code = named.iter().filter(|symbol| symbol.is_code());
+            let start = format!("{name}.");
+            Defined {
+                symbols: code.map(|symbol| matched(&objects, symbols, object, symbol)).collect(),
+                variants: symbols.starting_with(&start).map(|variant| variant.name.to_owned()).collect(),
+                name,
+            }
+        })
+        .collect())
+}
+
 /// A function whose name matches a pattern.
 #[derive(Clone, Debug, Serialize)]
 pub struct Match {
@@ -207,16 +254,16 @@ pub fn matching(
     let parts: Vec<&str> = pattern.split('*').collect();
     let functions = symbols.iter().filter(|symbol| symbol.is_code() && !symbol.is_padding());
     let named = functions.filter(|symbol| matches(symbol.name, &parts));
-    let mut found: Vec<Match> = named
-        .map(|symbol| {
-            let unique = symbols.count(symbol.name) == 1;
-            let position = if unique { SymbolPosition(0) } else { symbol.position };
-            let symbol = KlpSymbol { object: object.clone(), symbol: symbol.name.to_owned(), position };
-            Match { symbol: symbol.to_string(), not_replaceable: not_replaceable(&objects, &symbol) }
-        })
-        .collect();
+    let mut found: Vec<Match> = named.map(|symbol| matched(&objects, symbols, object, &symbol)).collect();
     found.sort_by(|one, other| one.symbol.cmp(&other.symbol));
     Ok(found)
+}
+
+fn matched(objects: &Objects, symbols: &Symbols, object: &ObjectName, symbol: &Symbol<'_>) -> Match {
+    let unique = symbols.count(symbol.name) == 1;
+    let position = if unique { SymbolPosition(0) } else { symbol.position };
+    let symbol = KlpSymbol { object: object.clone(), symbol: symbol.name.to_owned(), position };
+    Match { symbol: symbol.to_string(), not_replaceable: not_replaceable(objects, &symbol) }
 }
 
 /// True if a text consists of the parts with any text between them.

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Counterpart of test_klp_mod_patch.c in the kernel's selftests.
+#![no_std]
+
+use klp::prelude::*;
+
+/// The replacements of this fix.
+pub struct Patch;
+
+impl replaced::test_klp_mod_target for Patch {
+    unsafe extern "C" fn test_klp_mod_target_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
+        // SAFETY: the seq_file core passes a valid `m`.
+        unsafe { SeqFile::from_ptr(m) }.puts(c"test_klp_mod_patch: this has been live patched\n")
+    }
+}
+
+klp::livepatch!(Patch);
