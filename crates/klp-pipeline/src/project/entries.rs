@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Entries of `patch`, and of `functions` and `variables` in `[imports]`: a text, or a table without unknown keys.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -181,4 +182,23 @@ fn declares(declaration: &str, name: &str) -> bool {
     declaration.chars().all(|c| word(c) || " *()[],".contains(c))
         && !declaration.starts_with("extern")
         && declaration.split(|c| !word(c)).any(|part| part == name)
+}
+
+/// Modules of `out_of_tree` and their files.
+///
+/// # Errors
+/// A name is no module's name, or a file no module's file.
+pub(super) fn out_of_tree(table: BTreeMap<String, String>) -> Result<BTreeMap<ObjectName, String>, String> {
+    let is_module = |file: &str| [".ko", ".ko.xz", ".ko.zst", ".ko.gz"].iter().any(|end| file.ends_with(end));
+    let entry = |(name, file): (String, String)| {
+        let name = ObjectName::new(&name).map_err(|error| error.to_string())?;
+        if name.is_vmlinux() {
+            return Err("the kernel itself is no module".to_owned());
+        }
+        if !is_module(&file) {
+            return Err(format!("{name}: {file:?} is no file of a module (.ko, .ko.xz, .ko.zst, .ko.gz)"));
+        }
+        Ok((name, file))
+    };
+    table.into_iter().map(entry).collect()
 }

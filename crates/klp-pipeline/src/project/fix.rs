@@ -13,7 +13,9 @@ use proc_macro2::{TokenStream, TokenTree};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::entries::{CalledTable, Entry, PatchTable, VariableTable, called, replaced, variable};
+use super::entries::{
+    CalledTable, Entry, PatchTable, VariableTable, called, out_of_tree, replaced, variable,
+};
 use super::headers::{Header, header};
 use super::params::{Param, ParamTable, Tripwire, param, tripwire};
 use super::{CPrototype, module_name, names, params, parse_toml};
@@ -390,7 +392,7 @@ fn checked(name: &str, dir: &Path, parsed: FixFile) -> Result<Fix, String> {
         imports,
         cfg: parsed.cfg,
         runtime: parsed.runtime,
-        out_of_tree: out_of_tree(parsed.out_of_tree)?,
+        out_of_tree: out_of_tree(parsed.out_of_tree).map_err(|message| wrong("out_of_tree", message))?,
         cves: parsed.cves,
         affected: parsed.affected,
     };
@@ -399,25 +401,6 @@ fn checked(name: &str, dir: &Path, parsed: FixFile) -> Result<Fix, String> {
         return Err(wrong("params", message));
     }
     names::clash(std::slice::from_ref(&fix)).map_or(Ok(fix), Err)
-}
-
-/// The table `[out_of_tree]`, or the message for its first fault.
-fn out_of_tree(table: BTreeMap<String, String>) -> Result<BTreeMap<ObjectName, String>, String> {
-    let entry = |(name, file): (String, String)| {
-        let name = ObjectName::new(&name).map_err(|error| error.to_string())?;
-        if name.is_vmlinux() {
-            return Err("the kernel itself is no module".to_owned());
-        }
-        if !file.ends_with(".ko") && ![".ko.xz", ".ko.zst", ".ko.gz"].iter().any(|end| file.ends_with(end)) {
-            return Err(format!("{name}: {file:?} is no file of a module (.ko, .ko.xz, .ko.zst, .ko.gz)"));
-        }
-        Ok((name, file))
-    };
-    table
-        .into_iter()
-        .map(entry)
-        .collect::<Result<_, _>>()
-        .map_err(|message: String| wrong("out_of_tree", message))
 }
 
 /// The table `[imports]` of the fix `name` in `dir`, or the message for its first fault.
