@@ -37,7 +37,7 @@ pub struct Inputs<'a> {
     pub unexported: &'a dyn Fn(&str) -> Result<KlpSymbol, Error>,
 }
 
-/// Links the object and the shims, if any, into `<module>.ko` in `dir`. Returns its path. The file [`SHIM_SYMBOLS`] beside
+/// Links the object and the shims, if any, into `<module>.ko` in `dir`. Returns its path. The file `shim-symbols` beside
 /// it has the symbols that the livepatch core resolves for the shims.
 ///
 /// # Errors
