@@ -9,6 +9,11 @@
 //!
 //! [`include/linux/uaccess.h`]: srctree/include/linux/uaccess.h
 
+#![allow(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "user addresses, which the kernel checks and Rust never dereferences"
+)]
+
 use ::core::mem::MaybeUninit;
 
 use bindings::ffi::{c_int, c_ulong, c_void};

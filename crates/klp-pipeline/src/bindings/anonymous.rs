@@ -15,6 +15,9 @@ const FIELD: &str = "__bindgen_anon_";
 /// Part of the name of an anonymous type.
 const TYPE: &str = "__bindgen_ty_";
 
+/// Starts of the names of fields that are no members in C: storage of bit-fields, and padding.
+const GENERATED: [&str; 3] = ["_bitfield_", "__bindgen_padding_", "_padding_"];
+
 /// Fields of a type: name and type.
 type Members = Vec<(String, String)>;
 
@@ -51,6 +54,9 @@ pub(super) fn places(texts: &[&str]) -> Result<String, syn::Error> {
         let mut found = Vec::new();
         collect(&types, fields, "", 0, &mut found);
         let own = |name: &str| fields.iter().any(|(field, _)| field == name);
+        // Members of C are unique in their struct; a repeated name is one that was generated.
+        let names: Vec<String> = found.iter().map(|(name, ..)| name.clone()).collect();
+        found.retain(|(name, ..)| names.iter().filter(|other| *other == name).count() == 1);
         found.retain(|(name, ..)| !own(name) && !methods.contains(&(owner.clone(), type_name(name.clone()))));
         if found.is_empty() {
             continue;
@@ -71,14 +77,14 @@ pub(super) fn places(texts: &[&str]) -> Result<String, syn::Error> {
     Ok(made)
 }
 
-/// Named fields without storage of bit-fields.
+/// Named fields that are members in C. (`_size` gives a union its size.)
 fn members(fields: &Fields) -> Members {
     let named = fields.iter().filter_map(|field| {
         let name = field.ident.as_ref()?.to_string();
         Some((name, field.ty.to_token_stream().to_string()))
     });
     named
-        .filter(|(name, _)| !name.starts_with("_bitfield_") && !name.starts_with("__bindgen_padding_"))
+        .filter(|(name, _)| name != "_size" && !GENERATED.iter().any(|start| name.starts_with(start)))
         .collect()
 }
 
@@ -111,7 +117,7 @@ mod tests {
     fn member_of_an_anonymous_union_has_a_place() {
         let text = "pub struct outer { pub __bindgen_anon_1: outer__bindgen_ty_1, pub len: u32 }\n\
                     pub union outer__bindgen_ty_1 { pub __bindgen_anon_1: outer__bindgen_ty_1__bindgen_ty_1, pub len: u8, pub seen: u64 }\n\
-                    pub struct outer__bindgen_ty_1__bindgen_ty_1 { pub dev: *mut device, pub _bitfield_1: u8 }\n\
+                    pub struct outer__bindgen_ty_1__bindgen_ty_1 { pub dev: *mut device, pub _bitfield_1: u8, pub _size: [u8; 8] }\n\
                     impl outer { pub fn seen(&self) -> u32 { 0 } }\n";
         let made = places(&[text]).unwrap();
         assert!(
@@ -119,7 +125,7 @@ mod tests {
             "{made}"
         );
         // A field or method of this name is there already, and storage of bit-fields has no name in C.
-        for name in ["fn len(", "fn seen(", "bitfield"] {
+        for name in ["fn len(", "fn seen(", "bitfield", "_size"] {
             assert!(!made.contains(name), "{made}");
         }
     }
