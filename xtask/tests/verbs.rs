@@ -67,7 +67,8 @@ fn look_shows_a_function_a_pattern_a_file_and_what_it_cannot_tell() {
     assert!(found[0]["callers"].as_array().unwrap().iter().any(|caller| caller["name"] == "arch_ptrace"));
     let listed = xtask(&["look", "ptrace_re*"]).stdout_text();
     assert!(listed.lines().any(|line| line == "vmlinux:ptrace_request"), "{listed}");
-    let defined = xtask(&["look", "klp_around:tests/modules/klp_around.c"]).stdout_text();
+    let source = root().join("tests/modules/klp_around.c");
+    let defined = xtask(&["look", &format!("klp_around:{}", source.display())]).stdout_text();
     assert!(defined.lines().any(|line| line.starts_with("klp_around:klp_around_")), "{defined}");
     for (asked, says) in [
         ("fs/no_such_file.c", "fs/no_such_file.c"),

@@ -9,8 +9,8 @@ pub struct Patch;
 impl replaced::vmlinux for Patch {
     unsafe extern "C" fn cmdline_proc_show(_m: *mut seq_file, v: *mut c_void) -> c_int {
         let net = v.cast::<net>();
-        let mtu = unsafe { (*dev_get_by_index(net, 1)).mtu };
-        mtu as c_int
+        let operations = unsafe { (*dev_get_by_index(net, 1)).rtnl_link_ops };
+        unsafe { (*operations).maxtype as c_int }
     }
 }
 
