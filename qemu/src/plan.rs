@@ -22,7 +22,7 @@ pub enum ArtifactError {
     NotAble(String),
 }
 
-/// What a case takes from the provider.
+/// Request of a case to the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted<'a> {
     /// Artifact by its name. The meaning of a name is up to the provider.
@@ -48,7 +48,7 @@ impl From<PathBuf> for Supply {
 
 /// Provider of the files of cases.
 pub trait Provider: Sync {
-    /// Host files of what a case takes, for `kernel`.
+    /// Host files for a request of a case, for `kernel`.
     ///
     /// # Errors
     /// [`ArtifactError`], which determines the verdict of the case.

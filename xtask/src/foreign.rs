@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use klp_base::cache::write_durable;
 use klp_base::events::{Check, Sink, Verdict};
-use klp_base::process::Cmd;
-use klp_kernel::{KernelTree, Pin, c_module};
+use klp_base::files::read;
+use klp_kernel::{KernelTree, Pin, c_module, guest_program};
 use klp_pipeline::stage::Range;
 use klp_vm::{Summary, Supplies, SystemCase};
 
@@ -118,7 +118,9 @@ fn suite(context: &Context, tree: &KernelTree, source: &Path) -> Result<Vec<Gues
         files.push((name(&path), 0o755, read(&path)?));
     }
     for path in sources(source, "c")? {
-        files.push((stem(&path), 0o755, program(&path)?));
+        let program =
+            guest_program::build(&path, &tree.toolchain, tree.arch, &context.cache, &context.terminal)?;
+        files.push((stem(&path), 0o755, read(&program)?));
     }
     for path in sources(&modules, "c")? {
         let module = stem(&path);
@@ -161,28 +163,12 @@ fn is_livepatch(source: &Path) -> Result<bool> {
     }
 }
 
-/// Compiles a program of the suite for the guest.
-fn program(source: &Path) -> Result<Vec<u8>> {
-    let dir = tempfile::tempdir().context("could not make a directory")?;
-    let program = dir.path().join("program");
-    Cmd::new("gcc")
-        .args(["-static", "-O2", "-o"])
-        .args([&program, source])
-        .hint("install the packages gcc and libc6-dev")
-        .run()?;
-    read(&program)
-}
-
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("could not read {}", path.display()))
 }
 
 /// Rows of the table, from the claims of the case about scripts.

@@ -28,4 +28,4 @@ pub use manifest::{
 pub use module::{Module, build_id_of_notes};
 pub use params::{PARAM_SECTION, ParamEntry};
 pub use table::{KlpLayout, PatchTable, PatchedFunction, PatchedObject, Place};
-pub use unpack::{Format, UnpackError, unpack};
+pub use unpack::{FILE_EXTENSIONS, Format, UnpackError, file_stem, unpack};

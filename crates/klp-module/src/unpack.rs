@@ -11,6 +11,14 @@ const DICTIONARY_KIB: u32 = 200 << 10;
 /// Largest block of the legacy format of `lz4 -l`, in bytes.
 const LZ4_BLOCK: usize = 8 << 20;
 
+/// File name extensions of modules.
+pub const FILE_EXTENSIONS: [&str; 4] = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
+
+/// File name without the extension of a module; `None` for other files.
+pub fn file_stem(file: &str) -> Option<&str> {
+    FILE_EXTENSIONS.iter().find_map(|extension| file.strip_suffix(extension)).filter(|stem| !stem.is_empty())
+}
+
 /// A compression format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {

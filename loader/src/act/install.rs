@@ -12,7 +12,7 @@ use crate::model::bugs;
 use crate::model::durable::{self, FileKind};
 use crate::model::error::Error;
 use crate::model::history::Action;
-use crate::model::module_file::{self, ModuleFile, Source};
+use crate::model::module_file::{ModuleFile, Source};
 use crate::model::refusal::Refusal;
 use crate::model::service;
 use crate::model::store::{self, Installed};
@@ -40,7 +40,7 @@ pub(crate) fn install(
         return Err(Error::Argument { message: format!("{shown} doesn't exist"), code: 3 });
     }
     let base = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    if module_file::stem(&base).is_none() || !file.is_file() {
+    if klp_module::file_stem(&base).is_none() || !file.is_file() {
         return Err(Error::Argument { message: format!("{shown} isn't a .ko file"), code: 4 });
     }
     if let Some(fault) = file.file_name().map(OsStr::to_string_lossy).as_deref().and_then(store::name_fault) {

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use klp_module::Module;
+use klp_module::{Module, file_stem};
 use rustix::fs::OFlags;
 
 use crate::model::error::Error;
@@ -16,9 +16,6 @@ use crate::model::system::{Image, System};
 /// Limit on the size of a file and of its decompressed content, in bytes: many times the size of a module with full debug
 /// information.
 const SIZE_MAX: usize = 256 << 20;
-
-/// File name extensions of modules.
-const EXTENSIONS: [&str; 4] = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
 
 /// Path of a module file.
 pub(crate) struct Source {
@@ -35,18 +32,13 @@ impl Source {
     }
 }
 
-/// File name without the extension of a module; `None` for other files.
-pub(crate) fn stem(file: &str) -> Option<&str> {
-    EXTENSIONS.iter().find_map(|extension| file.strip_suffix(extension)).filter(|stem| !stem.is_empty())
-}
-
 /// File of a module of the running kernel, as `modprobe` finds it. `None` if the machine has none, or no list of its modules.
 pub(crate) fn of_kernel(system: &System, name: &str) -> Result<Option<ModuleFile>, Error> {
     let dir = format!("/lib/modules/{}", system.release()?);
     let list = system.read_bytes(&format!("{dir}/modules.dep"))?.unwrap_or_default();
     let list = String::from_utf8_lossy(&list);
     let is_it = |file: &&str| {
-        let stem = stem(file.rsplit('/').next().unwrap_or_default());
+        let stem = file_stem(file.rsplit('/').next().unwrap_or_default());
         stem.is_some_and(|stem| stem.replace('-', "_") == name)
     };
     let Some(file) = list.lines().filter_map(|line| line.split(':').next()).find(is_it) else {

@@ -34,7 +34,7 @@ pub enum Refusal {
         patched: String,
         /// Build id of the patched module that this module was built for.
         module: String,
-        /// What was compared: the loaded module, or its file.
+        /// Loaded module or file with this build id.
         place: String,
         /// Its build id.
         running: String,

@@ -14,7 +14,7 @@ use std::path::Path;
 use klp_format::{KernelRelease, ModuleName};
 
 use crate::model::error::Error;
-use crate::model::module_file::{self, ModuleFile, Source};
+use crate::model::module_file::{ModuleFile, Source};
 use crate::model::refusal::Refusal;
 use crate::model::system::{Entry, System};
 
@@ -106,7 +106,8 @@ pub(crate) fn installed_for(system: &System, release: &KernelRelease) -> Result<
 
 fn of_directory(system: &System, release: &str) -> Result<Vec<Installed>, Error> {
     let directory = format!("{DIRECTORY}/{release}");
-    let is_module = |entry: &Entry| !entry.name.starts_with('.') && module_file::stem(&entry.name).is_some();
+    let is_module =
+        |entry: &Entry| !entry.name.starts_with('.') && klp_module::file_stem(&entry.name).is_some();
     let entries = system.entries(&directory)?;
     Ok(entries
         .into_iter()
@@ -144,7 +145,7 @@ pub(crate) fn previous(system: &System) -> Result<Vec<Installed>, Error> {
     let entries = system.entries(DIRECTORY)?;
     let module = |entry: &Entry| {
         let (release, file) = entry.name.strip_prefix(PREVIOUS)?.rsplit_once(PREVIOUS_SEPARATOR)?;
-        (entry.is_utf8 && module_file::stem(file).is_some()).then(|| Installed::new(release, file))
+        (entry.is_utf8 && klp_module::file_stem(file).is_some()).then(|| Installed::new(release, file))
     };
     Ok(entries.iter().filter_map(module).collect())
 }
@@ -210,7 +211,7 @@ pub(crate) fn find(system: &System, argument: &Path) -> Result<Source, Error> {
 /// True if an argument is the path of an existing file.
 fn is_file(argument: &Path) -> bool {
     let text = argument.to_string_lossy();
-    (text.contains('/') || module_file::stem(&text).is_some()) && argument.is_file()
+    (text.contains('/') || klp_module::file_stem(&text).is_some()) && argument.is_file()
 }
 
 /// File of an installed module.
@@ -282,7 +283,7 @@ pub(crate) fn module_name(argument: &Path) -> Result<ModuleName, Error> {
 
 /// Module name derived from a file name: without `.ko` and a compression suffix, with an underscore for each `-`.
 pub(crate) fn normalized(file: &str) -> String {
-    module_file::stem(file).unwrap_or(file).replace('-', "_")
+    klp_module::file_stem(file).unwrap_or(file).replace('-', "_")
 }
 
 /// Text with an underscore for each character that is not printable ASCII.

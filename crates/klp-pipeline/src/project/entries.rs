@@ -189,14 +189,16 @@ fn declares(declaration: &str, name: &str) -> bool {
 /// # Errors
 /// A name is no module's name, or a file no module's file.
 pub(super) fn out_of_tree(table: BTreeMap<String, String>) -> Result<BTreeMap<ObjectName, String>, String> {
-    let is_module = |file: &str| [".ko", ".ko.xz", ".ko.zst", ".ko.gz"].iter().any(|end| file.ends_with(end));
     let entry = |(name, file): (String, String)| {
         let name = ObjectName::new(&name).map_err(|error| error.to_string())?;
         if name.is_vmlinux() {
             return Err("the kernel itself is no module".to_owned());
         }
-        if !is_module(&file) {
-            return Err(format!("{name}: {file:?} is no file of a module (.ko, .ko.xz, .ko.zst, .ko.gz)"));
+        if klp_module::file_stem(&file).is_none() {
+            return Err(format!(
+                "{name}: {file:?} is no file of a module ({})",
+                klp_module::FILE_EXTENSIONS.join(", ")
+            ));
         }
         Ok((name, file))
     };
