@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * "queue [USER]": queues signals to itself in a user namespace whose creator's limit is three, and says how many were taken in
- * each round. The creator is the user of this number; users have counts of their own.
+ * "queue USER": queues signals to itself in a user namespace whose creator's limit is three, and says how many were taken in
+ * each round. The creator is the user of this number. No other process may have signals pending for that user.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -31,7 +31,11 @@ int main(int count, char **arguments)
 		perror("setrlimit");
 		return 1;
 	}
-	if (count == 2 && setuid(atoi(arguments[1]))) {
+	if (count != 2) {
+		fprintf(stderr, "usage: queue USER\n");
+		return 1;
+	}
+	if (setuid(atoi(arguments[1]))) {
 		perror("setuid");
 		return 1;
 	}
