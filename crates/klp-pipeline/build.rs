@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Crates that implement the stages before verify.
 const WORK: [&str; 6] = ["base", "klp-format", "klp-module", "klp-image", "klp-kernel", "klp-pipeline"];
+/// Crates that make a live patch of a C diff.
+const CDIFF: [&str; 6] = ["base", "klp-format", "klp-module", "klp-image", "klp-kernel", "klp-cdiff"];
 /// Crates that implement stage verify.
 const VERIFY: [&str; 4] = ["base", "klp-format", "klp-module", "klp-verify"];
 
@@ -20,7 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Versions of the libraries that the stages use.
     let lock = crates.join("../Cargo.lock");
     println!("cargo::rerun-if-changed={}", lock.display());
-    for (variable, names) in [("KLP_WORK_SOURCES", WORK.as_slice()), ("KLP_VERIFY_SOURCES", &VERIFY)] {
+    let hashes: [(&str, &[&str]); 3] =
+        [("KLP_WORK_SOURCES", &WORK), ("KLP_CDIFF_SOURCES", &CDIFF), ("KLP_VERIFY_SOURCES", &VERIFY)];
+    for (variable, names) in hashes {
         let mut hasher = DefaultHasher::new();
         hasher.write(&std::fs::read(&lock)?);
         for name in names {

@@ -4,6 +4,7 @@
 mod bench;
 mod build;
 mod cache;
+mod cdiff;
 mod check;
 mod ci;
 mod context;
@@ -46,6 +47,7 @@ enum Verb {
     Demo(demo::Args),
     Kernel(kernel::Args),
     Look(look::Args),
+    Cdiff(cdiff::Args),
     NewPatch(new_patch::Args),
     Editor(editor::EditorArgs),
     Doc(editor::DocArgs),
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Kernel(args) => kernel::run(&args),
         Verb::Look(args) => look::run(&args),
+        Verb::Cdiff(args) => cdiff::run(&args),
         Verb::NewPatch(args) => new_patch::run(&args),
         Verb::Editor(args) => editor::editor(&args),
         Verb::Doc(args) => editor::doc(&args),

@@ -55,7 +55,7 @@ const KERNEL: Layers<'_> = &[
     ("crate", &["lib"]),
     ("fetch", &["fetch"]),
     ("kinds of kernels", &["stock", "source"]),
-    ("modules and programs", &["c_module", "exports", "guest_program", "modules"]),
+    ("modules and programs", &["c_module", "c_source", "exports", "guest_program", "modules"]),
     ("build", &["kbuild", "sites"]),
     ("tree", &["tree"]),
     ("pins", &["pin"]),

@@ -15,6 +15,7 @@ use crate::calls::{Calls, Code};
 use crate::elf::u32_at;
 use crate::error::{Error, ImageError};
 use crate::image::KernelImage;
+use crate::memory::Memory;
 use crate::parsed::Parsed;
 use crate::symbols::Symbols;
 use crate::trace::Trace;
@@ -93,6 +94,17 @@ impl Calls {
             })
         })?;
         Self::from_bytes(&read(&entry.join(CALLS))?).map_err(at(&entry))
+    }
+}
+
+impl Memory {
+    /// Reads the memory of a kernel out of its image.
+    ///
+    /// # Errors
+    /// The image cannot be read or is damaged.
+    pub fn read(file: ImageFile<'_>) -> Result<Self, Error> {
+        let at = |error: ImageError| Error::Image { path: file.path.to_owned(), message: error.to_string() };
+        Self::parse(vmlinux(file.path)?).map_err(at)
     }
 }
 

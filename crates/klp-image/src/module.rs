@@ -116,6 +116,11 @@ impl ModuleImage {
         })
     }
 
+    /// Symbols in the order of the kernel, each with the number of its section.
+    pub fn places(&self) -> impl Iterator<Item = (Symbol<'_>, usize)> {
+        self.symbols.iter().zip(self.sections.iter().copied())
+    }
+
     /// Number of traceable functions, without those in init sections.
     pub fn traceable(&self) -> usize {
         self.entries.iter().filter(|(section, _)| !self.init.contains(section)).count()

@@ -5,6 +5,7 @@
 //! [`host`] is the build machine.
 
 pub mod c_module;
+pub mod c_source;
 mod config;
 mod error;
 pub mod exports;

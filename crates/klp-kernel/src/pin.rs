@@ -51,8 +51,8 @@ pub struct Pin {
     pub release: KernelRelease,
     /// Selection of packages for a new pin.
     pub repin: Repin,
-    /// Packages by role: `image`, `headers`, `common` and `kbuild` for a stock kernel, `source` for a kernel
-    /// built here; for both kinds optionally `busybox`, the guest's userland, if the machine's busybox cannot
+    /// Packages by role: `image`, `headers`, `common`, `kbuild` and optionally `source` for a stock kernel, `source` for a
+    /// kernel built here; for both kinds optionally `busybox`, the guest's userland, if the machine's busybox cannot
     /// run there.
     pub packages: BTreeMap<String, Package>,
     /// Build instructions, for kind `source` only.
@@ -88,9 +88,11 @@ struct PinFile {
 /// Required package roles of a stock kernel.
 pub(crate) const STOCK_ROLES: [&str; 4] = ["image", "headers", "common", "kbuild"];
 /// Required package roles of a kernel built here.
-const SOURCE_ROLES: [&str; 1] = ["source"];
+const SOURCE_ROLES: [&str; 1] = [SOURCE_ROLE];
+/// Role of the package with the source: required of a kernel built here, and what C diffs need of a stock kernel.
+pub(crate) const SOURCE_ROLE: &str = "source";
 /// Optional package roles.
-const OTHER_ROLES: [&str; 1] = ["busybox"];
+const OTHER_ROLES: [&str; 2] = ["busybox", SOURCE_ROLE];
 
 impl Pin {
     /// Reads `<id>/kernel.toml` in the directory `configs`.
@@ -118,7 +120,12 @@ impl Pin {
             if !roles.iter().chain(&OTHER_ROLES).any(|known| known == role) {
                 return Err(wrong(format!(
                     "`packages.{role}`: unknown role; there are {}",
-                    [roles, OTHER_ROLES.as_slice()].concat().join(", ")
+                    roles
+                        .iter()
+                        .chain(OTHER_ROLES.iter().filter(|role| !roles.contains(role)))
+                        .copied()
+                        .collect::<Vec<_>>()
+                        .join(", ")
                 )));
             }
             if package.sha256.len() != 64 || !package.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {

@@ -14,20 +14,25 @@ use crate::config::KernelConfig;
 use crate::error::Error;
 use crate::host::apt::Apt;
 use crate::package::Package;
-use crate::pin::{Pin, Repin, STOCK_ROLES};
+use crate::pin::{Pin, Repin, SOURCE_ROLE, STOCK_ROLES};
 use crate::toolchain::Toolchain;
 use crate::tree::{KernelTree, OwnModules};
 
 /// Finds the kernel in the cache, or fetches it.
 pub(super) fn fetch(pin: &Pin, cache: &Cache, sink: &dyn Sink) -> Result<KernelTree, Error> {
     let mut key = Key::new("stock kernel 2").with(pin.release.as_str());
-    for (role, package) in &pin.packages {
+    for (role, package) in of_the_tree(pin) {
         key = key.with(role).with(&package.name).with(&package.version).with(&package.sha256);
     }
     let entry = cache.entry("kernel", &pin.id, &key, |dir| {
         stage(sink, "kernel", &pin.id, || make(pin, cache, dir, sink).map(|()| (StageEnd::Done, ())))
     })?;
     open(pin, &entry)
+}
+
+/// Packages whose content is in the tree. The source is separate.
+fn of_the_tree(pin: &Pin) -> impl Iterator<Item = (&String, &Package)> {
+    pin.packages.iter().filter(|(role, _)| *role != SOURCE_ROLE)
 }
 
 fn make(pin: &Pin, cache: &Cache, dir: &Path, sink: &dyn Sink) -> Result<(), Error> {
@@ -192,9 +197,10 @@ fn open(pin: &Pin, dir: &Path) -> Result<KernelTree, Error> {
         // Debian's headers already set the compiler and the architecture.
         make: Vec::new(),
         signing_key: None,
+        source: pin.packages.get(SOURCE_ROLE).cloned(),
         config,
         fingerprint: Key::new("tree")
-            .with(pin.packages.values().map(|p| p.sha256.as_str()).collect::<String>())
+            .with(of_the_tree(pin).map(|(_, package)| package.sha256.as_str()).collect::<String>())
             .hex(),
         headers,
     })

@@ -50,6 +50,8 @@ pub struct KernelTree {
     /// Key and certificate (PEM) for module signatures that the kernel trusts. Present if the kernel was
     /// built here and checks signatures.
     pub signing_key: Option<PathBuf>,
+    /// Package with the source of the kernel's very version.
+    pub source: Option<Package>,
     /// Hash that changes whenever the tree changes.
     pub fingerprint: String,
 }

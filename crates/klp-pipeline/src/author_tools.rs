@@ -63,6 +63,7 @@ impl Crates {
             resolved: &Resolved::read(&self.built.dir)?,
             rustc: &self.rustc,
             sources: &self.built.dir.join(Stage::Bindings.dir_name()),
+            diffs: &self.built.dir.join(Stage::Resolve.dir_name()),
             crates: &self.built.dir.join(CRATES_DIR),
         };
         compile::crates(&inputs, &self.built.dir.join("log"), build.cache, build.sink)
@@ -146,7 +147,7 @@ pub fn lint(build: &Build<'_>, with_klp: bool) -> Result<(), Error> {
 
 fn lint_crates(build: &Build<'_>, with_klp: bool) -> Result<(), Error> {
     let crates = Crates::compile(build)?;
-    let fixes = build.target.fixes.iter().map(|fix| {
+    let fixes = build.target.fixes.iter().filter(|fix| !fix.is_diff_alone()).map(|fix| {
         let name = fix.crate_name();
         let mut externs = crates.of_every_fix();
         externs.push(("replaced", crates.metadata("replaced", &format!("-{name}"))));

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use klp_base::cache::{self, Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
 use klp_base::files::{io_error, make_dir, read, write};
+use klp_cdiff::Report;
 use klp_kernel::host::rustc::Rustc;
 use klp_kernel::{KernelTree, Pin, kbuild::check_path, sites_of};
 
@@ -17,8 +18,8 @@ use crate::part::{self, ModulePart};
 use crate::project::{Project, Runtime, Target};
 use crate::resolved::Resolved;
 use crate::sign::Signer;
-use crate::stage::{Built, CRATES_DIR, Range, Stage, VERIFY_SOURCES, WORK_SOURCES};
-use crate::{bindings, compile, expected, kbuild, postlink, resolve, sign};
+use crate::stage::{Built, CDIFF_SOURCES, CRATES_DIR, Range, Stage, VERIFY_SOURCES, WORK_SOURCES};
+use crate::{bindings, c_diff, compile, expected, kbuild, postlink, resolve, sign};
 
 /// One stage: its key and its work.
 struct Step {
@@ -88,8 +89,9 @@ impl Build<'_> {
         let _lock = cache::lock(&dir.join(".lock"))?;
         let rustc = Rustc::find(self.cache)?;
         self.check_runtime(&rustc)?;
-        let (objects, resolved) = (OnceCell::new(), OnceCell::new());
-        let work = Work { build: self, dir, range, rustc, objects, resolved };
+        let (objects, resolved, diffs) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        let diff_dir = dir.join(Stage::Resolve.dir_name());
+        let work = Work { build: self, dir, diff_dir, range, rustc, objects, resolved, diffs };
         for step in STEPS.iter().filter(|step| step.stage <= range.to) {
             work.run(step)?;
             if step.stage == Stage::Resolve {
@@ -134,11 +136,18 @@ impl Build<'_> {
 struct Work<'a> {
     build: &'a Build<'a>,
     dir: PathBuf,
+    /// Directory with the object files of C diffs.
+    diff_dir: PathBuf,
     range: Range,
     rustc: Rustc,
     objects: OnceCell<Objects>,
     resolved: OnceCell<Resolved>,
+    /// Results of the fixes' C diffs: name of the fix, directory and report.
+    diffs: OnceCell<Vec<Diff>>,
 }
+
+/// Result of the C diffs of a fix: name of the fix, directory and report.
+type Diff = (String, (PathBuf, Report));
 
 impl Work<'_> {
     /// Runs one stage, unless its stamp shows completion with the same key.
@@ -219,8 +228,28 @@ impl Work<'_> {
         }
         let Build { project, tree, target, cache, sink, .. } = self.build;
         let project = project.with_modules_of(target, tree)?;
-        let objects = Objects::of(&project, tree, &target.objects(), cache, *sink)?;
+        let mut names = target.objects();
+        for (_, (_, report)) in self.diffs()? {
+            names.extend(c_diff::objects(report)?);
+        }
+        let objects = Objects::of(&project, tree, &names, cache, *sink)?;
         Ok(self.objects.get_or_init(|| objects))
+    }
+
+    /// Results of the fixes' C diffs.
+    fn diffs(&self) -> Result<&[Diff], Error> {
+        if let Some(diffs) = self.diffs.get() {
+            return Ok(diffs);
+        }
+        let Build { project, tree, target, cache, sink, .. } = self.build;
+        let mut diffs = Vec::new();
+        for fix in target.fixes.iter().filter(|fix| !fix.diffs.is_empty()) {
+            let texts = fix.diffs.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+            let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
+            let built = c_diff::build(project, tree, &fix.name, &texts, cache, *sink)?;
+            diffs.push((fix.name.clone(), built));
+        }
+        Ok(self.diffs.get_or_init(|| diffs))
     }
 
     /// The result of stage resolve.
@@ -251,7 +280,8 @@ impl Work<'_> {
 
     /// Parts of the module.
     fn parts(&self) -> Result<Vec<ModulePart>, Error> {
-        compile::parts(self.build.target, self.resolved()?, &self.dir(Stage::Bindings))
+        let (sources, diffs) = (self.dir(Stage::Bindings), self.dir(Stage::Resolve));
+        compile::parts(self.build.target, self.resolved()?, &sources, &diffs)
     }
 
     /// C source of the shims, from stage bindings.
@@ -268,6 +298,7 @@ impl Work<'_> {
             resolved: self.resolved()?,
             rustc: &self.rustc,
             sources,
+            diffs: &self.diff_dir,
             crates,
         })
     }
@@ -276,6 +307,9 @@ impl Work<'_> {
 fn resolve_key(work: &Work<'_>) -> Result<Key, Error> {
     let Build { project, tree, target, .. } = work.build;
     let mut key = Key::new("resolve").with(&tree.fingerprint).with(format!("{target:?}"));
+    for file in target.fixes.iter().flat_map(|fix| &fix.diffs) {
+        key = key.with(CDIFF_SOURCES).with_file(file)?;
+    }
     let project = project.with_modules_of(target, tree)?;
     for source in target.objects().iter().filter_map(|object| project.module_source(object)) {
         key = key.with_file(source.path())?;
@@ -284,7 +318,9 @@ fn resolve_key(work: &Work<'_>) -> Result<Key, Error> {
 }
 
 fn run_resolve(work: &Work<'_>, out: &Path) -> Result<(), Error> {
-    let resolved = resolve::resolve(work.build.tree, work.objects()?, work.build.target)?;
+    let diffs = work.diffs()?.iter().map(|(fix, built)| c_diff::resolve(fix, built, out));
+    let diffs = diffs.collect::<Result<Vec<_>, _>>()?;
+    let resolved = resolve::resolve(work.build.tree, work.objects()?, work.build.target, diffs)?;
     resolved.write(out)
 }
 
@@ -300,6 +336,11 @@ fn run_bindings(work: &Work<'_>, out: &Path) -> Result<(), Error> {
     write(&out.join("shims.c"), made.shims)?;
     for (fix, text) in made.replaced {
         write(&out.join(format!("replaced/{fix}.rs")), text)?;
+    }
+    for fix in target.fixes.iter().filter(|fix| fix.is_diff_alone()) {
+        let file = fix.compiled_source(out);
+        make_dir(&out.join("fixes"))?;
+        write(&file, c_diff::CRATE)?;
     }
     Ok(())
 }

@@ -25,6 +25,9 @@ pub enum Error {
     /// Error of a kernel, a package, a TOML file or the build machine.
     #[error(transparent)]
     Kernel(#[from] klp_kernel::Error),
+    /// A C diff cannot become a live patch.
+    #[error(transparent)]
+    CDiff(#[from] klp_cdiff::Error),
     /// An image cannot be read.
     #[error(transparent)]
     Image(#[from] klp_image::Error),
@@ -100,6 +103,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Kernel(error) => error.exit_code(),
+            Self::CDiff(error) => error.exit_code(),
             Self::Name(_) => 2,
             _ => 1,
         }

@@ -20,7 +20,7 @@ pub fn of_resolved(tree: &KernelTree, resolved: &Resolved) -> Expected {
     Expected {
         patch: Some(ExpectedPatch {
             module: resolved.module.clone(),
-            functions: resolved.functions.iter().map(|function| function.symbol.clone()).collect(),
+            functions: resolved.replaced().cloned().collect(),
             callbacks: callbacks(resolved),
             states: resolved.states.iter().map(|state| (state.id, state.version)).collect(),
             params: resolved.params.iter().map(param).collect(),

@@ -91,11 +91,16 @@ fn write_sources(inputs: &Inputs<'_>, dir: &Path) -> Result<(), Error> {
     // `-objs`, because `<module>-y` may be a variable of kbuild (`obj-y`, `lib-y`).
     // The module is a composite of one object, because not every kernel's rules find a `.o_shipped` file, and
     // objtool runs on the composite.
-    let makefile = format!(
-        "# Generated.\nobj-m := {module}.o\n{module}-objs := {module}_rs.o\ntargets += {module}_rs.o\n\
-         $(obj)/{module}_rs.o: $(src)/{module}_rs.bin FORCE\n\t$(call if_changed,copy)\n",
-    );
-    let of_parts: String = parts.iter().map(|part| read_text(&part.shims)).collect::<Result<_, _>>()?;
+    let makefile = format!("# Generated.\nobj-m := {module}.o\n{}", rule(module, &format!("{module}_rs")));
+    let mut makefile = makefile;
+    for (number, object) in parts.iter().flat_map(|part| &part.objects).enumerate() {
+        let name = format!("{module}_c{number}");
+        std::fs::copy(object, dir.join(format!("{name}.bin")))
+            .map_err(klp_base::files::io_error("copy", object))?;
+        makefile.push_str(&rule(module, &name));
+    }
+    let shims = parts.iter().filter_map(|part| part.shims.as_ref());
+    let of_parts: String = shims.map(|file| read_text(file)).collect::<Result<_, _>>()?;
     let shims = shims::of_klp(&read(object)?, own_shims)? + &of_parts;
     let makefile = if shims.is_empty() {
         makefile
@@ -108,6 +113,14 @@ fn write_sources(inputs: &Inputs<'_>, dir: &Path) -> Result<(), Error> {
         )
     };
     Ok(write(&dir.join("Makefile"), makefile)?)
+}
+
+/// Rule of a makefile for an object that is copied.
+fn rule(module: &str, object: &str) -> String {
+    format!(
+        "{module}-objs += {object}.o\ntargets += {object}.o\n\
+         $(obj)/{object}.o: $(src)/{object}.bin FORCE\n\t$(call if_changed,copy)\n",
+    )
 }
 
 fn run(tree: &KernelTree, module: &str, dir: &Path) -> Result<(), klp_kernel::Error> {

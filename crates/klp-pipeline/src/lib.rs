@@ -6,6 +6,7 @@
 pub mod author_tools;
 pub mod bindings;
 pub mod build;
+pub mod c_diff;
 pub mod compile;
 pub mod editor;
 pub mod error;

@@ -5,16 +5,17 @@
 
 use std::path::PathBuf;
 
-use klp_format::KlpSymbol;
+use klp_format::{KlpSymbol, ObjectName};
 
+use crate::project::{Target, objects_in_tables};
 use crate::resolved::Extern;
 
 /// Contribution of one front end to a module.
 pub struct ModulePart {
     /// Relocatable objects with the code and data of the part.
     pub objects: Vec<PathBuf>,
-    /// File with C text that kbuild compiles into the module; may be empty.
-    pub shims: PathBuf,
+    /// File with C text that kbuild compiles into the module.
+    pub shims: Option<PathBuf>,
     /// Symbols of the kernel that the objects use.
     pub symbols: Vec<Extern>,
     /// Functions that the part replaces.
@@ -31,6 +32,21 @@ pub struct Replaced {
     pub entry: String,
     /// Path of the thunk of its original in the root crate, if the part calls the original.
     pub original: Option<String>,
+}
+
+/// Objects in the tables of a module, in their order: those of the fixes, then those that only the parts know.
+pub fn objects(target: &Target, parts: &[ModulePart]) -> Vec<ObjectName> {
+    let mut objects = objects_in_tables(&target.fixes);
+    let changed = replaced(parts).map(|item| &item.symbol.object);
+    let used = symbols(parts).filter(|item| !item.exported).map(|item| &item.symbol.object);
+    let changed: Vec<&ObjectName> = changed.chain(used.filter(|object| !object.is_vmlinux())).collect();
+    for object in changed {
+        if !objects.contains(object) {
+            objects.push(object.clone());
+        }
+    }
+    objects.sort_by_key(|object| !object.is_vmlinux());
+    objects
 }
 
 /// Symbols that the parts use.

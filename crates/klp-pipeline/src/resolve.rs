@@ -17,14 +17,19 @@ pub use self::typed::prototype;
 use self::typed::{Use, typed};
 use crate::error::Error;
 use crate::objects::Objects;
-use crate::project::{Target, module_params};
-use crate::resolved::{Answer, Function, Resolved, State};
+use crate::project::{Target, module_params, objects_of};
+use crate::resolved::{Answer, CDiff, Function, Resolved, State};
 
 /// Resolves the names of a module for one kernel.
 ///
 /// # Errors
 /// The kernel has no such function, or the function cannot be replaced from Rust.
-pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Resolved, Error> {
+pub fn resolve(
+    tree: &KernelTree,
+    objects: &Objects,
+    target: &Target,
+    diffs: Vec<CDiff>,
+) -> Result<Resolved, Error> {
     let mut functions: Vec<Function> = Vec::new();
     for fix in &target.fixes {
         let calls_original = fix.names("original")?;
@@ -70,8 +75,14 @@ pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<
             });
         }
     }
+    refuse_twice(tree, &functions, &diffs)?;
     let layout = klp_layout(objects.types())
         .map_err(|error| klp_image::Error::Image { path: tree.image.clone(), message: error.to_string() })?;
+    let mut changed = objects_of(&target.fixes);
+    changed
+        .extend(diffs.iter().flat_map(|diff| &diff.replaced).map(|function| function.symbol.object.clone()));
+    changed.sort();
+    changed.dedup();
     Ok(Resolved {
         kernel: tree.id.clone(),
         module: target.module_name(&tree.release)?.to_string(),
@@ -91,16 +102,34 @@ pub fn resolve(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<
         params: module_params(&target.fixes),
         replace: target.replace,
         externs: externs::externs(tree, objects, target)?,
-        needs: externs::needs(objects, target),
+        diffs,
+        needs: externs::needs(objects, &changed),
         cfg: answers(tree, objects, target)?,
         vermagic: objects.kernel.facts.vermagic.clone(),
         kernel_build_id: objects.kernel.facts.build_id.clone(),
-        module_build_ids: crate::project::objects_of(&target.fixes)
+        module_build_ids: changed
             .iter()
             .filter_map(|object| Some((object.to_string(), objects.module_build_id(object)?.to_owned())))
             .collect(),
         layout,
     })
+}
+
+/// Refuses a function that two C diffs, or a C diff and Rust code, replace.
+fn refuse_twice(tree: &KernelTree, functions: &[Function], diffs: &[CDiff]) -> Result<(), Error> {
+    let of_rust = functions.iter().map(|function| (&function.symbol, function.fix.as_str()));
+    let of_diffs = diffs
+        .iter()
+        .flat_map(|diff| diff.replaced.iter().map(|function| (&function.symbol, diff.fix.as_str())));
+    let mut seen: Vec<(&KlpSymbol, &str)> = Vec::new();
+    for (symbol, fix) in of_rust.chain(of_diffs) {
+        if let Some((_, other)) = seen.iter().find(|(other, _)| *other == symbol) {
+            let message = format!("it is replaced twice, by `{other}` and by `{fix}`");
+            return Err(refuse(tree, symbol, &message));
+        }
+        seen.push((symbol, fix));
+    }
+    Ok(())
 }
 
 /// Answers of this kernel to the questions in `cfg` of the fixes' patch.toml.

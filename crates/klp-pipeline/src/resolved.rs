@@ -39,6 +39,9 @@ pub struct Resolved {
     pub replace: bool,
     /// Functions and variables of the kernel that the fixes use.
     pub externs: Vec<Extern>,
+    /// Parts of the module that C diffs make.
+    #[serde(default)]
+    pub diffs: Vec<CDiff>,
     /// Dependencies of each patched module: modules that are loaded whenever it is.
     pub needs: BTreeMap<String, BTreeSet<String>>,
     /// Answers to the fixes' questions about the kernel.
@@ -53,6 +56,29 @@ pub struct Resolved {
     pub module_build_ids: BTreeMap<String, String>,
     /// Layout of the livepatch structs.
     pub layout: KlpLayout,
+}
+
+/// Part of a module that a C diff makes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CDiff {
+    /// Name of the fix.
+    pub fix: String,
+    /// Object files in the directory of stage resolve, each with its SHA-256.
+    pub objects: Vec<(String, String)>,
+    /// Symbols of the kernel that they use.
+    pub symbols: Vec<Extern>,
+    /// Functions that they replace, each with the name of its replacement.
+    pub replaced: Vec<DiffFunction>,
+}
+
+/// A function that a C diff replaces.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DiffFunction {
+    /// Symbol of the function.
+    #[serde(with = "symbol_text")]
+    pub symbol: KlpSymbol,
+    /// Name of the replacement.
+    pub entry: String,
 }
 
 /// A function to replace.
@@ -93,6 +119,7 @@ impl Function {
             c_declaration: self.c_prototype.clone(),
             asserted: self.asserted,
             per_cpu: false,
+            linked_as: None,
         })
     }
 
@@ -178,12 +205,18 @@ pub struct Extern {
     pub asserted: bool,
     /// True for a per-CPU variable, whose address is an offset.
     pub per_cpu: bool,
+    /// Link name, if an object file has another one than Rust code would.
+    #[serde(default)]
+    pub linked_as: Option<String>,
 }
 
 impl Extern {
     /// Link name of the symbol in Rust code: its own name, or a short alias that stage 5 replaces.
     /// (`.klp.sym.<object>.<symbol>,<position>` easily exceeds modpost's limit for the length of names.)
     pub fn link_name(&self) -> String {
+        if let Some(name) = &self.linked_as {
+            return name.clone();
+        }
         if self.exported {
             return self.symbol.symbol.clone();
         }
@@ -232,6 +265,12 @@ impl Resolved {
     pub fn to_json(&self) -> String {
         // Serialization of this plain data cannot fail.
         serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Functions to replace, in Rust and by C diffs.
+    pub fn replaced(&self) -> impl Iterator<Item = &KlpSymbol> {
+        let of_diffs = self.diffs.iter().flat_map(|diff| &diff.replaced).map(|function| &function.symbol);
+        self.functions.iter().map(|function| &function.symbol).chain(of_diffs)
     }
 
     /// Functions with an unchecked prototype: symbol and prototype.

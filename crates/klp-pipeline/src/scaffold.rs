@@ -65,7 +65,7 @@ pub fn new_fix(
     fill_in(project, tree, objects, name, symbol, aside.path())?;
     // A function that stage 1 rejects must not leave a fix or a case.
     let made = read_fix(name, &aside.path().join("fix"))?;
-    resolve::resolve(tree, objects, &Target::of_fix(made))?;
+    resolve::resolve(tree, objects, &Target::of_fix(made), Vec::new())?;
     std::fs::rename(aside.path().join("case"), &case).map_err(io_error("make", &case))?;
     std::fs::rename(aside.path().join("fix"), &fix).map_err(io_error("make", &fix))?;
     Ok(vec![fix.join("patch.toml"), fix.join("src/lib.rs"), case.join("case.toml"), case.join("run.sh")])

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 /// Hash of the sources of the stages before verify, from the crate's build script.
 pub(crate) const WORK_SOURCES: &str = env!("KLP_WORK_SOURCES");
+/// Hash of the sources that make a live patch of a C diff.
+pub(crate) const CDIFF_SOURCES: &str = env!("KLP_CDIFF_SOURCES");
 /// Hash of the sources of stage verify.
 pub(crate) const VERIFY_SOURCES: &str = env!("KLP_VERIFY_SOURCES");
 

@@ -156,7 +156,7 @@ fn invalid_symbols_are_rejected_with_the_reason() {
         let fix = read_fix("test", dir.path()).unwrap();
         let target = Target::of_fix(fix);
         let error = Objects::load(&project, &tree, target.symbols(), &cache, &Silent)
-            .and_then(|objects| resolve(&tree, &objects, &target))
+            .and_then(|objects| resolve(&tree, &objects, &target, Vec::new()))
             .map(|_| ())
             .expect_err(text)
             .to_string();
@@ -171,7 +171,7 @@ fn resolved(text: &str) -> Resolved {
     fs::write(dir.path().join("patch.toml"), format!("description = 'x'\n{text}\n")).unwrap();
     let target = Target::of_fix(read_fix("test", dir.path()).unwrap());
     let objects = Objects::of(&project, &tree, &target.objects(), &cache, &Silent).unwrap();
-    resolve(&tree, &objects, &target).unwrap()
+    resolve(&tree, &objects, &target, Vec::new()).unwrap()
 }
 
 #[test]

@@ -18,7 +18,8 @@ use crate::error::Error;
 use crate::host::apt::Apt;
 use crate::host::libclang;
 use crate::host::rustc::Rustc;
-use crate::pin::{Pin, SourcePin};
+use crate::package::Package;
+use crate::pin::{Pin, SOURCE_ROLE, SourcePin};
 use crate::toolchain::Toolchain;
 
 /// Peak disk space of a build in bytes: source and objects.
@@ -53,7 +54,7 @@ pub(super) fn build(
     make_dir(&work)?;
     let rust = rust_words(pin, source, &work, cache, sink)?;
     let tree = stage(sink, "source", &pin.id, || {
-        unpack(pin, &work, cache, sink).map(|tree| (StageEnd::Done, tree))
+        unpack_part(pin, "", &work, cache, sink).map(|tree| (StageEnd::Done, tree))
     })?;
     let objects = work.join("objects");
     make_dir(&objects)?;
@@ -172,14 +173,11 @@ fn rust_words(
     Ok(words)
 }
 
-/// Unpacks the source package. Returns the source directory.
-fn unpack(pin: &Pin, work: &Path, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
-    let tree = unpack_part(pin, "", work, cache, sink)?;
-    if tree.join("Makefile").is_file() { Ok(tree) } else { Err(damaged(pin)) }
-}
-
-fn damaged(pin: &Pin) -> Error {
-    Error::Package { package: pin.id.clone(), message: "its source package holds no source".to_owned() }
+fn damaged(package: &Package) -> Error {
+    Error::Package {
+        package: format!("{} {}", package.name, package.version),
+        message: "holds no source".to_owned(),
+    }
 }
 
 /// Unpacks `part`, a directory below the top of the source, or all of it for an empty text. Returns the source directory.
@@ -190,10 +188,21 @@ pub(super) fn unpack_part(
     cache: &Cache,
     sink: &dyn Sink,
 ) -> Result<PathBuf, Error> {
-    let package = pin.packages.get("source").ok_or_else(|| Error::Config {
+    let package = pin.packages.get(SOURCE_ROLE).ok_or_else(|| Error::Config {
         file: pin.file.clone(),
         message: "`packages.source` is missing".to_owned(),
     })?;
+    unpack_package(package, part, work, cache, sink)
+}
+
+/// As [`unpack_part`], for a package.
+pub(crate) fn unpack_package(
+    package: &Package,
+    part: &str,
+    work: &Path,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<PathBuf, Error> {
     sink.note(format!("  source       fetching {} {}", package.name, package.version));
     let deb = Apt::that_has(package, cache, sink)?.download_checked(package, work)?;
     let unpacked = work.join("package");
@@ -202,7 +211,7 @@ pub(super) fn unpack_part(
     let archive = cache::walk(&unpacked)?
         .into_iter()
         .find(|path| path.to_string_lossy().ends_with(&format!("{}.tar.xz", package.name)))
-        .ok_or_else(|| damaged(pin))?;
+        .ok_or_else(|| damaged(package))?;
     let member = Path::new(&package.name).join(part);
     Cmd::new("tar")
         .arg("-xf")
@@ -213,7 +222,8 @@ pub(super) fn unpack_part(
         .hint("install tar and xz-utils")
         .run()?;
     fs::remove_dir_all(&unpacked).map_err(io_error("remove", &unpacked))?;
-    Ok(work.join(&package.name))
+    let top = work.join(&package.name);
+    if !part.is_empty() || top.join("Makefile").is_file() { Ok(top) } else { Err(damaged(package)) }
 }
 
 /// make in the kernel source, with an environment independent of the user.

@@ -20,6 +20,8 @@ use crate::error::Error;
 use crate::pin::{Pin, SourcePin};
 use crate::tree::{KernelTree, OwnModules};
 
+pub(super) use self::build::unpack_package;
+
 /// File names in a cache entry.
 const IMAGE: &str = "image";
 const VMLINUX: &str = "vmlinux";
@@ -118,6 +120,7 @@ fn open(pin: &Pin, source: &SourcePin, entry: &Path, tree: &Path, key: &Key) -> 
         config,
         toolchain: source.toolchain.clone(),
         make: source.toolchain.make_words(pin.arch),
+        source: pin.packages.get("source").cloned(),
         signing_key: signing_key.is_file().then_some(signing_key),
         fingerprint: key.hex(),
     })

@@ -73,7 +73,7 @@ pub(super) fn part(
     let items = target.fixes.iter().map(|fix| source(fix, resolved, &names, sources));
     Ok(ModulePart {
         objects,
-        shims: sources.join("shims.c"),
+        shims: Some(sources.join("shims.c")),
         symbols: resolved.externs.iter().cloned().chain(originals).collect(),
         replaced: replaced.collect(),
         items: items.collect::<Result<_, _>>()?,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use klp_base::files::{io_error, make_dir, write};
 
 use super::rustc::{Job, judge};
-use super::{EDITION, Inputs, ROOT, TABLES, cfg_flags, entries, root, sites};
+use super::{EDITION, Inputs, ROOT, TABLES, cfg_flags, root, sites};
 use crate::error::Error;
 
 /// One crate of the module.
@@ -120,17 +120,21 @@ fn lay_out(inputs: &Inputs<'_>, dir: &Path, work: &Path) -> Result<Vec<Crate>, E
         let traits = sources.join(format!("replaced/{}.rs", fix.name));
         add(replaced, &format!("the traits of {}", fix.name), &traits, &[bindings, klp], Vec::new())?;
         let uses = [bindings, klp, ("replaced", replaced.as_str())];
-        add(name, &fix.name, &fix.source(), &uses, cfg_flags(resolved, &fix.name))?;
+        add(name, &fix.name, &fix.compiled_source(sources), &uses, cfg_flags(resolved, &fix.name))?;
         of_tables.extend([(name.as_str(), name.as_str()), (replaced, replaced)]);
     }
     let tables = dir.join("module.rs");
     // kbuild builds the objects of the part together with the root crate.
-    let part = entries::part(target, resolved, sources, Vec::new())?;
-    write(&tables, root::source(tree, project, target, resolved, &[part])?)?;
+    let parts = super::parts(target, resolved, sources, inputs.diffs)?;
+    write(&tables, root::source(tree, project, target, resolved, &parts)?)?;
     add(TABLES, ROOT, &tables, &of_tables, vec![super::flags::room_for(sites(tree))])?;
     // The modules of a crate are next to its root file.
-    let with_modules =
-        target.fixes.iter().zip(&names).map(|(fix, (name, _))| (fix.dir.join("src"), name.as_str()));
+    let with_modules = target
+        .fixes
+        .iter()
+        .zip(&names)
+        .filter(|(fix, _)| !fix.is_diff_alone())
+        .map(|(fix, (name, _))| (fix.dir.join("src"), name.as_str()));
     for (from, name) in with_modules.chain([(project.kmod().join("src"), "klp")]) {
         for file in klp_base::cache::walk(&from)? {
             let relative = file.strip_prefix(&from).unwrap_or(&file);

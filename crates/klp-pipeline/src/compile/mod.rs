@@ -25,6 +25,7 @@ pub(crate) use self::flags::rustc as rustc_flags;
 pub(crate) use self::own_core::build as build_core;
 pub use self::root::imports;
 pub(crate) use self::rustc::{Job, judge};
+use crate::c_diff;
 use crate::error::Error;
 use crate::part::ModulePart;
 use crate::project::{Project, Runtime, Target};
@@ -125,6 +126,8 @@ pub struct Inputs<'a> {
     pub rustc: &'a Rustc,
     /// Directory of stage 2.
     pub sources: &'a Path,
+    /// Directory with the objects of C diffs.
+    pub diffs: &'a Path,
     /// Directory for the crates that do not depend on the module's version. The next version of a stream
     /// reuses them.
     pub crates: &'a Path,
@@ -158,13 +161,19 @@ pub fn crates(inputs: &Inputs<'_>, log: &Path, cache: &Cache, sink: &dyn Sink) -
     }
 }
 
-/// Parts of a module that stages kbuild and postlink process. `sources` is the directory of stage 2. The objects are
-/// not listed, because stage compile links them into one.
+/// Parts of a module that stages kbuild and postlink process. `sources` is the directory of stage 2. The objects of the Rust
+/// code are not listed, because stage compile links them into one. `objects` is the directory with those of C diffs.
 ///
 /// # Errors
 /// The traits of stage 2 cannot be read.
-pub fn parts(target: &Target, resolved: &Resolved, sources: &Path) -> Result<Vec<ModulePart>, Error> {
-    Ok(vec![entries::part(target, resolved, sources, Vec::new())?])
+pub fn parts(
+    target: &Target,
+    resolved: &Resolved,
+    sources: &Path,
+    objects: &Path,
+) -> Result<Vec<ModulePart>, Error> {
+    let rust = entries::part(target, resolved, sources, Vec::new())?;
+    Ok(std::iter::once(rust).chain(resolved.diffs.iter().map(|diff| c_diff::part(diff, objects))).collect())
 }
 
 /// Rejects floating point and other unsupported operations, with the author's line.

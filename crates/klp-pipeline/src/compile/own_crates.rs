@@ -9,9 +9,7 @@ use klp_base::events::Sink;
 use klp_base::files::{io_error, make_dir, write};
 
 use super::rustc::{self, Crate, Job};
-use super::{
-    EDITION, EXTRA, Inputs, ROOT, TABLES, cfg_flags, crates_key, entries, flags, own_core, root, sites,
-};
+use super::{EDITION, EXTRA, Inputs, ROOT, TABLES, cfg_flags, crates_key, flags, own_core, root, sites};
 use crate::error::Error;
 use crate::part::ModulePart;
 use crate::project::Fix;
@@ -48,9 +46,9 @@ pub(super) fn compile(
     let core = own_core::build(inputs.tree, inputs.rustc, cache, sink)?;
     let crates = Crates { inputs, core, log };
     crates.compile_or_reuse()?;
-    let part = entries::part(inputs.target, inputs.resolved, inputs.sources, crates.objects())?;
-    let root = crates.compile_root(std::slice::from_ref(&part), dir)?;
-    Ok([vec![root], part.objects].concat())
+    let parts = super::parts(inputs.target, inputs.resolved, inputs.sources, inputs.diffs)?;
+    let root = crates.compile_root(&parts, dir)?;
+    Ok([vec![root], crates.objects()].concat())
 }
 
 /// Compiles the crates below the root crate, unless an earlier build with the same key is available.
@@ -104,7 +102,7 @@ impl Crates<'_> {
             externs.push(self.metadata("replaced", "replaced", &suffix));
             // The prefix separates the names of fixes from the names of other crates.
             let name = format!("fix_{name}");
-            self.one(out, plain(&fix.name, &name, fix.source(), externs))?;
+            self.one(out, plain(&fix.name, &name, fix.compiled_source(sources), externs))?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use klp_kernel::KernelTree;
 use crate::error::Error;
 use crate::manifest;
 use crate::part::{self, ModulePart, Replaced};
-use crate::project::{Project, Target, objects_in_tables};
+use crate::project::{Project, Target};
 use crate::resolved::{Extern, Resolved};
 use crate::rust_name::object_in_rust;
 
@@ -52,7 +52,7 @@ fn tables(target: &Target, resolved: &Resolved, parts: &[ModulePart]) -> String 
         let _ = write!(text, "fix_{}::__Patch, ", fix.crate_name());
     }
     text.push_str("],\n    objects: [\n");
-    for object in objects_in_tables(&target.fixes) {
+    for object in part::objects(target, parts) {
         let in_rust = object_in_rust(&object);
         let name = if object.is_vmlinux() { "None".to_owned() } else { format!("Some(c\"{object}\")") };
         let callbacks = target.fixes.iter().rev().filter(|fix| fix.callbacks.contains(&object));
@@ -153,6 +153,7 @@ mod tests {
             toolchain: Toolchain { c: CToolchain::Gcc("gcc-12".to_owned()), rust: None, bindgen: None },
             make: Vec::new(),
             signing_key: None,
+            source: None,
             fingerprint: String::new(),
         }
     }
@@ -196,6 +197,7 @@ mod tests {
             replace: true,
             needs: BTreeMap::new(),
             externs: Vec::new(),
+            diffs: Vec::new(),
             cfg: Vec::new(),
             vermagic: String::new(),
             kernel_build_id: None,

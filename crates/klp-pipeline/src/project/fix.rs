@@ -63,6 +63,8 @@ pub struct Fix {
     pub affected: Vec<Affected>,
     /// Runtime of the fix.
     pub runtime: Runtime,
+    /// Files with C diffs, in the order of their application.
+    pub diffs: Vec<PathBuf>,
     /// Files of modules that are not the kernel's own; `{kernel}` and `{release}` in a path stand for those of the build.
     pub out_of_tree: BTreeMap<ObjectName, String>,
 }
@@ -147,6 +149,17 @@ impl Fix {
     /// Root file of the crate.
     pub fn source(&self) -> PathBuf {
         self.dir.join("src/lib.rs")
+    }
+
+    /// True if the fix is a C diff alone, without Rust code.
+    pub fn is_diff_alone(&self) -> bool {
+        !self.diffs.is_empty() && !self.source().exists()
+    }
+
+    /// Root file of the crate that is compiled: the author's, or the generated one of a C diff alone. `sources` is the directory
+    /// of stage bindings.
+    pub(crate) fn compiled_source(&self, sources: &Path) -> PathBuf {
+        if self.is_diff_alone() { sources.join(format!("fixes/{}.rs", self.name)) } else { self.source() }
     }
 
     /// All files that the author wrote, sorted. [`EDITOR_FILE`] is generated, and holds paths of this machine.
@@ -274,6 +287,8 @@ struct FixFile {
     #[serde(default)]
     patch: Vec<Entry<PatchTable>>,
     #[serde(default)]
+    diff: OneOrSeveral,
+    #[serde(default)]
     callbacks: Vec<String>,
     #[serde(default)]
     exit: bool,
@@ -298,6 +313,20 @@ struct FixFile {
     cves: Vec<String>,
     #[serde(default)]
     affected: Vec<Affected>,
+}
+
+/// One text or a list.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrSeveral {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Default for OneOrSeveral {
+    fn default() -> Self {
+        Self::Several(Vec::new())
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -360,8 +389,9 @@ fn wrong(key: &str, message: impl fmt::Display) -> String {
 
 /// The fix of a file, or the message for its first fault.
 fn checked(name: &str, dir: &Path, parsed: FixFile) -> Result<Fix, String> {
-    if parsed.patch.is_empty() && parsed.callbacks.is_empty() {
-        let message = "is empty: name at least one function, as \"vmlinux:cmdline_proc_show\"";
+    let diffs = diffs(dir, parsed.diff).map_err(|message| wrong("diff", message))?;
+    if parsed.patch.is_empty() && parsed.callbacks.is_empty() && diffs.is_empty() {
+        let message = "is empty: name at least one function, as \"vmlinux:cmdline_proc_show\", or a C diff with diff = \"fix.patch\"";
         return Err(wrong("patch", message));
     }
     let patch = all_replaced(parsed.patch)?;
@@ -386,6 +416,7 @@ fn checked(name: &str, dir: &Path, parsed: FixFile) -> Result<Fix, String> {
         tripwires: all(parsed.tripwires, "tripwires", tripwire)?,
         patch,
         callbacks,
+        diffs,
         exit: parsed.exit,
         states: parsed.states,
         shadows: parsed.shadows,
@@ -401,6 +432,29 @@ fn checked(name: &str, dir: &Path, parsed: FixFile) -> Result<Fix, String> {
         return Err(wrong("params", message));
     }
     names::clash(std::slice::from_ref(&fix)).map_or(Ok(fix), Err)
+}
+
+/// Files of the key `diff`, which are in the directory of the fix.
+fn diffs(dir: &Path, names: OneOrSeveral) -> Result<Vec<PathBuf>, String> {
+    let names = match names {
+        OneOrSeveral::One(name) => vec![name],
+        OneOrSeveral::Several(names) => names,
+    };
+    if let Some(twice) = repeated(&names) {
+        return Err(format!("{twice:?} stands twice"));
+    }
+    let path = |name: &String| {
+        let path = Path::new(name);
+        let plain = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        if name.is_empty() || !plain {
+            return Err(format!("{name:?} is no path in the directory of the fix"));
+        }
+        if !dir.join(path).is_file() {
+            return Err(format!("there is no file {name} in {}", dir.display()));
+        }
+        Ok(dir.join(path))
+    };
+    names.iter().map(path).collect()
 }
 
 /// The table `[imports]` of the fix `name` in `dir`, or the message for its first fault.

@@ -90,6 +90,7 @@ fn function(
         c_declaration: typed.c_text(objects.types()),
         asserted: typed.is_asserted(),
         per_cpu: false,
+        linked_as: None,
         symbol: symbol.clone(),
     })
 }
@@ -131,6 +132,7 @@ fn variable(
         c_declaration: used.declaration.as_ref().unwrap_or(&symbol.symbol).clone(),
         asserted: false,
         per_cpu,
+        linked_as: None,
         symbol: symbol.clone(),
     })
 }
@@ -187,12 +189,13 @@ fn needed_by(objects: &Objects, object: &ObjectName) -> BTreeSet<ObjectName> {
     found
 }
 
-/// Dependencies of each module that fixes patch.
-pub(super) fn needs(objects: &Objects, target: &Target) -> BTreeMap<String, BTreeSet<String>> {
-    let changed = objects_of(&target.fixes).into_iter().filter(|object| !object.is_vmlinux());
+/// Dependencies of each module of `changed`.
+pub(super) fn needs(objects: &Objects, changed: &[ObjectName]) -> BTreeMap<String, BTreeSet<String>> {
     changed
+        .iter()
+        .filter(|object| !object.is_vmlinux())
         .map(|object| {
-            let needed = needed_by(objects, &object).into_iter().filter(|other| *other != object);
+            let needed = needed_by(objects, object).into_iter().filter(|other| other != object);
             (object.to_string(), needed.map(|name| name.to_string()).collect())
         })
         .collect()

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Compiles of files of the kernel's source, with the kernel's own command.
+
+use std::path::Path;
+
+use klp_base::cache::{Cache, Key};
+use klp_base::files::read;
+use klp_base::process::{Cmd, Error as ProcessError};
+use klp_kernel::c_source::{CSource, CompileCommand};
+
+use crate::error::Error;
+
+/// Flags that give each function and variable a section of its own. They change no code but the length of jumps between
+/// functions.
+const SECTIONS: [&str; 2] = ["-ffunction-sections", "-fdata-sections"];
+/// Debug information does not change code, and is not read.
+const NO_DEBUG: &str = "-g0";
+/// Flag that makes a call of each jump out of a function.
+pub(crate) const NO_SIBLING_CALLS: &str = "-fno-optimize-sibling-calls";
+
+/// Form of a compile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Each function and variable in its own section.
+    Sections,
+    /// As the kernel's build compiles.
+    Plain,
+    /// As [`Self::Sections`], without jumps out of functions.
+    NoSiblingCalls,
+}
+
+impl Form {
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Sections => &SECTIONS,
+            Self::Plain => &[],
+            Self::NoSiblingCalls => &[SECTIONS[0], SECTIONS[1], NO_SIBLING_CALLS],
+        }
+    }
+}
+
+/// Object of a file of the unchanged source. The cache keeps it.
+pub(crate) fn original(
+    source: &CSource<'_>,
+    file: &str,
+    command: &CompileCommand,
+    form: Form,
+    cache: &Cache,
+) -> Result<Vec<u8>, Error> {
+    const NAME: &str = "object.o";
+    let key = Key::new("object of the source 1")
+        .with(source.root.to_string_lossy().as_bytes())
+        .with(file)
+        .with(command.words.join("\0"))
+        .with(format!("{form:?}"));
+    let label = format!("{}-{}", source.tree.id, file.replace('/', "-"));
+    let entry = cache.entry("c-object", &label, &key, |dir| {
+        run(source, &source.root, file, command, form, &dir.join(NAME), "")
+    })?;
+    Ok(read(&entry.join(NAME))?)
+}
+
+/// Object of a file of a changed source in `root`. `output` is a file for it.
+pub(crate) fn patched(
+    source: &CSource<'_>,
+    root: &Path,
+    file: &str,
+    command: &CompileCommand,
+    form: Form,
+    output: &Path,
+) -> Result<Vec<u8>, Error> {
+    run(source, root, file, command, form, output, " with the diff")?;
+    Ok(read(output)?)
+}
+
+fn run(
+    source: &CSource<'_>,
+    root: &Path,
+    file: &str,
+    command: &CompileCommand,
+    form: Form,
+    output: &Path,
+    with: &'static str,
+) -> Result<(), Error> {
+    let Some((compiler, flags)) = command.words.split_first() else {
+        return Err(Error::Kernel {
+            kernel: source.tree.id.clone(),
+            message: format!("its build has no command for {file}"),
+        });
+    };
+    let cmd = Cmd::new(compiler)
+        .args(flags)
+        .args(form.flags())
+        .args([NO_DEBUG, "-c", "-o"])
+        .arg(output)
+        .arg(file)
+        .cwd(root)
+        .clean_env()
+        .env("LC_ALL", "C")
+        .hint(format!("install {compiler}, the compiler of the kernel"));
+    let result = cmd.output()?;
+    if result.status.success() {
+        return Ok(());
+    }
+    if result.stderr_text().contains(file) || result.stderr_text().contains("error:") {
+        return Err(Error::Compile {
+            file: file.to_owned(),
+            kernel: source.tree.id.clone(),
+            with,
+            text: result.stderr_text().trim_end().to_owned(),
+        });
+    }
+    let error: ProcessError = cmd.failed(&result);
+    Err(error.into())
+}

@@ -1,0 +1,660 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Object file with the changed functions and all that only they bring along. What exists in the running kernel is referred to,
+//! never copied; only texts and constants of the compiler are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use klp_format::{KlpSymbol, ObjectName, SymbolPosition, VMLINUX};
+use klp_image::KernelImage;
+use klp_kernel::exports::Exports;
+use object::elf;
+use serde::{Deserialize, Serialize};
+
+use crate::object::{
+    ALLOC, EXECUTABLE, Flow, Instruction, ItemId, Object, Relocation, Target, WRITE, instructions,
+};
+use crate::pairs::{Comparison, is_by_content};
+use crate::placement::Placement;
+use crate::refusal::{self, Refusal, Rule};
+use crate::shipped::{Found, Pointed, Shipped};
+use crate::special::{self, Entry};
+use crate::writer::{Base, OutRelocation, OutSymbol, Output};
+
+/// Name prefix of replacements, as in the kernel's own live patches in C.
+const PREFIX: &str = "livepatch_";
+/// Name prefix of the code and data of static calls.
+const STATIC_CALL: [&str; 2] = ["__SCT__", "__SCK__"];
+/// Landing pad of an indirect branch.
+const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+/// Sections whose content the kernel collects when it boots or loads a module, or frees afterwards.
+const COLLECTED: [&str; 12] = [
+    ".init",
+    ".exit",
+    "__ksymtab",
+    "___ksymtab",
+    ".initcall",
+    "__param",
+    ".modinfo",
+    "_ftrace_events",
+    "__tracepoints",
+    "__syscalls_metadata",
+    ".con_initcall",
+    "__bpf_raw_tp_map",
+];
+
+/// Symbol of the kernel that the extracted code uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needed {
+    /// Name in the object file.
+    pub link_name: String,
+    /// Object of the symbol.
+    pub object: String,
+    /// Name in that object.
+    pub symbol: String,
+    /// Symbol position.
+    pub position: u32,
+    /// True if the kernel exports it and the module imports it; otherwise the livepatch core resolves it.
+    pub exported: bool,
+    /// Namespace of the export.
+    pub namespace: Option<String>,
+    /// True for a function.
+    pub is_function: bool,
+}
+
+/// A replaced function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacement {
+    /// Object of the function.
+    pub object: String,
+    /// Name in that object.
+    pub symbol: String,
+    /// Symbol position.
+    pub position: u32,
+    /// Name of the replacement in the object file.
+    pub entry: String,
+}
+
+/// Facts about the kernel for one extraction.
+pub(crate) struct Facts<'f> {
+    pub(crate) kernel: &'f KernelImage,
+    pub(crate) exports: &'f Exports,
+    /// Object with the file.
+    pub(crate) shipped: &'f Shipped<'f>,
+    /// Name of the file.
+    pub(crate) file: &'f str,
+    /// Functions and variables that the files of the diff add for one another.
+    pub(crate) added: &'f BTreeSet<String>,
+    /// True if the kernel has landing pads of indirect branches (IBT).
+    pub(crate) has_landing_pads: bool,
+}
+
+/// Result of an extraction.
+pub(crate) struct Extracted {
+    pub(crate) object: Vec<u8>,
+    pub(crate) needed: Vec<Needed>,
+    pub(crate) replaced: Vec<Replacement>,
+    /// Functions and variables that are new.
+    pub(crate) added: Vec<String>,
+    /// New functions whose address the code takes.
+    pub(crate) addresses: Vec<String>,
+    /// Replaced functions that end in a jump to code of the module.
+    pub(crate) jumps: Vec<String>,
+}
+
+/// Place of a reference: base and offset.
+type Referred = (Base, i64);
+
+struct Extraction<'e> {
+    comparison: &'e Comparison<'e>,
+    /// Changed functions, by their numbers in the patched object.
+    changed: &'e BTreeMap<ItemId, Found>,
+    placement: &'e Placement,
+    facts: &'e Facts<'e>,
+    out: Output,
+    /// Section and offset of the included items.
+    included: BTreeMap<ItemId, (usize, u64)>,
+    /// Texts and constants: section and offset.
+    literals: BTreeMap<(bool, Vec<u8>), (usize, u64)>,
+    /// Code of alternatives: section and offset by place in the patched object.
+    slices: BTreeMap<(usize, u64), (usize, u64)>,
+    needed: BTreeMap<String, Needed>,
+    replaced: Vec<Replacement>,
+    addresses: BTreeSet<String>,
+    jumps: BTreeSet<String>,
+    added: Vec<String>,
+    pending: Vec<ItemId>,
+    refusals: Vec<Refusal>,
+}
+
+/// Extracts the changed functions, and what they bring along.
+///
+/// # Errors
+/// All reasons why a part cannot be extracted.
+pub(crate) fn extract(
+    comparison: &Comparison<'_>,
+    changed: &BTreeMap<ItemId, Found>,
+    placement: &Placement,
+    facts: &Facts<'_>,
+) -> Result<Extracted, Vec<Refusal>> {
+    let mut extraction = Extraction {
+        comparison,
+        changed,
+        placement,
+        facts,
+        out: Output::default(),
+        included: BTreeMap::new(),
+        literals: BTreeMap::new(),
+        slices: BTreeMap::new(),
+        needed: BTreeMap::new(),
+        replaced: Vec::new(),
+        addresses: BTreeSet::new(),
+        jumps: BTreeSet::new(),
+        added: Vec::new(),
+        pending: Vec::new(),
+        refusals: Vec::new(),
+    };
+    for id in changed.keys() {
+        extraction.include(*id);
+    }
+    // What other files of the diff use.
+    let object = &comparison.patched.object;
+    for (id, item) in object.items.iter().enumerate() {
+        if item.is_global && facts.added.contains(&item.name) && comparison.pairs.original(id).is_none() {
+            extraction.include(id);
+        }
+    }
+    while let Some(id) = extraction.pending.pop() {
+        extraction.fill(id);
+    }
+    extraction.finish()
+}
+
+impl<'e> Extraction<'e> {
+    fn object(&self) -> &'e Object {
+        &self.comparison.patched.object
+    }
+
+    fn refuse(&mut self, rule: Rule, subject: &str, message: impl Into<String>) {
+        let refusal = rule.refuse(self.facts.file, subject, message);
+        if !self.refusals.contains(&refusal) {
+            self.refusals.push(refusal);
+        }
+    }
+
+    fn finish(self) -> Result<Extracted, Vec<Refusal>> {
+        if !self.refusals.is_empty() {
+            return Err(self.refusals);
+        }
+        let written = self.out.write();
+        let object = written.map_err(|error| {
+            vec![refusal::RELOCATION.refuse(self.facts.file, "the object file", error.to_string())]
+        })?;
+        Ok(Extracted {
+            object,
+            needed: self.needed.into_values().collect(),
+            replaced: self.replaced,
+            added: self.added,
+            addresses: self.addresses.into_iter().collect(),
+            jumps: self.jumps.into_iter().collect(),
+        })
+    }
+
+    /// Includes an item in the output. Returns its section and offset.
+    fn include(&mut self, id: ItemId) -> (usize, u64) {
+        if let Some(place) = self.included.get(&id) {
+            return *place;
+        }
+        let item = &self.object().items[id];
+        let place = if item.is_function() { self.include_function(id) } else { self.include_variable(id) };
+        self.included.insert(id, place);
+        self.pending.push(id);
+        if self.comparison.pairs.original(id).is_none() && !is_by_content(item) && item.parent.is_none() {
+            self.added.push(item.name.clone());
+        }
+        place
+    }
+
+    /// A function has a section of its own. Its unlikely part follows it there, so that the kernel's search of stacks finds a task
+    /// in that part too.
+    fn include_function(&mut self, id: ItemId) -> (usize, u64) {
+        const PADDING: u8 = 0x90;
+        let object = self.object();
+        let item = &object.items[id];
+        let section = &object.sections[item.section];
+        let kind = elf::SHT_PROGBITS.0;
+        let name = format!(".text.{}", item.name);
+        let number = self.out.section(&name, kind, ALLOC | EXECUTABLE, 0);
+        let out = &mut self.out.sections[number];
+        let whole = section.bytes(item.start - item.pad..item.start + item.size);
+        let start = out.push(whole, section.align, PADDING) + item.pad;
+        if let Some(cold) = object.cold(id) {
+            let part = &object.items[cold];
+            let bytes = object.sections[part.section].bytes(part.range());
+            let at = out.push(bytes, object.sections[part.section].align, PADDING);
+            self.included.insert(cold, (number, at));
+            self.pending.push(cold);
+        }
+        let size = self.out.sections[number].data.len() as u64 - start;
+        let (name, is_global) = match self.changed.get(&id) {
+            Some(found) => (self.replace(found), true),
+            None => (item.name.clone(), item.is_global && self.comparison.pairs.original(id).is_none()),
+        };
+        self.out.symbols.push(OutSymbol {
+            name,
+            place: Some((number, start)),
+            size,
+            is_global,
+            is_function: true,
+        });
+        if self.facts.has_landing_pads && !section.bytes(item.range()).starts_with(&ENDBR64) {
+            self.annotate_no_landing_pad((number, start));
+        }
+        (number, start)
+    }
+
+    /// Names the replacement of a function.
+    fn replace(&mut self, found: &Found) -> String {
+        let word = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "_");
+        let mut entry = format!("{PREFIX}{}", word(&found.name));
+        if found.position.0 != 0 {
+            entry = format!("{PREFIX}{}_{}", word(&found.name), found.position);
+        }
+        self.replaced.push(Replacement {
+            object: self.facts.shipped.name.to_string(),
+            symbol: found.name.clone(),
+            position: found.position.0,
+            entry: entry.clone(),
+        });
+        entry
+    }
+
+    /// Tells objtool that nothing calls the function indirectly: ftrace returns into it.
+    fn annotate_no_landing_pad(&mut self, (section, offset): (usize, u64)) {
+        let number = self.out.section(".discard.noendbr", elf::SHT_PROGBITS.0, 0, 0);
+        let at = self.out.sections[number].push(&[0; 4], 1, 0);
+        self.out.sections[number].relocations.push(OutRelocation {
+            offset: at,
+            kind: elf::R_X86_64_PC32.0,
+            target: Base::Section(section),
+            addend: offset.cast_signed(),
+        });
+    }
+
+    fn include_variable(&mut self, id: ItemId) -> (usize, u64) {
+        let object = self.object();
+        let item = &object.items[id];
+        let section = &object.sections[item.section];
+        if section.name.starts_with(".data..percpu") {
+            self.refuse(refusal::PER_CPU, &item.name, "it is a new per-CPU variable");
+        } else if COLLECTED.iter().any(|name| section.name.starts_with(name)) {
+            self.refuse(refusal::SECTION, &item.name, format!("it is new, in section {}", section.name));
+        }
+        let number = self.out.section(
+            &section.name,
+            section.kind,
+            section.flags & (ALLOC | WRITE),
+            section.entry_size,
+        );
+        // The first item of a section has its alignment, another one what its offset tells.
+        let align = if item.start == 0 {
+            section.align
+        } else {
+            (1 << item.start.trailing_zeros().min(6)).min(section.align)
+        };
+        let out = &mut self.out.sections[number];
+        let start = if section.kind == elf::SHT_NOBITS.0 {
+            let start = out.empty.next_multiple_of(align.max(1));
+            out.empty = start + item.size;
+            out.align = out.align.max(align);
+            start
+        } else {
+            out.push(section.bytes(item.range()), align, 0)
+        };
+        if !is_by_content(item) {
+            self.out.symbols.push(OutSymbol {
+                name: item.name.clone(),
+                place: Some((number, start)),
+                size: item.size,
+                is_global: item.is_global,
+                is_function: false,
+            });
+        }
+        (number, start)
+    }
+
+    /// Writes the references of an included item.
+    fn fill(&mut self, id: ItemId) {
+        let object = self.object();
+        let item = &object.items[id];
+        let Some((section, start)) = self.included.get(&id).copied() else { return };
+        for relocation in object.relocations_of(id) {
+            let at = start + (relocation.offset - item.start);
+            self.refer(relocation, item.instructions.get(&relocation.offset), Some(id), (section, at));
+        }
+        for entry in self.comparison.patched.entries_of(id).to_vec() {
+            self.add_entry(&entry, (section, start));
+        }
+    }
+
+    /// Adds an entry of a special section, for a function at a place of the output.
+    fn add_entry(&mut self, entry: &Entry, (function, start): (usize, u64)) {
+        let object = self.object();
+        let section = &object.sections[entry.section];
+        let number =
+            self.out.section(&section.name, section.kind, section.flags & (ALLOC | WRITE | EXECUTABLE), 0);
+        let at = self.out.sections[number].push(section.bytes(entry.range.clone()), section.align, 0);
+        let mut relocations = entry.relocations(object).iter();
+        if let Some(first) = relocations.next() {
+            self.out.sections[number].relocations.push(OutRelocation {
+                offset: at + (first.offset - entry.range.start),
+                kind: first.kind,
+                target: Base::Section(function),
+                addend: entry.at.wrapping_add_unsigned(start),
+            });
+        }
+        for relocation in relocations {
+            let place = (number, at + (relocation.offset - entry.range.start));
+            let name = |number: usize| object.sections[number].name.as_str();
+            match object.target(relocation, None) {
+                Target::Place(other, offset) if name(other) == special::REPLACEMENTS => {
+                    let from = u64::try_from(offset).unwrap_or(0);
+                    let slice = self.slice(other, from..from + entry.replacement(object));
+                    self.put(relocation, place, (Base::Section(slice.0), slice.1.cast_signed()), 0);
+                }
+                _ => self.refer(relocation, None, None, place),
+            }
+        }
+    }
+
+    /// Copies code of a section without names. Returns its place in the output.
+    fn slice(&mut self, section: usize, range: Range<u64>) -> (usize, u64) {
+        if let Some(place) = self.slices.get(&(section, range.start)) {
+            return *place;
+        }
+        let object = self.object();
+        let from = &object.sections[section];
+        let number = self.out.section(&from.name, from.kind, from.flags & (ALLOC | WRITE | EXECUTABLE), 0);
+        let at = self.out.sections[number].push(from.bytes(range.clone()), 1, 0x90);
+        self.slices.insert((section, range.start), (number, at));
+        let code = instructions(from, range.clone());
+        for relocation in from.relocations_in(range.clone()) {
+            let place = (number, at + (relocation.offset - range.start));
+            self.refer(relocation, code.get(&relocation.offset), None, place);
+        }
+        (number, at)
+    }
+
+    /// Writes a reference at a place of the output. `within` is the item that has it.
+    fn refer(
+        &mut self,
+        relocation: &Relocation,
+        instruction: Option<&Instruction>,
+        within: Option<ItemId>,
+        place: (usize, u64),
+    ) {
+        let object = self.object();
+        let flow = instruction.map_or(Flow::Other, |instruction| instruction.flow);
+        let referred = match object.target(relocation, instruction) {
+            Target::Text(text) => Some(self.literal(true, text)),
+            Target::Constant(bytes) => Some(self.literal(false, bytes)),
+            // The bytes behind the field are a part of the addend again when it is written.
+            Target::Outside(name, offset) => self.outside(name).map(|symbol| (Base::Symbol(symbol), offset)),
+            Target::Item(id, offset) => self.item(id, offset, flow, within),
+            Target::Place(section, offset) => self.nameless(section, offset),
+        };
+        if let Some(referred) = referred {
+            self.put(relocation, place, referred, relocation.behind(instruction));
+        }
+    }
+
+    fn put(
+        &mut self,
+        relocation: &Relocation,
+        (section, offset): (usize, u64),
+        referred: Referred,
+        behind: u64,
+    ) {
+        self.out.sections[section].relocations.push(OutRelocation {
+            offset,
+            kind: relocation.kind,
+            target: referred.0,
+            addend: referred.1.wrapping_sub_unsigned(behind),
+        });
+    }
+
+    fn literal(&mut self, is_text: bool, bytes: &[u8]) -> Referred {
+        let key = (is_text, bytes.to_vec());
+        let place = self.literals.get(&key).copied().unwrap_or_else(|| {
+            let name = if is_text { ".rodata.str" } else { ".rodata.cst" };
+            let number = self.out.section(name, elf::SHT_PROGBITS.0, ALLOC, 0);
+            let mut content = bytes.to_vec();
+            if is_text {
+                content.push(0);
+            }
+            let align = if is_text { 1 } else { (bytes.len() as u64).next_power_of_two() };
+            (number, self.out.sections[number].push(&content, align, 0))
+        });
+        self.literals.insert(key, place);
+        (Base::Section(place.0), place.1.cast_signed())
+    }
+
+    /// Reference to a place in a section without names.
+    fn nameless(&mut self, section: usize, offset: i64) -> Option<Referred> {
+        let object = self.object();
+        let from = &object.sections[section];
+        let start = u64::try_from(offset).ok().filter(|_| from.name == special::BEFORE_ALTERNATIVES);
+        let Some(start) = start else {
+            self.refuse(
+                refusal::SECTION,
+                &from.name,
+                format!("the code refers to offset {offset} of this section"),
+            );
+            return None;
+        };
+        let slice = self.slice(section, special::before_alternatives(from, start));
+        Some((Base::Section(slice.0), slice.1.cast_signed()))
+    }
+
+    /// Reference to a function or variable of the file.
+    fn item(&mut self, id: ItemId, offset: i64, flow: Flow, within: Option<ItemId>) -> Option<Referred> {
+        let object = self.object();
+        let item = &object.items[id];
+        let within = within.map(|within| object.items[within].parent.unwrap_or(within));
+        let own_part = within.is_some_and(|within| within == id || item.parent == Some(within));
+        // Labels of alternatives and tables of an included function.
+        let is_label = item.is_function() && (offset != 0 || item.parent.is_some());
+        let label = is_label && (own_part || self.included.contains_key(&id));
+        let original = self.comparison.pairs.original(id);
+        let brought = label
+            || is_by_content(item)
+            || match original {
+                None => !self.comparison.pairs.is_ambiguous(id),
+                Some(original) if item.is_function() && flow != Flow::Other => {
+                    self.changed.contains_key(&id) || self.is_static_without_return(original)
+                }
+                Some(_) => false,
+            };
+        if !brought {
+            return match original {
+                Some(original) => {
+                    self.existing(original, id, flow).map(|symbol| (Base::Symbol(symbol), offset))
+                }
+                None => {
+                    let message = "a static variable of a function, and the unchanged source has several of this name, another number of them in this function";
+                    self.refuse(refusal::STATIC_LOCAL, &item.name, message);
+                    None
+                }
+            };
+        }
+        if item.is_function() && !label {
+            let is_replaced = within.is_some_and(|within| self.changed.contains_key(&within));
+            match flow {
+                Flow::Jump if is_replaced && Some(id) != within => {
+                    self.jumps.extend(within.map(|within| object.items[within].name.clone()));
+                }
+                Flow::Other if !self.changed.contains_key(&id) => {
+                    self.addresses.insert(item.name.clone());
+                }
+                _ => {}
+            }
+        }
+        let (section, start) = self.include(id);
+        Some((Base::Section(section), offset.wrapping_add_unsigned(start)))
+    }
+
+    /// Symbol of the output for an item that the kernel has.
+    fn existing(&mut self, original: ItemId, patched: ItemId, flow: Flow) -> Option<usize> {
+        let item = &self.comparison.original.object.items[original];
+        let name = &self.object().items[patched].name;
+        if item.is_global
+            && let Some(symbol) = self.exported(&item.name)
+        {
+            return Some(symbol);
+        }
+        let Some(found) = self.placement.symbol(item, self.facts.shipped) else {
+            self.refuse(
+                refusal::SYMBOL,
+                name,
+                "no code of its file shows where the kernel has it, and its name does not tell",
+            );
+            return None;
+        };
+        if item.is_function() && flow == Flow::Other {
+            self.check_landing_pad(&found);
+        }
+        Some(self.livepatch(&self.facts.shipped.name, &found))
+    }
+
+    /// Symbol of the output for a symbol of another file.
+    fn outside(&mut self, name: &str) -> Option<usize> {
+        if self.facts.added.contains(name) {
+            return Some(self.out.undefined(name));
+        }
+        if let Some(symbol) = self.exported(name) {
+            return Some(symbol);
+        }
+        if let Some(Pointed::Here(place)) = self.placement.outside(name) {
+            let found = self.facts.shipped.at(*place).into_iter().find(|found| found.name == name);
+            if let Some(found) = found {
+                return Some(self.livepatch(&self.facts.shipped.name, &found));
+            }
+        }
+        let own = self.facts.shipped.named(name);
+        let candidates: Vec<Found> =
+            match own.iter().filter(|found| found.is_global).collect::<Vec<_>>().as_slice() {
+                [found] => vec![(*found).clone()],
+                _ => own,
+            };
+        if let [found] = candidates.as_slice() {
+            return Some(self.livepatch(&self.facts.shipped.name, found));
+        }
+        self.of_kernel(name)
+    }
+
+    /// Symbol of the output for a global symbol of the kernel itself, for code of a module.
+    fn of_kernel(&mut self, name: &str) -> Option<usize> {
+        let named = self.facts.kernel.symbols.named(name);
+        let global = |kind: char| kind.is_ascii_uppercase();
+        let mut chosen = named.iter().filter(|symbol| named.len() == 1 || global(symbol.kind));
+        let (Some(symbol), None) = (chosen.next(), chosen.next()) else {
+            self.refuse(
+                refusal::SYMBOL,
+                name,
+                match named.len() {
+                    0 => "the diff uses it, and the kernel has no symbol of this name".to_owned(),
+                    count => format!("the diff uses it, and the kernel has {count} symbols of this name"),
+                },
+            );
+            return None;
+        };
+        let found = Found {
+            name: name.to_owned(),
+            position: if named.len() == 1 { SymbolPosition(0) } else { symbol.position },
+            place: crate::shipped::Place { section: 0, address: symbol.address },
+            is_code: symbol.is_code(),
+            is_global: true,
+        };
+        let object = ObjectName::new(VMLINUX).ok()?;
+        Some(self.livepatch(&object, &found))
+    }
+
+    /// Symbol of the output for an exported symbol; `None` if the kernel exports none of this name.
+    fn exported(&mut self, name: &str) -> Option<usize> {
+        let export = self.facts.exports.get(name)?;
+        let object = ObjectName::new(&export.object_name()).ok()?;
+        let (link_name, exported) = if object.is_vmlinux() && export.is_for_all() {
+            (name.to_owned(), true)
+        } else {
+            // An ordinary import of a module's symbol would make the patch depend on that module.
+            (alias(&object, name, 0), false)
+        };
+        let needed = Needed {
+            link_name: link_name.clone(),
+            object: object.to_string(),
+            symbol: name.to_owned(),
+            position: 0,
+            exported,
+            namespace: export.namespace.clone().filter(|_| exported),
+            is_function: true,
+        };
+        self.needed.insert(link_name.clone(), needed);
+        Some(self.out.undefined(&link_name))
+    }
+
+    /// Symbol of the output that the livepatch core resolves.
+    fn livepatch(&mut self, object: &ObjectName, found: &Found) -> usize {
+        // objtool knows functions that do not return by their names, and looks for the keys of static calls by theirs.
+        let plain = object.is_vmlinux()
+            && found.position.0 == 0
+            && found.is_global
+            && !STATIC_CALL.iter().any(|start| found.name.starts_with(start));
+        let link_name = if plain { found.name.clone() } else { alias(object, &found.name, found.position.0) };
+        self.needed.entry(link_name.clone()).or_insert_with(|| Needed {
+            link_name: link_name.clone(),
+            object: object.to_string(),
+            symbol: found.name.clone(),
+            position: found.position.0,
+            exported: false,
+            namespace: None,
+            is_function: found.is_code,
+        });
+        self.out.undefined(&link_name)
+    }
+
+    /// With IBT, an indirect call of a function without landing pad faults, and the kernel removes those that it does not need
+    /// itself.
+    fn check_landing_pad(&mut self, found: &Found) {
+        if !self.facts.has_landing_pads {
+            return;
+        }
+        let begins = self.facts.shipped.bytes(found.place, ENDBR64.len() as u64);
+        if begins != Some(&ENDBR64[..]) {
+            self.refuse(
+                refusal::NO_LANDING_PAD,
+                &found.name,
+                "the diff takes its address, and it has no landing pad",
+            );
+        }
+    }
+
+    /// True for a static function that does not return. objtool finds this out by its body.
+    fn is_static_without_return(&self, original: ItemId) -> bool {
+        let object = &self.comparison.original.object;
+        let item = &object.items[original];
+        !item.is_global && !item.is_weak && crate::object::never_returns(object, original)
+    }
+}
+
+/// Link name of a symbol whose own name may mean something else to the tools.
+fn alias(object: &ObjectName, name: &str, position: u32) -> String {
+    format!("klp_c_{object}_{position}_{name}")
+}
+
+/// Symbol as the livepatch core names it.
+///
+/// # Errors
+/// The name is not valid for it.
+pub fn klp_symbol(object: &str, symbol: &str, position: u32) -> Result<KlpSymbol, klp_format::NameError> {
+    KlpSymbol::new(ObjectName::new(object)?, symbol, SymbolPosition(position))
+}

@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! One file of a diff: compile it, prove the unchanged compile, find the functions that differ, extract them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use klp_base::cache::Cache;
+use klp_base::files::write;
+use klp_format::ObjectName;
+use klp_image::{Memory, NotTraceable, Traceability};
+use klp_kernel::c_source::{CSource, CompileCommand};
+use klp_kernel::exports::Exports;
+use klp_module::Module;
+
+use crate::compile::{self, Form};
+use crate::error::Error;
+use crate::extract::{self, Extracted, Facts};
+use crate::object::{Item, ItemId, Object};
+use crate::pairs::{Comparison, Compiled, Difference, is_by_content, may_start_anew};
+use crate::placement::{Mismatch, MismatchKind, Placement};
+use crate::refusal::{self, Refusal};
+use crate::shipped::{Found, Shipped};
+use crate::{Changed, Files, Inputs, Report};
+
+/// Directories of the source that are not code of the kernel.
+const NO_CODE: [&str; 6] = ["Documentation/", "tools/", "samples/", "scripts/", "LICENSES/", "usr/"];
+
+/// C files to compile, from the files of a diff. The notes name the files that are left out.
+pub(crate) fn units(files: &Files) -> Result<(Vec<String>, Vec<String>), Vec<Refusal>> {
+    let (mut units, mut notes, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
+    for (path, file) in files {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let is_text =
+            name == "MAINTAINERS" || name == ".gitignore" || path.ends_with(".rst") || path.ends_with(".txt");
+        if is_text || NO_CODE.iter().any(|dir| path.starts_with(dir)) {
+            notes.push(format!("{path}: no code of the kernel; left out"));
+        } else if path.ends_with(".c") && file.original.is_some() {
+            units.push(path.clone());
+        } else {
+            let message = match path.rsplit_once('.').map(|(_, extension)| extension) {
+                Some("c") => "it is a new file, and no object of the kernel has it",
+                Some("h") => "it is a header; header changes are not supported yet",
+                Some("S") => "it is assembly",
+                _ => "it is no C code",
+            };
+            refusals.push(refusal::NO_OBJECT.refuse(path, name, message));
+        }
+    }
+    if refusals.is_empty() { Ok((units, notes)) } else { Err(refusals) }
+}
+
+/// Both compiles of a file.
+pub(crate) struct Compiles {
+    file: String,
+    command: CompileCommand,
+    original: Compiled,
+    patched: Compiled,
+}
+
+impl Compiles {
+    pub(crate) fn make(
+        source: &CSource<'_>,
+        view: &Path,
+        file: &str,
+        output: &Path,
+        cache: &Cache,
+    ) -> Result<Self, Error> {
+        let command = source.command(file, cache)?;
+        let original = compile::original(source, file, &command, Form::Sections, cache)?;
+        let patched = compile::patched(source, view, file, &command, Form::Sections, output)?;
+        let parsed = |bytes: &[u8]| parse(source, file, bytes);
+        Ok(Self { original: parsed(&original)?, patched: parsed(&patched)?, file: file.to_owned(), command })
+    }
+}
+
+fn parse(source: &CSource<'_>, file: &str, bytes: &[u8]) -> Result<Compiled, Error> {
+    Compiled::parse(bytes).map_err(|error| Error::Object {
+        file: file.to_owned(),
+        kernel: source.tree.id.clone(),
+        message: error.to_string(),
+    })
+}
+
+/// Global functions and variables that the files add for one another.
+pub(crate) fn added(files: &[Compiles]) -> BTreeSet<String> {
+    let names = |object: &Object| -> BTreeSet<String> {
+        object.items.iter().filter(|item| item.is_global).map(|item| item.name.clone()).collect()
+    };
+    let undefined: BTreeSet<&str> = files
+        .iter()
+        .flat_map(|file| &file.patched.object.symbols)
+        .filter(|symbol| symbol.section.is_none())
+        .map(|symbol| symbol.name.as_str())
+        .collect();
+    let mut added = BTreeSet::new();
+    for file in files {
+        let before = names(&file.original.object);
+        let new = names(&file.patched.object).into_iter().filter(|name| !before.contains(name));
+        added.extend(new.filter(|name| undefined.contains(name.as_str())));
+    }
+    added
+}
+
+/// Everything for the work on one file.
+pub(crate) struct Work<'a> {
+    pub(crate) inputs: &'a Inputs<'a>,
+    pub(crate) source: &'a CSource<'a>,
+    /// Changed source.
+    pub(crate) view: &'a Path,
+    pub(crate) memory: &'a Memory,
+    pub(crate) exports: &'a Exports,
+    pub(crate) added: &'a BTreeSet<String>,
+}
+
+/// Part of the report for one file.
+pub(crate) struct Part {
+    extracted: Option<Extracted>,
+    changed: Vec<Changed>,
+    notes: Vec<String>,
+    identical: usize,
+}
+
+impl Part {
+    /// Adds the part to a report, and its object file to a directory.
+    pub(crate) fn add_to(self, report: &mut Report, number: usize, dir: &Path) -> Result<(), Error> {
+        report.changed.extend(self.changed);
+        report.notes.extend(self.notes);
+        report.identical += self.identical;
+        if let Some(extracted) = self.extracted {
+            let name = format!("{number}.o");
+            write(&dir.join(&name), extracted.object)?;
+            report.objects.push(name);
+            report.needed.extend(extracted.needed);
+            report.replaced.extend(extracted.replaced);
+            report.added.extend(extracted.added);
+            report.notes.extend(extracted.addresses.iter().map(|name| {
+                format!(
+                    "{name} is new, and its address is taken: the kernel may still call it when the patch is unloaded"
+                )
+            }));
+        }
+        Ok(())
+    }
+}
+
+/// Result for one file: what to build, or why not.
+type Extraction = Result<Part, Vec<Refusal>>;
+
+impl Work<'_> {
+    /// Extracts what differs between the two compiles of a file.
+    pub(crate) fn extract(&self, compiles: &Compiles, work: &Path) -> Result<Extraction, Error> {
+        let name = ObjectName::new(&compiles.command.object)?;
+        if name.is_vmlinux() {
+            let shipped = Shipped::kernel(name, self.inputs.image, self.memory);
+            let traceability = |found: &Found| self.inputs.image.traceability(&found.name, found.position);
+            return self.extract_from(compiles, &shipped, &traceability, work);
+        }
+        let (image, bytes) = (self.inputs.module)(&name)?;
+        let module = Module::parse(&bytes).map_err(|error| Error::Object {
+            file: compiles.file.clone(),
+            kernel: self.inputs.tree.id.clone(),
+            message: format!("module {name}: {error}"),
+        })?;
+        let shipped = Shipped::module(name, &image, module);
+        let traceability = |found: &Found| image.traceability(&found.name, found.position);
+        self.extract_from(compiles, &shipped, &traceability, work)
+    }
+
+    fn extract_from(
+        &self,
+        compiles: &Compiles,
+        shipped: &Shipped<'_>,
+        traceability: &dyn Fn(&Found) -> Traceability,
+        work: &Path,
+    ) -> Result<Extraction, Error> {
+        let Compiles { file, original, patched, .. } = compiles;
+        let mut placement = Placement::of(original, shipped);
+        if !placement.mismatches.is_empty() {
+            self.compare_plain(compiles, shipped, &mut placement)?;
+        }
+        if !placement.mismatches.is_empty() {
+            return Ok(Err(vec![not_shipped(file, &placement)]));
+        }
+        let mut comparison = Comparison::new(original, patched);
+        let mut refusals = data(file, &mut comparison);
+        let (differing, mut notes) = differing(file, &comparison);
+        let mut changed = BTreeMap::new();
+        for (id, (function, _)) in &differing {
+            match replaceable(file, &original.object.items[*function], &placement, shipped, traceability) {
+                Ok(Some(found)) => {
+                    changed.insert(*id, found);
+                }
+                Ok(None) => notes.push(format!(
+                    "{file}: {}: its code has run and is freed; left out",
+                    original.object.items[*function].name
+                )),
+                Err(refusal) => refusals.push(refusal),
+            }
+        }
+        if !refusals.is_empty() {
+            return Ok(Err(refusals));
+        }
+        let part = |extracted| Part {
+            extracted,
+            changed: changed_of(file, shipped, original, &differing),
+            notes: notes.clone(),
+            identical: placement.identical,
+        };
+        if changed.is_empty() && !brings(&comparison, self.added) {
+            return Ok(Ok(part(None)));
+        }
+        let facts = Facts {
+            kernel: self.inputs.image,
+            exports: self.exports,
+            shipped,
+            file,
+            added: self.added,
+            has_landing_pads: self.inputs.tree.config.is_on("X86_KERNEL_IBT"),
+        };
+        let extracted = match extract::extract(&comparison, &changed, &placement, &facts) {
+            Ok(extracted) if extracted.jumps.is_empty() => Ok(extracted),
+            Ok(_) => self.extract_without_jumps(compiles, &changed, &placement, &facts, work)?,
+            Err(refusals) => Err(refusals),
+        };
+        Ok(extracted.map(|extracted| part(Some(extracted))))
+    }
+
+    /// Extracts from a third compile, whose functions make calls where the others jump.
+    fn extract_without_jumps(
+        &self,
+        compiles: &Compiles,
+        changed: &BTreeMap<ItemId, Found>,
+        placement: &Placement,
+        facts: &Facts<'_>,
+        work: &Path,
+    ) -> Result<Result<Extracted, Vec<Refusal>>, Error> {
+        let Compiles { file, command, original, patched } = compiles;
+        let output = work.join("calls.o");
+        let bytes = compile::patched(self.source, self.view, file, command, Form::NoSiblingCalls, &output)?;
+        let third = parse(self.source, file, &bytes)?;
+        let comparison = Comparison::new(original, &third);
+        let found = changed.iter().filter_map(|(id, found)| {
+            Some((third.object.item(&patched.object.items[*id].name)?, found.clone()))
+        });
+        let found: BTreeMap<ItemId, Found> = found.collect();
+        let extracted = match extract::extract(&comparison, &found, placement, facts) {
+            Ok(extracted) => extracted,
+            Err(refusals) => return Ok(Err(refusals)),
+        };
+        let message = "it ends in a jump to code of the patch, which may sleep there while the function is not on the stack";
+        let refuse = |name: &String| refusal::SIBLING_CALL.refuse(file, name, message);
+        Ok(if extracted.jumps.is_empty() {
+            Ok(extracted)
+        } else {
+            Err(extracted.jumps.iter().map(refuse).collect())
+        })
+    }
+
+    /// Compares functions that differ with a compile without sections for each function: jumps between functions of a file may
+    /// be short there.
+    fn compare_plain(
+        &self,
+        compiles: &Compiles,
+        shipped: &Shipped<'_>,
+        placement: &mut Placement,
+    ) -> Result<(), Error> {
+        let Compiles { file, command, .. } = compiles;
+        let bytes = compile::original(self.source, file, command, Form::Plain, self.inputs.cache)?;
+        let plain = parse(self.source, file, &bytes)?;
+        placement.accept_equal(&compiles.original, &plain, shipped);
+        Ok(())
+    }
+}
+
+/// Refusal of a file whose unchanged compile is not the shipped code.
+fn not_shipped(file: &str, placement: &Placement) -> Refusal {
+    const SHOWN: usize = 3;
+    let all = placement.identical + placement.mismatches.len();
+    let words = |mismatch: &Mismatch| match mismatch.what {
+        MismatchKind::Missing => format!("{} is not in the kernel", mismatch.function),
+        MismatchKind::Code(at) => format!("{} differs from byte {at} on", mismatch.function),
+    };
+    let shown: Vec<String> = placement.mismatches.iter().take(SHOWN).map(words).collect();
+    let more = placement.mismatches.len().saturating_sub(SHOWN);
+    let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+    let rule = if placement.identical == 0 { refusal::NO_OBJECT } else { refusal::ORIGINAL_DIFFERS };
+    rule.refuse(
+        file,
+        "the unchanged file",
+        format!(
+            "{} of {all} functions are not what the compiler makes of the source: {}{more}",
+            placement.mismatches.len(),
+            shown.join("; ")
+        ),
+    )
+}
+
+/// Checks the variables of a file. Read-only ones that only functions use may differ: their users then differ too.
+fn data(file: &str, comparison: &mut Comparison<'_>) -> Vec<Refusal> {
+    const UNCHECKED: [&str; 6] = ["__dyndbg", ".discard", ".modinfo", "__ksymtab", ".init", ".printk_index"];
+    let mut refusals = Vec::new();
+    for (original, patched) in comparison.variables() {
+        let item = &comparison.original.object.items[original];
+        let section = &comparison.original.object.sections[item.section];
+        let unchecked = UNCHECKED.iter().any(|name| section.name.starts_with(name));
+        if unchecked || is_by_content(item) || may_start_anew(item) || comparison.same_data(original, patched)
+        {
+            continue;
+        }
+        if !item.is_global && !section.is_writable() && comparison.only_functions_use(original, patched) {
+            comparison.pairs.part(original, patched);
+            continue;
+        }
+        let after = &comparison.patched.object.items[patched];
+        let message = if item.size == after.size {
+            "its initial content differs".to_owned()
+        } else {
+            format!("its size differs: {} bytes, {} with the diff", item.size, after.size)
+        };
+        refusals.push(refusal::CHANGED_DATA.refuse(file, &item.name, message));
+    }
+    refusals
+}
+
+/// Functions that differ, by their numbers in the patched object, with their numbers in the original.
+type Differing = BTreeMap<ItemId, (ItemId, Difference)>;
+
+fn differing(file: &str, comparison: &Comparison<'_>) -> (Differing, Vec<String>) {
+    let (mut found, mut notes) = (Differing::new(), Vec::new());
+    for (original, patched) in comparison.functions() {
+        let item = &comparison.original.object.items[original];
+        if item.parent.is_some() {
+            continue;
+        }
+        if let Some(difference) = comparison.difference(original, patched) {
+            found.insert(patched, (original, difference));
+        }
+    }
+    let gone = comparison.original.object.items.iter().enumerate().filter(|(id, item)| {
+        item.is_function() && item.parent.is_none() && comparison.pairs.patched(*id).is_none()
+    });
+    for (_, item) in gone {
+        notes.push(format!("{file}: {} is gone; the kernel keeps it", item.name));
+    }
+    (found, notes)
+}
+
+fn changed_of(file: &str, shipped: &Shipped<'_>, original: &Compiled, differing: &Differing) -> Vec<Changed> {
+    differing
+        .values()
+        .map(|(function, difference)| Changed {
+            file: file.to_owned(),
+            object: shipped.name.to_string(),
+            function: original.object.items[*function].name.clone(),
+            difference: difference.to_string(),
+        })
+        .collect()
+}
+
+/// True if a file adds something that another file of the diff uses.
+fn brings(comparison: &Comparison<'_>, added: &BTreeSet<String>) -> bool {
+    comparison.patched.object.items.iter().enumerate().any(|(id, item)| {
+        item.is_global && added.contains(&item.name) && comparison.pairs.original(id).is_none()
+    })
+}
+
+/// Symbol of a function to replace. `None` if its code is freed after boot.
+fn replaceable(
+    file: &str,
+    item: &Item,
+    placement: &Placement,
+    shipped: &Shipped<'_>,
+    traceability: &dyn Fn(&Found) -> Traceability,
+) -> Result<Option<Found>, Refusal> {
+    if placement.overridden.contains(&item.name) {
+        return Err(refusal::WEAK.refuse(
+            file,
+            &item.name,
+            "it is weak, and another definition is in the kernel",
+        ));
+    }
+    let Some(found) = placement.symbol(item, shipped) else {
+        let message =
+            "several functions of the kernel are equal to it, and nothing tells which one is this file's";
+        return Err(refusal::SYMBOL.refuse(file, &item.name, message));
+    };
+    match traceability(&found) {
+        Traceability::Traceable => Ok(Some(found)),
+        Traceability::Not(NotTraceable::Init) => Ok(None),
+        Traceability::Not(why) => Err(refusal::NOT_TRACEABLE.refuse(
+            file,
+            &item.name,
+            format!("it differs, and cannot be replaced: {why}"),
+        )),
+    }
+}

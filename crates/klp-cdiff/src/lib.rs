@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! C diffs as live patches of a stock kernel, without a build of the kernel.
+//!
+//! Each touched file is compiled twice: unchanged and changed. The unchanged compile must be the shipped code, byte for byte
+//! ([`mod@placement`]); so it shows where the kernel has each static function and variable. The functions that differ between the two
+//! compiles are extracted with what they bring along ([`mod@extract`]); everything else of the kernel is referred to.
+
+mod compile;
+mod error;
+mod extract;
+mod file;
+mod line_numbers;
+mod object;
+mod overlay;
+mod pairs;
+mod placement;
+mod refusal;
+mod shipped;
+mod source_diff;
+mod special;
+mod writer;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use klp_base::cache::{Cache, Key};
+use klp_base::events::{Sink, StageEnd, stage};
+use klp_base::files::{io_error, make_dir, read_text, write};
+use klp_format::ObjectName;
+use klp_image::{KernelImage, Memory, ModuleImage};
+use klp_kernel::c_source::CSource;
+use klp_kernel::{KernelTree, exports};
+use serde::{Deserialize, Serialize};
+
+pub use self::error::Error;
+pub use self::extract::{Needed, Replacement, klp_symbol};
+use self::file::{Compiles, Work};
+pub use self::placement::{Mismatch, MismatchKind};
+pub use self::refusal::{RULES, Refusal, Rule};
+pub use self::source_diff::{ChangedFile, DiffError, apply};
+
+/// Name of the file with the report in a result.
+const REPORT: &str = "report.json";
+
+/// Finds a module of the kernel: its facts and its file, decompressed.
+pub type FindModule<'a> = dyn Fn(&ObjectName) -> Result<(ModuleImage, Vec<u8>), Error> + 'a;
+
+/// Inputs of a C diff.
+pub struct Inputs<'a> {
+    /// Name of the fix.
+    pub subject: &'a str,
+    /// The diffs, in the order of their application.
+    pub diffs: &'a [&'a [u8]],
+    /// The kernel.
+    pub tree: &'a KernelTree,
+    /// Its image.
+    pub image: &'a KernelImage,
+    /// Finds a module of the kernel.
+    pub module: &'a FindModule<'a>,
+    /// Hash of the implementation, for the key of the result.
+    pub sources: &'a str,
+    /// Cache of slow operations.
+    pub cache: &'a Cache,
+    /// Receiver of events.
+    pub sink: &'a dyn Sink,
+}
+
+/// Result of a C diff.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// File names of the object files; empty if the object code does not change.
+    pub objects: Vec<String>,
+    /// Symbols of the kernel that they use.
+    pub needed: Vec<Needed>,
+    /// Functions that they replace.
+    pub replaced: Vec<Replacement>,
+    /// Functions of the files that differ, with their first difference.
+    pub changed: Vec<Changed>,
+    /// Functions and variables that the diff adds.
+    pub added: Vec<String>,
+    /// What the author should know.
+    pub notes: Vec<String>,
+    /// Number of functions that were compared with the shipped code and are equal.
+    pub identical: usize,
+}
+
+/// A function that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// File of the source.
+    pub file: String,
+    /// Object with the function.
+    pub object: String,
+    /// Name of the function.
+    pub function: String,
+    /// First difference, in words.
+    pub difference: String,
+}
+
+/// Directory with the result of a C diff in the cache.
+///
+/// # Errors
+/// The diff is faulty, a rule refuses it, or the kernel has no source package.
+pub fn build(inputs: &Inputs<'_>) -> Result<(std::path::PathBuf, Report), Error> {
+    let mut key = Key::new("c diff 1").with(&inputs.tree.fingerprint).with(inputs.sources);
+    for diff in inputs.diffs {
+        key = key.with(diff);
+    }
+    let label = format!("{}-{}", inputs.subject, inputs.tree.id);
+    let entry = inputs.cache.entry("c-diff", &label, &key, |dir| {
+        stage(inputs.sink, "c-diff", inputs.subject, || {
+            let report = make(inputs, dir)?;
+            write(&dir.join(REPORT), serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+            Ok::<_, Error>((StageEnd::Done, ()))
+        })
+    })?;
+    let file = entry.join(REPORT);
+    let report = serde_json::from_str(&read_text(&file)?)
+        .map_err(|error| Error::Stored { file, message: error.to_string() })?;
+    Ok((entry, report))
+}
+
+fn make(inputs: &Inputs<'_>, dir: &Path) -> Result<Report, Error> {
+    let Inputs { subject, tree, cache, sink, .. } = *inputs;
+    if tree.arch != klp_base::arch::Arch::X86_64 {
+        return Err(Error::Kernel {
+            kernel: tree.id.clone(),
+            message: format!("only x86_64 is supported, and it is for {}", tree.arch.name()),
+        });
+    }
+    let source = CSource::of(tree, cache, sink)?;
+    let faulty = |error| Error::Diff { subject: subject.to_owned(), kernel: tree.id.clone(), error };
+    let files = apply(inputs.diffs, &source.root).map_err(faulty)?;
+    let refused =
+        |refusals| Error::Refused { subject: subject.to_owned(), kernel: tree.id.clone(), refusals };
+    let (units, mut notes) = file::units(&files).map_err(refused)?;
+    let work = dir.join("work");
+    let view = work.join("source");
+    make_dir(&work)?;
+    let contents = files.iter().map(|(path, file)| {
+        let content = match &file.original {
+            Some(original) if is_code(path) => line_numbers::keep(original, &file.patched),
+            _ => file.patched.clone(),
+        };
+        (path.clone(), content)
+    });
+    overlay::make(&source.root, &view, &contents.collect())?;
+    let mut compiles = Vec::new();
+    for (number, unit) in units.iter().enumerate() {
+        let output = work.join(format!("{number}.o"));
+        compiles.push(Compiles::make(&source, &view, unit, &output, cache)?);
+    }
+    let added = file::added(&compiles);
+    let memory = Memory::read(tree.image_file())?;
+    let exports = exports::of(tree)?;
+    let work_of =
+        Work { inputs, source: &source, view: &view, memory: &memory, exports: &exports, added: &added };
+    let (mut report, mut refusals) = (Report::default(), Vec::new());
+    for (number, compiles) in compiles.iter().enumerate() {
+        match work_of.extract(compiles, &work)? {
+            Ok(part) => part.add_to(&mut report, number, dir)?,
+            Err(found) => refusals.extend(found),
+        }
+    }
+    std::fs::remove_dir_all(&work).map_err(io_error("remove", &work))?;
+    if !refusals.is_empty() {
+        return Err(refused(refusals));
+    }
+    notes.append(&mut report.notes);
+    report.notes = notes;
+    unite(&mut report.needed);
+    Ok(report)
+}
+
+/// True for C code.
+fn is_code(path: &str) -> bool {
+    path.ends_with(".c") || path.ends_with(".h")
+}
+
+/// One entry per symbol.
+fn unite(needed: &mut Vec<Needed>) {
+    let mut seen = BTreeSet::new();
+    needed.retain(|symbol| seen.insert(symbol.link_name.clone()));
+    needed.sort_by(|a, b| a.link_name.cmp(&b.link_name));
+}
+
+/// Files by their paths.
+type Files = BTreeMap<String, ChangedFile>;

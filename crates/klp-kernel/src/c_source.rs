@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! The C source of a kernel, configured as the kernel was, and the compiler's command for each of its files. Nothing of the
+//! kernel is built: `prepare0` makes the generated headers.
+
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+
+use klp_base::cache::{self, Cache, Key};
+use klp_base::events::{Sink, StageEnd, stage};
+use klp_base::files::{io_error, make_dir, read_text, write};
+use klp_base::process::Cmd;
+use klp_format::{ObjectName, VMLINUX};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::package::Package;
+use crate::source;
+use crate::tree::{KernelTree, OwnModules};
+
+/// Name of the file with a compiler's command in a cache entry.
+const COMMAND: &str = "command.json";
+/// Peak disk space of the preparation, in bytes.
+const PEAK: u64 = 3 << 30;
+
+/// Source tree of a kernel in the cache. Its files are shared and must not be changed.
+#[derive(Clone, Debug)]
+pub struct CSource<'a> {
+    /// Top directory.
+    pub root: PathBuf,
+    /// The kernel.
+    pub tree: &'a KernelTree,
+}
+
+/// The compiler's command for one file, as the kernel's own build gives it. It runs in the top directory of the source, and
+/// names no path of the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompileCommand {
+    /// Compiler and flags, without input and output.
+    pub words: Vec<String>,
+    /// `vmlinux`, or the module that the file belongs to.
+    pub object: String,
+}
+
+impl<'a> CSource<'a> {
+    /// Finds the prepared source in the cache, or fetches and prepares it.
+    ///
+    /// # Errors
+    /// The kernel pins no source package, the package is of another version or unavailable, or the preparation failed.
+    pub fn of(tree: &'a KernelTree, cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
+        let package = tree.source.as_ref().ok_or_else(|| Error::Kernel {
+            kernel: tree.id.clone(),
+            message: "its kernel.toml pins no source package (`packages.source`), and a C diff needs the source of the very version"
+                .to_owned(),
+        })?;
+        if let OwnModules::Package(image) = &tree.modules
+            && image.version != package.version
+        {
+            return Err(Error::Kernel {
+                kernel: tree.id.clone(),
+                message: format!(
+                    "its kernel.toml pins the source of {}, and the image of {}; pin {} of the image's version",
+                    package.version, image.version, package.name
+                ),
+            });
+        }
+        let key = Key::new("c source 1").with(&tree.fingerprint).with(&package.sha256);
+        let entry =
+            cache.entry("c-source", &tree.id, &key, |dir| prepare(tree, package, dir, cache, sink))?;
+        Ok(Self { root: entry.join("linux"), tree })
+    }
+
+    /// The compiler's command for a file, named from the top directory: `kernel/ptrace.c`.
+    ///
+    /// # Errors
+    /// The kernel's build has no such object file.
+    pub fn command(&self, file: &str, cache: &Cache) -> Result<CompileCommand, Error> {
+        let key = Key::new("compile command 2").with(self.root.to_string_lossy().as_bytes()).with(file);
+        let label = file.replace('/', "-");
+        let entry = cache.entry("c-command", &label, &key, |dir| {
+            let command = self.ask(file)?;
+            Ok::<_, Error>(write(&dir.join(COMMAND), serde_json::to_vec(&command).unwrap_or_default())?)
+        })?;
+        let path = entry.join(COMMAND);
+        serde_json::from_str(&read_text(&path)?)
+            .map_err(|error| Error::Config { file: path, message: error.to_string() })
+    }
+
+    /// Asks the kernel's build, which only prints its commands.
+    fn ask(&self, file: &str) -> Result<CompileCommand, Error> {
+        let object = format!("{}.o", file.strip_suffix(".c").unwrap_or(file));
+        // -i, because the build of objtool, which is not there, cannot be printed.
+        let printed = make(self.tree, &self.root).args(["-n", "-i"]).arg(&object).read();
+        let refused = |message: String| Error::Kernel { kernel: self.tree.id.clone(), message };
+        let printed =
+            printed.map_err(|error| refused(format!("its build has no object {object}: {error}")))?;
+        let end = format!(" -c -o {object} {file}");
+        let words = printed.lines().rev().find_map(|line| command_in(line, &end));
+        let words =
+            words.ok_or_else(|| refused(format!("its build does not show how {object} is compiled")))?;
+        let value = |name: &str| {
+            words
+                .iter()
+                .find_map(|word| word.strip_prefix(name))
+                .map(|text| text.trim_matches('"').to_owned())
+        };
+        let is_module = words.iter().any(|word| word == "-DMODULE");
+        let object = match (is_module, value("-DKBUILD_MODNAME=")) {
+            (true, Some(name)) => ObjectName::new(&name)?.to_string(),
+            (true, None) => return Err(refused(format!("{file} is of a module without a name"))),
+            (false, _) => VMLINUX.to_owned(),
+        };
+        Ok(CompileCommand { words, object })
+    }
+}
+
+/// Words of a compiler's command in a line of make, whose end is known. The line may have a recipe of the shell before and after it.
+fn command_in(line: &str, end: &str) -> Option<Vec<String>> {
+    const START: &str = " -Wp,-MMD,";
+    let (before, rest) = line.split_once(START)?;
+    let rest = rest.split(end).next().filter(|found| found.len() < rest.len())?;
+    let compiler = before.rsplit([' ', ';']).next()?;
+    // The file of dependencies is the first word.
+    let (_, flags) = rest.split_once(' ')?;
+    let mut words = vec![compiler.to_owned()];
+    words.extend(shlex::split(flags)?);
+    Some(words)
+}
+
+/// make in the source tree, with an environment independent of the user.
+fn make(tree: &KernelTree, root: &Path) -> Cmd {
+    Cmd::new("make")
+        .arg("-s")
+        .arg("-C")
+        .arg(root)
+        .args(tree.toolchain.make_words(tree.arch))
+        .arg(format!("KERNELRELEASE={}", tree.release))
+        .clean_env()
+        .env("LC_ALL", "C")
+        .env("KBUILD_BUILD_TIMESTAMP", "2026-01-01 00:00:00 UTC")
+        .env("KBUILD_BUILD_USER", "ferrograft")
+        .env("KBUILD_BUILD_HOST", "ferrograft")
+        .hint("install the package make (or run `cargo xtask doctor --fix`)")
+}
+
+fn prepare(
+    tree: &KernelTree,
+    package: &Package,
+    dir: &Path,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<(), Error> {
+    let free = cache::free_space(dir)?;
+    if free < PEAK {
+        return Err(Error::NotAble {
+            what: format!(
+                "the source of {} takes {} GiB of disk, and {} has {:.1} GiB free",
+                tree.id,
+                PEAK >> 30,
+                dir.display(),
+                free as f64 / f64::from(1 << 30)
+            ),
+            help: "free some space, or set FERROGRAFT_CACHE to a directory on another disk".to_owned(),
+        });
+    }
+    let root = dir.join("linux");
+    stage(sink, "source", &tree.id, || {
+        let work = dir.join("work");
+        make_dir(&work)?;
+        let unpacked = source::unpack_package(package, "", &work, cache, sink)?;
+        std::fs::rename(&unpacked, &root).map_err(io_error("rename", &unpacked))?;
+        std::fs::remove_dir_all(&work).map_err(io_error("remove", &work))?;
+        Ok::<_, Error>((StageEnd::Done, ()))
+    })?;
+    stage(sink, "configure", &tree.id, || {
+        // The configuration in the image package lacks options that are set on the build machine.
+        let (from, to) = (tree.headers.join(".config"), root.join(".config"));
+        std::fs::copy(&from, &to).map_err(io_error("copy", &from))?;
+        let jobs = available_parallelism().map_or(1, usize::from);
+        make(tree, &root).arg("olddefconfig").run()?;
+        make(tree, &root).arg(format!("-j{jobs}")).arg("prepare0").run()?;
+        Ok::<_, Error>((StageEnd::Done, ()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_found_in_the_recipe() {
+        let line = "set -e; trap 'rm -f kernel/x.o' HUP; gcc-12 -Wp,-MMD,kernel/.x.o.d -nostdinc -I./include \
+                    -DKBUILD_MODNAME='\"x\"' -DA=\"b c\"   -c -o kernel/x.o kernel/x.c  ; objtool kernel/x.o";
+        let words = command_in(line, " -c -o kernel/x.o kernel/x.c").unwrap();
+        assert_eq!(words, ["gcc-12", "-nostdinc", "-I./include", "-DKBUILD_MODNAME=\"x\"", "-DA=b c"]);
+        assert_eq!(command_in(line, " -c -o kernel/y.o kernel/y.c"), None);
+        assert_eq!(command_in("gcc -c x.c", " -c x.c"), None);
+    }
+}

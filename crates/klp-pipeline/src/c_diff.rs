@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Front end of C diffs: finds what crate `klp-cdiff` needs of the kernel and of the project.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use klp_base::cache::{Cache, sha256_file};
+use klp_base::events::Sink;
+use klp_base::files::{io_error, read};
+use klp_cdiff::{Error as DiffError, Inputs, Report, klp_symbol};
+use klp_format::ObjectName;
+use klp_image::{KernelImage, ModuleImage, unpack_module};
+use klp_kernel::KernelTree;
+
+use crate::error::Error;
+use crate::objects::module_file;
+use crate::part::{ModulePart, Replaced};
+use crate::project::Project;
+use crate::resolved::{CDiff, DiffFunction, Extern, ExternKind};
+use crate::stage::CDIFF_SOURCES;
+
+/// Module of the root crate with the replacements of a C diff.
+const MODULE: &str = "c_diff";
+
+/// Makes object files of C diffs, which are applied one after the other. Returns the directory of the files, in the cache, and
+/// the report. `subject` is the name of the fix, for messages.
+///
+/// # Errors
+/// A diff is faulty, a rule refuses it, or the kernel has no source package.
+pub fn build(
+    project: &Project,
+    tree: &KernelTree,
+    subject: &str,
+    diffs: &[&[u8]],
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<(PathBuf, Report), Error> {
+    let image = KernelImage::load(tree.image_file(), cache, sink)?;
+    let module = |name: &ObjectName| -> Result<(ModuleImage, Vec<u8>), DiffError> {
+        let file = module_file(project, tree, name, cache, sink)
+            .map_err(|error| DiffError::Kernel { kernel: tree.id.clone(), message: error.to_string() })?;
+        let damaged = |error: klp_image::ImageError| klp_image::Error::Image {
+            path: file.clone(),
+            message: error.to_string(),
+        };
+        let bytes = read(&file)?;
+        let facts = ModuleImage::parse(&bytes, &image).map_err(damaged)?;
+        Ok((facts, unpack_module(&bytes).map_err(damaged)?.into_owned()))
+    };
+    let inputs =
+        Inputs { subject, diffs, tree, image: &image, module: &module, sources: CDIFF_SOURCES, cache, sink };
+    Ok(klp_cdiff::build(&inputs)?)
+}
+
+/// Object files of the C diffs of a fix and what they need, copied into a directory.
+///
+/// # Errors
+/// As [`build`], or a file cannot be copied.
+pub(crate) fn resolve(fix: &str, built: &(PathBuf, Report), dir: &Path) -> Result<CDiff, Error> {
+    let (from, report) = built;
+    let mut objects = Vec::new();
+    for object in &report.objects {
+        let name = format!("{fix}-{object}");
+        let (from, to) = (from.join(object), dir.join(&name));
+        std::fs::copy(&from, &to).map_err(io_error("copy", &from))?;
+        objects.push((name, sha256_file(&to)?));
+    }
+    let symbols = report.needed.iter().map(|needed| {
+        Ok(Extern {
+            symbol: klp_symbol(&needed.object, &needed.symbol, needed.position)?,
+            kind: if needed.is_function { ExternKind::Function } else { ExternKind::Variable },
+            name: needed.symbol.clone(),
+            exported: needed.exported,
+            namespace: needed.namespace.clone(),
+            c_declaration: String::new(),
+            asserted: false,
+            per_cpu: false,
+            linked_as: Some(needed.link_name.clone()),
+        })
+    });
+    let symbols = symbols.collect::<Result<_, klp_format::NameError>>()?;
+    let replaced = report.replaced.iter().map(|function| {
+        let symbol = klp_symbol(&function.object, &function.symbol, function.position)?;
+        Ok(DiffFunction { symbol, entry: function.entry.clone() })
+    });
+    let replaced = replaced.collect::<Result<_, klp_format::NameError>>()?;
+    Ok(CDiff { fix: fix.to_owned(), objects, symbols, replaced })
+}
+
+/// Part of a module that a C diff makes. `dir` has its object files.
+pub(crate) fn part(diff: &CDiff, dir: &Path) -> ModulePart {
+    let module = format!("{MODULE}_{}", diff.fix.replace('-', "_"));
+    let mut items = format!(
+        "\n/// Replacements of the C diff of fix `{}`.\nmod {module} {{\n    unsafe extern \"C\" {{\n",
+        diff.fix
+    );
+    for function in &diff.replaced {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            items,
+            "        /// Replacement of `{}`.\n        pub fn {}();",
+            function.symbol, function.entry
+        );
+    }
+    items.push_str("    }\n}\n");
+    ModulePart {
+        objects: diff.objects.iter().map(|(name, _)| dir.join(name)).collect(),
+        shims: None,
+        symbols: diff.symbols.clone(),
+        replaced: diff
+            .replaced
+            .iter()
+            .map(|function| Replaced {
+                symbol: function.symbol.clone(),
+                entry: format!("{module}::{}", function.entry),
+                original: None,
+            })
+            .collect(),
+        items: if diff.replaced.is_empty() { String::new() } else { items },
+    }
+}
+
+/// Crate of a fix that is a C diff alone.
+pub(crate) const CRATE: &str = "//! Generated: the fix is a C diff.\n#![no_std]\n\n/// The fix.\npub struct Patch;\n\nklp::livepatch!(Patch);\n";
+
+/// Objects that a C diff patches or uses.
+pub(crate) fn objects(report: &Report) -> Result<Vec<ObjectName>, Error> {
+    let replaced = report.replaced.iter().map(|function| &function.object);
+    let used = report.needed.iter().map(|needed| &needed.object);
+    Ok(replaced.chain(used).map(|name| ObjectName::new(name)).collect::<Result<_, _>>()?)
+}
