@@ -178,7 +178,7 @@ mod tests {
             (format!("{head}@@ -1,3 +1,3 @@\n one\n-two\n+2\n"), "no unified diff"),
             ("--- a/kernel/y.c\n+++ b/kernel/y.c\n@@ -1 +1 @@\n-a\n+b\n".to_owned(), "no such file"),
             (
-                format!("--- a/kernel/x.c\n+++ /dev/null\n@@ -1,4 +0,0 @@\n-one\n-two\n-three\n-four\n"),
+                "--- a/kernel/x.c\n+++ /dev/null\n@@ -1,4 +0,0 @@\n-one\n-two\n-three\n-four\n".to_owned(),
                 "deleted",
             ),
             ("--- a/../x.c\n+++ b/../x.c\n@@ -1 +1 @@\n-a\n+b\n".to_owned(), "leads out"),
