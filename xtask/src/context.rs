@@ -100,7 +100,7 @@ impl Context {
         signer: Option<&'a Signer>,
     ) -> Build<'a> {
         let (project, cache, sink) = (&self.project, &self.cache, &self.terminal);
-        Build { project, tree, target, signer, cache, sink }
+        Build { project, tree, target, given: None, signer, cache, sink }
     }
 
     /// Cargo's target directory.

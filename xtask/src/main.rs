@@ -16,6 +16,7 @@ mod editor;
 mod fleet;
 mod foreign;
 mod host_tests;
+mod identity;
 mod kernel;
 mod look;
 mod machine;
@@ -48,6 +49,7 @@ enum Verb {
     Kernel(kernel::Args),
     Look(look::Args),
     Cdiff(cdiff::Args),
+    Identity(identity::Args),
     NewPatch(new_patch::Args),
     Editor(editor::EditorArgs),
     Doc(editor::DocArgs),
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Verb::Kernel(args) => kernel::run(&args),
         Verb::Look(args) => look::run(&args),
         Verb::Cdiff(args) => cdiff::run(&args),
+        Verb::Identity(args) => identity::run(&args),
         Verb::NewPatch(args) => new_patch::run(&args),
         Verb::Editor(args) => editor::editor(&args),
         Verb::Doc(args) => editor::doc(&args),

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use klp_base::cache::sha256;
 use klp_format::{KlpSymbol, ObjectName, SymbolPosition, VMLINUX};
 use klp_image::KernelImage;
 use klp_kernel::exports::Exports;
@@ -23,8 +24,12 @@ use crate::writer::{Base, OutRelocation, OutSymbol, Output};
 
 /// Name prefix of replacements, as in the kernel's own live patches in C.
 const PREFIX: &str = "livepatch_";
+/// Code that returns for a function (`CONFIG_MITIGATION_RETHUNK`).
+const RETURN_THUNK: &str = "__x86_return_thunk";
 /// Name prefix of the code and data of static calls.
 const STATIC_CALL: [&str; 2] = ["__SCT__", "__SCK__"];
+/// Longest name of an undefined symbol that modpost takes (`MODULE_NAME_LEN` in `scripts/mod/modpost.c`), in bytes.
+const LONGEST: usize = 55;
 /// Landing pad of an indirect branch.
 const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 /// Sections whose content the kernel collects when it boots or loads a module, or frees afterwards.
@@ -98,7 +103,7 @@ pub(crate) struct Extracted {
     pub(crate) added: Vec<String>,
     /// New functions whose address the code takes.
     pub(crate) addresses: Vec<String>,
-    /// Replaced functions that end in a jump to code of the module.
+    /// Replaced functions that end in a jump.
     pub(crate) jumps: Vec<String>,
 }
 
@@ -114,6 +119,8 @@ struct Extraction<'e> {
     out: Output,
     /// Section and offset of the included items.
     included: BTreeMap<ItemId, (usize, u64)>,
+    /// Included functions that got a landing pad, which stands before their offset.
+    landing_pads: BTreeSet<ItemId>,
     /// Texts and constants: section and offset.
     literals: BTreeMap<(bool, Vec<u8>), (usize, u64)>,
     /// Code of alternatives: section and offset by place in the patched object.
@@ -144,6 +151,7 @@ pub(crate) fn extract(
         facts,
         out: Output::default(),
         included: BTreeMap::new(),
+        landing_pads: BTreeSet::new(),
         literals: BTreeMap::new(),
         slices: BTreeMap::new(),
         needed: BTreeMap::new(),
@@ -226,8 +234,20 @@ impl<'e> Extraction<'e> {
         let name = format!(".text.{}", item.name);
         let number = self.out.section(&name, kind, ALLOC | EXECUTABLE, 0);
         let out = &mut self.out.sections[number];
-        let whole = section.bytes(item.start - item.pad..item.start + item.size);
-        let start = out.push(whole, section.align, PADDING) + item.pad;
+        // ftrace returns into a replacement; with IBT it has a landing pad all the same, like every other one.
+        let lacks_pad = self.facts.has_landing_pads
+            && self.changed.contains_key(&id)
+            && !section.bytes(item.range()).starts_with(&ENDBR64);
+        let mut whole = section.bytes(item.start - item.pad..item.start).to_vec();
+        if lacks_pad {
+            whole.extend(ENDBR64);
+        }
+        whole.extend(section.bytes(item.range()));
+        let symbol = out.push(&whole, section.align, PADDING) + item.pad;
+        let start = if lacks_pad { symbol + ENDBR64.len() as u64 } else { symbol };
+        if lacks_pad {
+            self.landing_pads.insert(id);
+        }
         if let Some(cold) = object.cold(id) {
             let part = &object.items[cold];
             let bytes = object.sections[part.section].bytes(part.range());
@@ -235,21 +255,18 @@ impl<'e> Extraction<'e> {
             self.included.insert(cold, (number, at));
             self.pending.push(cold);
         }
-        let size = self.out.sections[number].data.len() as u64 - start;
+        let size = self.out.sections[number].data.len() as u64 - symbol;
         let (name, is_global) = match self.changed.get(&id) {
             Some(found) => (self.replace(found), true),
             None => (item.name.clone(), item.is_global && self.comparison.pairs.original(id).is_none()),
         };
         self.out.symbols.push(OutSymbol {
             name,
-            place: Some((number, start)),
+            place: Some((number, symbol)),
             size,
             is_global,
             is_function: true,
         });
-        if self.facts.has_landing_pads && !section.bytes(item.range()).starts_with(&ENDBR64) {
-            self.annotate_no_landing_pad((number, start));
-        }
         (number, start)
     }
 
@@ -267,18 +284,6 @@ impl<'e> Extraction<'e> {
             entry: entry.clone(),
         });
         entry
-    }
-
-    /// Tells objtool that nothing calls the function indirectly: ftrace returns into it.
-    fn annotate_no_landing_pad(&mut self, (section, offset): (usize, u64)) {
-        let number = self.out.section(".discard.noendbr", elf::SHT_PROGBITS.0, 0, 0);
-        let at = self.out.sections[number].push(&[0; 4], 1, 0);
-        self.out.sections[number].relocations.push(OutRelocation {
-            offset: at,
-            kind: elf::R_X86_64_PC32.0,
-            target: Base::Section(section),
-            addend: offset.cast_signed(),
-        });
     }
 
     fn include_variable(&mut self, id: ItemId) -> (usize, u64) {
@@ -395,6 +400,7 @@ impl<'e> Extraction<'e> {
     ) {
         let object = self.object();
         let flow = instruction.map_or(Flow::Other, |instruction| instruction.flow);
+        self.note_jump(relocation, flow, within);
         let referred = match object.target(relocation, instruction) {
             Target::Text(text) => Some(self.literal(true, text)),
             Target::Constant(bytes) => Some(self.literal(false, bytes)),
@@ -408,6 +414,23 @@ impl<'e> Extraction<'e> {
         }
     }
 
+    /// Notes a jump out of a replaced function: a task that sleeps in the other function would have nothing of the replacement on its
+    /// stack. A short jump cannot be relocated.
+    fn note_jump(&mut self, relocation: &Relocation, flow: Flow, within: Option<ItemId>) {
+        let object = self.object();
+        let Some(within) = within.filter(|_| flow == Flow::Jump) else { return };
+        let function = object.items[within].parent.unwrap_or(within);
+        let stays = match object.target_in(within, relocation) {
+            Target::Item(target, _) => target == function || object.items[target].parent == Some(function),
+            Target::Outside(name, _) => name == RETURN_THUNK,
+            Target::Place(..) => true,
+            _ => false,
+        };
+        if !stays && (self.changed.contains_key(&function) || relocation.size() == 1) {
+            self.jumps.insert(object.items[function].name.clone());
+        }
+    }
+
     fn put(
         &mut self,
         relocation: &Relocation,
@@ -415,7 +438,14 @@ impl<'e> Extraction<'e> {
         referred: Referred,
         behind: u64,
     ) {
-        self.out.sections[section].relocations.push(OutRelocation {
+        let out = &mut self.out.sections[section];
+        // The module loader takes fields without content only. Those that the assembler had resolved have one.
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let to = from.saturating_add(usize::try_from(relocation.size()).unwrap_or(0));
+        if let Some(field) = out.data.get_mut(from..to) {
+            field.fill(0);
+        }
+        out.relocations.push(OutRelocation {
             offset,
             kind: relocation.kind,
             target: referred.0,
@@ -487,19 +517,13 @@ impl<'e> Extraction<'e> {
                 }
             };
         }
-        if item.is_function() && !label {
-            let is_replaced = within.is_some_and(|within| self.changed.contains_key(&within));
-            match flow {
-                Flow::Jump if is_replaced && Some(id) != within => {
-                    self.jumps.extend(within.map(|within| object.items[within].name.clone()));
-                }
-                Flow::Other if !self.changed.contains_key(&id) => {
-                    self.addresses.insert(item.name.clone());
-                }
-                _ => {}
-            }
+        if item.is_function() && !label && flow == Flow::Other && !self.changed.contains_key(&id) {
+            self.addresses.insert(item.name.clone());
         }
-        let (section, start) = self.include(id);
+        let (section, mut start) = self.include(id);
+        if self.landing_pads.contains(&id) && !label {
+            start -= ENDBR64.len() as u64;
+        }
         Some((Base::Section(section), offset.wrapping_add_unsigned(start)))
     }
 
@@ -608,6 +632,7 @@ impl<'e> Extraction<'e> {
         let plain = object.is_vmlinux()
             && found.position.0 == 0
             && found.is_global
+            && found.name.len() <= LONGEST
             && !STATIC_CALL.iter().any(|start| found.name.starts_with(start));
         let link_name = if plain { found.name.clone() } else { alias(object, &found.name, found.position.0) };
         self.needed.entry(link_name.clone()).or_insert_with(|| Needed {
@@ -646,9 +671,14 @@ impl<'e> Extraction<'e> {
     }
 }
 
-/// Link name of a symbol whose own name may mean something else to the tools.
+/// Link name of a symbol whose own name may mean something else to the tools. modpost drops a number behind a dot, and takes no
+/// names longer than `LONGEST`.
 fn alias(object: &ObjectName, name: &str, position: u32) -> String {
-    format!("klp_c_{object}_{position}_{name}")
+    let readable = format!("klp_c_{object}_{position}_{}", name.replace('.', "_dot_"));
+    if readable.len() <= LONGEST {
+        return readable;
+    }
+    format!("klp_c_{}", &sha256(readable.as_bytes())[..16])
 }
 
 /// Symbol as the livepatch core names it.

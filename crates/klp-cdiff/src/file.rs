@@ -6,7 +6,7 @@ use std::path::Path;
 
 use klp_base::cache::Cache;
 use klp_base::files::write;
-use klp_format::ObjectName;
+use klp_format::{ObjectName, VMLINUX};
 use klp_image::{Memory, NotTraceable, Traceability};
 use klp_kernel::c_source::{CSource, CompileCommand};
 use klp_kernel::exports::Exports;
@@ -58,6 +58,10 @@ pub(crate) struct Compiles {
 }
 
 impl Compiles {
+    pub(crate) fn of(file: &str, command: CompileCommand, original: Compiled, patched: Compiled) -> Self {
+        Self { file: file.to_owned(), command, original, patched }
+    }
+
     pub(crate) fn make(
         source: &CSource<'_>,
         view: &Path,
@@ -73,7 +77,7 @@ impl Compiles {
     }
 }
 
-fn parse(source: &CSource<'_>, file: &str, bytes: &[u8]) -> Result<Compiled, Error> {
+pub(crate) fn parse(source: &CSource<'_>, file: &str, bytes: &[u8]) -> Result<Compiled, Error> {
     Compiled::parse(bytes).map_err(|error| Error::Object {
         file: file.to_owned(),
         kernel: source.tree.id.clone(),
@@ -121,6 +125,11 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    /// True if the part replaces functions.
+    pub(crate) fn replaces(&self) -> bool {
+        self.extracted.as_ref().is_some_and(|extracted| !extracted.replaced.is_empty())
+    }
+
     /// Adds the part to a report, and its object file to a directory.
     pub(crate) fn add_to(self, report: &mut Report, number: usize, dir: &Path) -> Result<(), Error> {
         report.changed.extend(self.changed);
@@ -147,6 +156,76 @@ impl Part {
 type Extraction = Result<Part, Vec<Refusal>>;
 
 impl Work<'_> {
+    /// Comparison of the unchanged compile of a file of the kernel itself.
+    pub(crate) fn placement(&self, compiles: &Compiles) -> Result<Placement, Error> {
+        let shipped = Shipped::kernel(ObjectName::new(VMLINUX)?, self.inputs.image, self.memory);
+        self.placement_in(compiles, &shipped)
+    }
+
+    fn placement_in(&self, compiles: &Compiles, shipped: &Shipped<'_>) -> Result<Placement, Error> {
+        let mut placement = Placement::of(&compiles.original, shipped);
+        if !placement.mismatches.is_empty() && placement.identical > 0 {
+            self.compare_plain(compiles, shipped, &mut placement)?;
+        }
+        Ok(placement)
+    }
+
+    /// Extracts unchanged functions of a file of the kernel itself: those that can be replaced and that `chosen` names.
+    pub(crate) fn extract_copies(
+        &self,
+        compiles: &Compiles,
+        chosen: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Extraction, Error> {
+        let shipped = Shipped::kernel(ObjectName::new(VMLINUX)?, self.inputs.image, self.memory);
+        let Compiles { file, original, patched, .. } = compiles;
+        let placement = self.placement_in(compiles, &shipped)?;
+        if !placement.mismatches.is_empty() {
+            return Ok(Err(vec![not_shipped(file, &placement)]));
+        }
+        let comparison = Comparison::new(original, patched);
+        let traceability = |found: &Found| self.inputs.image.traceability(&found.name, found.position);
+        let mut changed = BTreeMap::new();
+        for (function, id) in comparison.functions() {
+            let item = &original.object.items[function];
+            if item.parent.is_none()
+                && let Ok(Some(found)) = replaceable(file, item, &placement, &shipped, &traceability)
+                && chosen(&item.name)
+            {
+                changed.insert(id, found);
+            }
+        }
+        let third = || {
+            compile::original(self.source, file, &compiles.command, Form::NoSiblingCalls, self.inputs.cache)
+        };
+        let facts = self.facts(file, &shipped);
+        let extracted = self.extract_changed(
+            compiles,
+            &comparison,
+            &changed,
+            &placement,
+            &facts,
+            &BTreeSet::new(),
+            &third,
+        )?;
+        Ok(extracted.map(|extracted| Part {
+            extracted: Some(extracted),
+            changed: Vec::new(),
+            notes: Vec::new(),
+            identical: placement.identical,
+        }))
+    }
+
+    fn facts<'f>(&'f self, file: &'f str, shipped: &'f Shipped<'f>) -> Facts<'f> {
+        Facts {
+            kernel: self.inputs.image,
+            exports: self.exports,
+            shipped,
+            file,
+            added: self.added,
+            has_landing_pads: self.inputs.tree.config.is_on("X86_KERNEL_IBT"),
+        }
+    }
+
     /// Extracts what differs between the two compiles of a file.
     pub(crate) fn extract(&self, compiles: &Compiles, work: &Path) -> Result<Extraction, Error> {
         let name = ObjectName::new(&compiles.command.object)?;
@@ -174,19 +253,18 @@ impl Work<'_> {
         work: &Path,
     ) -> Result<Extraction, Error> {
         let Compiles { file, original, patched, .. } = compiles;
-        let mut placement = Placement::of(original, shipped);
-        if !placement.mismatches.is_empty() {
-            self.compare_plain(compiles, shipped, &mut placement)?;
-        }
+        let placement = self.placement_in(compiles, shipped)?;
         if !placement.mismatches.is_empty() {
             return Ok(Err(vec![not_shipped(file, &placement)]));
         }
         let mut comparison = Comparison::new(original, patched);
         let mut refusals = data(file, &mut comparison);
+        let replaceable_in = |item: &Item| replaceable(file, item, &placement, shipped, traceability);
+        let parted = part_untraceable(&mut comparison, &replaceable_in);
         let (differing, mut notes) = differing(file, &comparison);
         let mut changed = BTreeMap::new();
         for (id, (function, _)) in &differing {
-            match replaceable(file, &original.object.items[*function], &placement, shipped, traceability) {
+            match replaceable_in(&original.object.items[*function]) {
                 Ok(Some(found)) => {
                     changed.insert(*id, found);
                 }
@@ -209,45 +287,55 @@ impl Work<'_> {
         if changed.is_empty() && !brings(&comparison, self.added) {
             return Ok(Ok(part(None)));
         }
-        let facts = Facts {
-            kernel: self.inputs.image,
-            exports: self.exports,
-            shipped,
-            file,
-            added: self.added,
-            has_landing_pads: self.inputs.tree.config.is_on("X86_KERNEL_IBT"),
+        let facts = self.facts(file, shipped);
+        let third = || {
+            let Compiles { file, command, .. } = compiles;
+            let output = work.join("calls.o");
+            compile::patched(self.source, self.view, file, command, Form::NoSiblingCalls, &output)
         };
-        let extracted = match extract::extract(&comparison, &changed, &placement, &facts) {
-            Ok(extracted) if extracted.jumps.is_empty() => Ok(extracted),
-            Ok(_) => self.extract_without_jumps(compiles, &changed, &placement, &facts, work)?,
-            Err(refusals) => Err(refusals),
-        };
+        let extracted =
+            self.extract_changed(compiles, &comparison, &changed, &placement, &facts, &parted, &third)?;
         Ok(extracted.map(|extracted| part(Some(extracted))))
     }
 
-    /// Extracts from a third compile, whose functions make calls where the others jump.
-    fn extract_without_jumps(
+    /// Extracts changed functions. If one of them ends in a jump, they come from another compile, which makes calls of the jumps.
+    fn extract_changed(
         &self,
         compiles: &Compiles,
+        comparison: &Comparison<'_>,
         changed: &BTreeMap<ItemId, Found>,
         placement: &Placement,
         facts: &Facts<'_>,
-        work: &Path,
+        parted: &BTreeSet<String>,
+        without_jumps: &dyn Fn() -> Result<Vec<u8>, Error>,
     ) -> Result<Result<Extracted, Vec<Refusal>>, Error> {
-        let Compiles { file, command, original, patched } = compiles;
-        let output = work.join("calls.o");
-        let bytes = compile::patched(self.source, self.view, file, command, Form::NoSiblingCalls, &output)?;
-        let third = parse(self.source, file, &bytes)?;
-        let comparison = Comparison::new(original, &third);
-        let found = changed.iter().filter_map(|(id, found)| {
-            Some((third.object.item(&patched.object.items[*id].name)?, found.clone()))
-        });
-        let found: BTreeMap<ItemId, Found> = found.collect();
+        match extract::extract(comparison, changed, placement, facts) {
+            Ok(extracted) if !extracted.jumps.is_empty() => {}
+            result => return Ok(result),
+        }
+        let Compiles { file, original, patched, .. } = compiles;
+        let third = parse(self.source, file, &without_jumps()?)?;
+        let mut comparison = Comparison::new(original, &third);
+        let refusals = data(file, &mut comparison);
+        if !refusals.is_empty() {
+            return Ok(Err(refusals));
+        }
+        let mut found = BTreeMap::new();
+        for (id, symbol) in changed {
+            let name = &patched.object.items[*id].name;
+            let Some(id) = third.object.item(name) else {
+                let message = "it ends in a jump, and the compiler has no function of this name that makes a call of it";
+                return Ok(Err(vec![refusal::SIBLING_CALL.refuse(file, name, message)]));
+            };
+            found.insert(id, symbol.clone());
+        }
+        part_named(&mut comparison, parted);
         let extracted = match extract::extract(&comparison, &found, placement, facts) {
             Ok(extracted) => extracted,
             Err(refusals) => return Ok(Err(refusals)),
         };
-        let message = "it ends in a jump to code of the patch, which may sleep there while the function is not on the stack";
+        let message =
+            "it ends in a jump: a task that sleeps behind it has nothing of the function on its stack";
         let refuse = |name: &String| refusal::SIBLING_CALL.refuse(file, name, message);
         Ok(if extracted.jumps.is_empty() {
             Ok(extracted)
@@ -320,6 +408,42 @@ fn data(file: &str, comparison: &mut Comparison<'_>) -> Vec<Refusal> {
         refusals.push(refusal::CHANGED_DATA.refuse(file, &item.name, message));
     }
     refusals
+}
+
+/// Takes static functions that differ and cannot be replaced as new ones: functions that the source declares inline have no ftrace
+/// site. Their callers then differ. Returns the names.
+fn part_untraceable(
+    comparison: &mut Comparison<'_>,
+    replaceable: &dyn Fn(&Item) -> Result<Option<Found>, Refusal>,
+) -> BTreeSet<String> {
+    let mut parted = BTreeSet::new();
+    loop {
+        let before = parted.len();
+        for (original, patched) in comparison.functions() {
+            let item = &comparison.original.object.items[original];
+            let is_candidate = item.parent.is_none() && !item.is_global && !item.is_weak;
+            if is_candidate
+                && comparison.difference(original, patched).is_some()
+                && replaceable(item).is_err()
+                && comparison.only_branches_use(original)
+            {
+                parted.insert(item.name.clone());
+                comparison.pairs.part(original, patched);
+            }
+        }
+        if parted.len() == before {
+            return parted;
+        }
+    }
+}
+
+/// Takes functions with these names as new ones.
+fn part_named(comparison: &mut Comparison<'_>, names: &BTreeSet<String>) {
+    for (original, patched) in comparison.functions() {
+        if names.contains(&comparison.original.object.items[original].name) {
+            comparison.pairs.part(original, patched);
+        }
+    }
 }
 
 /// Functions that differ, by their numbers in the patched object, with their numbers in the original.

@@ -9,6 +9,7 @@ mod compile;
 mod error;
 mod extract;
 mod file;
+pub mod identity;
 mod line_numbers;
 mod object;
 mod overlay;
@@ -23,8 +24,9 @@ mod writer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use klp_base::arch::Arch;
 use klp_base::cache::{Cache, Key};
-use klp_base::events::{Sink, StageEnd, stage};
+use klp_base::events::{Event, Sink, StageEnd, stage};
 use klp_base::files::{io_error, make_dir, read_text, write};
 use klp_format::ObjectName;
 use klp_image::{KernelImage, Memory, ModuleImage};
@@ -35,6 +37,7 @@ use serde::{Deserialize, Serialize};
 pub use self::error::Error;
 pub use self::extract::{Needed, Replacement, klp_symbol};
 use self::file::{Compiles, Work};
+pub use self::identity::{Compared, Draw};
 pub use self::placement::{Mismatch, MismatchKind};
 pub use self::refusal::{RULES, Refusal, Rule};
 pub use self::source_diff::{ChangedFile, DiffError, apply};
@@ -120,14 +123,57 @@ pub fn build(inputs: &Inputs<'_>) -> Result<(std::path::PathBuf, Report), Error>
     Ok((entry, report))
 }
 
+/// Replaces functions by copies of themselves: a module that changes nothing. Object files go to `dir`. Returns the report, and
+/// the files that could not be copied.
+///
+/// # Errors
+/// The kernel has no source package, or a file cannot be read.
+pub fn identity(inputs: &Inputs<'_>, draw: &Draw, dir: &Path) -> Result<(Report, Vec<Refusal>), Error> {
+    unchanged(inputs, dir, |work| work.copy(draw, dir, &progress(inputs, draw)))
+}
+
+/// Compares compiles of the unchanged source with the kernel.
+///
+/// # Errors
+/// The kernel has no source package, or a file cannot be read.
+pub fn equality(inputs: &Inputs<'_>, draw: &Draw) -> Result<Vec<Compared>, Error> {
+    unchanged(inputs, Path::new(""), |work| work.compare(draw, &progress(inputs, draw)))
+}
+
+fn progress<'p>(inputs: &'p Inputs<'_>, draw: &'p Draw) -> impl Fn(&str, usize) + 'p {
+    |_, done| {
+        let label = format!("files of {}", inputs.tree.id);
+        inputs.sink.event(&Event::Progress { label, done: done as u64, total: Some(draw.files as u64) });
+    }
+}
+
+/// Work on the unchanged source.
+fn unchanged<T>(
+    inputs: &Inputs<'_>,
+    view: &Path,
+    run: impl FnOnce(&Work<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    refuse_architecture(inputs.tree)?;
+    let source = CSource::of(inputs.tree, inputs.cache, inputs.sink)?;
+    let memory = Memory::read(inputs.tree.image_file())?;
+    let exports = exports::of(inputs.tree)?;
+    let added = BTreeSet::new();
+    run(&Work { inputs, source: &source, view, memory: &memory, exports: &exports, added: &added })
+}
+
+fn refuse_architecture(tree: &KernelTree) -> Result<(), Error> {
+    if tree.arch == Arch::X86_64 {
+        return Ok(());
+    }
+    Err(Error::Kernel {
+        kernel: tree.id.clone(),
+        message: format!("only x86_64 is supported, and it is for {}", tree.arch.name()),
+    })
+}
+
 fn make(inputs: &Inputs<'_>, dir: &Path) -> Result<Report, Error> {
     let Inputs { subject, tree, cache, sink, .. } = *inputs;
-    if tree.arch != klp_base::arch::Arch::X86_64 {
-        return Err(Error::Kernel {
-            kernel: tree.id.clone(),
-            message: format!("only x86_64 is supported, and it is for {}", tree.arch.name()),
-        });
-    }
+    refuse_architecture(tree)?;
     let source = CSource::of(tree, cache, sink)?;
     let faulty = |error| Error::Diff { subject: subject.to_owned(), kernel: tree.id.clone(), error };
     let files = apply(inputs.diffs, &source.root).map_err(faulty)?;

@@ -182,6 +182,7 @@ impl Relocation {
     pub(crate) fn size(&self) -> u64 {
         match elf::RelocationType(self.kind) {
             elf::R_X86_64_64 | elf::R_X86_64_PC64 => 8,
+            elf::R_X86_64_PC8 => 1,
             elf::R_X86_64_NONE => 0,
             _ => 4,
         }
@@ -196,7 +197,7 @@ impl Relocation {
     pub(crate) fn is_relative(&self) -> bool {
         matches!(
             elf::RelocationType(self.kind),
-            elf::R_X86_64_PC32 | elf::R_X86_64_PLT32 | elf::R_X86_64_PC64
+            elf::R_X86_64_PC8 | elf::R_X86_64_PC32 | elf::R_X86_64_PLT32 | elf::R_X86_64_PC64
         )
     }
 }
@@ -281,7 +282,7 @@ impl Object {
                 start,
                 size: symbol.size,
                 pad: 0,
-                is_global: symbol.binding != elf::STB_LOCAL.0,
+                is_global: numbers.iter().any(|&number| self.symbols[number].binding != elf::STB_LOCAL.0),
                 is_weak: symbol.binding == elf::STB_WEAK.0,
                 parent: None,
                 instructions: Instructions::new(),
@@ -293,6 +294,7 @@ impl Object {
             self.of_section[item.section].push(id);
         }
         self.find_parts();
+        self.relocate_branches();
         for id in 0..self.items.len() {
             if self.items[id].is_function() {
                 self.items[id].pad = self.padding(id);
@@ -300,6 +302,48 @@ impl Object {
                 self.items[id].instructions = instructions(&self.sections[item.section], item.range());
             }
         }
+    }
+
+    /// Adds relocations for the branches between functions of one section, which the assembler resolved.
+    fn relocate_branches(&mut self) {
+        for number in 0..self.sections.len() {
+            let section = &self.sections[number];
+            if !section.is_code() || self.of_section[number].len() < 2 {
+                continue;
+            }
+            let mut found = Vec::new();
+            for &id in &self.of_section[number] {
+                let range = self.items[id].range();
+                let mut decoder =
+                    Decoder::with_ip(64, section.bytes(range.clone()), range.start, DecoderOptions::NONE);
+                while decoder.can_decode() {
+                    let instruction = decoder.decode();
+                    let (end, target) = (instruction.next_ip(), instruction.near_branch_target());
+                    let is_near = instruction.op0_kind() == OpKind::NearBranch64;
+                    let is_relocated = !section.relocations_in(instruction.ip()..end).is_empty();
+                    if !is_near || is_relocated || range.contains(&target) {
+                        continue;
+                    }
+                    let Some(symbol) = self.function_symbol(number, target) else { continue };
+                    let short = instruction.len() == 2;
+                    let (kind, size) = if short { (elf::R_X86_64_PC8, 1) } else { (elf::R_X86_64_PC32, 4) };
+                    let addend = target.wrapping_sub(self.symbols[symbol].value).cast_signed() - size;
+                    let offset = end.wrapping_add_signed(-size);
+                    found.push(Relocation { offset, kind: kind.0, symbol, addend });
+                }
+            }
+            let section = &mut self.sections[number];
+            section.relocations.extend(found);
+            section.relocations.sort_by_key(|relocation| relocation.offset);
+        }
+    }
+
+    /// Symbol of the function at an offset of a section.
+    fn function_symbol(&self, section: usize, offset: u64) -> Option<usize> {
+        let start = self.items[self.item_at(section, offset)?].start;
+        self.symbols.iter().position(|symbol| {
+            symbol.section == Some(section) && symbol.value == start && symbol.kind == elf::STT_FUNC.0
+        })
     }
 
     /// Sections of data without symbols are items too.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::object::{
-    Damaged, Instructions, Item, ItemId, ItemKind, Object, Relocation, Section, Target, base_name,
+    Damaged, Flow, Instructions, Item, ItemId, ItemKind, Object, Relocation, Section, Target, base_name,
     instructions, is_numbered,
 };
 use crate::special::{self, Entry, without_fields};
@@ -165,6 +165,27 @@ impl<'c> Comparison<'c> {
                 .any(|relocation| matches!(object.target(relocation, None), Target::Item(target, _) if target == id))
         };
         !by_data(self.original, original) && !by_data(self.patched, patched)
+    }
+
+    /// True if the unchanged object only calls a function and jumps to it: nothing has its address.
+    pub(crate) fn only_branches_use(&self, original: ItemId) -> bool {
+        let object = &self.original.object;
+        let is_it = |target: &Target<'_>| matches!(target, Target::Item(target, _) if *target == original);
+        let data = object.sections.iter().filter(|section| {
+            section.is_alloc() && !section.is_code() && !special::is_special(&section.name)
+        });
+        let in_data = data
+            .flat_map(|section| &section.relocations)
+            .any(|relocation| is_it(&object.target(relocation, None)));
+        let functions = object.items.iter().enumerate().filter(|(_, item)| item.is_function());
+        let mut in_code = functions.flat_map(|(id, item)| {
+            object.relocations_of(id).iter().filter(move |relocation| {
+                is_it(&object.target_in(id, relocation))
+                    && id != original
+                    && item.instructions.get(&relocation.offset).is_none_or(|found| found.flow == Flow::Other)
+            })
+        });
+        !in_data && in_code.next().is_none()
     }
 
     /// Pairs numbered items that functions of one shape use at one place.

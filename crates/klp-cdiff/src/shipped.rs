@@ -127,6 +127,7 @@ impl<'k> Shipped<'k> {
     pub(crate) fn pointed(&self, field: Place, relocation: &Relocation) -> Option<Pointed> {
         let bytes = self.bytes(field, relocation.size())?;
         let value = match bytes.len() {
+            1 => i64::from(bytes.first()?.cast_signed()),
             4 => i64::from(i32::from_le_bytes(*bytes.first_chunk()?)),
             8 => i64::from_le_bytes(*bytes.first_chunk()?),
             _ => return None,

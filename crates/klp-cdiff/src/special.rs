@@ -120,6 +120,11 @@ pub(crate) fn entries(object: &Object) -> Result<BTreeMap<ItemId, Vec<Entry>>, D
     Ok(entries)
 }
 
+/// True if the entries of a section go with their functions.
+pub(crate) fn is_special(name: &str) -> bool {
+    relocations_per_entry(name).is_some() || name == "__patchable_function_entries"
+}
+
 fn relocations_per_entry(name: &str) -> Option<usize> {
     let of_table = KINDS.iter().find(|(kind, _)| *kind == name).map(|(_, count)| *count);
     of_table.or_else(|| (name.starts_with(ANNOTATIONS) && name != NO_ANNOTATION).then_some(1))

@@ -69,6 +69,8 @@ pub struct Build<'a> {
     pub tree: &'a KernelTree,
     /// The fix or stream.
     pub target: &'a Target,
+    /// Result that stands for the C diffs of the fixes, for modules with copies of functions.
+    pub given: Option<&'a (PathBuf, Report)>,
     /// Signer for stage sign. `None`: the key from the build of the kernel.
     pub signer: Option<&'a Signer>,
     /// Cache of slow operations.
@@ -244,6 +246,10 @@ impl Work<'_> {
         let Build { project, tree, target, cache, sink, .. } = self.build;
         let mut diffs = Vec::new();
         for fix in target.fixes.iter().filter(|fix| !fix.diffs.is_empty()) {
+            if let Some(given) = self.build.given {
+                diffs.push((fix.name.clone(), given.clone()));
+                continue;
+            }
             let texts = fix.diffs.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
             let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
             let built = c_diff::build(project, tree, &fix.name, &texts, cache, *sink)?;

@@ -4,10 +4,10 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use klp_base::cache::{Cache, sha256_file};
-use klp_base::events::Sink;
-use klp_base::files::{io_error, read};
-use klp_cdiff::{Error as DiffError, Inputs, Report, klp_symbol};
+use klp_base::cache::{Cache, Key, sha256_file};
+use klp_base::events::{Sink, StageEnd, stage};
+use klp_base::files::{io_error, read, write};
+use klp_cdiff::{Compared, Draw, Error as DiffError, Inputs, Report, klp_symbol};
 use klp_format::ObjectName;
 use klp_image::{KernelImage, ModuleImage, unpack_module};
 use klp_kernel::KernelTree;
@@ -35,6 +35,65 @@ pub fn build(
     cache: &Cache,
     sink: &dyn Sink,
 ) -> Result<(PathBuf, Report), Error> {
+    with_inputs(project, tree, subject, diffs, cache, sink, |inputs| klp_cdiff::build(inputs))
+}
+
+/// Makes object files with copies of functions of the kernel, for a module that changes nothing. Returns the directory of the
+/// files, in the cache, and the report.
+///
+/// # Errors
+/// The kernel has no source package, or its source cannot be compiled.
+pub fn copies(
+    project: &Project,
+    tree: &KernelTree,
+    draw: &Draw,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<(PathBuf, Report), Error> {
+    const REPORT: &str = "report.json";
+    let key = Key::new("copies 1").with(&tree.fingerprint).with(CDIFF_SOURCES).with(format!("{draw:?}"));
+    let entry = cache.entry("c-copies", &tree.id, &key, |dir| {
+        stage(sink, "copies", &tree.id, || {
+            let made = with_inputs(project, tree, "copies", &[], cache, sink, |inputs| {
+                klp_cdiff::identity(inputs, draw, dir)
+            });
+            let (report, refusals) = made?;
+            let notes: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+            let report = Report { notes, ..report };
+            write(&dir.join(REPORT), serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+            Ok::<_, Error>((StageEnd::Done, ()))
+        })
+    })?;
+    let file = entry.join(REPORT);
+    let report = serde_json::from_slice(&read(&file)?)
+        .map_err(|error| Error::Intermediate { file, message: error.to_string() })?;
+    Ok((entry, report))
+}
+
+/// Compares compiles of the unchanged source with the kernel.
+///
+/// # Errors
+/// As [`copies`].
+pub fn equality(
+    project: &Project,
+    tree: &KernelTree,
+    draw: &Draw,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<Vec<Compared>, Error> {
+    with_inputs(project, tree, "equality", &[], cache, sink, |inputs| klp_cdiff::equality(inputs, draw))
+}
+
+/// Calls a function of crate `klp-cdiff` with the facts of the kernel.
+fn with_inputs<T>(
+    project: &Project,
+    tree: &KernelTree,
+    subject: &str,
+    diffs: &[&[u8]],
+    cache: &Cache,
+    sink: &dyn Sink,
+    run: impl FnOnce(&Inputs<'_>) -> Result<T, DiffError>,
+) -> Result<T, Error> {
     let image = KernelImage::load(tree.image_file(), cache, sink)?;
     let module = |name: &ObjectName| -> Result<(ModuleImage, Vec<u8>), DiffError> {
         let file = module_file(project, tree, name, cache, sink)
@@ -49,7 +108,7 @@ pub fn build(
     };
     let inputs =
         Inputs { subject, diffs, tree, image: &image, module: &module, sources: CDIFF_SOURCES, cache, sink };
-    Ok(klp_cdiff::build(&inputs)?)
+    Ok(run(&inputs)?)
 }
 
 /// Object files of the C diffs of a fix and what they need, copied into a directory.

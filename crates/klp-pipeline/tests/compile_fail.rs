@@ -42,6 +42,7 @@ fn messages_are_as_expected() {
             tree: &tree,
             target: &target,
             cache: &cache,
+            given: None,
             signer: None,
             sink: &Silent,
         };

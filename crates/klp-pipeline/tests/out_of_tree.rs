@@ -57,8 +57,16 @@ fn write_fix(dir: &Path, file: &str) {
 fn build(dir: &Path) -> Result<Built, Error> {
     let (project, cache, tree) = common::default_kernel();
     let target = Target { name: "out-of-tree".to_owned(), ..Target::of_fix(read_fix("out-of-tree", dir)?) };
-    Build { project: &project, tree: &tree, target: &target, cache: &cache, signer: None, sink: &Silent }
-        .run(Range::default())
+    Build {
+        project: &project,
+        tree: &tree,
+        target: &target,
+        cache: &cache,
+        given: None,
+        signer: None,
+        sink: &Silent,
+    }
+    .run(Range::default())
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn write_fix(dir: &Path, keys: &str, body: &str) {
 fn build(project: &Project, name: &str, dir: &Path) -> Result<Built, Error> {
     let (_, cache, tree) = common::default_kernel();
     let target = Target { name: name.to_owned(), ..Target::of_fix(read_fix(name, dir)?) };
-    Build { project, tree: &tree, target: &target, cache: &cache, signer: None, sink: &Silent }
+    Build { project, tree: &tree, target: &target, cache: &cache, given: None, signer: None, sink: &Silent }
         .run(Range::default())
 }
 

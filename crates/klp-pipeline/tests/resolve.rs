@@ -276,6 +276,7 @@ fn build(name: &str, fixes: &[(&str, &str, &str)], to: Stage) -> (Result<Built, 
         tree: &tree,
         target: &target,
         cache: &cache,
+        given: None,
         signer: None,
         sink: &recorder,
     };
@@ -414,6 +415,7 @@ fn inline_functions_with_unexported_keys_are_rejected_with_the_reason() {
             tree: &tree,
             target: &target,
             cache: &cache,
+            given: None,
             signer: None,
             sink: &Silent,
         };

@@ -19,8 +19,16 @@ use crate::common;
 fn build(name: &str, dir: &Path) -> Result<Built, Error> {
     let (project, cache, tree) = common::default_kernel();
     let target = Target { name: format!("right-{name}"), ..Target::of_fix(read_fix(name, dir)?) };
-    Build { project: &project, tree: &tree, target: &target, cache: &cache, signer: None, sink: &Silent }
-        .run(Range::default())
+    Build {
+        project: &project,
+        tree: &tree,
+        target: &target,
+        cache: &cache,
+        given: None,
+        signer: None,
+        sink: &Silent,
+    }
+    .run(Range::default())
 }
 
 /// Builds a fix that replaces `cmdline_proc_show`, with `keys` in its patch.toml and `body` in the

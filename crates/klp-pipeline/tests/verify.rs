@@ -36,8 +36,15 @@ fn build_fix(fix: &str, name: &str, tree: &KernelTree) -> Result<Built, Error> {
     let mut target = project.target(fix).unwrap();
     target.name = name.to_owned();
     target.module = None;
-    let build =
-        Build { project: &project, tree, target: &target, cache: &cache, signer: None, sink: &Silent };
+    let build = Build {
+        project: &project,
+        tree,
+        target: &target,
+        cache: &cache,
+        given: None,
+        signer: None,
+        sink: &Silent,
+    };
     build.run(Range { from: None, to: Stage::Postlink })
 }
 

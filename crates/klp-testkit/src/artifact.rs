@@ -58,6 +58,16 @@ pub enum Artifact {
     },
     /// `shifted:<fix>`: a fix that calls an original, whose thunk leads to a wrong place. Stage verify must refuse it.
     Shifted(String),
+    /// `copies:<files>:<share>:<seed>`: a module that replaces functions of the kernel by extracted copies of themselves: a share,
+    /// in percent, of the functions of so many files.
+    Copies {
+        /// Number of files.
+        files: usize,
+        /// Percentage of the functions.
+        share: usize,
+        /// Seed of the draw.
+        seed: u64,
+    },
     /// `traceability`: predictions of ftrace's list, see [`crate::predictions()`].
     Traceability,
 }
@@ -140,6 +150,7 @@ impl FromStr for Artifact {
                 let stream = unsigned.unwrap_or(rest).to_owned();
                 Ok(Self::Package { stream, signed: unsigned.is_none() })
             }
+            Some(("copies", rest)) => copies(text, rest),
             Some(("shifted", fix)) => Ok(Self::Shifted(fix.to_owned())),
             Some(("without", rest)) => {
                 let (options, fix) = second(text, rest, "without:OPTION,OPTION:fix")?;
@@ -153,7 +164,7 @@ impl FromStr for Artifact {
                 Ok(Self::Version { number, stream })
             }
             Some((kind, _)) => Err(Error::Grammar(format!(
-                "{text:?}: there is no kind `{kind}:`; there are module:, signed:, shifted:, foreign:, package:, without:, version:"
+                "{text:?}: there is no kind `{kind}:`; there are module:, signed:, shifted:, foreign:, package:, without:, version:, copies:"
             ))),
             None => match text.split_once('@') {
                 None | Some((_, "verify")) => Ok(Self::Module(text.trim_end_matches("@verify").to_owned())),
@@ -178,6 +189,19 @@ fn jump_into_original(module: &[u8]) -> Option<(usize, i64)> {
     Some((place + head.len(), relocation.addend))
 }
 
+/// The artifact `copies:<files>:<share>:<seed>`.
+fn copies(text: &str, rest: &str) -> Result<Artifact, Error> {
+    let wrong = || Error::Grammar(format!("{text:?} should look like \"copies:80:40:1\""));
+    let numbers: Vec<u64> = rest.split(':').map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;
+    let [files, share, seed] = numbers[..] else { return Err(wrong()) };
+    match (usize::try_from(files), usize::try_from(share)) {
+        (Ok(files), Ok(share)) if files > 0 && (1..=100).contains(&share) => {
+            Ok(Artifact::Copies { files, share, seed })
+        }
+        _ => Err(wrong()),
+    }
+}
+
 /// First and second part of `rest`, a part of `text`, around the first colon.
 fn second<'a>(text: &str, rest: &'a str, form: &str) -> Result<(&'a str, String), Error> {
     let parts = rest.split_once(':').map(|(first, second)| (first, second.to_owned()));
@@ -197,6 +221,7 @@ impl fmt::Display for Artifact {
             Self::Shifted(fix) => write!(f, "shifted:{fix}"),
             Self::Version { number, stream } => write!(f, "version:{number}:{stream}"),
             Self::Without { options, fix } => write!(f, "without:{}:{fix}", options.join(",")),
+            Self::Copies { files, share, seed } => write!(f, "copies:{files}:{share}:{seed}"),
             Self::Traceability => f.write_str("traceability"),
         }
     }
@@ -229,6 +254,10 @@ impl Maker<'_> {
             Artifact::Version { number, stream } => self.version(tree, *number, stream),
             Artifact::Without { options, fix } => self.without(tree, options, fix),
             Artifact::Shifted(fix) => self.shifted(tree, fix),
+            Artifact::Copies { files, share, seed } => {
+                let draw = crate::copies::draw(*files, *share, *seed);
+                Ok(crate::copies::build(self.project, tree, &draw, self.cache, self.sink)?.0.ko)
+            }
             Artifact::Traceability => self.predictions(tree),
         }
     }
@@ -272,7 +301,7 @@ impl Maker<'_> {
 
     fn build_target(&self, tree: &KernelTree, target: &Target, to: Stage) -> Result<Built, Error> {
         let Self { project, cache, sink } = *self;
-        let build = Build { project, tree, target, signer: None, cache, sink };
+        let build = Build { project, tree, target, given: None, signer: None, cache, sink };
         Ok(build.run(Range { from: None, to })?)
     }
 
@@ -397,6 +426,7 @@ mod tests {
             "version:17:chain",
             "without:X86_KERNEL_IBT,CALL_PADDING:cmdline",
             "shifted:around",
+            "copies:80:40:1",
             "traceability",
         ] {
             assert_eq!(text.parse::<Artifact>().unwrap().to_string(), text);
@@ -411,6 +441,8 @@ mod tests {
             ("version:x:chain", "`x` is no number"),
             ("version:17", "should look like"),
             ("without:A", "should look like"),
+            ("copies:80:0:1", "should look like"),
+            ("copies:80:40", "should look like"),
             ("module:a b", "a b"),
         ] {
             let error = text.parse::<Artifact>().unwrap_err().to_string();

@@ -2,6 +2,7 @@
 //! Common code of tests, benchmarks and their verbs. The product does not depend on it.
 
 pub mod artifact;
+pub mod copies;
 pub mod draw;
 pub mod image_bench;
 mod predictions;

@@ -157,6 +157,7 @@ impl Draw<'_> {
             project: self.project,
             tree: self.tree,
             target: &target,
+            given: None,
             signer: None,
             cache: self.cache,
             sink: &Silent,
