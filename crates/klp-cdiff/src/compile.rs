@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use klp_base::cache::{Cache, Key};
-use klp_base::files::read;
+use klp_base::files::{io_error, read};
 use klp_base::process::{Cmd, Error as ProcessError};
 use klp_kernel::c_source::{CSource, CompileCommand};
 
@@ -47,17 +47,19 @@ pub(crate) fn original(
     form: Form,
     cache: &Cache,
 ) -> Result<Vec<u8>, Error> {
-    const NAME: &str = "object.o";
     let key = Key::new("object of the source 1")
         .with(source.root.to_string_lossy().as_bytes())
         .with(file)
         .with(command.words.join("\0"))
         .with(format!("{form:?}"));
     let label = format!("{}-{}", source.tree.id, file.replace('/', "-"));
-    let entry = cache.entry("c-object", &label, &key, |dir| {
-        run(source, &source.root, file, command, form, &dir.join(NAME), "")
-    })?;
-    Ok(read(&entry.join(NAME))?)
+    cache.small("c-object", &label, &key, || {
+        let dir =
+            tempfile::tempdir_in(cache.root()).map_err(io_error("make a directory in", cache.root()))?;
+        let output = dir.path().join("object.o");
+        run(source, &source.root, file, command, form, &output, "")?;
+        Ok(read(&output)?)
+    })
 }
 
 /// Object of a file of a changed source in `root`. `output` is a file for it.

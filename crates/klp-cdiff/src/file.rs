@@ -152,6 +152,15 @@ impl Part {
     }
 }
 
+/// Functions to extract.
+struct Selected<'s> {
+    comparison: &'s Comparison<'s>,
+    /// Functions to replace, by their numbers in the patched object.
+    changed: &'s BTreeMap<ItemId, Found>,
+    /// Functions that count as new.
+    parted: &'s BTreeSet<String>,
+}
+
 /// Result for one file: what to build, or why not.
 type Extraction = Result<Part, Vec<Refusal>>;
 
@@ -200,11 +209,9 @@ impl Work<'_> {
         let facts = self.facts(file, &shipped);
         let extracted = self.extract_changed(
             compiles,
-            &comparison,
-            &changed,
+            &Selected { comparison: &comparison, changed: &changed, parted: &BTreeSet::new() },
             &placement,
             &facts,
-            &BTreeSet::new(),
             &third,
         )?;
         Ok(extracted.map(|extracted| Part {
@@ -293,8 +300,13 @@ impl Work<'_> {
             let output = work.join("calls.o");
             compile::patched(self.source, self.view, file, command, Form::NoSiblingCalls, &output)
         };
-        let extracted =
-            self.extract_changed(compiles, &comparison, &changed, &placement, &facts, &parted, &third)?;
+        let extracted = self.extract_changed(
+            compiles,
+            &Selected { comparison: &comparison, changed: &changed, parted: &parted },
+            &placement,
+            &facts,
+            &third,
+        )?;
         Ok(extracted.map(|extracted| part(Some(extracted))))
     }
 
@@ -302,13 +314,12 @@ impl Work<'_> {
     fn extract_changed(
         &self,
         compiles: &Compiles,
-        comparison: &Comparison<'_>,
-        changed: &BTreeMap<ItemId, Found>,
+        selected: &Selected<'_>,
         placement: &Placement,
         facts: &Facts<'_>,
-        parted: &BTreeSet<String>,
         without_jumps: &dyn Fn() -> Result<Vec<u8>, Error>,
     ) -> Result<Result<Extracted, Vec<Refusal>>, Error> {
+        let Selected { comparison, changed, parted } = *selected;
         match extract::extract(comparison, changed, placement, facts) {
             Ok(extracted) if !extracted.jumps.is_empty() => {}
             result => return Ok(result),

@@ -7,7 +7,7 @@ use std::thread::available_parallelism;
 
 use klp_base::cache::{self, Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
-use klp_base::files::{io_error, make_dir, read_text, write};
+use klp_base::files::{io_error, make_dir};
 use klp_base::process::Cmd;
 use klp_format::{ObjectName, VMLINUX};
 use serde::{Deserialize, Serialize};
@@ -17,8 +17,6 @@ use crate::package::Package;
 use crate::source;
 use crate::tree::{KernelTree, OwnModules};
 
-/// Name of the file with a compiler's command in a cache entry.
-const COMMAND: &str = "command.json";
 /// Peak disk space of the preparation, in bytes.
 const PEAK: u64 = 3 << 30;
 
@@ -76,13 +74,13 @@ impl<'a> CSource<'a> {
     pub fn command(&self, file: &str, cache: &Cache) -> Result<CompileCommand, Error> {
         let key = Key::new("compile command 2").with(self.root.to_string_lossy().as_bytes()).with(file);
         let label = file.replace('/', "-");
-        let entry = cache.entry("c-command", &label, &key, |dir| {
-            let command = self.ask(file)?;
-            Ok::<_, Error>(write(&dir.join(COMMAND), serde_json::to_vec(&command).unwrap_or_default())?)
+        let bytes = cache.small("c-command", &label, &key, || {
+            Ok::<_, Error>(serde_json::to_vec(&self.ask(file)?).unwrap_or_default())
         })?;
-        let path = entry.join(COMMAND);
-        serde_json::from_str(&read_text(&path)?)
-            .map_err(|error| Error::Config { file: path, message: error.to_string() })
+        serde_json::from_slice(&bytes).map_err(|error| Error::Kernel {
+            kernel: self.tree.id.clone(),
+            message: format!("the command of {file} in the cache: {error}"),
+        })
     }
 
     /// Asks the kernel's build, which only prints its commands.

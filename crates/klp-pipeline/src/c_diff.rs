@@ -35,7 +35,7 @@ pub fn build(
     cache: &Cache,
     sink: &dyn Sink,
 ) -> Result<(PathBuf, Report), Error> {
-    with_inputs(project, tree, subject, diffs, cache, sink, |inputs| klp_cdiff::build(inputs))
+    with_inputs(project, tree, subject, diffs, cache, sink, klp_cdiff::build)
 }
 
 /// Makes object files with copies of functions of the kernel, for a module that changes nothing. Returns the directory of the
