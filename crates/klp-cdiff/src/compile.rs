@@ -47,7 +47,7 @@ pub(crate) fn original(
     form: Form,
     cache: &Cache,
 ) -> Result<Vec<u8>, Error> {
-    let key = Key::new("object of the source 1")
+    let key = Key::new("object of the source 2")
         .with(source.root.to_string_lossy().as_bytes())
         .with(file)
         .with(command.words.join("\0"))

@@ -394,7 +394,8 @@ fn not_shipped(file: &str, placement: &Placement) -> Refusal {
     )
 }
 
-/// Checks the variables of a file. Read-only ones that only functions use may differ: their users then differ too.
+/// Checks the variables of a file. Tables of numbers and texts that only functions use may differ: their users then differ too.
+/// (The address of a table of functions stays in the kernel's objects, beyond the life of the patch.)
 fn data(file: &str, comparison: &mut Comparison<'_>) -> Vec<Refusal> {
     const UNCHECKED: [&str; 6] = ["__dyndbg", ".discard", ".modinfo", "__ksymtab", ".init", ".printk_index"];
     let mut refusals = Vec::new();
@@ -406,7 +407,7 @@ fn data(file: &str, comparison: &mut Comparison<'_>) -> Vec<Refusal> {
         {
             continue;
         }
-        if !item.is_global && !section.is_writable() && comparison.only_functions_use(original, patched) {
+        if !item.is_global && !section.is_writable() && comparison.may_be_replaced(original, patched) {
             comparison.pairs.part(original, patched);
             continue;
         }

@@ -156,15 +156,18 @@ impl<'c> Comparison<'c> {
         pairs.filter(|(original, _)| !self.original.object.items[*original].is_function()).collect()
     }
 
-    /// True if code alone refers to a variable, in both compiles.
-    pub(crate) fn only_functions_use(&self, original: ItemId, patched: ItemId) -> bool {
+    /// True if code alone refers to a variable in both compiles, and the variable refers to nothing.
+    pub(crate) fn may_be_replaced(&self, original: ItemId, patched: ItemId) -> bool {
         let by_data = |compiled: &Compiled, id: ItemId| {
             let object = &compiled.object;
             let data = object.sections.iter().filter(|section| section.is_alloc() && !section.is_code());
             data.flat_map(|section| &section.relocations)
                 .any(|relocation| matches!(object.target(relocation, None), Target::Item(target, _) if target == id))
         };
-        !by_data(self.original, original) && !by_data(self.patched, patched)
+        let refers = |compiled: &Compiled, id: ItemId| !compiled.object.relocations_of(id).is_empty();
+        [(self.original, original), (self.patched, patched)]
+            .into_iter()
+            .all(|(compiled, id)| !by_data(compiled, id) && !refers(compiled, id))
     }
 
     /// True if the unchanged object only calls a function and jumps to it: nothing has its address.

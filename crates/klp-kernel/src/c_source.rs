@@ -72,7 +72,7 @@ impl<'a> CSource<'a> {
     /// # Errors
     /// The kernel's build has no such object file.
     pub fn command(&self, file: &str, cache: &Cache) -> Result<CompileCommand, Error> {
-        let key = Key::new("compile command 2").with(self.root.to_string_lossy().as_bytes()).with(file);
+        let key = Key::new("compile command 3").with(self.root.to_string_lossy().as_bytes()).with(file);
         let label = file.replace('/', "-");
         let bytes = cache.small("c-command", &label, &key, || {
             Ok::<_, Error>(serde_json::to_vec(&self.ask(file)?).unwrap_or_default())
