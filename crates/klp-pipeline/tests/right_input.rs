@@ -6,6 +6,7 @@ use std::path::Path;
 
 use klp_base::events::Silent;
 use klp_format::KlpSymbol;
+use klp_module::Module;
 use klp_pipeline::Error;
 use klp_pipeline::build::Build;
 use klp_pipeline::objects::Objects;
@@ -25,7 +26,7 @@ fn build(name: &str, dir: &Path) -> Result<Built, Error> {
 
 /// Builds a fix that replaces `cmdline_proc_show`, with `keys` in its patch.toml and `body` in the
 /// replacement. `UNSAFE` stands for the keyword, which this file must not contain.
-fn with(name: &str, keys: &str, body: &str) {
+fn with(name: &str, keys: &str, body: &str) -> Built {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("src")).unwrap();
     let toml = format!("description = 'x'\npatch = ['vmlinux:cmdline_proc_show']\n{keys}\n");
@@ -36,7 +37,7 @@ fn with(name: &str, keys: &str, body: &str) {
          klp::livepatch!(Patch);\n"
     );
     fs::write(dir.path().join("src/lib.rs"), source.replace("UNSAFE", "unsafe")).unwrap();
-    build(name, dir.path()).unwrap_or_else(|error| panic!("{keys}: {error}"));
+    build(name, dir.path()).unwrap_or_else(|error| panic!("{keys}: {error}"))
 }
 
 #[test]
@@ -149,5 +150,31 @@ fn strings_and_enumerators_are_constants() {
         "constants",
         "imports.headers = ['linux/init_task.h', 'linux/pid.h']\nimports.constants = ['INIT_TASK_COMM', 'PIDTYPE_TGID', 'PAGE_SIZE']",
         "let _ = (m, v);\nassert!(INIT_TASK_COMM.len() == 8 && PAGE_SIZE == 4096);\nPIDTYPE_TGID as c_int",
+    );
+}
+
+/// Size of a module's code, in bytes, whose replacement contains `body`.
+fn code_size(name: &str, body: &str) -> u64 {
+    let built = with(name, "", &format!("let n = m.addr() + v.addr();\n{body}\nn as c_int"));
+    let bytes = fs::read(&built.ko).unwrap();
+    Module::parse(&bytes).unwrap().section(".text").unwrap().size
+}
+
+/// The last message shows that the limits do not hold with `core::fmt`.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn message_of_integers_and_text_needs_no_core_fmt() {
+    let without = code_size("message-none", "");
+    let added = |name, message: &str| code_size(name, message) - without;
+    let constant = added("message-constant", r#"pr_info!("text, 100%");"#);
+    assert!(constant <= 64, "a constant message has {constant} bytes of code");
+    let number = added("message-number", r#"pr_info!("text {}", n);"#);
+    assert!(number <= 320, "a message of one number has {number} bytes of code");
+    let several = added("message-several", r#"pr_warn!("{} of {:#x}, {}", n as i32, n, "text");"#);
+    assert!(several <= 640, "a message of three arguments has {several} bytes of code");
+    let named = added("message-named", r#"pr_info!("text {n}");"#);
+    assert!(
+        named > 2000,
+        "a message of a name in braces has {named} bytes of code: change docs/author-guide.md"
     );
 }
