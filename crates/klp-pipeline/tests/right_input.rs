@@ -153,6 +153,21 @@ fn strings_and_enumerators_are_constants() {
     );
 }
 
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn constants_have_the_type_that_the_fix_gives() {
+    with(
+        "typed-constants",
+        "imports.headers = ['linux/fcntl.h', 'linux/gfp.h', 'linux/pid.h']\n\
+         imports.constants = [{ name = 'EIO', type = 'long' }, { name = 'O_NONBLOCK', type = 'unsigned int' }, { name = 'GFP_KERNEL', type = 'gfp_t' }, \
+         { name = 'POOL_DISASSOCIATED', type = 'u8' }, { name = 'PIDTYPE_TGID', type = 'long long' }, { name = 'O_WRONLY', type = 'bool' }, \
+         { name = 'AT_FDCWD', type = 'signed char' }, { name = 'EIO', as = 'IO', type = 'u8' }, 'EPERM']",
+        "let _ = (m, v);\nlet error: c_long = -EIO;\nlet flags: c_uint = O_NONBLOCK;\nlet gfp: gfp_t = GFP_KERNEL;\nlet pool: u8 = POOL_DISASSOCIATED;\n\
+         let kind: c_longlong = PIDTYPE_TGID;\nlet place: i8 = AT_FDCWD;\n\
+         assert!(error == -5 && flags == 0o4000 && gfp != 0 && pool == 4 && kind == 1 && O_WRONLY && place == -100 && IO == 5_u8);\n-(EPERM as c_int)",
+    );
+}
+
 /// Size of a module's code, in bytes, whose replacement contains `body`.
 fn code_size(name: &str, body: &str) -> u64 {
     let built = with(name, "", &format!("let n = m.addr() + v.addr();\n{body}\nn as c_int"));

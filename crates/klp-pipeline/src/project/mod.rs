@@ -2,6 +2,7 @@
 //! The author's files: fixes, streams and kernels with their TOML files. All content is checked here, before
 //! work starts.
 
+mod constants;
 mod entries;
 mod fix;
 mod headers;
@@ -17,6 +18,7 @@ use klp_format::{Date, KernelRelease, KlpSymbol, ModuleName, ObjectName, VMLINUX
 use klp_kernel::{KernelTree, parse_toml, pinned_ids};
 use serde::Deserialize;
 
+pub use self::constants::{CType, Constant};
 pub(crate) use self::fix::is_fix_name;
 pub use self::fix::{
     Affected, Called, Cfg, EDITOR_FILE, Fix, Replaced, Runtime, State, Variable, modules_used_by,
@@ -637,5 +639,14 @@ mod tests {
             )
         });
         assert!(stream(&[("x", &one), ("y", &other)]).unwrap_err().contains("as `long f(void)`"));
+        let constant = |object: &str, entry: &str| text(object, &format!("imports.constants = [{entry}]"));
+        let (plain, long) = (constant("m1", "'A'"), constant("m2", "{ name = 'A', type = 'long' }"));
+        let error = stream(&[("x", &plain), ("y", &long)]).unwrap_err();
+        assert!(
+            error.contains("and for the constant A of type long (`constants` of `y`); write both alike"),
+            "{error}"
+        );
+        let named = constant("m2", "{ name = 'A', as = 'B', type = 'long' }");
+        assert!(stream(&[("x", &plain), ("y", &named)]).is_ok());
     }
 }
