@@ -262,6 +262,7 @@ fn lint_fixes(context: &Context, fixes: Vec<Fix>, mut with_klp: bool) -> Result<
             continue;
         }
         let target = Target::of_fix(fix);
+        context.make_out_of_tree(&tree, &target)?;
         if let Err(error) = lint(&context.steps_of(&tree, &target, None), with_klp) {
             context.terminal.warn(error.to_string());
             failed.push(target.name);

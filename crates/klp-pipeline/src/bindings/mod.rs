@@ -16,6 +16,7 @@ mod module_params;
 mod originals;
 mod own;
 mod parameters;
+mod qualified;
 pub(crate) mod render;
 mod same;
 mod trim;
@@ -125,8 +126,11 @@ pub fn generate(
     let bindings = bindings_crate(&module, &needed, &request, made.rust, &fill_in(&externs))?;
     let variables = rust_names(&request.variables);
     let bindings = without_conflicts(tree, bindings, &variables)?;
-    let traits =
-        traits.into_iter().map(|(fix, text)| Ok((fix, without_conflicts(tree, fill_in(&text), &variables)?)));
+    let traits = traits.into_iter().map(|(fix, text)| {
+        let text = without_conflicts(tree, fill_in(&text), &variables)?;
+        let unreadable = |error| unreadable(format!("the generated text cannot be read: {error}"));
+        Ok((fix, qualified::qualified(text).map_err(unreadable)?))
+    });
     Ok(Sources {
         bindings,
         replaced: traits.collect::<Result<_, Error>>()?,
