@@ -17,6 +17,7 @@ mod kallsyms;
 mod live;
 mod module;
 mod parsed;
+mod reached;
 mod symbols;
 mod trace;
 

@@ -7,12 +7,13 @@ use std::path::Path;
 use klp_base::events::Silent;
 use klp_format::KlpSymbol;
 use klp_module::Module;
-use klp_pipeline::Error;
 use klp_pipeline::build::Build;
 use klp_pipeline::objects::Objects;
 use klp_pipeline::project::{Target, read_fix};
 use klp_pipeline::scaffold;
 use klp_pipeline::stage::{Built, Range};
+use klp_pipeline::{Error, expected};
+use klp_verify::rules;
 
 use crate::common;
 
@@ -166,6 +167,32 @@ fn constants_have_the_type_that_the_fix_gives() {
          let kind: c_longlong = PIDTYPE_TGID;\nlet place: i8 = AT_FDCWD;\n\
          assert!(error == -5 && flags == 0o4000 && gfp != 0 && pool == 4 && kind == 1 && O_WRONLY && place == -100 && IO == 5_u8);\n-(EPERM as c_int)",
     );
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn replaced_function_of_a_module_that_nothing_calls_is_a_warning() {
+    let (_, _, tree) = common::default_kernel();
+    for (function, warns) in [("klp_inlined_kept", true), ("klp_inlined_limit", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("src")).unwrap();
+        let toml = format!(
+            "description = 'x'\npatch = [{{ symbol = 'klp_inlined:{function}', prototype = 'int {function}(int value)' }}]\n"
+        );
+        fs::write(dir.path().join("patch.toml"), toml).unwrap();
+        let source = format!(
+            "#![no_std]\nuse klp::prelude::*;\npub struct Patch;\nimpl replaced::klp_inlined for Patch {{\n    \
+             unsafe extern \"C\" fn {function}(value: c_int) -> c_int {{ value + 1 }}\n}}\nklp::livepatch!(Patch);\n"
+        );
+        fs::write(dir.path().join("src/lib.rs"), source).unwrap();
+        let built = build("kept-copy", dir.path()).unwrap_or_else(|error| panic!("{function}: {error}"));
+        let report =
+            klp_verify::verify(&fs::read(&built.ko).unwrap(), &expected::of_build(&tree, &built).unwrap());
+        let found: Vec<_> =
+            report.findings.iter().map(|finding| (finding.rule, finding.subject.as_str())).collect();
+        let expected = (rules::INLINED_COPY.id, "klp_inlined:klp_inlined_kept");
+        assert_eq!(found, if warns { vec![expected] } else { Vec::new() });
+    }
 }
 
 /// Size of a module's code, in bytes, whose replacement contains `body`.
