@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A small function that the compiler inlines into a caller and keeps for a pointer: /proc/klp_inlined has what the caller
- * makes of it, /proc/klp_inlined_pointer what the pointer leads to.
+ * makes of it, /proc/klp_inlined_pointer what the pointer leads to. Another one is inlined, and kept though nothing calls it.
  */
 #include <linux/module.h>
 #include <linux/proc_fs.h>
@@ -15,11 +15,16 @@ static int klp_inlined_limit(int value)
 	return value > 3 ? 3 : value;
 }
 
+static __used int klp_inlined_kept(int value)
+{
+	return value < 0 ? 0 : value;
+}
+
 static int (*klp_inlined_through)(int value) = klp_inlined_limit;
 
 static noinline int klp_inlined_show(struct seq_file *m, void *v)
 {
-	seq_printf(m, "limited to %d\n", klp_inlined_limit(READ_ONCE(asked)));
+	seq_printf(m, "limited to %d\n", klp_inlined_kept(klp_inlined_limit(READ_ONCE(asked))));
 	return 0;
 }
 

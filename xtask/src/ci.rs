@@ -8,8 +8,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use klp_base::events::{Sink, StageEnd, stage};
+use klp_format::ObjectName;
 use klp_pipeline::author_tools::lint;
-use klp_pipeline::project::{Runtime, Target};
+use klp_pipeline::project::{Fix, Runtime, Target};
 use xshell::cmd;
 
 use crate::context::{Context, DEFAULT_KERNEL};
@@ -174,6 +175,7 @@ fn parts(context: &Context) -> Vec<Part<'_>> {
             }),
         ),
         ("draws", Box::new(|| draw::run(&draw::Args::full_tier()))),
+        ("lints", Box::new(|| lint_all_fixes(context).map(|()| ExitCode::SUCCESS))),
         ("fuzzing", Box::new(|| fuzz(context).map(|()| ExitCode::SUCCESS))),
         ("dnf5", Box::new(|| dnf5::check(context).map(|()| ExitCode::SUCCESS))),
         ("systems", Box::new(|| Ok(ExitCode::from(system_test::run_all(context)?.exit_code())))),
@@ -220,13 +222,39 @@ fn rest(context: &Context, cases: ExitCode) -> Result<ExitCode> {
     worst
 }
 
-/// Lints the code that is compiled for kernels: crate klp, and the fixes based on it.
+/// Lints the code that is compiled for kernels: crate klp, the fixes based on it, and those fixes for foreign suites that need no
+/// module of a suite.
 fn lint_kernel_side(context: &Context) -> Result<()> {
     say(context, "lints of kernel-side code");
+    let suites = context.project.root().join(foreign::FIXES);
+    let fixes = foreign::with_suite(context, &suites)?.project.fixes()?;
+    let (fixes, others): (Vec<Fix>, Vec<Fix>) =
+        fixes.into_iter().partition(|fix| !fix.dir.starts_with(&suites) || changes_kernel_only(fix));
+    for fix in others {
+        let name = fix.name;
+        context
+            .terminal
+            .note(format!("  clippy       {name}: linted in part lints, with the suite's modules"));
+    }
+    lint_fixes(context, fixes, true)
+}
+
+/// Lints crate klp and all fixes, those for foreign suites with the modules of a suite.
+fn lint_all_fixes(context: &Context) -> Result<()> {
+    let context = foreign::with_suite(context, &foreign::newest_modules(context)?)?;
+    lint_fixes(&context, context.project.fixes()?, true)
+}
+
+/// True if a fix names no module.
+fn changes_kernel_only(fix: &Fix) -> bool {
+    fix.callbacks.iter().chain(fix.patch.iter().map(|patch| &patch.symbol.object)).all(ObjectName::is_vmlinux)
+}
+
+/// Lints fixes, and crate klp with the first of them.
+fn lint_fixes(context: &Context, fixes: Vec<Fix>, mut with_klp: bool) -> Result<()> {
     let tree = context.kernel(DEFAULT_KERNEL)?;
-    let mut with_klp = true;
     let mut failed = Vec::new();
-    for fix in context.project.fixes()? {
+    for fix in fixes {
         if fix.runtime == Runtime::Kernel {
             context
                 .terminal
@@ -234,6 +262,7 @@ fn lint_kernel_side(context: &Context) -> Result<()> {
             continue;
         }
         let target = Target::of_fix(fix);
+        context.make_out_of_tree(&tree, &target)?;
         if let Err(error) = lint(&context.steps_of(&tree, &target, None), with_klp) {
             context.terminal.warn(error.to_string());
             failed.push(target.name);

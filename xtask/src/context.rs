@@ -12,6 +12,7 @@ use klp_pipeline::build::Build;
 use klp_pipeline::project::{Project, Target};
 use klp_pipeline::sign::Signer;
 use klp_pipeline::stage::{Built, Range};
+use klp_testkit::artifact;
 use xshell::cmd;
 
 use crate::machine::{self, NotAble, project_root, shell};
@@ -89,7 +90,13 @@ impl Context {
         range: Range,
         signer: Option<&Signer>,
     ) -> Result<Built> {
+        self.make_out_of_tree(tree, target)?;
         Ok(self.steps_of(tree, target, signer).run(range)?)
+    }
+
+    /// Makes the modules of tests/out-of-tree that a target patches.
+    pub(crate) fn make_out_of_tree(&self, tree: &KernelTree, target: &Target) -> Result<()> {
+        Ok(artifact::make_out_of_tree(&self.project, tree, target, &self.cache, &self.terminal)?)
     }
 
     /// Build of a target, not yet started.

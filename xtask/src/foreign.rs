@@ -54,6 +54,8 @@ const DIRECTORY: &str = "tools/testing/selftests/livepatch";
 const MODULES: &str = "test_modules";
 /// Start of the names of source packages.
 const PACKAGE: &str = "linux-source-";
+/// Directory of the fixes for these suites.
+pub(crate) const FIXES: &str = "tests/foreign/fixes";
 const RESULTS: &str = "docs/selftests.md";
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -108,11 +110,31 @@ fn files(context: &Context, tree: &KernelTree) -> Result<Vec<GuestFile>> {
     Ok(files)
 }
 
+/// Context with the fixes for foreign suites, whose modules to patch have their sources in `modules`.
+pub(crate) fn with_suite(context: &Context, modules: &Path) -> Result<Context> {
+    let project = context.project.with_suite(modules);
+    Ok(Context { project, cache: context.cache.clone(), ..Context::new()? })
+}
+
+/// Directory with the modules of the newest pinned suite.
+pub(crate) fn newest_modules(context: &Context) -> Result<PathBuf> {
+    let mut pins = Vec::new();
+    for id in context.project.kernel_ids() {
+        pins.push(Pin::load(&context.project.kernel_configs(), &id)?);
+    }
+    let version = |pin: &&Pin| {
+        let name = pin.packages.get("source")?.name.strip_prefix(PACKAGE)?;
+        name.split('.').map(|number| number.parse().ok()).collect::<Option<Vec<u32>>>()
+    };
+    let pin = pins.iter().filter(|pin| version(pin).is_some()).max_by_key(version);
+    let pin = pin.context("no kernel pins a source package, which holds the kernel's selftests")?;
+    Ok(pin.source_directory(DIRECTORY, &context.cache, &context.terminal)?.join(MODULES))
+}
+
 /// Files of one suite, relative to the directory of its scripts.
 fn suite(context: &Context, tree: &KernelTree, source: &Path) -> Result<Vec<GuestFile>> {
     let modules = source.join(MODULES);
-    let project = context.project.with_suite(&modules);
-    let with_fixes = Context { project, cache: context.cache.clone(), ..Context::new()? };
+    let with_fixes = with_suite(context, &modules)?;
     let mut files = Vec::new();
     for path in sources(source, "sh")? {
         files.push((name(&path), 0o755, read(&path)?));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `look`: facts of a kernel's functions for authors.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -18,6 +18,9 @@ use crate::setup::Need;
 pub(crate) struct Args {
     /// Function (`do_exit`, `ext4:ext4_file_open`, `vmlinux:show,2`), a pattern (`pipe_*`), or a C file of the kernel's source (`fs/pipe.c`)
     function: String,
+    /// File of a module that is not the kernel's own (.ko, also compressed). Its functions need no `module:`
+    #[arg(long, value_name = "FILE")]
+    module: Option<PathBuf>,
     /// Id of the kernel
     #[arg(long, default_value = DEFAULT_KERNEL)]
     kernel: String,
@@ -34,8 +37,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
     context.ensure(&[Need::Build])?;
     let tree = context.kernel(&args.kernel)?;
-    let (project, cache, sink) = (&context.project, &context.cache, &context.terminal);
-    let (object, name) = asked.split_once(':').unwrap_or((VMLINUX, asked));
+    let (cache, sink) = (&context.cache, &context.terminal);
+    let (project, object) = match &args.module {
+        None => (context.project.clone(), VMLINUX.to_owned()),
+        Some(file) => {
+            let (project, name) = context.project.with_module(file)?;
+            (project, name.to_string())
+        }
+    };
+    let project = &project;
+    let (object, name) = asked.split_once(':').unwrap_or((&object, asked));
     if name.ends_with(".c") {
         let text = klp_base::files::read_text(Path::new(name))?;
         let found = look::in_file(project, &tree, &ObjectName::new(object)?, &text, cache, sink)?;

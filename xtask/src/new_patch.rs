@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `new-patch`: creates a fix with the kernel's prototype.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use klp_format::KlpSymbol;
 use klp_pipeline::objects::Objects;
 use klp_pipeline::scaffold;
@@ -22,6 +23,9 @@ pub(crate) struct Args {
     /// Function to replace, as OBJECT:FUNCTION
     #[arg(long, alias = "replace", default_value = "vmlinux:cmdline_proc_show")]
     patch: KlpSymbol,
+    /// File of a module that is not the kernel's own (.ko, also compressed), whose function --patch names
+    #[arg(long, value_name = "FILE", requires = "patch")]
+    module: Option<PathBuf>,
     /// Id of the kernel that supplies the prototype
     #[arg(long, default_value = DEFAULT_KERNEL)]
     kernel: String,
@@ -31,8 +35,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let context = Context::new()?;
     context.ensure(&[Need::Build])?;
     let tree = context.kernel(&args.kernel)?;
-    let objects = Objects::load(&context.project, &tree, [&args.patch], &context.cache, &context.terminal)?;
-    for file in scaffold::new_fix(&context.project, &tree, &objects, &args.name, &args.patch)? {
+    let project = match &args.module {
+        None => context.project.clone(),
+        Some(file) => {
+            let (project, name) = context.project.with_module(file)?;
+            let object = &args.patch.object;
+            ensure!(name == *object, "{} is module {name}, and --patch names {object}", file.display());
+            project
+        }
+    };
+    let objects = Objects::load(&project, &tree, [&args.patch], &context.cache, &context.terminal)?;
+    for file in scaffold::new_fix(&project, &tree, &objects, &args.name, &args.patch)? {
         println!("{}", file.display());
     }
     println!("{}", editor::one(&context, &tree, &args.name)?.display());

@@ -103,6 +103,52 @@ fn new_patch_writes_nothing_for_an_unsupported_function() {
     }
 }
 
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn look_and_new_patch_take_a_module_that_is_not_the_kernels_own() {
+    // The build of the fix for this module makes it.
+    let built = xtask(&["build", "vendor-ring", "--to", "resolve"]);
+    assert!(built.status.success(), "{}", built.stderr_text());
+    let file = root().join("build/debian-6.12/.out-of-tree/vendor_ring.ko").display().to_string();
+    let prototype = "int vendor_ring_fill(struct vendor_ring *ring, u64 bytes)";
+    for asked in ["vendor_ring_fill", "vendor_ring:vendor_ring_fill"] {
+        let text = xtask(&["look", asked, "--module", &file]).stdout_text();
+        assert!(text.contains(prototype) && text.contains("replaceable:    yes"), "{text}");
+    }
+    let listed = xtask(&["look", "vendor_*", "--module", &file]).stdout_text();
+    assert!(listed.lines().any(|line| line == "vendor_ring:vendor_ring_fill"), "{listed}");
+    let source = root().join("tests/out-of-tree/vendor_ring.c").display().to_string();
+    let defined = xtask(&["look", &source, "--module", &file]).stdout_text();
+    assert!(defined.lines().any(|line| line == "vendor_ring:vendor_ring_fill"), "{defined}");
+
+    let made = ["patches", "tests/cases"].map(|dir| root().join(dir).join("test-of-a-vendors-module"));
+    let new = |function: &str, more: &[&str]| {
+        let words = ["new-patch", "test-of-a-vendors-module", "--patch", function];
+        let output = xtask(&[&words, more].concat());
+        let read = |path: &str| std::fs::read_to_string(made[0].join(path)).unwrap_or_default();
+        let texts = (read("patch.toml"), read("src/lib.rs"));
+        made.iter().filter(|dir| dir.exists()).for_each(|dir| std::fs::remove_dir_all(dir).unwrap());
+        (output, texts)
+    };
+    let (output, (toml, rust)) = new("vendor_ring:vendor_ring_fill", &["--module", &file]);
+    assert!(output.status.success(), "{}", output.stderr_text());
+    let line = "out_of_tree = { vendor_ring = \"../../build/{kernel}/.out-of-tree/vendor_ring.ko\" }";
+    assert!(toml.lines().any(|found| found == line), "{toml}");
+    assert!(rust.contains("(ring: *mut vendor_ring, bytes: u64) -> c_int"), "{rust}");
+
+    for (function, more, says) in [
+        ("vendor_ring:vendor_ring_fill", [].as_slice(), "vendor_ring"),
+        ("loop:lo_open", &["--module", &file], "is module vendor_ring, and --patch names loop"),
+        ("vendor_ring:vendor_ring_show_", &["--module", &file], "vendor_ring_show_"),
+        ("vendor_ring:vendor_ring_fill", &["--module", &source], "vendor_ring.c"),
+        ("vendor_ring:vendor_ring_fill", &["--module", "no/such/file.ko"], "no/such/file.ko"),
+    ] {
+        let (output, (toml, _)) = new(function, more);
+        let text = output.stderr_text();
+        assert!(!output.status.success() && text.contains(says) && toml.is_empty(), "{function}: {text}");
+    }
+}
+
 mod with_guests {
     use super::{root, xtask};
 

@@ -24,7 +24,7 @@ pub enum Code {
 
 /// Sections of a linked kernel with the places of instructions, among them starts of functions: no uses
 /// (`include/asm-generic/vmlinux.lds.h`, `arch/x86/kernel/vmlinux.lds.S`).
-const SITES: [&str; 12] = [
+pub(crate) const SITES: [&str; 12] = [
     ".altinstructions",
     ".call_sites",
     ".cfi_sites",
@@ -46,6 +46,17 @@ pub struct Reference {
     pub target: u64,
     /// Address of the instruction or word.
     pub place: u64,
+}
+
+/// Use of an address by an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Call or jump.
+    Call,
+    /// Distance from the instruction.
+    Relative,
+    /// Number that may be an address.
+    Absolute,
 }
 
 /// References to the functions of a kernel.
@@ -76,9 +87,13 @@ impl Calls {
                 for (start, end) in &functions {
                     if section.holds(*start) {
                         let function = *start..*end;
-                        of_code(section, function, code, |reference, is_call| {
+                        of_code(section, function, code, |reference, found, _| {
                             if functions.contains_key(&reference.target) {
-                                if is_call { calls.push(reference) } else { addresses.push(reference) }
+                                if found == Use::Call {
+                                    calls.push(reference);
+                                } else {
+                                    addresses.push(reference);
+                                }
                             }
                         });
                     }
@@ -191,34 +206,40 @@ fn is_table(symbols: &Symbols, place: u64) -> bool {
     })
 }
 
-/// Reports calls (true) and addresses (false) in the code of one function.
-fn of_code(section: &Section<'_>, function: Range<u64>, code: Code, found: impl FnMut(Reference, bool)) {
+/// Reports the calls and addresses in the code of one function, with the end of each instruction.
+fn of_code(section: &Section<'_>, function: Range<u64>, code: Code, found: impl FnMut(Reference, Use, u64)) {
     let offset = |address: u64| usize::try_from(address - section.address).ok();
     let end = function.end.min(section.address + section.data.len() as u64);
     let bytes = offset(function.start).zip(offset(end)).and_then(|(from, to)| section.data.get(from..to));
     let Some(bytes) = bytes else { return };
+    of_bytes(bytes, function.start, code, found);
+}
+
+/// As [`of_code`], of the code at the address `start`.
+pub(crate) fn of_bytes(bytes: &[u8], start: u64, code: Code, found: impl FnMut(Reference, Use, u64)) {
     match code {
-        Code::X86_64 => of_x86_64(bytes, function.start, found),
-        Code::Arm64 => of_arm64(bytes, function.start, found),
+        Code::X86_64 => of_x86_64(bytes, start, found),
+        Code::Arm64 => of_arm64(bytes, start, found),
     }
 }
 
-fn of_x86_64(bytes: &[u8], start: u64, mut found: impl FnMut(Reference, bool)) {
+fn of_x86_64(bytes: &[u8], start: u64, mut found: impl FnMut(Reference, Use, u64)) {
     let mut decoder = Decoder::with_ip(64, bytes, start, DecoderOptions::NONE);
     let end = start + bytes.len() as u64;
     for instruction in &mut decoder {
-        let place = instruction.ip();
+        let (place, next) = (instruction.ip(), instruction.next_ip());
         match instruction.flow_control() {
             FlowControl::Call | FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch => {
                 let target = instruction.near_branch_target();
                 let inside = (start + 1..end).contains(&target);
                 if target != 0 && !inside {
-                    found(Reference { target, place }, true);
+                    found(Reference { target, place }, Use::Call, next);
                 }
             }
             _ => {
                 if instruction.is_ip_rel_memory_operand() {
-                    found(Reference { target: instruction.ip_rel_memory_address(), place }, false);
+                    let target = instruction.ip_rel_memory_address();
+                    found(Reference { target, place }, Use::Relative, next);
                 }
                 for operand in 0..instruction.op_count() {
                     if matches!(
@@ -227,7 +248,7 @@ fn of_x86_64(bytes: &[u8], start: u64, mut found: impl FnMut(Reference, bool)) {
                     ) {
                         // Addresses of the kernel are sign-extended 32-bit numbers.
                         let target = i64::from(instruction.immediate(operand) as i32).cast_unsigned();
-                        found(Reference { target, place }, false);
+                        found(Reference { target, place }, Use::Absolute, next);
                     }
                 }
             }
@@ -235,23 +256,24 @@ fn of_x86_64(bytes: &[u8], start: u64, mut found: impl FnMut(Reference, bool)) {
     }
 }
 
-fn of_arm64(bytes: &[u8], start: u64, mut found: impl FnMut(Reference, bool)) {
+fn of_arm64(bytes: &[u8], start: u64, mut found: impl FnMut(Reference, Use, u64)) {
     const OPERATION: u32 = 0x7c00_0000;
     const BRANCH: u32 = 0x1400_0000;
     // Page of each register that `adrp` wrote.
     let mut pages = [None; 32];
     for (place, word) in (start..).step_by(4).zip(bytes.as_chunks::<4>().0) {
         let word = u32::from_le_bytes(*word);
+        let mut found = |target, used| found(Reference { target, place }, used, place + 4);
         // `b` and `bl`: a distance in instructions, with a sign in bit 25.
         if word & OPERATION == BRANCH {
             let distance = i64::from((word << 6).cast_signed() >> 6) * 4;
-            found(Reference { target: place.wrapping_add_signed(distance), place }, true);
+            found(place.wrapping_add_signed(distance), Use::Call);
         }
         let register = |bit: u32| (word >> bit & 31) as usize;
         // `adr` and `adrp`: 21 bits with a sign, the lowest two in bits 29 and 30.
         let distance = i64::from((word << 8).cast_signed() >> 13) << 2 | i64::from(word >> 29 & 3);
         match word & 0x9f00_0000 {
-            0x1000_0000 => found(Reference { target: place.wrapping_add_signed(distance), place }, false),
+            0x1000_0000 => found(place.wrapping_add_signed(distance), Use::Relative),
             0x9000_0000 => pages[register(0)] = Some((place & !0xfff).wrapping_add_signed(distance << 12)),
             _ => {}
         }
@@ -259,7 +281,7 @@ fn of_arm64(bytes: &[u8], start: u64, mut found: impl FnMut(Reference, bool)) {
         if word & 0xffc0_0000 == 0x9100_0000
             && let Some(page) = pages[register(5)]
         {
-            found(Reference { target: u64::wrapping_add(page, u64::from(word >> 10 & 0xfff)), place }, false);
+            found(u64::wrapping_add(page, u64::from(word >> 10 & 0xfff)), Use::Relative);
         }
     }
 }
@@ -289,8 +311,8 @@ mod tests {
             executable: true,
         };
         let mut all = Vec::new();
-        of_code(&section, 0x1000..0x1000 + bytes.len() as u64, code, |reference, call| {
-            all.push((reference.target, reference.place, call));
+        of_code(&section, 0x1000..0x1000 + bytes.len() as u64, code, |reference, found, _| {
+            all.push((reference.target, reference.place, found == Use::Call));
         });
         all
     }

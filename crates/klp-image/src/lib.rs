@@ -18,6 +18,7 @@ mod live;
 mod memory;
 mod module;
 mod parsed;
+mod reached;
 mod symbols;
 mod trace;
 

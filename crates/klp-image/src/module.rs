@@ -11,6 +11,7 @@ use crate::body;
 use crate::btf::Types;
 use crate::error::ImageError;
 use crate::image::{Area, KernelImage};
+use crate::reached::{Place, reached};
 use crate::symbols::{Builder, Symbol, Symbols};
 use crate::trace::{BEFORE, NotTraceable, Traceability, choose, reason_of_name};
 
@@ -47,6 +48,8 @@ pub struct ModuleImage {
     entries: BTreeSet<(usize, u64)>,
     /// Offset of each function's own code behind its site, by section and address of the function.
     bodies: BTreeMap<(usize, u64), u8>,
+    /// Places that the module refers to.
+    reached: BTreeSet<Place>,
     /// Sections whose memory is freed after init (`init`), and sections without instrumentation (`noinstr`).
     init: BTreeSet<usize>,
     noinstr: BTreeSet<usize>,
@@ -108,6 +111,7 @@ impl ModuleImage {
             types: types.transpose().map_err(|error| damaged(&error))?,
             symbols: builder.finish()?,
             sections,
+            reached: reached(&module),
             entries,
             bodies,
             init: of(|name| name.starts_with(".init")),
@@ -144,6 +148,14 @@ impl ModuleImage {
         let (number, symbol) = choose(&self.symbols, name, position).ok()?;
         let place = (*self.sections.get(number)?, symbol.address);
         self.bodies.get(&place).map(|offset| u64::from(*offset))
+    }
+
+    /// True if the function is static, and nothing in the module calls it or holds its address; `position` as in
+    /// [`Self::traceability`]. `None` if there is no such function.
+    pub fn is_unreached(&self, name: &str, position: SymbolPosition) -> Option<bool> {
+        let (number, symbol) = choose(&self.symbols, name, position).ok()?;
+        let place = (*self.sections.get(number)?, symbol.address);
+        symbol.is_code().then(|| symbol.kind == 't' && !self.reached.contains(&place))
     }
 
     /// Kind of memory of a symbol of the module; `position` as in [`Self::traceability`].

@@ -165,11 +165,11 @@ impl Objects {
         self.module(&symbol.object)?.body(&symbol.symbol, symbol.position)
     }
 
-    /// True if the function is static, and nothing in the kernel calls it or holds its address: the compiler inlined it into all its
-    /// callers. `None` if that is not known, as for functions of modules.
+    /// True if the function is static, and nothing in its object calls it or holds its address: the compiler inlined it into all its
+    /// callers. `None` if the object was not read, or has no such function.
     pub fn is_unreached(&self, symbol: &KlpSymbol) -> Option<bool> {
         if !symbol.object.is_vmlinux() {
-            return None;
+            return self.module(&symbol.object)?.is_unreached(&symbol.symbol, symbol.position);
         }
         let named = self.kernel.symbols.named(&symbol.symbol);
         let found = named.iter().find(|found| symbol.position.0 == 0 || found.position == symbol.position)?;

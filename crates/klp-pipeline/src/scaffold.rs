@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use klp_base::files::{io_error, make_dir, read_text, write};
 use klp_base::process::Cmd;
-use klp_format::KlpSymbol;
+use klp_format::{KlpSymbol, ObjectName};
 use klp_image::{BtfError, TypeId, TypeKind, Types};
 use klp_kernel::KernelTree;
 use quote::ToTokens;
@@ -15,7 +15,7 @@ use syn::{FnArg, Signature};
 use crate::bindings::render::{Renderer, type_name};
 use crate::error::Error;
 use crate::objects::Objects;
-use crate::project::{Project, Target, is_fix_name, read_fix};
+use crate::project::{ModuleSource, Project, Target, is_fix_name, read_fix};
 use crate::resolve;
 use crate::rust_name::{is_rust_keyword, is_rust_name, object_in_rust, snake_case};
 
@@ -84,7 +84,8 @@ pub fn fill_in(
     to: &Path,
 ) -> Result<(), Error> {
     let template = project.root().join("patches/_template");
-    let values = values(tree, objects, name, symbol)?;
+    let mut values = values(tree, objects, name, symbol)?;
+    values.push(("out_of_tree", out_of_tree(project, tree, &symbol.object)));
     if !is_rust_name(&method(&symbol.symbol)) {
         return Err(Error::Symbol {
             symbol: symbol.to_string(),
@@ -114,6 +115,17 @@ pub fn fill_in(
         .hint("install rustfmt: `rustup toolchain install` in the project's directory")
         .run()?;
     Ok(())
+}
+
+/// Line of patch.toml with the file of a module that is not the kernel's own; empty for other objects.
+fn out_of_tree(project: &Project, tree: &KernelTree, object: &ObjectName) -> String {
+    match project.module_source(object) {
+        Some(ModuleSource::File(file)) => {
+            let file = toml::Value::String(project.out_of_tree_path(&file, tree));
+            format!("out_of_tree = {{ {object} = {file} }}\n")
+        }
+        Some(ModuleSource::C(_)) | None => String::new(),
+    }
 }
 
 fn values(

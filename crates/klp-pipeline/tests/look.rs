@@ -2,7 +2,7 @@
 //! `look`: facts of functions of the default kernel, and their callers compared with a disassembly.
 
 use klp_base::events::Silent;
-use klp_format::{KlpSymbol, VMLINUX};
+use klp_format::{KlpSymbol, ObjectName, VMLINUX};
 use klp_pipeline::Error;
 use klp_pipeline::look::{self, Function, Use};
 use klp_pipeline::objects::Objects;
@@ -53,7 +53,7 @@ fn functions_of_a_c_file_are_shown_with_what_became_of_them() {
                 static inline int gone_into_its_callers(void) { return 0; }\n\
                 int notrace_thing(void);\n\
                 void notrace klp_ftrace_handler(unsigned long ip) { }\n";
-    let object = klp_format::ObjectName::new(VMLINUX).unwrap();
+    let object = ObjectName::new(VMLINUX).unwrap();
     let found = look::in_file(&project, &tree, &object, text, &cache, &Silent).unwrap();
     let [call, variant, gone, handler] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!(call.symbols[0].symbol, "vmlinux:__x64_sys_getpriority");
@@ -86,6 +86,42 @@ fn few_functions_of_a_kernel_are_unreached() {
     assert!(functions.len() > 10_000 && unreached.len() < 100, "{}", unreached.len());
     // Inlined into `exc_page_fault`.
     assert!(unreached.iter().any(|name| name.starts_with("vmlinux:do_kern_addr_fault")), "{unreached:?}");
+}
+
+/// Static functions of a module that ftrace can reach and that nothing in the module uses, and the number of all.
+fn unreached_of(module: &str) -> (Vec<String>, usize) {
+    let (project, cache, tree) = common::default_kernel();
+    let object: ObjectName = module.parse().unwrap();
+    let objects = Objects::of(&project, &tree, [&object], &cache, &Silent).unwrap();
+    let symbols =
+        objects.symbols(&object).unwrap().iter().filter(|symbol| symbol.kind == 't' && !symbol.is_padding());
+    let functions: Vec<KlpSymbol> = symbols
+        .map(|symbol| KlpSymbol::new(object.clone(), symbol.name, symbol.position).unwrap())
+        .filter(|symbol| objects.traceability(symbol).is_some_and(|answer| answer.is_traceable()))
+        .collect();
+    let unreached = functions.iter().filter(|symbol| objects.is_unreached(symbol) == Some(true));
+    (unreached.map(|symbol| symbol.symbol.clone()).collect(), functions.len())
+}
+
+/// Of one module all uses are known by its source; distributions' modules keep few functions without a use.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn functions_of_modules_that_nothing_reaches_are_found() {
+    let (unreached, all) = unreached_of("klp_inlined");
+    assert_eq!((unreached, all), (vec!["klp_inlined_kept".to_owned()], 4));
+    let (mut unreached, mut all) = (Vec::new(), 0);
+    for module in ["ext4", "xfs", "btrfs", "nf_tables", "loop", "nfsd"] {
+        let (of_module, functions) = unreached_of(module);
+        unreached.extend(of_module.into_iter().map(|name| format!("{module}:{name}")));
+        all += functions;
+    }
+    println!("{} of {all} are unreached: {unreached:?}", unreached.len());
+    assert!(all > 3000 && unreached.len() < 10, "{unreached:?}");
+    // ftrace does not reach it: `jhash()` is inline, and xfs has a copy that nothing calls.
+    let (project, cache, tree) = common::default_kernel();
+    let symbol: KlpSymbol = "xfs:jhash".parse().unwrap();
+    let objects = Objects::load(&project, &tree, [&symbol], &cache, &Silent).unwrap();
+    assert_eq!(objects.is_unreached(&symbol), Some(true));
 }
 
 /// Disassembles the whole kernel, which takes a minute.

@@ -113,6 +113,28 @@ fn names_that_are_not_constants_are_reported() {
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn type_that_does_not_hold_a_constant_is_refused() {
+    for (header, name, c_type, expected) in [
+        ("fcntl", "O_NONBLOCK", "u8", "`u8` does not hold the value of `O_NONBLOCK`, 2048"),
+        ("fcntl", "AT_FDCWD", "unsigned long", "`unsigned long` does not hold the value of `AT_FDCWD`, -100"),
+        ("limits", "UINT_MAX", "int", "`int` does not hold the value of `UINT_MAX`, 4294967295"),
+        ("fcntl", "O_CREAT", "no_such_type", "`no_such_type`, the type of `O_CREAT`, is no integer type"),
+        ("fcntl", "O_CREAT", "double", "`double`, the type of `O_CREAT`, is no integer type"),
+        ("pid", "PIDTYPE_TGID", "enum pid_type", "no constant of type `enum pid_type` (`PIDTYPE_TGID`)"),
+        ("init_task", "INIT_TASK_COMM", "int", "`INIT_TASK_COMM` is no integer"),
+        ("kernel", "POOL_DISASSOCIATED", "bool", "does not hold the value of `POOL_DISASSOCIATED`, 4"),
+        ("limits", "NO_SUCH", "int", "no header that the fix names has a constant `NO_SUCH`"),
+    ] {
+        let keys = format!(
+            "imports.headers = ['linux/{header}.h']\nimports.constants = [{{ name = '{name}', type = '{c_type}' }}]"
+        );
+        let error = error_of("refused-types", &keys, "m.is_null() as c_int + v.is_null() as c_int");
+        assert!(error.contains(expected), "{name}: {error}");
+    }
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn macro_in_the_list_of_inline_functions_is_called_a_macro() {
     for (header, name, expected) in [
         ("linux/bitops.h", "test_bit", "`test_bit` is a macro and no function"),

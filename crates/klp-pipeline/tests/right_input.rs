@@ -6,12 +6,14 @@ use std::path::Path;
 
 use klp_base::events::Silent;
 use klp_format::KlpSymbol;
-use klp_pipeline::Error;
+use klp_module::Module;
 use klp_pipeline::build::Build;
 use klp_pipeline::objects::Objects;
 use klp_pipeline::project::{Target, read_fix};
 use klp_pipeline::scaffold;
 use klp_pipeline::stage::{Built, Range};
+use klp_pipeline::{Error, expected};
+use klp_verify::rules;
 
 use crate::common;
 
@@ -33,7 +35,7 @@ fn build(name: &str, dir: &Path) -> Result<Built, Error> {
 
 /// Builds a fix that replaces `cmdline_proc_show`, with `keys` in its patch.toml and `body` in the
 /// replacement. `UNSAFE` stands for the keyword, which this file must not contain.
-fn with(name: &str, keys: &str, body: &str) {
+fn with(name: &str, keys: &str, body: &str) -> Built {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("src")).unwrap();
     let toml = format!("description = 'x'\npatch = ['vmlinux:cmdline_proc_show']\n{keys}\n");
@@ -44,7 +46,7 @@ fn with(name: &str, keys: &str, body: &str) {
          klp::livepatch!(Patch);\n"
     );
     fs::write(dir.path().join("src/lib.rs"), source.replace("UNSAFE", "unsafe")).unwrap();
-    build(name, dir.path()).unwrap_or_else(|error| panic!("{keys}: {error}"));
+    build(name, dir.path()).unwrap_or_else(|error| panic!("{keys}: {error}"))
 }
 
 #[test]
@@ -157,5 +159,72 @@ fn strings_and_enumerators_are_constants() {
         "constants",
         "imports.headers = ['linux/init_task.h', 'linux/pid.h']\nimports.constants = ['INIT_TASK_COMM', 'PIDTYPE_TGID', 'PAGE_SIZE']",
         "let _ = (m, v);\nassert!(INIT_TASK_COMM.len() == 8 && PAGE_SIZE == 4096);\nPIDTYPE_TGID as c_int",
+    );
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn constants_have_the_type_that_the_fix_gives() {
+    with(
+        "typed-constants",
+        "imports.headers = ['linux/fcntl.h', 'linux/gfp.h', 'linux/pid.h']\n\
+         imports.constants = [{ name = 'EIO', type = 'long' }, { name = 'O_NONBLOCK', type = 'unsigned int' }, { name = 'GFP_KERNEL', type = 'gfp_t' }, \
+         { name = 'POOL_DISASSOCIATED', type = 'u8' }, { name = 'PIDTYPE_TGID', type = 'long long' }, { name = 'O_WRONLY', type = 'bool' }, \
+         { name = 'AT_FDCWD', type = 'signed char' }, { name = 'EIO', as = 'IO', type = 'u8' }, 'EPERM']",
+        "let _ = (m, v);\nlet error: c_long = -EIO;\nlet flags: c_uint = O_NONBLOCK;\nlet gfp: gfp_t = GFP_KERNEL;\nlet pool: u8 = POOL_DISASSOCIATED;\n\
+         let kind: c_longlong = PIDTYPE_TGID;\nlet place: i8 = AT_FDCWD;\n\
+         assert!(error == -5 && flags == 0o4000 && gfp != 0 && pool == 4 && kind == 1 && O_WRONLY && place == -100 && IO == 5_u8);\n-(EPERM as c_int)",
+    );
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn replaced_function_of_a_module_that_nothing_calls_is_a_warning() {
+    let (_, _, tree) = common::default_kernel();
+    for (function, warns) in [("klp_inlined_kept", true), ("klp_inlined_limit", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("src")).unwrap();
+        let toml = format!(
+            "description = 'x'\npatch = [{{ symbol = 'klp_inlined:{function}', prototype = 'int {function}(int value)' }}]\n"
+        );
+        fs::write(dir.path().join("patch.toml"), toml).unwrap();
+        let source = format!(
+            "#![no_std]\nuse klp::prelude::*;\npub struct Patch;\nimpl replaced::klp_inlined for Patch {{\n    \
+             unsafe extern \"C\" fn {function}(value: c_int) -> c_int {{ value + 1 }}\n}}\nklp::livepatch!(Patch);\n"
+        );
+        fs::write(dir.path().join("src/lib.rs"), source).unwrap();
+        let built = build("kept-copy", dir.path()).unwrap_or_else(|error| panic!("{function}: {error}"));
+        let report =
+            klp_verify::verify(&fs::read(&built.ko).unwrap(), &expected::of_build(&tree, &built).unwrap());
+        let found: Vec<_> =
+            report.findings.iter().map(|finding| (finding.rule, finding.subject.as_str())).collect();
+        let expected = (rules::INLINED_COPY.id, "klp_inlined:klp_inlined_kept");
+        assert_eq!(found, if warns { vec![expected] } else { Vec::new() });
+    }
+}
+
+/// Size of a module's code, in bytes, whose replacement contains `body`.
+fn code_size(name: &str, body: &str) -> u64 {
+    let built = with(name, "", &format!("let n = m.addr() + v.addr();\n{body}\nn as c_int"));
+    let bytes = fs::read(&built.ko).unwrap();
+    Module::parse(&bytes).unwrap().section(".text").unwrap().size
+}
+
+/// The last message shows that the limits do not hold with `core::fmt`.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn message_of_integers_and_text_needs_no_core_fmt() {
+    let without = code_size("message-none", "");
+    let added = |name, message: &str| code_size(name, message) - without;
+    let constant = added("message-constant", r#"pr_info!("text, 100%");"#);
+    assert!(constant <= 64, "a constant message has {constant} bytes of code");
+    let number = added("message-number", r#"pr_info!("text {}", n);"#);
+    assert!(number <= 320, "a message of one number has {number} bytes of code");
+    let several = added("message-several", r#"pr_warn!("{} of {:#x}, {}", n as i32, n, "text");"#);
+    assert!(several <= 640, "a message of three arguments has {several} bytes of code");
+    let named = added("message-named", r#"pr_info!("text {n}");"#);
+    assert!(
+        named > 2000,
+        "a message of a name in braces has {named} bytes of code: change docs/author-guide.md"
     );
 }

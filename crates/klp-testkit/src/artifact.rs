@@ -11,7 +11,7 @@ use klp_base::files::{FileError, make_dir, read};
 use klp_base::process;
 use klp_format::{NameError, ObjectName};
 use klp_image::{ImageError, KernelImage, unpack_module};
-use klp_kernel::KernelTree;
+use klp_kernel::{KernelTree, c_module};
 use klp_package::{Format, Origin, Patch, PatchModule};
 use klp_pipeline::build::Build;
 use klp_pipeline::expected;
@@ -30,6 +30,8 @@ pub enum Artifact {
     Unconverted(String),
     /// `module:<name>`: a kernel module, or one of tests/modules.
     Own(ObjectName),
+    /// `out-of-tree:<name>`: one of tests/out-of-tree, a module that is not the kernel's own.
+    OutOfTree(ObjectName),
     /// `signed:<fix>`: a module with the signature that its kernel requires.
     Signed(String),
     /// `foreign:<fix>`: a module with the signature of a key that no kernel knows.
@@ -143,6 +145,7 @@ impl FromStr for Artifact {
         }
         match text.split_once(':') {
             Some(("module", name)) => Ok(Self::Own(name.parse()?)),
+            Some(("out-of-tree", name)) => Ok(Self::OutOfTree(name.parse()?)),
             Some(("signed", fix)) => Ok(Self::Signed(fix.to_owned())),
             Some(("foreign", fix)) => Ok(Self::Foreign(fix.to_owned())),
             Some(("package", rest)) => {
@@ -164,7 +167,7 @@ impl FromStr for Artifact {
                 Ok(Self::Version { number, stream })
             }
             Some((kind, _)) => Err(Error::Grammar(format!(
-                "{text:?}: there is no kind `{kind}:`; there are module:, signed:, shifted:, foreign:, package:, without:, version:, copies:"
+                "{text:?}: there is no kind `{kind}:`; there are module:, out-of-tree:, signed:, shifted:, foreign:, package:, without:, version:, copies:"
             ))),
             None => match text.split_once('@') {
                 None | Some((_, "verify")) => Ok(Self::Module(text.trim_end_matches("@verify").to_owned())),
@@ -214,6 +217,7 @@ impl fmt::Display for Artifact {
             Self::Module(name) => f.write_str(name),
             Self::Unconverted(name) => write!(f, "{name}@kbuild"),
             Self::Own(name) => write!(f, "module:{name}"),
+            Self::OutOfTree(name) => write!(f, "out-of-tree:{name}"),
             Self::Signed(fix) => write!(f, "signed:{fix}"),
             Self::Foreign(fix) => write!(f, "foreign:{fix}"),
             Self::Package { stream, signed: true } => write!(f, "package:{stream}"),
@@ -225,6 +229,50 @@ impl fmt::Display for Artifact {
             Self::Traceability => f.write_str("traceability"),
         }
     }
+}
+
+/// C source of a module of tests/out-of-tree.
+fn out_of_tree_source(project: &Project, name: &ObjectName) -> PathBuf {
+    project.root().join(format!("tests/out-of-tree/{name}.c"))
+}
+
+/// Makes a module of tests/out-of-tree, in `build/<kernel>/.out-of-tree`. Its types are in its DWARF, as of a module that DKMS makes.
+///
+/// # Errors
+/// There is no such module, or it does not compile.
+pub fn out_of_tree_module(
+    project: &Project,
+    tree: &KernelTree,
+    name: &ObjectName,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<PathBuf, klp_pipeline::Error> {
+    let source = out_of_tree_source(project, name);
+    let made = c_module::build_with_debug_info(tree, name, &source, cache, sink)?;
+    let dir = project.build_dir(&tree.id, ".out-of-tree");
+    make_dir(&dir)?;
+    let file = dir.join(format!("{name}.ko"));
+    cache::write_durable(&file, &read(&made)?)?;
+    Ok(file)
+}
+
+/// Makes the modules of tests/out-of-tree that the fixes of a target name in `out_of_tree`.
+///
+/// # Errors
+/// A module does not compile.
+pub fn make_out_of_tree(
+    project: &Project,
+    tree: &KernelTree,
+    target: &Target,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<(), klp_pipeline::Error> {
+    for name in target.fixes.iter().flat_map(|fix| fix.out_of_tree.keys()) {
+        if out_of_tree_source(project, name).is_file() {
+            out_of_tree_module(project, tree, name, cache, sink)?;
+        }
+    }
+    Ok(())
 }
 
 /// Maker of artifacts.
@@ -251,6 +299,9 @@ impl Maker<'_> {
             Artifact::Foreign(fix) => self.foreign(tree, fix),
             Artifact::Package { stream, signed } => self.package(tree, stream, *signed),
             Artifact::Own(name) => self.own_module(tree, name),
+            Artifact::OutOfTree(name) => {
+                Ok(out_of_tree_module(self.project, tree, name, self.cache, self.sink)?)
+            }
             Artifact::Version { number, stream } => self.version(tree, *number, stream),
             Artifact::Without { options, fix } => self.without(tree, options, fix),
             Artifact::Shifted(fix) => self.shifted(tree, fix),
@@ -301,6 +352,7 @@ impl Maker<'_> {
 
     fn build_target(&self, tree: &KernelTree, target: &Target, to: Stage) -> Result<Built, Error> {
         let Self { project, cache, sink } = *self;
+        make_out_of_tree(project, tree, target, cache, sink)?;
         let build = Build { project, tree, target, given: None, signer: None, cache, sink };
         Ok(build.run(Range { from: None, to })?)
     }
@@ -419,6 +471,7 @@ mod tests {
             "peek",
             "peek@kbuild",
             "module:binfmt_misc",
+            "out-of-tree:vendor_ring",
             "signed:peek",
             "foreign:peek",
             "package:demo",

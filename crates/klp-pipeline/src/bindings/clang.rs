@@ -29,10 +29,63 @@ pub(super) struct Request {
     pub(super) functions: Vec<String>,
     /// Static inline functions of the headers; each gets a C shim.
     pub(super) inlines: Vec<String>,
-    /// Macros with constant values.
-    pub(super) constants: Vec<String>,
+    /// Macros with constant values, and enumerators.
+    pub(super) constants: Vec<Constant>,
     /// Variables.
     pub(super) variables: Vec<Linked>,
+}
+
+/// Constant of the bindings.
+#[derive(Clone)]
+pub(super) struct Constant {
+    /// Name in Rust.
+    pub(super) name: String,
+    c_name: String,
+    /// C type; `None`: that of the macro or enumerator.
+    c_type: Option<String>,
+    /// Value of an enumerator that no header declares.
+    value: Option<i64>,
+}
+
+impl Constant {
+    pub(super) fn new(name: &str, c_name: &str, c_type: Option<&str>) -> Self {
+        let c_type = c_type.map(ToOwned::to_owned);
+        Self { name: name.to_owned(), c_name: c_name.to_owned(), c_type, value: None }
+    }
+
+    /// True if the fix gives the type or the name.
+    pub(super) fn is_given(&self) -> bool {
+        self.c_type.is_some() || self.name != self.c_name
+    }
+
+    /// The constant with the type that it has in C.
+    fn untyped(&self) -> Self {
+        Self { c_type: None, ..self.clone() }
+    }
+
+    /// Expression of C.
+    fn expression(&self) -> String {
+        match self.value {
+            // Enumerators have type `int` in C, as far as they fit. The least number has no literal in C.
+            Some(value) if i32::try_from(value).is_ok() => format!("((int){value}LL)"),
+            Some(i64::MIN) => format!("({}LL - 1)", i64::MIN + 1),
+            Some(value) => format!("({value}LL)"),
+            None => self.c_name.clone(),
+        }
+    }
+
+    /// C constant that bindgen evaluates instead of a macro. clang refuses a type that does not hold the value.
+    fn in_c(&self) -> String {
+        let (name, value) = (&self.name, self.expression());
+        match &self.c_type {
+            None => format!("static const __typeof__({value}) {CONSTANT}{name} = {value};\n"),
+            Some(c_type) => format!(
+                "{}static const {c_type} {CONSTANT}{name} = ({c_type})({value});\n\
+                 _Static_assert(({c_type})({value}) == ({value}) && (({c_type})({value}) < 0) == (({value}) < 0), \"\");\n",
+                constants::integer_in_c(c_type)
+            ),
+        }
+    }
 }
 
 /// Output of bindgen.
@@ -62,7 +115,7 @@ pub(super) fn bindings(
     cache: &Cache,
     sink: &dyn Sink,
 ) -> Result<Made, Error> {
-    let mut key = Key::new("bindgen 10").with(&tree.fingerprint).with(version(tree)?).with(&request.headers);
+    let mut key = Key::new("bindgen 11").with(&tree.fingerprint).with(version(tree)?).with(&request.headers);
     for name in request.needed.full.keys().chain(request.needed.names.keys()).chain(&request.functions) {
         key = key.with(name);
     }
@@ -75,9 +128,15 @@ pub(super) fn bindings(
         key = key.with(name);
     }
     key = key.with("constants");
-    for name in &request.constants {
-        key = key.with(name);
-        if is_errno(name) {
+    for constant in &request.constants {
+        key = key.with(&constant.name);
+        if let Some(c_type) = &constant.c_type {
+            key = key.with(format!("of type {c_type}"));
+        }
+        if constant.name != constant.c_name {
+            key = key.with(format!("for {}", constant.c_name));
+        }
+        if is_errno(&constant.name) {
             key = key.with("instead of bindgen's");
         }
     }
@@ -116,10 +175,10 @@ fn generate(
     let text = match session.run(session.builder(shims)) {
         Ok(text) => text,
         Err(error) => {
-            let Some((rest, enumerators)) = session.without_enumerators(types)? else {
+            let Some(with_values) = session.with_enumerators(types)? else {
                 return Err(session.with_cause(error));
             };
-            return Ok(generate(tree, types, &rest, shims, cache)? + &enumerators);
+            return generate(tree, types, &with_values, shims, cache);
         }
     };
     let text = session.trimmed(&text)?;
@@ -162,7 +221,7 @@ impl<'a> Session<'a> {
     /// Builder for all items of the request.
     fn builder(&self, shims: &Path) -> bindgen::Builder {
         let request = self.request;
-        let evaluated: String = request.constants.iter().map(|name| constant_in_c(name)).collect();
+        let evaluated: String = request.constants.iter().map(Constant::in_c).collect();
         let mut builder = self
             .plain(&evaluated)
             .enable_function_attribute_detection()
@@ -186,8 +245,8 @@ impl<'a> Session<'a> {
         for variable in &request.variables {
             builder = builder.allowlist_var(&variable.c_name);
         }
-        for name in &request.constants {
-            builder = builder.allowlist_var(format!("{CONSTANT}{name}"));
+        for constant in &request.constants {
+            builder = builder.allowlist_var(format!("{CONSTANT}{}", constant.name));
         }
         if !request.inlines.is_empty() {
             builder = builder.wrap_static_fns(true).wrap_static_fns_path(shims);
@@ -206,9 +265,17 @@ impl<'a> Session<'a> {
             .map(|generated| generated.to_string())
     }
 
-    /// Reason why a macro is not a constant.
-    fn no_constant(&self, name: &str) -> Error {
-        let diagnosis = constants::diagnose(name, |text| self.probes(text));
+    /// Reason why a macro is not a constant, or why it does not have the type that the fix gives.
+    fn no_constant(&self, constant: &Constant) -> Error {
+        let name = &constant.c_name;
+        let diagnosis = match &constant.c_type {
+            Some(c_type) if self.is_constant(&constant.untyped()) => {
+                let (expression, text) = (constant.expression(), constant.in_c());
+                let typed = constants::Typed { name, c_type, expression: &expression, text: &text };
+                constants::diagnose_type(&typed, |text| self.probes(text))
+            }
+            _ => constants::diagnose(name, |text| self.probes(text)),
+        };
         self.failed(format!("{diagnosis} (`constants` of [imports])"))
     }
 
@@ -217,24 +284,25 @@ impl<'a> Session<'a> {
         self.run(self.plain(text).allowlist_var(format!("{}.*", constants::PROBE))).ok()
     }
 
-    /// The request without the constants that no header declares and that are enumerators in the kernel's types, and the text of
-    /// these enumerators. `None` if there are none.
-    fn without_enumerators(&self, types: &Types) -> Result<Option<(Request, String)>, Error> {
-        let mut text = String::new();
-        let mut rest = self.request.clone();
-        for name in &self.request.constants {
-            let declared =
-                || self.run(self.plain(&constant_in_c(name)).allowlist_var(constants::PROBE)).is_ok();
+    /// True if bindgen evaluates the constant.
+    fn is_constant(&self, constant: &Constant) -> bool {
+        self.run(self.plain(&constant.in_c()).allowlist_var(format!("{CONSTANT}.*"))).is_ok()
+    }
+
+    /// The request with the values of the constants that no header declares and that are enumerators in the kernel's types. `None`
+    /// if there are none.
+    fn with_enumerators(&self, types: &Types) -> Result<Option<Request>, Error> {
+        let mut request = self.request.clone();
+        let mut found = false;
+        for constant in request.constants.iter_mut().filter(|constant| constant.value.is_none()) {
+            let name = &constant.c_name;
             let values = types.enumerators(name).map_err(|error| self.failed(error.to_string()))?;
             match values.as_slice() {
                 [] => {}
-                _ if declared() => {}
+                _ if self.is_constant(&constant.untyped()) => {}
                 [value] => {
-                    // Enumerators have type `int` in C, as far as they fit.
-                    let kind = if i32::try_from(*value).is_ok() { "c_int" } else { "c_longlong" };
-                    // Writing to a String cannot fail.
-                    let _ = writeln!(text, "pub const {name}: ffi::{kind} = {value};");
-                    rest.constants.retain(|other| other != name);
+                    constant.value = Some(*value);
+                    found = true;
                 }
                 several => {
                     return Err(self.failed(format!(
@@ -244,21 +312,20 @@ impl<'a> Session<'a> {
                 }
             }
         }
-        Ok((!text.is_empty()).then_some((rest, text)))
+        Ok(found.then_some(request))
     }
 
     /// Adds the constant that caused an error. clang's own message refers only to the generated C text of the
     /// constant.
     fn with_cause(&self, error: Error) -> Error {
-        let fails_alone = |name: &&String| {
-            let text = constant_in_c(name);
-            self.run(self.plain(&text).allowlist_var(format!("{CONSTANT}.*"))).is_err()
-        };
         // If the headers fail without any constant, no constant is the cause.
         if self.run(self.plain("").allowlist_var(constants::PROBE)).is_err() {
             return error;
         }
-        self.request.constants.iter().find(fails_alone).map_or(error, |name| self.no_constant(name))
+        let mut constants = self.request.constants.iter();
+        constants
+            .find(|constant| !self.is_constant(constant))
+            .map_or(error, |constant| self.no_constant(constant))
     }
 
     /// bindgen's text without unused items.
@@ -269,9 +336,11 @@ impl<'a> Session<'a> {
             .skip(1)
             .filter_map(|rest| rest.split(':').next())
             // A fix may list one in `constants`, which gives it a constant of its own.
-            .filter(|name| is_errno(name) && !self.request.constants.iter().any(|constant| constant == name));
+            .filter(|name| {
+                is_errno(name) && !self.request.constants.iter().any(|constant| constant.name == *name)
+            });
         let types = needed.full.keys().chain(needed.opaque.keys()).chain(needed.names.keys());
-        let constants = self.request.constants.iter().map(|name| format!("{CONSTANT}{name}"));
+        let constants = self.request.constants.iter().map(|constant| format!("{CONSTANT}{}", constant.name));
         let roots = types
             .chain(&self.request.functions)
             .chain(&self.request.inlines)
@@ -304,8 +373,13 @@ impl<'a> Session<'a> {
                 )
             }));
         }
-        let constant = |name: &&String| !is_there("pub const ", &format!("{CONSTANT}{name}"));
-        self.request.constants.iter().find(constant).map_or(Ok(()), |name| Err(self.no_constant(name)))
+        let is_missing =
+            |constant: &&Constant| !is_there("pub const ", &format!("{CONSTANT}{}", constant.name));
+        self.request
+            .constants
+            .iter()
+            .find(is_missing)
+            .map_or(Ok(()), |constant| Err(self.no_constant(constant)))
     }
 
     /// Adds the alignment in C to structs without members.
@@ -324,11 +398,6 @@ impl<'a> Session<'a> {
         let found = self.run(self.plain(&alignments).allowlist_var(format!("{ALIGNMENT}.*")))?;
         Ok(aligned(text, &found))
     }
-}
-
-/// C constant that bindgen evaluates instead of a macro.
-fn constant_in_c(name: &str) -> String {
-    format!("static const __typeof__({name}) {CONSTANT}{name} = {name};\n")
 }
 
 /// Structs without members that have a name in C.

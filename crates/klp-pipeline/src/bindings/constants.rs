@@ -62,6 +62,45 @@ pub(super) fn diagnose(name: &str, compile: impl Fn(&str) -> Option<String>) -> 
     }
 }
 
+/// C text that clang refuses where the type is no integer type.
+pub(super) fn integer_in_c(c_type: &str) -> String {
+    format!("_Static_assert(({c_type})1 / 2 == 0 && ({c_type})1 == 1, \"\");\n")
+}
+
+/// Constant of the C type that the fix gives, in C.
+pub(super) struct Typed<'a> {
+    pub(super) name: &'a str,
+    pub(super) c_type: &'a str,
+    /// Expression of its value.
+    pub(super) expression: &'a str,
+    /// Text that clang refuses where the type does not hold the value.
+    pub(super) text: &'a str,
+}
+
+/// Description of a constant that does not have the type that the fix gives, with the remedy. `compile` is that of
+/// [`diagnose`].
+pub(super) fn diagnose_type(constant: &Typed<'_>, compile: impl Fn(&str) -> Option<String>) -> String {
+    let Typed { name, c_type, expression, text } = *constant;
+    if compile(&integer_in_c(c_type)).is_none() {
+        return format!(
+            "`{c_type}`, the type of `{name}`, is no integer type of C or of a header that the fix names"
+        );
+    }
+    let value = compile(&format!("static const __typeof__({expression}) {PROBE}value = {expression};\n"))
+        .and_then(|text| Some(text.split(['=', ';']).nth(1)?.trim().to_owned()));
+    match value {
+        Some(_) if compile(text).is_some() => {
+            format!(
+                "bindgen evaluates no constant of type `{c_type}` (`{name}`); give it an integer type, as \"int\""
+            )
+        }
+        Some(value) if value.parse::<i128>().is_ok() => {
+            format!("`{c_type}` does not hold the value of `{name}`, {value}; give it a type that does")
+        }
+        _ => format!("`{name}` is no integer, so it takes no type; write its name alone"),
+    }
+}
+
 /// True if the headers define a macro of this name. `compile` is that of [`diagnose`].
 pub(super) fn is_macro(name: &str, compile: impl Fn(&str) -> Option<String>) -> bool {
     compile(&format!("#ifdef {name}\nstatic const int {PROBE}macro = 1;\n#endif\n"))

@@ -59,19 +59,19 @@ impl KernelBindings {
         &self.text
     }
 
-    /// Generated items that the kernel does not declare. Variables of a fix remain, because they have their
-    /// own link names.
+    /// Generated items that the kernel does not declare. What is `ours` remains: variables of a fix have
+    /// their own link names, and constants their own types.
     pub(super) fn rest_of(
         &self,
         generated: &str,
-        variables: &BTreeSet<String>,
+        ours: &BTreeSet<String>,
         tree: &KernelTree,
     ) -> Result<String, Error> {
         let mut file = syn::parse_file(generated).map_err(|error| Error::Bindings {
             kernel: tree.id.clone(),
             message: format!("what bindgen made cannot be read: {error}"),
         })?;
-        let declared = |name: String| self.names.contains(&name) && !variables.contains(&name);
+        let declared = |name: String| self.names.contains(&name) && !ours.contains(&name);
         file.items.retain(|item| !super::trim::owner_of_any(item).is_some_and(declared));
         for item in &mut file.items {
             if let Item::ForeignMod(block) = item {

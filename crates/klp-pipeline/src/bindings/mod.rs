@@ -16,6 +16,7 @@ mod module_params;
 mod originals;
 mod own;
 mod parameters;
+mod qualified;
 pub(crate) mod render;
 mod same;
 mod trim;
@@ -33,7 +34,7 @@ use self::kernel_crate::KernelBindings;
 use self::render::{Needed, Renderer, type_name};
 use crate::error::Error;
 use crate::objects::Objects;
-use crate::project::{Fix, Header, Runtime, Target, objects_of};
+use crate::project::{CType, Fix, Header, Runtime, Target, objects_of};
 use crate::resolve;
 use crate::resolved::{Extern, ExternKind, Resolved};
 use crate::rust_name::{is_rust_keyword, object_in_rust};
@@ -125,8 +126,11 @@ pub fn generate(
     let bindings = bindings_crate(&module, &needed, &request, made.rust, &fill_in(&externs))?;
     let variables = rust_names(&request.variables);
     let bindings = without_conflicts(tree, bindings, &variables)?;
-    let traits =
-        traits.into_iter().map(|(fix, text)| Ok((fix, without_conflicts(tree, fill_in(&text), &variables)?)));
+    let traits = traits.into_iter().map(|(fix, text)| {
+        let text = without_conflicts(tree, fill_in(&text), &variables)?;
+        let unreadable = |error| unreadable(format!("the generated text cannot be read: {error}"));
+        Ok((fix, qualified::qualified(text).map_err(unreadable)?))
+    });
     Ok(Sources {
         bindings,
         replaced: traits.collect::<Result<_, Error>>()?,
@@ -173,16 +177,25 @@ fn request(
     needed: &Needed,
     asserted: &asserted::Asserted,
 ) -> clang::Request {
-    let own = CONSTANTS.iter().map(|name| (*name).to_owned());
-    let constants: BTreeSet<String> = own.chain(all_of(target, |fix| &fix.imports.constants)).collect();
     clang::Request {
         headers: format!("{}{}", header_text(target), asserted.declarations()),
         needed: needed.clone(),
         functions: FUNCTIONS.iter().map(|name| (*name).to_owned()).chain(asserted.names()).collect(),
         inlines: all_of(target, |fix| &fix.imports.inlines).into_iter().chain(macro_names(target)).collect(),
-        constants: constants.into_iter().collect(),
+        constants: constants(target),
         variables: variables::linked(target, resolved),
     }
+}
+
+/// Constants for crate `klp` and the fixes. The fixes of a module agree on the type of each.
+fn constants(target: &Target) -> Vec<clang::Constant> {
+    let untyped = |name: &str| (name.to_owned(), clang::Constant::new(name, name, None));
+    let mut constants: BTreeMap<String, clang::Constant> = CONSTANTS.map(untyped).into_iter().collect();
+    for item in target.fixes.iter().flat_map(|fix| &fix.imports.constants) {
+        let c_type = item.c_type.as_ref().map(CType::as_str);
+        constants.insert(item.name.clone(), clang::Constant::new(&item.name, &item.c_name, c_type));
+    }
+    constants.into_values().collect()
 }
 
 /// Checks that each variable is declared. A const variable of C is not `mut` in Rust.
@@ -218,7 +231,11 @@ fn bindings_crate(
     let mut bindings = match &kernel {
         None => crate_head(tree),
         Some(kernel) => {
-            generated = kernel.rest_of(&generated, &rust_names(&request.variables), tree)?;
+            let mut ours = rust_names(&request.variables);
+            ours.extend(
+                request.constants.iter().filter(|item| item.is_given()).map(|item| item.name.clone()),
+            );
+            generated = kernel.rest_of(&generated, &ours, tree)?;
             kernel_crate::head(tree)
         }
     };
@@ -243,7 +260,8 @@ fn bindings_crate(
     if kernel.is_some() {
         // The other constants are only for crate `klp`, and the kernel's prelude has its own constants with
         // these names.
-        let constants = all_of(target, |fix| &fix.imports.constants);
+        let constants = target.fixes.iter().flat_map(|fix| &fix.imports.constants);
+        let constants: Vec<String> = constants.map(|item| item.name.clone()).collect();
         bindings.push_str(&kernel_crate::named(request, &constants, &resolved.externs));
     }
     Ok(bindings)
@@ -321,7 +339,7 @@ pub fn key(tree: &KernelTree, target: &Target, resolved: &Resolved) -> Result<Ke
             .with(fix.imports.inlines.join(","))
             .with(format!("{:?}{:?}{:?}{:?}", fix.imports.macros, fix.patch, fix.imports.functions, fix.exit))
             .with(format!("{:?}{:?}", fix.params, fix.tripwires))
-            .with(fix.imports.constants.join(","));
+            .with(format!("{:?}", fix.imports.constants));
     }
     Ok(key.with(format!("{:?}", target.runtime())).with(resolved.to_json()))
 }

@@ -13,6 +13,7 @@ use proc_macro2::{TokenStream, TokenTree};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::constants::{Constant, ConstantTable, constant};
 use super::entries::{
     CalledTable, Entry, PatchTable, VariableTable, called, out_of_tree, replaced, variable,
 };
@@ -84,8 +85,8 @@ pub struct Imports {
     pub inlines: Vec<String>,
     /// Macros of its headers that the fix calls as functions with these prototypes.
     pub macros: Vec<CPrototype>,
-    /// Constant macros of its headers.
-    pub constants: Vec<String>,
+    /// Constant macros of its headers, and enumerators.
+    pub constants: Vec<Constant>,
 }
 
 /// Runtime of a fix: the crates that it is based on.
@@ -345,7 +346,7 @@ struct ImportsTable {
     #[serde(default)]
     macros: Vec<String>,
     #[serde(default)]
-    constants: Vec<String>,
+    constants: Vec<Entry<ConstantTable>>,
 }
 
 /// Keys of earlier versions, with their successors.
@@ -459,10 +460,8 @@ fn diffs(dir: &Path, names: OneOrSeveral) -> Result<Vec<PathBuf>, String> {
 
 /// The table `[imports]` of the fix `name` in `dir`, or the message for its first fault.
 fn imports(name: &str, dir: &Path, table: ImportsTable) -> Result<Imports, String> {
-    for (key, names) in [("imports.inlines", &table.inlines), ("imports.constants", &table.constants)] {
-        if let Some(name) = names.iter().find(|name| !is_rust_name(name)) {
-            return Err(wrong(key, format_args!("`{name}` is no name of C")));
-        }
+    if let Some(name) = table.inlines.iter().find(|name| !is_rust_name(name)) {
+        return Err(wrong("imports.inlines", format_args!("`{name}` is no name of C")));
     }
     let macros = all(&table.macros, "imports.macros", |text| CPrototype::new(text))?;
     if let Some(item) = macros.iter().find(|item| item.parameters().is_none()) {
@@ -475,7 +474,7 @@ fn imports(name: &str, dir: &Path, table: ImportsTable) -> Result<Imports, Strin
         variables: all(table.variables, "imports.variables", variable)?,
         inlines: table.inlines,
         macros,
-        constants: table.constants,
+        constants: all(table.constants, "imports.constants", constant)?,
     })
 }
 

@@ -2,6 +2,7 @@
 //! The author's files: fixes, streams and kernels with their TOML files. All content is checked here, before
 //! work starts.
 
+mod constants;
 mod entries;
 mod fix;
 mod headers;
@@ -12,11 +13,12 @@ mod prototype;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use klp_base::files::io_error;
+use klp_base::files::{io_error, read};
 use klp_format::{Date, KernelRelease, KlpSymbol, ModuleName, ObjectName, VMLINUX};
 use klp_kernel::{KernelTree, parse_toml, pinned_ids};
 use serde::Deserialize;
 
+pub use self::constants::{CType, Constant};
 pub(crate) use self::fix::is_fix_name;
 pub use self::fix::{
     Affected, Called, Cfg, EDITOR_FILE, Fix, Replaced, Runtime, State, Variable, modules_used_by,
@@ -258,6 +260,42 @@ impl Project {
             }
         }
         Ok(project)
+    }
+
+    /// The project with the file of a module that is not the kernel's own, and the module's name.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no module.
+    pub fn with_module(&self, file: &Path) -> Result<(Self, ObjectName), Error> {
+        let file = file.canonicalize().map_err(io_error("find", file))?;
+        let damaged = |message: String| klp_image::Error::Image { path: file.clone(), message };
+        let packed = read(&file)?;
+        let bytes = klp_image::unpack_module(&packed).map_err(|error| damaged(error.to_string()))?;
+        let module = klp_module::Module::parse(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let name = module.name().map_err(|error| damaged(error.to_string()))?;
+        let name = ObjectName::new(name.as_str()).map_err(|error| damaged(error.to_string()))?;
+        let mut project = self.clone();
+        project.out_of_tree.insert(name.clone(), file.clone());
+        Ok((project, name))
+    }
+
+    /// Path of a module's file for `out_of_tree` of a fix in `patches`: relative in the project, else absolute. `{kernel}` and
+    /// `{release}` stand for the kernel's.
+    pub(crate) fn out_of_tree_path(&self, file: &Path, tree: &KernelTree) -> String {
+        let part = |part: std::path::Component<'_>| match part.as_os_str().to_string_lossy().into_owned() {
+            part if part == tree.id => "{kernel}".to_owned(),
+            part if part == tree.release.as_str() => "{release}".to_owned(),
+            part => part,
+        };
+        match file.strip_prefix(&self.root) {
+            Ok(relative) => {
+                format!("../../{}", relative.components().map(part).collect::<Vec<_>>().join("/"))
+            }
+            Err(_) => {
+                let parts = file.components().skip(1).map(part).collect::<Vec<_>>();
+                format!("/{}", parts.join("/"))
+            }
+        }
     }
 
     /// File that a module comes from; `None` for the kernel's own modules. It may not exist.
@@ -637,5 +675,14 @@ mod tests {
             )
         });
         assert!(stream(&[("x", &one), ("y", &other)]).unwrap_err().contains("as `long f(void)`"));
+        let constant = |object: &str, entry: &str| text(object, &format!("imports.constants = [{entry}]"));
+        let (plain, long) = (constant("m1", "'A'"), constant("m2", "{ name = 'A', type = 'long' }"));
+        let error = stream(&[("x", &plain), ("y", &long)]).unwrap_err();
+        assert!(
+            error.contains("and for the constant A of type long (`constants` of `y`); write both alike"),
+            "{error}"
+        );
+        let named = constant("m2", "{ name = 'A', as = 'B', type = 'long' }");
+        assert!(stream(&[("x", &plain), ("y", &named)]).is_ok());
     }
 }

@@ -51,8 +51,11 @@ fn imports(fix: &Fix) -> Vec<Import<'_>> {
         .macros
         .iter()
         .map(|item| import("macros", item.name(), format!("the macro `{}`", squeezed(item.text()))));
-    let constants =
-        fix.imports.constants.iter().map(|name| import("constants", name, format!("the constant {name}")));
+    let constants = fix.imports.constants.iter().map(|item| {
+        let c_type = item.c_type.as_ref().map(|c_type| format!(" of type {}", c_type.as_str()));
+        let what = format!("the constant {}{}", item.c_name, c_type.unwrap_or_default());
+        import("constants", item.name.as_str(), what)
+    });
     functions.chain(variables).chain(inlines).chain(macros).chain(constants).collect()
 }
 
@@ -61,6 +64,8 @@ fn message(first: &Import<'_>, second: &Import<'_>) -> String {
     let named = |import: &Import<'_>| ["functions", "variables"].contains(&import.key);
     let advice = if named(first) || named(second) {
         "give one of them another name in Rust, as { symbol = \"...\", as = \"...\" }"
+    } else if first.key == "constants" && second.key == "constants" {
+        "write both alike, or give one of them another name in Rust, as { name = \"...\", as = \"...\" }"
     } else {
         "take one of them out, or write both alike"
     };

@@ -324,6 +324,10 @@ pub const CASES: &[Case] = &[
         patch.unreached = patch.functions.clone();
     })
     .warning(),
+    case(&INLINED_COPY, "nothing in the module calls the replaced function", |m| {
+        m.expected.patch.as_mut().unwrap().unreached = vec!["klp_inlined:klp_inlined_kept".parse().unwrap()];
+    })
+    .warning(),
     case(&ORIGINAL_SITE, "a call leads into a function", |m| m.shift(KLP_FUNCTION_SYMBOL, 9)),
     case(&ORIGINAL_SITE, "a thunk has other code", |m| {
         let [(first, _), _] = m.neighbours();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Rule on replaced functions that the kernel never calls.
+//! Rule on replaced functions that nothing calls.
 
 use klp_base::events::Severity;
 
@@ -11,13 +11,13 @@ use crate::report::{Findings, Scope};
 pub static INLINED_COPY: Rule = Rule {
     id: "inlined-copy",
     severity: Severity::Warning,
-    source: "`Documentation/livepatch/livepatch.rst`, section 7; the code and data of the kernel's image.",
-    summary: "A replaced function that is static is called, or its address is used, somewhere in the kernel's image.",
+    source: "`Documentation/livepatch/livepatch.rst`, section 7; the code and data of the kernel's image, or of the module's file.",
+    summary: "A replaced function that is static is called, or its address is used, somewhere in its object, the kernel's image or the module.",
     explain: &[
         "The compiler inlines small static functions into their callers, and may keep a copy with a symbol that nothing calls. A \
          replacement of this copy changes nothing: the callers run what was inlined into them.",
-        "Functions of modules, and functions that were inlined into some callers only, are not found: the image does not show \
-         inlined copies.",
+        "Functions that were inlined into some callers only are not found: neither the image nor a module's file shows inlined \
+         copies.",
         "**Symptom:** none; the fault that the fix repairs remains.",
         "**Remedy:** replace the callers too: `cargo xtask look` lists those that kept a symbol, the kernel's source has all.",
     ],
@@ -27,13 +27,13 @@ pub static INLINED_COPY: Rule = Rule {
 fn inlined_copy(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     let Some(patch) = &subject.expected.patch else {
         return Scope::Nothing(
-            "the uses of the replaced functions in the kernel are not known for a file alone".to_owned(),
+            "the uses of the replaced functions in their objects are not known for a file alone".to_owned(),
         );
     };
     for symbol in &patch.unreached {
         findings.warning(
             symbol.to_string(),
-            "nothing in the kernel calls it or points to it: it was probably inlined into its callers, which the replacement does not \
+            "nothing in its object calls it or points to it: it was probably inlined into its callers, which the replacement does not \
              change; replace the callers too",
         );
     }

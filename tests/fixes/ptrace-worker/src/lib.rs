@@ -17,8 +17,8 @@ impl replaced::vmlinux for Patch {
     ) -> c_int {
         // SAFETY: the caller holds a reference to the traced task.
         let flags = unsafe { read_once(&raw const (*child).flags) };
-        if request == PTRACE_SETSIGMASK as c_long && flags & PF_USER_WORKER as c_uint != 0 {
-            return -(EPERM as c_int);
+        if request == PTRACE_SETSIGMASK && flags & PF_USER_WORKER != 0 {
+            return -EPERM;
         }
         // SAFETY: the arguments are those of the replacement.
         unsafe { original::vmlinux::ptrace_request(child, request, addr, data) }

@@ -14,7 +14,7 @@ const MAX_ERRNO: c_int = 4095;
 #[allow(non_upper_case_globals, reason = "names of C constants")]
 fn tell(callback: &str, object: &Object<'_>) {
     let Some(name) = object.name() else {
-        pr_info!("selftest-callbacks: {callback}: vmlinux");
+        pr_info!("selftest-callbacks: {}: vmlinux", callback);
         return;
     };
     let name = name.to_str().unwrap_or("?");
@@ -25,7 +25,7 @@ fn tell(callback: &str, object: &Object<'_>) {
         module_state_MODULE_STATE_GOING => "[MODULE_STATE_GOING] Going away",
         _ => "[MODULE_STATE_UNFORMED] Still setting it up",
     };
-    pr_info!("selftest-callbacks: {callback}: {name} -> {state}");
+    pr_info!("selftest-callbacks: {}: {} -> {}", callback, name, state);
 }
 
 macro_rules! callbacks {

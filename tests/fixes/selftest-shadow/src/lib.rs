@@ -41,7 +41,7 @@ fn show(objects: &[u64; OBJECTS], what: &str) {
     for (number, object) in objects.iter().enumerate() {
         // SAFETY: only the caller of this function frees the variables, and not before this function returns.
         let (first, second) = unsafe { (FIRST.get(object), SECOND.get(object)) };
-        pr_info!("selftest-shadow: {what}: object {number} has {} and {}", value(first), value(second));
+        pr_info!("selftest-shadow: {}: object {} has {} and {}", what, number, value(first), value(second));
     }
 }
 

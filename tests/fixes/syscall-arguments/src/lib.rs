@@ -26,7 +26,7 @@ impl replaced::vmlinux for Patch {
         let [file, mode, offset, length, ..] = ours;
         // As in the original, only the lower half of the register of an `int` argument is used.
         let (file, mode, offset, length) = (file as c_int, mode as c_int, offset as i64, length as i64);
-        pr_info!("klp_syscall: mode {mode}, offset {offset}, length {length}");
+        pr_info!("klp_syscall: mode {}, offset {}, length {}", mode, offset, length);
         if offset.checked_add(length).is_none_or(|end| end > MOST) {
             return Errno::new(EFBIG).to_ret() as c_long;
         }

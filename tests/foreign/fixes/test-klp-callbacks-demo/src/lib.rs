@@ -11,7 +11,7 @@ pub struct Patch;
 #[allow(non_upper_case_globals, reason = "names of C constants")]
 fn tell(callback: &str, object: &Object<'_>) {
     let Some(name) = object.name() else {
-        pr_info!("test_klp_callbacks_demo: {callback}: vmlinux");
+        pr_info!("test_klp_callbacks_demo: {}: vmlinux", callback);
         return;
     };
     let name = name.to_str().unwrap_or("?");
@@ -22,7 +22,7 @@ fn tell(callback: &str, object: &Object<'_>) {
         module_state_MODULE_STATE_GOING => "[MODULE_STATE_GOING] Going away",
         _ => "[MODULE_STATE_UNFORMED] Still setting it up",
     };
-    pr_info!("test_klp_callbacks_demo: {callback}: {name} -> {state}");
+    pr_info!("test_klp_callbacks_demo: {}: {} -> {}", callback, name, state);
 }
 
 macro_rules! callbacks {

@@ -35,7 +35,7 @@ fn level() -> *mut c_int {
 fn tell(text: &str) {
     // SAFETY: the name of a module ends with NUL and does not change.
     let name = unsafe { CStr::from_ptr((&raw const __this_module.name).cast()) };
-    pr_info!("{}: {text}", name.to_str().unwrap_or("?"));
+    pr_info!("{}: {}", name.to_str().unwrap_or("?"), text);
 }
 
 impl Callbacks<replaced::objects::vmlinux> for Patch {

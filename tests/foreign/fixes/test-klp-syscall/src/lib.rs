@@ -84,10 +84,7 @@ impl Callbacks<replaced::objects::vmlinux> for Patch {
             DIRECTORY.store(directory, Ordering::Relaxed);
             sysfs_create_file_ns(directory, &raw const NPIDS.0.attr, null())
         };
-        to_result(error).map_err(|error| {
-            remove();
-            error
-        })?;
+        to_result(error).inspect_err(|_| remove())?;
         Ok(())
     }
 
