@@ -188,7 +188,9 @@ fn functions(symbols: &Symbols) -> BTreeMap<u64, u64> {
     let mut functions = BTreeMap::new();
     for symbol in code().filter(|symbol| !symbol.is_padding()) {
         let next = starts.partition_point(|start| *start <= symbol.address);
-        functions.insert(symbol.address, starts.get(next).copied().unwrap_or(symbol.address));
+        // Behind the last function stands a symbol of another kind.
+        let end = starts.get(next).copied().or_else(|| symbols.next(symbol.address));
+        functions.insert(symbol.address, end.unwrap_or(symbol.address));
     }
     functions
 }

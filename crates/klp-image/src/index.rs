@@ -84,7 +84,7 @@ impl Calls {
             let path = path.to_owned();
             move |error: ImageError| Error::Image { path, message: error.to_string() }
         };
-        let key = Key::new("calls 4").with(file.fingerprint).with(file.release);
+        let key = Key::new("calls 5").with(file.fingerprint).with(file.release);
         let entry = cache.entry("calls", file.id, &key, |dir| {
             stage(sink, "calls", file.id, || {
                 let bytes = vmlinux(file.path)?;

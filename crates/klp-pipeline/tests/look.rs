@@ -131,6 +131,8 @@ mod full_tier {
 
     use klp_base::events::Silent;
     use klp_base::process::Cmd;
+    use object::{Object, ObjectSection};
+
     use klp_image::{Calls, Code, KernelImage, decompress};
 
     use crate::common;
@@ -138,8 +140,16 @@ mod full_tier {
 
     const COUNT: usize = 200;
 
+    /// Range of the code that alternatives put in place, which is in no function.
+    fn replacements(vmlinux: &[u8]) -> std::ops::Range<u64> {
+        let file = object::File::parse(vmlinux).unwrap();
+        let section = file.section_by_name(".altinstr_replacement").unwrap();
+        section.address()..section.address() + section.size()
+    }
+
     /// Places of calls and jumps by their destinations, as objdump prints them.
     fn disassembled(vmlinux: &[u8]) -> BTreeMap<u64, BTreeSet<u64>> {
+        let outside = replacements(vmlinux);
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), vmlinux).unwrap();
         let mut found: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
@@ -155,6 +165,7 @@ mod full_tier {
                 let address = |text: &str| u64::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok();
                 if (operation.starts_with('j') || operation.starts_with("call"))
                     && let (Some(place), Some(target)) = (address(place), address(target))
+                    && !outside.contains(&place)
                 {
                     found.entry(target).or_default().insert(place);
                 }
@@ -173,6 +184,8 @@ mod full_tier {
         let functions = image.symbols.iter().filter(|symbol| symbol.is_code() && !symbol.is_padding());
         let mut called: Vec<(String, u64)> = functions
             .filter(|symbol| disassembled.contains_key(&symbol.address))
+            // A jump to it is a return.
+            .filter(|symbol| symbol.name != "__x86_return_thunk")
             .map(|symbol| (symbol.name.to_owned(), symbol.address))
             .collect();
         assert!(called.len() > 20_000, "objdump's output was not understood: {} functions", called.len());
