@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use klp_base::cache::sha256;
 use klp_format::{KlpSymbol, ObjectName, SymbolPosition, VMLINUX};
-use klp_image::KernelImage;
+use klp_image::{Area, KernelImage, Memory, Symbol, Symbols};
 use klp_kernel::exports::Exports;
 use object::elf;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use crate::object::{
 use crate::pairs::{Comparison, is_by_content};
 use crate::placement::Placement;
 use crate::refusal::{self, Refusal, Rule};
-use crate::shipped::{Found, Pointed, Shipped};
+use crate::shipped::{Found, Place, Pointed, Shipped};
 use crate::special::{self, Entry};
 use crate::writer::{Base, OutRelocation, OutSymbol, Output};
 
@@ -84,6 +84,8 @@ pub struct Replacement {
 pub(crate) struct Facts<'f> {
     pub(crate) kernel: &'f KernelImage,
     pub(crate) exports: &'f Exports,
+    /// Content of the kernel's memory.
+    pub(crate) memory: &'f Memory,
     /// Object with the file.
     pub(crate) shipped: &'f Shipped<'f>,
     /// Name of the file.
@@ -332,14 +334,77 @@ impl<'e> Extraction<'e> {
     fn fill(&mut self, id: ItemId) {
         let object = self.object();
         let item = &object.items[id];
+        if let Some(section) = self.comparison.patched.unknown.get(&id) {
+            let message = format!("section {section} refers to its code, and its purpose is not known here");
+            self.refuse(refusal::SECTION, &item.name, message);
+        }
         let Some((section, start)) = self.included.get(&id).copied() else { return };
         for relocation in object.relocations_of(id) {
             let at = start + (relocation.offset - item.start);
             self.refer(relocation, item.instructions.get(&relocation.offset), Some(id), (section, at));
         }
         for entry in self.comparison.patched.entries_of(id).to_vec() {
-            self.add_entry(&entry, (section, start));
+            if special::is_boot_constant(&object.sections[entry.section].name) {
+                self.load_boot_constant(id, &entry, (section, start));
+            } else {
+                self.add_entry(&entry, (section, start));
+            }
         }
+    }
+
+    /// Makes a load of a constant that the kernel writes into its own code at boot: `mov $constant, %register` becomes
+    /// `mov place(%rip), %register`, where the place is the constant in the code of a function that the kernel runs.
+    fn load_boot_constant(&mut self, id: ItemId, entry: &Entry, (section, start): (usize, u64)) {
+        const NOP_3: [u8; 3] = [0x0f, 0x1f, 0x00];
+        let object = self.object();
+        let (item, of) = (&object.items[id], &object.sections[entry.section].name);
+        let constant = of.strip_prefix(special::BOOT_POINTER);
+        let site = constant.and_then(|constant| self.boot_constant(constant));
+        let from = entry.at - 2;
+        let range = u64::try_from(from).map(|from| item.start + from..item.start + from + 2).unwrap_or(0..0);
+        let code = object.sections[item.section].bytes(range);
+        // REX.W, with B for the upper registers; B8 and the register.
+        let (register, rex) = match code {
+            [rex @ (0x48 | 0x49), opcode @ 0xb8..=0xbf] => (opcode & 7, if *rex == 0x49 { 0x4c } else { 0x48 }),
+            _ => (0, 0),
+        };
+        let (Some((symbol, offset)), true) = (site, rex != 0) else {
+            let message = format!("the kernel writes a number into its code when it boots ({of}), which it cannot do here");
+            self.refuse(refusal::SECTION, &item.name, message);
+            return;
+        };
+        let at = start.wrapping_add_signed(from);
+        let out = &mut self.out.sections[section];
+        let code = [&[rex, 0x8b, register << 3 | 5, 0, 0, 0, 0][..], &NOP_3].concat();
+        let place = usize::try_from(at).unwrap_or(usize::MAX);
+        if let Some(bytes) = out.data.get_mut(place..place.saturating_add(code.len())) {
+            bytes.copy_from_slice(&code);
+        }
+        out.relocations.push(OutRelocation {
+            offset: at + 3,
+            kind: elf::R_X86_64_PC32.0,
+            target: Base::Symbol(symbol),
+            addend: offset - 4,
+        });
+    }
+
+    /// A place in the kernel's code that has a constant which the kernel writes when it boots: symbol of the output and offset.
+    fn boot_constant(&mut self, name: &str) -> Option<(usize, i64)> {
+        let mark = |edge: &str| {
+            let found = self.facts.kernel.symbols.named(&format!("__{edge}_{}{name}", special::BOOT_POINTER));
+            found.first().map(|symbol| symbol.address)
+        };
+        let (start, end) = (mark("start")?, mark("stop")?);
+        let site = (start..end).step_by(4).find_map(|entry| {
+            let distance = i32::from_le_bytes(*self.facts.memory.bytes(entry, 4)?.first_chunk()?);
+            let place = entry.wrapping_add_signed(distance.into());
+            let (symbol, offset) = self.facts.kernel.symbols.containing(place)?;
+            // Code of the kernel's start is freed.
+            let area = self.facts.kernel.area(symbol.name, symbol.position);
+            (area == Some(Area::Code)).then(|| (found_of(&symbol, &self.facts.kernel.symbols), offset))
+        })?;
+        let object = ObjectName::new(VMLINUX).ok()?;
+        Some((self.livepatch(&object, &site.0), site.1.cast_signed()))
     }
 
     /// Adds an entry of a special section, for a function at a place of the output.
@@ -592,13 +657,7 @@ impl<'e> Extraction<'e> {
             );
             return None;
         };
-        let found = Found {
-            name: name.to_owned(),
-            position: if named.len() == 1 { SymbolPosition(0) } else { symbol.position },
-            place: crate::shipped::Place { section: 0, address: symbol.address },
-            is_code: symbol.is_code(),
-            is_global: true,
-        };
+        let found = Found { is_global: true, ..found_of(symbol, &self.facts.kernel.symbols) };
         let object = ObjectName::new(VMLINUX).ok()?;
         Some(self.livepatch(&object, &found))
     }
@@ -668,6 +727,17 @@ impl<'e> Extraction<'e> {
         let object = &self.comparison.original.object;
         let item = &object.items[original];
         !item.is_global && !item.is_weak && crate::object::never_returns(object, original)
+    }
+}
+
+/// A symbol of the kernel itself.
+fn found_of(symbol: &Symbol<'_>, symbols: &Symbols) -> Found {
+    Found {
+        name: symbol.name.to_owned(),
+        position: if symbols.count(symbol.name) == 1 { SymbolPosition(0) } else { symbol.position },
+        place: Place { section: 0, address: symbol.address },
+        is_code: symbol.is_code(),
+        is_global: symbol.kind.is_ascii_uppercase(),
     }
 }
 

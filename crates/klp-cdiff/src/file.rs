@@ -226,6 +226,7 @@ impl Work<'_> {
         Facts {
             kernel: self.inputs.image,
             exports: self.exports,
+            memory: self.memory,
             shipped,
             file,
             added: self.added,
@@ -268,7 +269,7 @@ impl Work<'_> {
         let mut refusals = data(file, &mut comparison);
         let replaceable_in = |item: &Item| replaceable(file, item, &placement, shipped, traceability);
         let parted = part_untraceable(&mut comparison, &replaceable_in);
-        let (differing, mut notes) = differing(file, &comparison);
+        let (differing, mut notes) = differing(file, &comparison, &parted);
         let mut changed = BTreeMap::new();
         for (id, (function, _)) in &differing {
             match replaceable_in(&original.object.items[*function]) {
@@ -461,7 +462,11 @@ fn part_named(comparison: &mut Comparison<'_>, names: &BTreeSet<String>) {
 /// Functions that differ, by their numbers in the patched object, with their numbers in the original.
 type Differing = BTreeMap<ItemId, (ItemId, Difference)>;
 
-fn differing(file: &str, comparison: &Comparison<'_>) -> (Differing, Vec<String>) {
+fn differing(
+    file: &str,
+    comparison: &Comparison<'_>,
+    parted: &BTreeSet<String>,
+) -> (Differing, Vec<String>) {
     let (mut found, mut notes) = (Differing::new(), Vec::new());
     for (original, patched) in comparison.functions() {
         let item = &comparison.original.object.items[original];
@@ -473,7 +478,10 @@ fn differing(file: &str, comparison: &Comparison<'_>) -> (Differing, Vec<String>
         }
     }
     let gone = comparison.original.object.items.iter().enumerate().filter(|(id, item)| {
-        item.is_function() && item.parent.is_none() && comparison.pairs.patched(*id).is_none()
+        item.is_function()
+            && item.parent.is_none()
+            && !parted.contains(&item.name)
+            && comparison.pairs.patched(*id).is_none()
     });
     for (_, item) in gone {
         notes.push(format!("{file}: {} is gone; the kernel keeps it", item.name));

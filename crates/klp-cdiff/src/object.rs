@@ -402,6 +402,13 @@ impl Object {
         self.items.iter().position(|item| item.name == name)
     }
 
+    /// True if a section has no symbols of functions and variables.
+    pub(crate) fn is_nameless(&self, section: usize) -> bool {
+        self.of_section.get(section).is_none_or(|items| {
+            items.iter().all(|&id| self.items[id].kind == ItemKind::Nameless)
+        })
+    }
+
     /// Unlikely part of a function.
     pub(crate) fn cold(&self, id: ItemId) -> Option<ItemId> {
         self.items.iter().position(|item| item.parent == Some(id))
@@ -445,7 +452,12 @@ impl Object {
         }
         // A symbol with a name means its own item, whatever the offset.
         let named = (symbol.kind != elf::STT_SECTION.0).then(|| self.item_at(number, symbol.value)).flatten();
-        match named.or_else(|| self.item_at(number, at)) {
+        // Code may count from a place outside of an array.
+        let only = match self.of_section[number].as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        };
+        match named.or_else(|| self.item_at(number, at)).or(only) {
             Some(id) => Target::Item(id, offset.wrapping_sub_unsigned(self.items[id].start)),
             None => Target::Place(number, offset),
         }

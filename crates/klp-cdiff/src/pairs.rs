@@ -18,13 +18,16 @@ use crate::special::{self, Entry, without_fields};
 pub(crate) struct Compiled {
     pub(crate) object: Object,
     pub(crate) entries: BTreeMap<ItemId, Vec<Entry>>,
+    /// Functions with entries in a section of unknown purpose, and its name.
+    pub(crate) unknown: BTreeMap<ItemId, String>,
 }
 
 impl Compiled {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Damaged> {
         let object = Object::parse(bytes)?;
         let entries = special::entries(&object)?;
-        Ok(Self { object, entries })
+        let unknown = special::unknown(&object);
+        Ok(Self { object, entries, unknown })
     }
 
     pub(crate) fn entries_of(&self, id: ItemId) -> &[Entry] {

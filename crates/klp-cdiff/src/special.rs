@@ -31,6 +31,11 @@ const LINE: Range<usize> = 8..10;
 pub(crate) const JUMPS: &str = "__jump_table";
 /// Alternatives. The last byte of an entry is the length of its replacement.
 pub(crate) const ALTERNATIVES: &str = ".altinstructions";
+/// Numbers that the kernel writes into its own code when it boots, and never into that of modules: an address as the constant of
+/// a `mov`, the count of a shift (`arch/x86/include/asm/runtime-const.h`).
+pub(crate) const BOOT_POINTER: &str = "runtime_ptr_";
+const BOOT_CONSTANTS: [&str; 2] = [BOOT_POINTER, "runtime_shift_"];
+
 /// Code that an alternative puts in place.
 pub(crate) const REPLACEMENTS: &str = ".altinstr_replacement";
 /// Code that runs until alternatives are in place.
@@ -87,6 +92,11 @@ pub(crate) fn without_fields(section: &Section, range: Range<u64>) -> Vec<u8> {
     bytes
 }
 
+/// True if the kernel writes a number into its code at the entry's place when it boots.
+pub(crate) fn is_boot_constant(name: &str) -> bool {
+    BOOT_CONSTANTS.iter().any(|start| name.starts_with(start))
+}
+
 /// Entries of each function, in the order of the sections and of the places.
 pub(crate) fn entries(object: &Object) -> Result<BTreeMap<ItemId, Vec<Entry>>, Damaged> {
     let mut entries: BTreeMap<ItemId, Vec<Entry>> = BTreeMap::new();
@@ -125,8 +135,29 @@ pub(crate) fn is_special(name: &str) -> bool {
     relocations_per_entry(name).is_some() || name == "__patchable_function_entries"
 }
 
+/// Functions with places that a section of unknown purpose refers to. What such a section does for the kernel's own code, nobody
+/// does for that of a module.
+pub(crate) fn unknown(object: &Object) -> BTreeMap<ItemId, String> {
+    let mut found = BTreeMap::new();
+    let sections = object.sections.iter().enumerate().filter(|(number, section)| {
+        section.is_alloc() && !section.is_code() && !is_special(&section.name) && object.is_nameless(*number)
+    });
+    for (_, section) in sections {
+        for relocation in &section.relocations {
+            if let Target::Item(function, at) = object.target(relocation, None)
+                && object.items[function].is_function()
+                && at != 0
+            {
+                found.insert(function, section.name.clone());
+            }
+        }
+    }
+    found
+}
+
 fn relocations_per_entry(name: &str) -> Option<usize> {
     let of_table = KINDS.iter().find(|(kind, _)| *kind == name).map(|(_, count)| *count);
+    let of_table = of_table.or_else(|| BOOT_CONSTANTS.iter().any(|start| name.starts_with(start)).then_some(1));
     of_table.or_else(|| (name.starts_with(ANNOTATIONS) && name != NO_ANNOTATION).then_some(1))
 }
 
