@@ -666,7 +666,12 @@ impl<'e> Extraction<'e> {
     fn exported(&mut self, name: &str) -> Option<usize> {
         let export = self.facts.exports.get(name)?;
         let object = ObjectName::new(&export.object_name()).ok()?;
-        let (link_name, exported) = if object.is_vmlinux() && export.is_for_all() {
+        // objtool makes the site of a static call with its key, which the kernel's own code does not name. The kernel finds the key by
+        // the trampoline only if that alone is exported (`__static_call_tramps` in `kernel/static_call_inline.c`).
+        let has_key = name
+            .strip_prefix(STATIC_CALL[0])
+            .is_some_and(|call| self.facts.exports.contains_key(&format!("{}{call}", STATIC_CALL[1])));
+        let (link_name, exported) = if object.is_vmlinux() && export.is_for_all() && !has_key {
             (name.to_owned(), true)
         } else {
             // An ordinary import of a module's symbol would make the patch depend on that module.
