@@ -13,7 +13,7 @@ use klp_verify::rules;
 use crate::context::Context;
 use crate::support::between_marks;
 
-/// Generate kpatch's man pages and shell completions under dist/, the README's support matrix, and docs/verify-rules.md.
+/// Generate kpatch's man pages and shell completions under dist/, the README's support matrix, docs/verify-rules.md, and the refusals in docs/c-diff.md.
 ///
 /// Example: cargo xtask update-generated --check
 #[derive(clap::Args)]
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let root = context.project.root().join("dist");
     let mut stale = 0;
     let files = generated()?.into_iter().map(|(path, bytes)| (root.join(path), bytes));
-    for (file, bytes) in files.chain([crate::support::readme(&context)?, rules_page(&context)?]) {
+    for (file, bytes) in files.chain([crate::support::readme(&context)?, rules_page(&context)?, refusals(&context)?]) {
         if std::fs::read(&file).is_ok_and(|found| found == bytes) {
             continue;
         }
@@ -51,6 +51,15 @@ fn rules_page(context: &Context) -> Result<(PathBuf, Vec<u8>)> {
     let index: String = rules::rule_ids().map(|id| format!("- [`{id}`](#{id})\n")).collect();
     let sections: String = rules::ALL.iter().map(|rule| format!("\n{rule}")).collect();
     let text = between_marks(&file, "rules", &format!("{index}{sections}"))?;
+    Ok((file, text))
+}
+
+/// Path and text of docs/c-diff.md: the refusals of C diffs.
+fn refusals(context: &Context) -> Result<(PathBuf, Vec<u8>)> {
+    let file = context.project.root().join("docs/c-diff.md");
+    let rows: String =
+        klp_cdiff::RULES.iter().map(|rule| format!("| `{}` | {} |\n", rule.id, rule.help)).collect();
+    let text = between_marks(&file, "refusals", &format!("| rule | instead |\n|---|---|\n{rows}"))?;
     Ok((file, text))
 }
 
