@@ -236,6 +236,11 @@ impl Cache {
         Ok(path)
     }
 
+    /// Small result `<kind>/<label>-<key>`, if present and whole.
+    pub fn find_small(&self, kind: &str, label: &str, key: &Key) -> Option<Vec<u8>> {
+        fs::read(self.root.join(kind).join(entry_of(label, key))).ok().and_then(content_of_small)
+    }
+
     /// Finds or makes a small result: one file `<kind>/<label>-<key>`, which begins with its SHA-256. It is not flushed to disk: a
     /// file that a crash cut is made again. For results that are made in a second, many at a time.
     ///
@@ -248,11 +253,11 @@ impl Cache {
         key: &Key,
         make: impl FnOnce() -> Result<Vec<u8>, E>,
     ) -> Result<Vec<u8>, E> {
-        let parent = self.root.join(kind);
-        let path = parent.join(entry_of(label, key));
-        if let Some(content) = fs::read(&path).ok().and_then(content_of_small) {
+        if let Some(content) = self.find_small(kind, label, key) {
             return Ok(content);
         }
+        let parent = self.root.join(kind);
+        let path = parent.join(entry_of(label, key));
         let content = make()?;
         let bytes = [sha256(&content).as_bytes(), b"\n", &content].concat();
         let written = (|| {

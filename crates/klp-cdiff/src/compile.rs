@@ -9,14 +9,20 @@ use klp_base::process::{Cmd, Error as ProcessError};
 use klp_kernel::c_source::{CSource, CompileCommand};
 
 use crate::error::Error;
+use crate::layout::{self, Layouts};
 
 /// Flags that give each function and variable a section of its own. They change no code but the length of jumps between
 /// functions.
 const SECTIONS: [&str; 2] = ["-ffunction-sections", "-fdata-sections"];
-/// Debug information does not change code, and is not read.
+/// Debug information does not change code, and is read for [`Form::Types`] only.
 const NO_DEBUG: &str = "-g0";
+/// Flags for debug information of all types that a file defines, used or not.
+const TYPES: [&str; 4] = ["-g", "-gdwarf-5", "-gz=none", "-fno-eliminate-unused-debug-types"];
 /// Flag that makes a call of each jump out of a function.
 pub(crate) const NO_SIBLING_CALLS: &str = "-fno-optimize-sibling-calls";
+
+/// Words of messages about the changed source.
+const WITH_DIFF: &str = " with the diff";
 
 /// Form of a compile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,14 +33,17 @@ pub(crate) enum Form {
     Plain,
     /// As [`Self::Sections`], without jumps out of functions.
     NoSiblingCalls,
+    /// With debug information.
+    Types,
 }
 
 impl Form {
     fn flags(self) -> &'static [&'static str] {
         match self {
-            Self::Sections => &SECTIONS,
-            Self::Plain => &[],
-            Self::NoSiblingCalls => &[SECTIONS[0], SECTIONS[1], NO_SIBLING_CALLS],
+            Self::Sections => &[SECTIONS[0], SECTIONS[1], NO_DEBUG],
+            Self::Plain => &[NO_DEBUG],
+            Self::NoSiblingCalls => &[SECTIONS[0], SECTIONS[1], NO_SIBLING_CALLS, NO_DEBUG],
+            Self::Types => &TYPES,
         }
     }
 }
@@ -71,8 +80,29 @@ pub(crate) fn patched(
     form: Form,
     output: &Path,
 ) -> Result<Vec<u8>, Error> {
-    run(source, root, file, command, form, output, " with the diff")?;
+    run(source, root, file, command, form, output, WITH_DIFF)?;
     Ok(read(output)?)
+}
+
+/// Layouts of the types of a file, in the unchanged and the changed source. `output` is a file for objects.
+pub(crate) fn layouts(
+    source: &CSource<'_>,
+    root: &Path,
+    file: &str,
+    command: &CompileCommand,
+    output: &Path,
+) -> Result<(Layouts, Layouts), Error> {
+    let layouts_in = |root: &Path, with: &'static str| {
+        run(source, root, file, command, Form::Types, output, with)?;
+        let found = layout::read(&read(output)?);
+        std::fs::remove_file(output).map_err(io_error("remove", output))?;
+        found.map_err(|error| Error::Object {
+            file: file.to_owned(),
+            kernel: source.tree.id.clone(),
+            message: error.to_string(),
+        })
+    };
+    Ok((layouts_in(&source.root, "")?, layouts_in(root, WITH_DIFF)?))
 }
 
 fn run(
@@ -93,7 +123,7 @@ fn run(
     let cmd = Cmd::new(compiler)
         .args(flags)
         .args(form.flags())
-        .args([NO_DEBUG, "-c", "-o"])
+        .args(["-c", "-o"])
         .arg(output)
         .arg(file)
         .cwd(root)

@@ -276,8 +276,12 @@ impl<'e> Extraction<'e> {
     fn replace(&mut self, found: &Found) -> String {
         let word = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "_");
         let mut entry = format!("{PREFIX}{}", word(&found.name));
+        // Modules may have a function of one name, from a header.
+        if !self.facts.shipped.name.is_vmlinux() {
+            entry = format!("{PREFIX}{}_{}", self.facts.shipped.name, word(&found.name));
+        }
         if found.position.0 != 0 {
-            entry = format!("{PREFIX}{}_{}", word(&found.name), found.position);
+            entry = format!("{entry}_{}", found.position);
         }
         self.replaced.push(Replacement {
             object: self.facts.shipped.name.to_string(),

@@ -2,10 +2,11 @@
 //! One file of a diff: compile it, prove the unchanged compile, find the functions that differ, extract them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::remove_file;
 use std::path::Path;
 
 use klp_base::cache::Cache;
-use klp_base::files::write;
+use klp_base::files::{io_error, write};
 use klp_format::{ObjectName, VMLINUX};
 use klp_image::{Memory, NotTraceable, Traceability};
 use klp_kernel::c_source::{CSource, CompileCommand};
@@ -15,6 +16,8 @@ use klp_module::Module;
 use crate::compile::{self, Form};
 use crate::error::Error;
 use crate::extract::{self, Extracted, Facts};
+use crate::generated;
+use crate::makefiles::Built;
 use crate::object::{Item, ItemId, Object};
 use crate::pairs::{Comparison, Compiled, Difference, is_by_content, may_start_anew};
 use crate::placement::{Mismatch, MismatchKind, Placement};
@@ -36,10 +39,9 @@ pub(crate) fn units(files: &Files) -> Result<(Vec<String>, Vec<String>), Vec<Ref
             notes.push(format!("{path}: no code of the kernel; left out"));
         } else if path.ends_with(".c") && file.original.is_some() {
             units.push(path.clone());
-        } else {
+        } else if !path.ends_with(".h") {
             let message = match path.rsplit_once('.').map(|(_, extension)| extension) {
                 Some("c") => "it is a new file, and no object of the kernel has it",
-                Some("h") => "it is a header; header changes are not supported yet",
                 Some("S") => "it is assembly",
                 _ => "it is no C code",
             };
@@ -55,11 +57,49 @@ pub(crate) struct Compiles {
     command: CompileCommand,
     original: Compiled,
     patched: Compiled,
+    /// What the Makefiles tell about a file that includes a changed one; `None` for a file of the diff.
+    included: Option<Built>,
 }
 
 impl Compiles {
     pub(crate) fn of(file: &str, command: CompileCommand, original: Compiled, patched: Compiled) -> Self {
-        Self { file: file.to_owned(), command, original, patched }
+        Self { file: file.to_owned(), command, original, patched, included: None }
+    }
+
+    /// Compiles a file that includes a changed one. `None` if both objects are the same.
+    pub(crate) fn of_included(
+        source: &CSource<'_>,
+        view: &Path,
+        (file, built): (&str, Built),
+        command: &CompileCommand,
+        output: &Path,
+        cache: &Cache,
+    ) -> Result<Option<Self>, Error> {
+        let unchanged = |command: &_| compile::original(source, file, command, Form::Sections, cache);
+        let (original, command) = generated::with(source, file, command.clone(), cache, unchanged)?;
+        let patched = compile::patched(source, view, file, &command, Form::Sections, output)?;
+        remove_file(output).map_err(io_error("remove", output))?;
+        if original == patched {
+            return Ok(None);
+        }
+        let (original, patched) = (parse(source, file, &original)?, parse(source, file, &patched)?);
+        let compiles = Self { included: Some(built), ..Self::of(file, command, original, patched) };
+        Ok(compiles.differ().then_some(compiles))
+    }
+
+    /// True if there is something to extract or to refuse.
+    fn differ(&self) -> bool {
+        let mut comparison = Comparison::new(&self.original, &self.patched);
+        let is_new = |id: ItemId, item: &Item| {
+            item.is_global && !is_by_content(item) && comparison.pairs.original(id).is_none()
+        };
+        self.patched.object.items.iter().enumerate().any(|(id, item)| is_new(id, item))
+            || !data(&self.file, &mut comparison).is_empty()
+            || !differing(&self.file, &comparison, &BTreeSet::new()).0.is_empty()
+    }
+
+    pub(crate) fn file(&self) -> &str {
+        &self.file
     }
 
     pub(crate) fn make(
@@ -70,10 +110,11 @@ impl Compiles {
         cache: &Cache,
     ) -> Result<Self, Error> {
         let command = source.command(file, cache)?;
-        let original = compile::original(source, file, &command, Form::Sections, cache)?;
+        let unchanged = |command: &_| compile::original(source, file, command, Form::Sections, cache);
+        let (original, command) = generated::with(source, file, command, cache, unchanged)?;
         let patched = compile::patched(source, view, file, &command, Form::Sections, output)?;
         let parsed = |bytes: &[u8]| parse(source, file, bytes);
-        Ok(Self { original: parsed(&original)?, patched: parsed(&patched)?, file: file.to_owned(), command })
+        Ok(Self::of(file, command, parsed(&original)?, parsed(&patched)?))
     }
 }
 
@@ -125,6 +166,12 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    /// A file that the kernel does not have.
+    fn without(file: &str, reason: &str) -> Self {
+        let note = format!("{file}: {reason}; left out");
+        Self { extracted: None, changed: Vec::new(), notes: vec![note], identical: 0 }
+    }
+
     /// True if the part replaces functions.
     pub(crate) fn replaces(&self) -> bool {
         self.extracted.as_ref().is_some_and(|extracted| !extracted.replaced.is_empty())
@@ -242,7 +289,14 @@ impl Work<'_> {
             let traceability = |found: &Found| self.inputs.image.traceability(&found.name, found.position);
             return self.extract_from(compiles, &shipped, &traceability, work);
         }
-        let (image, bytes) = (self.inputs.module)(&name)?;
+        let (image, bytes) = match (self.inputs.module)(&name) {
+            Err(error @ Error::Kernel { .. })
+                if compiles.included.is_some_and(|built| built != Built::Yes) =>
+            {
+                return Ok(Ok(Part::without(&compiles.file, &error.to_string())));
+            }
+            found => found?,
+        };
         let module = Module::parse(&bytes).map_err(|error| Error::Object {
             file: compiles.file.clone(),
             kernel: self.inputs.tree.id.clone(),
@@ -263,6 +317,11 @@ impl Work<'_> {
         let Compiles { file, original, patched, .. } = compiles;
         let placement = self.placement_in(compiles, shipped)?;
         if !placement.mismatches.is_empty() {
+            if let Some(built) = compiles.included
+                && placement.is_absent(built == Built::Yes)
+            {
+                return Ok(Ok(Part::without(file, "none of its functions is in the kernel")));
+            }
             return Ok(Err(vec![not_shipped(file, &placement)]));
         }
         let mut comparison = Comparison::new(original, patched);

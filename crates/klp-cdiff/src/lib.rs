@@ -9,8 +9,13 @@ mod compile;
 mod error;
 mod extract;
 mod file;
+mod generated;
+mod headers;
 pub mod identity;
+mod includers;
+mod layout;
 mod line_numbers;
+mod makefiles;
 mod object;
 mod overlay;
 mod pairs;
@@ -19,6 +24,7 @@ mod refusal;
 mod shipped;
 mod source_diff;
 mod special;
+mod type_text;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +43,7 @@ use serde::{Deserialize, Serialize};
 pub use self::error::Error;
 pub use self::extract::{Needed, Replacement, klp_symbol};
 use self::file::{Compiles, Work};
+use self::headers::Included;
 pub use self::identity::{Compared, Draw};
 pub use self::placement::{Mismatch, MismatchKind};
 pub use self::refusal::{RULES, Refusal, Rule};
@@ -179,7 +186,8 @@ fn make(inputs: &Inputs<'_>, dir: &Path) -> Result<Report, Error> {
     let files = apply(inputs.diffs, &source.root).map_err(faulty)?;
     let refused =
         |refusals| Error::Refused { subject: subject.to_owned(), kernel: tree.id.clone(), refusals };
-    let (units, mut notes) = file::units(&files).map_err(refused)?;
+    let (mut units, mut notes) = file::units(&files).map_err(refused)?;
+    let included = Included::find(&source, &files, &mut units, cache, sink)?;
     let work = dir.join("work");
     let view = work.join("source");
     make_dir(&work)?;
@@ -190,18 +198,22 @@ fn make(inputs: &Inputs<'_>, dir: &Path) -> Result<Report, Error> {
         };
         (path.clone(), content)
     });
-    overlay::make(&source.root, &view, &contents.collect())?;
+    overlay::make(&source.root, &view, &contents.collect(), &included.directories)?;
     let mut compiles = Vec::new();
     for (number, unit) in units.iter().enumerate() {
         let output = work.join(format!("{number}.o"));
         compiles.push(Compiles::make(&source, &view, unit, &output, cache)?);
     }
+    let compiler = headers::Compiler { source: &source, view: &view, work: &work, cache, sink };
+    let mut included = compiler.compile(&included)?;
+    compiles.append(&mut included.compiles);
+    notes.append(&mut included.notes);
     let added = file::added(&compiles);
     let memory = Memory::read(tree.image_file())?;
     let exports = exports::of(tree)?;
     let work_of =
         Work { inputs, source: &source, view: &view, memory: &memory, exports: &exports, added: &added };
-    let (mut report, mut refusals) = (Report::default(), Vec::new());
+    let (mut report, mut refusals) = (Report::default(), included.refusals);
     for (number, compiles) in compiles.iter().enumerate() {
         match work_of.extract(compiles, &work)? {
             Ok(part) => part.add_to(&mut report, number, dir)?,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! A view of the kernel's source with some files changed: directories with changed files are real, everything else is a link.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -16,12 +16,24 @@ struct Node<'a> {
     deep: bool,
 }
 
-/// Makes the view of `source` in the empty directory `to`. `files` has the changed files by their paths from the top.
+/// Makes the view of `source` in the empty directory `to`. `files` has the changed files by their paths from the top. `real`
+/// has directories that are real too: through a link, `../x.h` would be a file of the source.
 ///
 /// # Errors
 /// A directory cannot be read, or a file or link cannot be made.
-pub(crate) fn make(source: &Path, to: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<(), FileError> {
+pub(crate) fn make(
+    source: &Path,
+    to: &Path,
+    files: &BTreeMap<String, Vec<u8>>,
+    real: &BTreeSet<String>,
+) -> Result<(), FileError> {
     let mut top = Node::default();
+    for dir in real {
+        let mut node = &mut top;
+        for part in dir.split('/').filter(|part| !part.is_empty()) {
+            node = node.dirs.entry(part).or_default();
+        }
+    }
     for (path, content) in files {
         let mut parts = path.split('/').peekable();
         let mut node = &mut top;
@@ -85,15 +97,17 @@ mod tests {
         put("mm/internal.h", "old");
         put("mm/kasan/b.c", "b");
         put("fs/c.c", "c");
+        put("block/d.c", "d");
         let files = BTreeMap::from([
             ("mm/internal.h".to_owned(), b"new".to_vec()),
             ("mm/more/d.c".to_owned(), b"d".to_vec()),
         ]);
         let to = to.path().join("view");
-        make(source.path(), &to, &files).unwrap();
+        make(source.path(), &to, &files, &BTreeSet::from(["block".to_owned()])).unwrap();
         let read = |path: &str| std::fs::read_to_string(to.join(path)).unwrap();
         assert_eq!(read("mm/internal.h"), "new");
         assert_eq!(read("mm/kasan/../internal.h"), "new");
+        assert_eq!(read("block/../mm/internal.h"), "new");
         assert_eq!(
             (read("mm/a.c"), read("mm/kasan/b.c"), read("fs/c.c"), read("mm/more/d.c")),
             ("a".to_owned(), "b".to_owned(), "c".to_owned(), "d".to_owned())

@@ -123,6 +123,13 @@ impl Placement {
         }
     }
 
+    /// True if no function of the file is in the kernel. `is_built` tells that the Makefiles build it: then a function of the same
+    /// name with other code is a fault, otherwise it is another file's.
+    pub(crate) fn is_absent(&self, is_built: bool) -> bool {
+        let is_other = |mismatch: &Mismatch| matches!(mismatch.what, MismatchKind::Missing) || !is_built;
+        self.identical == 0 && self.mismatches.iter().all(is_other)
+    }
+
     /// Place of an item; `None` if no function of the file shows it.
     pub(crate) fn place(&self, item: &Item) -> Option<Place> {
         self.sections.get(&item.section).map(|start| start.after(item.start))

@@ -68,6 +68,8 @@ rules! {
         "the function must stay on the stack while code of the patch runs: make the jump a call, for example with a statement behind it";
     LAYOUT = "struct-layout",
         "objects of the old layout exist: add members with a shadow variable, and leave the struct as it is";
+    NOT_COMPARED = "not-compared",
+        "it includes what the diff changes, and may need the change: change another file, or write a fix in Rust";
     WEAK = "overridden",
         "another file of the kernel defines it, and this definition is not in the kernel: change that file";
     NO_OBJECT = "no-object",

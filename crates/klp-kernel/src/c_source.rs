@@ -2,13 +2,14 @@
 //! The C source of a kernel, configured as the kernel was, and the compiler's command for each of its files. Nothing of the
 //! kernel is built: `prepare0` makes the generated headers.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use klp_base::cache::{self, Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
 use klp_base::files::{io_error, make_dir};
-use klp_base::process::Cmd;
+use klp_base::process::{Cmd, Output};
 use klp_format::{ObjectName, VMLINUX};
 use serde::{Deserialize, Serialize};
 
@@ -72,48 +73,118 @@ impl<'a> CSource<'a> {
     /// # Errors
     /// The kernel's build has no such object file.
     pub fn command(&self, file: &str, cache: &Cache) -> Result<CompileCommand, Error> {
-        let key = Key::new("compile command 3").with(self.root.to_string_lossy().as_bytes()).with(file);
-        let label = file.replace('/', "-");
-        let bytes = cache.small("c-command", &label, &key, || {
-            Ok::<_, Error>(serde_json::to_vec(&self.ask(file)?).unwrap_or_default())
-        })?;
-        serde_json::from_slice(&bytes).map_err(|error| Error::Kernel {
-            kernel: self.tree.id.clone(),
-            message: format!("the command of {file} in the cache: {error}"),
-        })
+        let commands = self.commands(&[file], cache)?.into_iter().next();
+        commands
+            .unwrap_or_else(|| Err(format!("its build does not show how {file} is compiled")))
+            .map_err(|message| Error::Kernel { kernel: self.tree.id.clone(), message })
+    }
+
+    /// The compiler's commands for files, in their order, with few runs of make. A file without a command has the reason.
+    ///
+    /// # Errors
+    /// make cannot run, or the cache failed.
+    pub fn commands(
+        &self,
+        files: &[&str],
+        cache: &Cache,
+    ) -> Result<Vec<Result<CompileCommand, String>>, Error> {
+        const KIND: &str = "c-command";
+        /// Limit of the length of make's command line.
+        const AT_ONCE: usize = 1000;
+        let place = |file: &str| {
+            let key = Key::new("compile command 3").with(self.root.to_string_lossy().as_bytes()).with(file);
+            (file.replace('/', "-"), key)
+        };
+        let stored = |file: &str| {
+            let (label, key) = place(file);
+            serde_json::from_slice(&cache.find_small(KIND, &label, &key)?).ok()
+        };
+        let mut found: Vec<Option<Result<CompileCommand, String>>> =
+            files.iter().map(|file| stored(file).map(Ok)).collect();
+        let unknown: Vec<usize> = (0..files.len()).filter(|number| found[*number].is_none()).collect();
+        for numbers in unknown.chunks(AT_ONCE) {
+            let names: Vec<&str> = numbers.iter().map(|number| files[*number]).collect();
+            for (number, asked) in numbers.iter().zip(self.ask(&names)?) {
+                if let Ok(command) = &asked {
+                    let (label, key) = place(files[*number]);
+                    let text = serde_json::to_vec(command).unwrap_or_default();
+                    cache.small(KIND, &label, &key, || Ok::<_, Error>(text))?;
+                }
+                found[*number] = Some(asked);
+            }
+        }
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// What make prints for the build of a file: the recipes of its object and of all that this needs.
+    ///
+    /// # Errors
+    /// make cannot run.
+    pub fn recipes(&self, file: &str) -> Result<String, Error> {
+        Ok(self.print(&[file])?.stdout_text())
+    }
+
+    /// Runs make so that it prints its recipes.
+    fn print(&self, files: &[&str]) -> Result<Output, Error> {
+        // -i, because the build of objtool, which is not there, cannot be printed; -k, because a directory may lack a Makefile.
+        let make = make(self.tree, &self.root).args(["-n", "-i", "-k"]);
+        Ok(make.args(files.iter().map(|file| object_of(file))).output()?)
     }
 
     /// Asks the kernel's build, which only prints its commands.
-    fn ask(&self, file: &str) -> Result<CompileCommand, Error> {
-        let object = format!("{}.o", file.strip_suffix(".c").unwrap_or(file));
-        // -i, because the build of objtool, which is not there, cannot be printed.
-        let printed = make(self.tree, &self.root).args(["-n", "-i"]).arg(&object).read();
-        let refused = |message: String| Error::Kernel { kernel: self.tree.id.clone(), message };
-        let printed =
-            printed.map_err(|error| refused(format!("its build has no object {object}: {error}")))?;
-        let end = format!(" -c -o {object} {file}");
-        let words = printed.lines().rev().find_map(|line| command_in(line, &end));
-        let words =
-            words.ok_or_else(|| refused(format!("its build does not show how {object} is compiled")))?;
-        let value = |name: &str| {
-            words
-                .iter()
-                .find_map(|word| word.strip_prefix(name))
-                .map(|text| text.trim_matches('"').to_owned())
+    fn ask(&self, files: &[&str]) -> Result<Vec<Result<CompileCommand, String>>, Error> {
+        let output = self.print(files)?;
+        let printed = output.stdout_text();
+        let mut lines: HashMap<&str, &str> = HashMap::new();
+        for line in printed.lines().filter(|line| line.contains(START)) {
+            // The recipe has the command, and again as a text for the next run of make.
+            for (at, _) in line.match_indices(OUTPUT) {
+                let object = line.get(at + OUTPUT.len()..).and_then(|rest| rest.split(' ').next());
+                lines.extend(object.map(|object| (object, line)));
+            }
+        }
+        let command = |file: &&str| {
+            let object = object_of(file);
+            let line = lines.get(object.as_str()).ok_or_else(|| {
+                let errors = output.stderr_text();
+                let said = errors.lines().rev().find(|line| lines.is_empty() && line.contains("***"));
+                let said = said.map_or_else(String::new, |said| format!(": {said}"));
+                format!("its build has no object {object}{said}")
+            })?;
+            let words = command_in(line, &format!("{OUTPUT}{object} {file}"))
+                .ok_or_else(|| format!("its build does not show how {object} is compiled"))?;
+            Ok(CompileCommand { object: object_with(file, &words)?, words })
         };
-        let is_module = words.iter().any(|word| word == "-DMODULE");
-        let object = match (is_module, value("-DKBUILD_MODNAME=")) {
-            (true, Some(name)) => ObjectName::new(&name)?.to_string(),
-            (true, None) => return Err(refused(format!("{file} is of a module without a name"))),
-            (false, _) => VMLINUX.to_owned(),
-        };
-        Ok(CompileCommand { words, object })
+        Ok(files.iter().map(command).collect())
     }
 }
 
+/// Object file of a C file.
+fn object_of(file: &str) -> String {
+    format!("{}.o", file.strip_suffix(".c").unwrap_or(file))
+}
+
+/// `vmlinux`, or the module that a file belongs to, by its compiler's command.
+fn object_with(file: &str, words: &[String]) -> Result<String, String> {
+    let name = words.iter().find_map(|word| word.strip_prefix("-DKBUILD_MODNAME="));
+    match (words.iter().any(|word| word == "-DMODULE"), name) {
+        (true, Some(name)) => {
+            let name = ObjectName::new(name.trim_matches('"'));
+            name.map(|name| name.to_string())
+                .map_err(|error| format!("{file} is of no single module: {error}"))
+        }
+        (true, None) => Err(format!("{file} is of a module without a name")),
+        (false, _) => Ok(VMLINUX.to_owned()),
+    }
+}
+
+/// Start of a compiler's command, behind the compiler.
+const START: &str = " -Wp,-MMD,";
+/// Start of the end of a compiler's command.
+const OUTPUT: &str = " -c -o ";
+
 /// Words of a compiler's command in a line of make, whose end is known. The line may have a recipe of the shell before and after it.
 fn command_in(line: &str, end: &str) -> Option<Vec<String>> {
-    const START: &str = " -Wp,-MMD,";
     let (before, rest) = line.split_once(START)?;
     let rest = rest.split(end).next().filter(|found| found.len() < rest.len())?;
     let compiler = before.rsplit([' ', ';']).next()?;

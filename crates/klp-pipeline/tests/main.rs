@@ -10,6 +10,7 @@
 )]
 
 mod bit_fields;
+mod c_diff_headers;
 mod common;
 mod compile_fail;
 mod layouts;

@@ -16,8 +16,13 @@ pub fn root() -> PathBuf {
 
 /// The checkout, the user's cache and the default kernel, selected as by `cargo xtask`.
 pub fn default_kernel() -> (Project, Cache, KernelTree) {
+    kernel("debian-6.12")
+}
+
+/// The checkout, the user's cache and a pinned kernel.
+pub fn kernel(id: &str) -> (Project, Cache, KernelTree) {
     let project = Project::open(&root()).unwrap();
     let cache = Cache::from_env().unwrap();
-    let tree = Pin::load(&project.kernel_configs(), "debian-6.12").unwrap().fetch(&cache, &Silent).unwrap();
+    let tree = Pin::load(&project.kernel_configs(), id).unwrap().fetch(&cache, &Silent).unwrap();
     (project, cache, tree)
 }
