@@ -28,7 +28,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let root = context.project.root().join("dist");
     let mut stale = 0;
     let files = generated()?.into_iter().map(|(path, bytes)| (root.join(path), bytes));
-    for (file, bytes) in files.chain([crate::support::readme(&context)?, rules_page(&context)?, refusals(&context)?]) {
+    for (file, bytes) in
+        files.chain([crate::support::readme(&context)?, rules_page(&context)?, refusals(&context)?])
+    {
         if std::fs::read(&file).is_ok_and(|found| found == bytes) {
             continue;
         }

@@ -369,11 +369,15 @@ impl<'e> Extraction<'e> {
         let code = object.sections[item.section].bytes(range);
         // REX.W, with B for the upper registers; B8 and the register.
         let (register, rex) = match code {
-            [rex @ (0x48 | 0x49), opcode @ 0xb8..=0xbf] => (opcode & 7, if *rex == 0x49 { 0x4c } else { 0x48 }),
+            [rex @ (0x48 | 0x49), opcode @ 0xb8..=0xbf] => {
+                (opcode & 7, if *rex == 0x49 { 0x4c } else { 0x48 })
+            }
             _ => (0, 0),
         };
         let (Some((symbol, offset)), true) = (site, rex != 0) else {
-            let message = format!("the kernel writes a number into its code when it boots ({of}), which it cannot do here");
+            let message = format!(
+                "the kernel writes a number into its code when it boots ({of}), which it cannot do here"
+            );
             self.refuse(refusal::SECTION, &item.name, message);
             return;
         };

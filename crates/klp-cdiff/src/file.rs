@@ -521,11 +521,7 @@ fn part_named(comparison: &mut Comparison<'_>, names: &BTreeSet<String>) {
 /// Functions that differ, by their numbers in the patched object, with their numbers in the original.
 type Differing = BTreeMap<ItemId, (ItemId, Difference)>;
 
-fn differing(
-    file: &str,
-    comparison: &Comparison<'_>,
-    parted: &BTreeSet<String>,
-) -> (Differing, Vec<String>) {
+fn differing(file: &str, comparison: &Comparison<'_>, parted: &BTreeSet<String>) -> (Differing, Vec<String>) {
     let (mut found, mut notes) = (Differing::new(), Vec::new());
     for (original, patched) in comparison.functions() {
         let item = &comparison.original.object.items[original];

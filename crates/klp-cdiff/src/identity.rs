@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use klp_base::cache::walk;
+use klp_base::cache::{Cache, walk};
 use klp_base::lots::Lots;
 use klp_kernel::c_source::CSource;
 
@@ -13,6 +13,8 @@ use crate::Report;
 use crate::compile::{self, Form};
 use crate::error::Error;
 use crate::file::{Work, parse};
+use crate::includers::directory_of;
+use crate::makefiles::{Built, Makefiles};
 use crate::placement::Mismatch;
 use crate::refusal::Refusal;
 
@@ -62,7 +64,7 @@ pub struct Compared {
 }
 
 /// C files of the source, in the order of a draw. Many are not in a kernel.
-pub(crate) fn drawn(source: &CSource<'_>, draw: &Draw) -> Result<Vec<String>, Error> {
+pub(crate) fn drawn(source: &CSource<'_>, draw: &Draw, cache: &Cache) -> Result<Vec<String>, Error> {
     let mut files = Vec::new();
     for root in ROOTS {
         for path in walk(&source.root.join(root))? {
@@ -76,8 +78,15 @@ pub(crate) fn drawn(source: &CSource<'_>, draw: &Draw) -> Result<Vec<String>, Er
             }
         }
     }
+    let arch = directory_of(source.tree.arch);
+    let mut makefiles = Makefiles::new(&source.root, arch, &source.tree.config);
+    files.retain(|file| makefiles.file(file) == Some(Built::Yes));
     let count = files.len();
-    Ok(Lots::new(draw.seed).take(&mut files, count))
+    let files = Lots::new(draw.seed).take(&mut files, count);
+    // One run of make gives the commands of many files: most of them are of the kernel itself, the others of modules.
+    let first: Vec<&str> = files.iter().take(2 * draw.files).map(String::as_str).collect();
+    source.commands(&first, cache)?;
+    Ok(files)
 }
 
 impl Work<'_> {
@@ -88,7 +97,7 @@ impl Work<'_> {
         progress: &dyn Fn(&str, usize),
     ) -> Result<Vec<Compared>, Error> {
         let mut compared = Vec::new();
-        for file in drawn(self.source, draw)? {
+        for file in drawn(self.source, draw, self.inputs.cache)? {
             if compared.len() == draw.files {
                 break;
             }
@@ -116,7 +125,7 @@ impl Work<'_> {
     ) -> Result<(Report, Vec<Refusal>), Error> {
         let (mut report, mut refusals, mut lots) = (Report::default(), Vec::new(), Lots::new(draw.seed));
         let mut count = 0;
-        for file in drawn(self.source, draw)? {
+        for file in drawn(self.source, draw, self.inputs.cache)? {
             if count == draw.files {
                 break;
             }

@@ -304,11 +304,12 @@ impl Object {
         }
     }
 
-    /// Adds relocations for the branches between functions of one section, which the assembler resolved.
+    /// Adds relocations for the branches between functions of one section, and for calls of a function by itself, which the assembler
+    /// resolved.
     fn relocate_branches(&mut self) {
         for number in 0..self.sections.len() {
             let section = &self.sections[number];
-            if !section.is_code() || self.of_section[number].len() < 2 {
+            if !section.is_code() {
                 continue;
             }
             let mut found = Vec::new();
@@ -321,11 +322,12 @@ impl Object {
                     let (end, target) = (instruction.next_ip(), instruction.near_branch_target());
                     let is_near = instruction.op0_kind() == OpKind::NearBranch64;
                     let is_relocated = !section.relocations_in(instruction.ip()..end).is_empty();
-                    if !is_near || is_relocated || range.contains(&target) {
+                    let short = instruction.len() == 2;
+                    let stays = range.contains(&target) && (short || target != range.start);
+                    if !is_near || is_relocated || stays {
                         continue;
                     }
                     let Some(symbol) = self.function_symbol(number, target) else { continue };
-                    let short = instruction.len() == 2;
                     let (kind, size) = if short { (elf::R_X86_64_PC8, 1) } else { (elf::R_X86_64_PC32, 4) };
                     let addend = target.wrapping_sub(self.symbols[symbol].value).cast_signed() - size;
                     let offset = end.wrapping_add_signed(-size);
@@ -404,9 +406,9 @@ impl Object {
 
     /// True if a section has no symbols of functions and variables.
     pub(crate) fn is_nameless(&self, section: usize) -> bool {
-        self.of_section.get(section).is_none_or(|items| {
-            items.iter().all(|&id| self.items[id].kind == ItemKind::Nameless)
-        })
+        self.of_section
+            .get(section)
+            .is_none_or(|items| items.iter().all(|&id| self.items[id].kind == ItemKind::Nameless))
     }
 
     /// Unlikely part of a function.

@@ -157,7 +157,8 @@ pub(crate) fn unknown(object: &Object) -> BTreeMap<ItemId, String> {
 
 fn relocations_per_entry(name: &str) -> Option<usize> {
     let of_table = KINDS.iter().find(|(kind, _)| *kind == name).map(|(_, count)| *count);
-    let of_table = of_table.or_else(|| BOOT_CONSTANTS.iter().any(|start| name.starts_with(start)).then_some(1));
+    let of_table =
+        of_table.or_else(|| BOOT_CONSTANTS.iter().any(|start| name.starts_with(start)).then_some(1));
     of_table.or_else(|| (name.starts_with(ANNOTATIONS) && name != NO_ANNOTATION).then_some(1))
 }
 
