@@ -125,8 +125,8 @@ struct Extraction<'e> {
     landing_pads: BTreeSet<ItemId>,
     /// Texts and constants: section and offset.
     literals: BTreeMap<(bool, Vec<u8>), (usize, u64)>,
-    /// Code of alternatives: section and offset by place in the patched object.
-    slices: BTreeMap<(usize, u64), (usize, u64)>,
+    /// Code of alternatives: section and offset by range in the patched object. (An empty one begins where another one does.)
+    slices: BTreeMap<(usize, u64, u64), (usize, u64)>,
     needed: BTreeMap<String, Needed>,
     replaced: Vec<Replacement>,
     addresses: BTreeSet<String>,
@@ -447,14 +447,14 @@ impl<'e> Extraction<'e> {
 
     /// Copies code of a section without names. Returns its place in the output.
     fn slice(&mut self, section: usize, range: Range<u64>) -> (usize, u64) {
-        if let Some(place) = self.slices.get(&(section, range.start)) {
+        if let Some(place) = self.slices.get(&(section, range.start, range.end)) {
             return *place;
         }
         let object = self.object();
         let from = &object.sections[section];
         let number = self.out.section(&from.name, from.kind, from.flags & (ALLOC | WRITE | EXECUTABLE), 0);
         let at = self.out.sections[number].push(from.bytes(range.clone()), 1, 0x90);
-        self.slices.insert((section, range.start), (number, at));
+        self.slices.insert((section, range.start, range.end), (number, at));
         let code = instructions(from, range.clone());
         for relocation in from.relocations_in(range.clone()) {
             let place = (number, at + (relocation.offset - range.start));

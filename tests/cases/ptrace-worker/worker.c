@@ -35,22 +35,18 @@ static long request(int op, pid_t task, long addr, void *data)
 /* Number of the child's worker. */
 static pid_t worker_of(pid_t child)
 {
-	char path[64], name[64];
+	char path[64];
 	struct dirent *entry;
 	pid_t found = 0;
 	DIR *tasks;
 
+	/* The child has no other thread. (The worker has its name only when it runs.) */
 	snprintf(path, sizeof(path), "/proc/%d/task", child);
 	tasks = opendir(path);
 	while (tasks && !found && (entry = readdir(tasks))) {
-		FILE *file;
-
-		snprintf(path, sizeof(path), "/proc/%d/task/%.20s/comm", child, entry->d_name);
-		file = fopen(path, "r");
-		if (file && fgets(name, sizeof(name), file) && !strncmp(name, "iou-sqp", 7))
-			found = atoi(entry->d_name);
-		if (file)
-			fclose(file);
+		found = atoi(entry->d_name);
+		if (found == child)
+			found = 0;
 	}
 	if (tasks)
 		closedir(tasks);
