@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use checker::{Layers, Nodes, circles, upward_arrows};
 
 /// The crates from top to bottom: directory and name. A crate uses those of later rows only.
-const CRATES: [&[(&str, &str)]; 8] = [
+const CRATES: [&[(&str, &str)]; 9] = [
     &[("xtask", "xtask")],
     &[("crates/klp-testkit", "klp-testkit")],
     &[("crates/klp-pipeline", "klp-pipeline"), ("loader", "kpatch"), ("qemu", "klp-vm")],
+    &[("crates/klp-cdiff", "klp-cdiff")],
     &[
         ("crates/klp-verify", "klp-verify"),
         ("crates/klp-kernel", "klp-kernel"),
@@ -41,6 +42,7 @@ const PIPELINE: Layers<'_> = &[
     ("build", &["build"]),
     ("facts for verify", &["expected"]),
     ("stages compile to sign", &["compile", "kbuild", "postlink", "sign"]),
+    ("C diffs", &["c_diff"]),
     ("parts of a module", &["manifest", "part", "shims"]),
     ("stage bindings", &["bindings"]),
     ("stage resolve", &["resolve"]),
@@ -54,8 +56,9 @@ const PIPELINE: Layers<'_> = &[
 const KERNEL: Layers<'_> = &[
     ("crate", &["lib"]),
     ("fetch", &["fetch"]),
+    ("source for C diffs", &["c_source"]),
     ("kinds of kernels", &["stock", "source"]),
-    ("modules and programs", &["c_module", "c_source", "exports", "guest_program", "modules"]),
+    ("modules and programs", &["c_module", "exports", "guest_program", "modules"]),
     ("build", &["kbuild", "sites"]),
     ("tree", &["tree"]),
     ("pins", &["pin"]),

@@ -617,7 +617,7 @@ impl<'e> Extraction<'e> {
             );
             return None;
         };
-        if item.is_function() && flow == Flow::Other {
+        if item.is_function() && flow == Flow::Other && self.comparison.only_branches_use(original) {
             self.check_landing_pad(&found);
         }
         Some(self.livepatch(&self.facts.shipped.name, &found))

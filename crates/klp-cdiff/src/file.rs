@@ -22,8 +22,9 @@ use crate::object::{Item, ItemId, Object};
 use crate::pairs::{Comparison, Compiled, Difference, is_by_content, may_start_anew};
 use crate::placement::{Mismatch, MismatchKind, Placement};
 use crate::refusal::{self, Refusal};
+use crate::report::{Changed, Inputs, Report};
 use crate::shipped::{Found, Shipped};
-use crate::{Changed, Files, Inputs, Report};
+use crate::source_diff::Files;
 
 /// Directories of the source that are not code of the kernel.
 const NO_CODE: [&str; 6] = ["Documentation/", "tools/", "samples/", "scripts/", "LICENSES/", "usr/"];

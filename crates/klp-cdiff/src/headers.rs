@@ -11,7 +11,6 @@ use klp_base::cache::Cache;
 use klp_base::events::{Event, Sink, StageEnd, stage};
 use klp_kernel::c_source::{CSource, CompileCommand};
 
-use crate::Files;
 use crate::compile;
 use crate::error::Error;
 use crate::file::Compiles;
@@ -20,6 +19,7 @@ use crate::includers::{Includers, directory_of, is_c};
 use crate::layout;
 use crate::makefiles::{Built, Makefiles};
 use crate::refusal::{self, Refusal};
+use crate::source_diff::Files;
 use crate::type_text::type_text;
 
 /// CPU time of both compiles of a file, in tenths of a second. Measured with Debian's 6.12: 1.7 s for each of 10 files of `ipc/`,

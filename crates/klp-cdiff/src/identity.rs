@@ -9,7 +9,6 @@ use klp_base::cache::{Cache, walk};
 use klp_base::lots::Lots;
 use klp_kernel::c_source::CSource;
 
-use crate::Report;
 use crate::compile::{self, Form};
 use crate::error::Error;
 use crate::file::{Work, parse};
@@ -17,6 +16,7 @@ use crate::includers::directory_of;
 use crate::makefiles::{Built, Makefiles};
 use crate::placement::Mismatch;
 use crate::refusal::Refusal;
+use crate::report::Report;
 
 /// Directories of the draw.
 const ROOTS: [&str; 12] = [
@@ -141,7 +141,7 @@ impl Work<'_> {
                 Err(found) => refusals.extend(found),
             }
         }
-        crate::unite(&mut report.needed);
+        report.unite();
         Ok((report, refusals))
     }
 

@@ -21,24 +21,23 @@ mod overlay;
 mod pairs;
 mod placement;
 mod refusal;
+mod report;
 mod shipped;
 mod source_diff;
 mod special;
 mod type_text;
 mod writer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use klp_base::arch::Arch;
-use klp_base::cache::{Cache, Key};
-use klp_base::events::{Event, Sink, StageEnd, stage};
+use klp_base::cache::Key;
+use klp_base::events::{Event, StageEnd, stage};
 use klp_base::files::{io_error, make_dir, read_text, write};
-use klp_format::ObjectName;
-use klp_image::{KernelImage, Memory, ModuleImage};
+use klp_image::Memory;
 use klp_kernel::c_source::CSource;
 use klp_kernel::{KernelTree, exports};
-use serde::{Deserialize, Serialize};
 
 pub use self::error::Error;
 pub use self::extract::{Needed, Replacement, klp_symbol};
@@ -47,65 +46,11 @@ use self::headers::Included;
 pub use self::identity::{Compared, Draw};
 pub use self::placement::{Mismatch, MismatchKind};
 pub use self::refusal::{RULES, Refusal, Rule};
-pub use self::source_diff::{ChangedFile, DiffError, apply};
+pub use self::report::{Changed, FindModule, Inputs, Report};
+pub use self::source_diff::{ChangedFile, DiffError, Files, apply};
 
 /// Name of the file with the report in a result.
 const REPORT: &str = "report.json";
-
-/// Finds a module of the kernel: its facts and its file, decompressed.
-pub type FindModule<'a> = dyn Fn(&ObjectName) -> Result<(ModuleImage, Vec<u8>), Error> + 'a;
-
-/// Inputs of a C diff.
-pub struct Inputs<'a> {
-    /// Name of the fix.
-    pub subject: &'a str,
-    /// The diffs, in the order of their application.
-    pub diffs: &'a [&'a [u8]],
-    /// The kernel.
-    pub tree: &'a KernelTree,
-    /// Its image.
-    pub image: &'a KernelImage,
-    /// Finds a module of the kernel.
-    pub module: &'a FindModule<'a>,
-    /// Hash of the implementation, for the key of the result.
-    pub sources: &'a str,
-    /// Cache of slow operations.
-    pub cache: &'a Cache,
-    /// Receiver of events.
-    pub sink: &'a dyn Sink,
-}
-
-/// Result of a C diff.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
-    /// File names of the object files; empty if the object code does not change.
-    pub objects: Vec<String>,
-    /// Symbols of the kernel that they use.
-    pub needed: Vec<Needed>,
-    /// Functions that they replace.
-    pub replaced: Vec<Replacement>,
-    /// Functions of the files that differ, with their first difference.
-    pub changed: Vec<Changed>,
-    /// Functions and variables that the diff adds.
-    pub added: Vec<String>,
-    /// What the author should know.
-    pub notes: Vec<String>,
-    /// Number of functions that were compared with the shipped code and are equal.
-    pub identical: usize,
-}
-
-/// A function that differs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Changed {
-    /// File of the source.
-    pub file: String,
-    /// Object with the function.
-    pub object: String,
-    /// Name of the function.
-    pub function: String,
-    /// First difference, in words.
-    pub difference: String,
-}
 
 /// Directory with the result of a C diff in the cache.
 ///
@@ -226,7 +171,7 @@ fn make(inputs: &Inputs<'_>, dir: &Path) -> Result<Report, Error> {
     }
     notes.append(&mut report.notes);
     report.notes = notes;
-    unite(&mut report.needed);
+    report.unite();
     Ok(report)
 }
 
@@ -234,13 +179,3 @@ fn make(inputs: &Inputs<'_>, dir: &Path) -> Result<Report, Error> {
 fn is_code(path: &str) -> bool {
     path.ends_with(".c") || path.ends_with(".h")
 }
-
-/// One entry per symbol.
-fn unite(needed: &mut Vec<Needed>) {
-    let mut seen = BTreeSet::new();
-    needed.retain(|symbol| seen.insert(symbol.link_name.clone()));
-    needed.sort_by(|a, b| a.link_name.cmp(&b.link_name));
-}
-
-/// Files by their paths.
-type Files = BTreeMap<String, ChangedFile>;

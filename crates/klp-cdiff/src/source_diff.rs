@@ -55,12 +55,15 @@ pub struct ChangedFile {
 }
 
 /// Files that a diff changes, by their paths from the top of the source.
+pub type Files = BTreeMap<String, ChangedFile>;
+
+/// Applies diffs to the source in `root`.
 ///
 /// Several diffs are applied one after the other.
 ///
 /// # Errors
 /// A diff is malformed, does not apply, or renames or deletes a file.
-pub fn apply(diffs: &[&[u8]], root: &Path) -> Result<BTreeMap<String, ChangedFile>, DiffError> {
+pub fn apply(diffs: &[&[u8]], root: &Path) -> Result<Files, DiffError> {
     let mut files = BTreeMap::new();
     for diff in diffs {
         apply_one(diff, root, &mut files)?;

@@ -30,6 +30,49 @@ pub fn resolve(
     target: &Target,
     diffs: Vec<CDiff>,
 ) -> Result<Resolved, Error> {
+    let functions = functions(tree, objects, target)?;
+    refuse_twice(tree, &functions, &diffs)?;
+    let layout = klp_layout(objects.types())
+        .map_err(|error| klp_image::Error::Image { path: tree.image.clone(), message: error.to_string() })?;
+    let mut changed = objects_of(&target.fixes);
+    changed
+        .extend(diffs.iter().flat_map(|diff| &diff.replaced).map(|function| function.symbol.object.clone()));
+    changed.sort();
+    changed.dedup();
+    Ok(Resolved {
+        kernel: tree.id.clone(),
+        module: target.module_name(&tree.release)?.to_string(),
+        description: target.description.clone(),
+        functions,
+        callbacks: target
+            .fixes
+            .iter()
+            .flat_map(|fix| fix.callbacks.iter().map(|object| (fix.name.clone(), object.to_string())))
+            .collect(),
+        states: target
+            .fixes
+            .iter()
+            .flat_map(|fix| fix.states.iter().map(|state| (fix.name.clone(), state.clone())))
+            .map(|(fix, state)| State { fix, name: state.name, id: state.id, version: state.version })
+            .collect(),
+        params: module_params(&target.fixes),
+        replace: target.replace,
+        externs: externs::externs(tree, objects, target)?,
+        diffs,
+        needs: externs::needs(objects, &changed),
+        cfg: answers(tree, objects, target)?,
+        vermagic: objects.kernel.facts.vermagic.clone(),
+        kernel_build_id: objects.kernel.facts.build_id.clone(),
+        module_build_ids: changed
+            .iter()
+            .filter_map(|object| Some((object.to_string(), objects.module_build_id(object)?.to_owned())))
+            .collect(),
+        layout,
+    })
+}
+
+/// Functions that the fixes replace in Rust.
+fn functions(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Vec<Function>, Error> {
     let mut functions: Vec<Function> = Vec::new();
     for fix in &target.fixes {
         let calls_original = fix.names("original")?;
@@ -75,44 +118,7 @@ pub fn resolve(
             });
         }
     }
-    refuse_twice(tree, &functions, &diffs)?;
-    let layout = klp_layout(objects.types())
-        .map_err(|error| klp_image::Error::Image { path: tree.image.clone(), message: error.to_string() })?;
-    let mut changed = objects_of(&target.fixes);
-    changed
-        .extend(diffs.iter().flat_map(|diff| &diff.replaced).map(|function| function.symbol.object.clone()));
-    changed.sort();
-    changed.dedup();
-    Ok(Resolved {
-        kernel: tree.id.clone(),
-        module: target.module_name(&tree.release)?.to_string(),
-        description: target.description.clone(),
-        functions,
-        callbacks: target
-            .fixes
-            .iter()
-            .flat_map(|fix| fix.callbacks.iter().map(|object| (fix.name.clone(), object.to_string())))
-            .collect(),
-        states: target
-            .fixes
-            .iter()
-            .flat_map(|fix| fix.states.iter().map(|state| (fix.name.clone(), state.clone())))
-            .map(|(fix, state)| State { fix, name: state.name, id: state.id, version: state.version })
-            .collect(),
-        params: module_params(&target.fixes),
-        replace: target.replace,
-        externs: externs::externs(tree, objects, target)?,
-        diffs,
-        needs: externs::needs(objects, &changed),
-        cfg: answers(tree, objects, target)?,
-        vermagic: objects.kernel.facts.vermagic.clone(),
-        kernel_build_id: objects.kernel.facts.build_id.clone(),
-        module_build_ids: changed
-            .iter()
-            .filter_map(|object| Some((object.to_string(), objects.module_build_id(object)?.to_owned())))
-            .collect(),
-        layout,
-    })
+    Ok(functions)
 }
 
 /// Refuses a function that two C diffs, or a C diff and Rust code, replace.

@@ -13,7 +13,7 @@ use klp_pipeline::{Error, c_diff};
 
 /// Functions that a kernel thread never leaves, or that the livepatch core itself needs to change functions. With a copy of one of
 /// them the transition would not end.
-const NEVER_LEFT: [&str; 44] = [
+const NEVER_LEFT: [&str; 48] = [
     "__schedule",
     "schedule",
     "schedule_idle",
@@ -34,6 +34,10 @@ const NEVER_LEFT: [&str; 44] = [
     "kthread_worker_fn",
     "worker_thread",
     "rescuer_thread",
+    "process_one_work",
+    "process_scheduled_works",
+    "do_idle",
+    "cpu_startup_entry",
     "smpboot_thread_fn",
     "rcu_gp_kthread",
     "rcu_gp_fqs_loop",

@@ -46,7 +46,17 @@ work copied
 check "the answers are as before" same /tmp/before /tmp/copied
 for round in 1 2 3 4 5; do work "again.$round"; done
 check "and the fifth time" same /tmp/before /tmp/again.5
-check "kpatch unload succeeds" kpatch unload "$module"
+# unload: names the tasks that the transition waits for, with their stacks.
+unload() {
+	kpatch unload "$module" && return
+	for task in /proc/[0-9]*; do
+		[ "$(cat "$task/patch_state" 2>/dev/null)" = 1 ] || continue
+		echo "$task: $(cat "$task/comm")"
+		cat "$task/stack"
+	done
+	return 1
+}
+check "kpatch unload succeeds" unload
 work after
 check "the answers are as before" same /tmp/before /tmp/after
 check "nothing of the patch is left" unloaded "$module"

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::{Component, Path, PathBuf};
 
 use klp_format::{KlpSymbol, NameError, ObjectName, SymbolPosition};
 use serde::de::value::MapAccessDeserializer;
@@ -203,4 +204,41 @@ pub(super) fn out_of_tree(table: BTreeMap<String, String>) -> Result<BTreeMap<Ob
         Ok((name, file))
     };
     table.into_iter().map(entry).collect()
+}
+
+/// One text or a list.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum OneOrSeveral {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Default for OneOrSeveral {
+    fn default() -> Self {
+        Self::Several(Vec::new())
+    }
+}
+
+/// Files of the key `diff`, which are in the directory of the fix.
+pub(super) fn diffs(dir: &Path, names: OneOrSeveral) -> Result<Vec<PathBuf>, String> {
+    let names = match names {
+        OneOrSeveral::One(name) => vec![name],
+        OneOrSeveral::Several(names) => names,
+    };
+    if let Some((_, twice)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+        return Err(format!("{twice:?} stands twice"));
+    }
+    let path = |name: &String| {
+        let path = Path::new(name);
+        let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+        if name.is_empty() || !plain {
+            return Err(format!("{name:?} is no path in the directory of the fix"));
+        }
+        if !dir.join(path).is_file() {
+            return Err(format!("there is no file {name} in {}", dir.display()));
+        }
+        Ok(dir.join(path))
+    };
+    names.iter().map(path).collect()
 }

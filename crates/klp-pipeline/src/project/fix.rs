@@ -13,16 +13,17 @@ use proc_macro2::{TokenStream, TokenTree};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::cfg::Cfg;
 use super::constants::{Constant, ConstantTable, constant};
 use super::entries::{
-    CalledTable, Entry, PatchTable, VariableTable, called, out_of_tree, replaced, variable,
+    CalledTable, Entry, OneOrSeveral, PatchTable, VariableTable, called, diffs, out_of_tree, replaced,
+    variable,
 };
 use super::headers::{Header, header};
 use super::params::{Param, ParamTable, Tripwire, param, tripwire};
 use super::{CPrototype, module_name, names, params, parse_toml};
 use crate::error::Error;
 use crate::rust_name::is_rust_name;
-use klp_format::parse_version;
 
 /// Name of rust-analyzer's project file in the directory of a fix. It is generated, and git ignores it.
 pub const EDITOR_FILE: &str = "rust-project.json";
@@ -98,47 +99,6 @@ pub enum Runtime {
     Klp,
     /// The kernel's own `kernel` crate and the half `klp::core`: for kernels with this crate.
     Kernel,
-}
-
-/// Questions of a fix about the target kernel; each becomes a `cfg` value of rustc.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cfg {
-    /// `struct.member`: the struct has this member.
-    #[serde(default)]
-    pub has_member: Vec<String>,
-    /// A function: it exists and is not inlined everywhere.
-    #[serde(default)]
-    pub has_function: Vec<String>,
-    /// `6.12`: the kernel has this version or a newer one.
-    #[serde(default)]
-    pub kernel_at_least: Vec<String>,
-}
-
-impl Cfg {
-    /// Names and values, in the order of the file.
-    pub fn questions(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        [
-            ("has_member", &self.has_member),
-            ("has_function", &self.has_function),
-            ("kernel_at_least", &self.kernel_at_least),
-        ]
-        .into_iter()
-        .flat_map(|(name, values)| values.iter().map(move |value| (name, value.as_str())))
-    }
-
-    /// The first malformed value, with the correct form.
-    fn wrong(&self) -> Option<String> {
-        let member =
-            |text: &&String| text.split_once('.').is_none_or(|(a, b)| !is_rust_name(a) || !is_rust_name(b));
-        let wrong_member = self.has_member.iter().find(member);
-        let wrong_version = self.kernel_at_least.iter().find(|text| parse_version(text).is_none());
-        wrong_member
-            .map(|text| format!("`has_member`: {text:?} should look like \"seq_file.private\""))
-            .or_else(|| {
-                wrong_version.map(|text| format!("`kernel_at_least`: {text:?} should look like \"6.12\""))
-            })
-    }
 }
 
 impl Fix {
@@ -316,20 +276,6 @@ struct FixFile {
     affected: Vec<Affected>,
 }
 
-/// One text or a list.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrSeveral {
-    One(String),
-    Several(Vec<String>),
-}
-
-impl Default for OneOrSeveral {
-    fn default() -> Self {
-        Self::Several(Vec::new())
-    }
-}
-
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ImportsTable {
@@ -433,29 +379,6 @@ fn checked(name: &str, dir: &Path, parsed: FixFile) -> Result<Fix, String> {
         return Err(wrong("params", message));
     }
     names::clash(std::slice::from_ref(&fix)).map_or(Ok(fix), Err)
-}
-
-/// Files of the key `diff`, which are in the directory of the fix.
-fn diffs(dir: &Path, names: OneOrSeveral) -> Result<Vec<PathBuf>, String> {
-    let names = match names {
-        OneOrSeveral::One(name) => vec![name],
-        OneOrSeveral::Several(names) => names,
-    };
-    if let Some(twice) = repeated(&names) {
-        return Err(format!("{twice:?} stands twice"));
-    }
-    let path = |name: &String| {
-        let path = Path::new(name);
-        let plain = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-        if name.is_empty() || !plain {
-            return Err(format!("{name:?} is no path in the directory of the fix"));
-        }
-        if !dir.join(path).is_file() {
-            return Err(format!("there is no file {name} in {}", dir.display()));
-        }
-        Ok(dir.join(path))
-    };
-    names.iter().map(path).collect()
 }
 
 /// The table `[imports]` of the fix `name` in `dir`, or the message for its first fault.

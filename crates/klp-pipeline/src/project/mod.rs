@@ -2,6 +2,7 @@
 //! The author's files: fixes, streams and kernels with their TOML files. All content is checked here, before
 //! work starts.
 
+mod cfg;
 mod constants;
 mod entries;
 mod fix;
@@ -18,10 +19,11 @@ use klp_format::{Date, KernelRelease, KlpSymbol, ModuleName, ObjectName, VMLINUX
 use klp_kernel::{KernelTree, parse_toml, pinned_ids};
 use serde::Deserialize;
 
+pub use self::cfg::Cfg;
 pub use self::constants::{CType, Constant};
 pub(crate) use self::fix::is_fix_name;
 pub use self::fix::{
-    Affected, Called, Cfg, EDITOR_FILE, Fix, Replaced, Runtime, State, Variable, modules_used_by,
+    Affected, Called, EDITOR_FILE, Fix, Replaced, Runtime, State, Variable, modules_used_by,
     objects_in_tables, objects_of, read_fix,
 };
 pub use self::headers::Header;
