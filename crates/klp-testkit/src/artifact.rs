@@ -70,6 +70,8 @@ pub enum Artifact {
         /// Seed of the draw.
         seed: u64,
     },
+    /// `update:<file>`: the changes in a file of the source from an older kernel to the pinned one of its line, as a C diff.
+    Update(String),
     /// `traceability`: predictions of ftrace's list, see [`crate::predictions()`].
     Traceability,
 }
@@ -153,6 +155,7 @@ impl FromStr for Artifact {
                 let stream = unsigned.unwrap_or(rest).to_owned();
                 Ok(Self::Package { stream, signed: unsigned.is_none() })
             }
+            Some(("update", file)) => Ok(Self::Update(file.to_owned())),
             Some(("copies", rest)) => copies(text, rest),
             Some(("shifted", fix)) => Ok(Self::Shifted(fix.to_owned())),
             Some(("without", rest)) => {
@@ -167,7 +170,7 @@ impl FromStr for Artifact {
                 Ok(Self::Version { number, stream })
             }
             Some((kind, _)) => Err(Error::Grammar(format!(
-                "{text:?}: there is no kind `{kind}:`; there are module:, out-of-tree:, signed:, shifted:, foreign:, package:, without:, version:, copies:"
+                "{text:?}: there is no kind `{kind}:`; there are module:, out-of-tree:, signed:, shifted:, foreign:, package:, without:, version:, copies:, update:"
             ))),
             None => match text.split_once('@') {
                 None | Some((_, "verify")) => Ok(Self::Module(text.trim_end_matches("@verify").to_owned())),
@@ -226,6 +229,7 @@ impl fmt::Display for Artifact {
             Self::Version { number, stream } => write!(f, "version:{number}:{stream}"),
             Self::Without { options, fix } => write!(f, "without:{}:{fix}", options.join(",")),
             Self::Copies { files, share, seed } => write!(f, "copies:{files}:{share}:{seed}"),
+            Self::Update(file) => write!(f, "update:{file}"),
             Self::Traceability => f.write_str("traceability"),
         }
     }
@@ -308,6 +312,9 @@ impl Maker<'_> {
             Artifact::Copies { files, share, seed } => {
                 let draw = crate::copies::draw(*files, *share, *seed);
                 Ok(crate::copies::build(self.project, tree, &draw, self.cache, self.sink)?.0.ko)
+            }
+            Artifact::Update(file) => {
+                Ok(crate::update::build(self.project, tree, file, self.cache, self.sink)?.ko)
             }
             Artifact::Traceability => self.predictions(tree),
         }
@@ -480,6 +487,7 @@ mod tests {
             "without:X86_KERNEL_IBT,CALL_PADDING:cmdline",
             "shifted:around",
             "copies:80:40:1",
+            "update:fs/fcntl.c",
             "traceability",
         ] {
             assert_eq!(text.parse::<Artifact>().unwrap().to_string(), text);

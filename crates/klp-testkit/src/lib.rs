@@ -6,5 +6,6 @@ pub mod copies;
 pub mod draw;
 pub mod image_bench;
 mod predictions;
+pub mod update;
 
 pub use self::predictions::predictions;
