@@ -2,8 +2,8 @@
 //! C diffs as live patches of a stock kernel, without a build of the kernel.
 //!
 //! Each touched file is compiled twice: unchanged and changed. The unchanged compile must be the shipped code, byte for byte
-//! ([`mod@placement`]); so it shows where the kernel has each static function and variable. The functions that differ between the two
-//! compiles are extracted with what they bring along ([`mod@extract`]); everything else of the kernel is referred to.
+//! (`placement`); so it shows where the kernel has each static function and variable. The functions that differ between the two
+//! compiles are extracted with what they bring along (`extract`); everything else of the kernel is referred to.
 
 mod compile;
 mod error;
