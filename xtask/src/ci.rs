@@ -254,7 +254,8 @@ fn changes_kernel_only(fix: &Fix) -> bool {
 fn lint_fixes(context: &Context, fixes: Vec<Fix>, mut with_klp: bool) -> Result<()> {
     let tree = context.kernel(DEFAULT_KERNEL)?;
     let mut failed = Vec::new();
-    for fix in fixes {
+    // A C diff alone has no Rust code of an author.
+    for fix in fixes.into_iter().filter(|fix| !fix.is_diff_alone()) {
         if fix.runtime == Runtime::Kernel {
             context
                 .terminal
