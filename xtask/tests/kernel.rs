@@ -25,7 +25,7 @@ fn project(change: impl Fn(String) -> String) -> tempfile::TempDir {
 
 /// Replaces the image package of 100 MB, which is fetched first, by the smallest package.
 fn small_image(text: &str) -> String {
-    let kbuild = text.split("[packages.kbuild]").nth(1).unwrap().to_owned();
+    let kbuild = text.split("[packages.kbuild]").nth(1).unwrap().split("[packages.").next().unwrap();
     let head = text.split("[packages.image]").next().unwrap();
     let tail = text.split("[packages.headers]").nth(1).unwrap();
     format!("{head}[packages.image]{kbuild}\n[packages.headers]{tail}")
