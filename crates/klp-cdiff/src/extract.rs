@@ -33,7 +33,8 @@ const LONGEST: usize = 55;
 /// Landing pad of an indirect branch.
 const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 /// Sections whose content the kernel collects when it boots or loads a module, or frees afterwards.
-const COLLECTED: [&str; 12] = [
+pub(crate) const COLLECTED: [&str; 13] = [
+    ".export_symbol",
     ".init",
     ".exit",
     "__ksymtab",
@@ -92,6 +93,8 @@ pub(crate) struct Facts<'f> {
     pub(crate) file: &'f str,
     /// Functions and variables that the files of the diff add for one another.
     pub(crate) added: &'f BTreeSet<String>,
+    /// Functions whose landing pad the kernel removes when it boots.
+    pub(crate) sealed: &'f BTreeSet<u64>,
     /// True if the kernel has landing pads of indirect branches (IBT).
     pub(crate) has_landing_pads: bool,
 }
@@ -478,7 +481,9 @@ impl<'e> Extraction<'e> {
             Target::Text(text) => Some(self.literal(true, text)),
             Target::Constant(bytes) => Some(self.literal(false, bytes)),
             // The bytes behind the field are a part of the addend again when it is written.
-            Target::Outside(name, offset) => self.outside(name).map(|symbol| (Base::Symbol(symbol), offset)),
+            Target::Outside(name, offset) => {
+                self.outside(name, flow).map(|symbol| (Base::Symbol(symbol), offset))
+            }
             Target::Item(id, offset) => self.item(id, offset, flow, within),
             Target::Place(section, offset) => self.nameless(section, offset),
         };
@@ -618,13 +623,13 @@ impl<'e> Extraction<'e> {
             return None;
         };
         if item.is_function() && flow == Flow::Other && self.comparison.only_branches_use(original) {
-            self.check_landing_pad(&found);
+            self.check_landing_pad(&found, self.facts.shipped.name.is_vmlinux());
         }
         Some(self.livepatch(&self.facts.shipped.name, &found))
     }
 
     /// Symbol of the output for a symbol of another file.
-    fn outside(&mut self, name: &str) -> Option<usize> {
+    fn outside(&mut self, name: &str, flow: Flow) -> Option<usize> {
         if self.facts.added.contains(name) {
             return Some(self.out.undefined(name));
         }
@@ -634,6 +639,7 @@ impl<'e> Extraction<'e> {
         if let Some(Pointed::Here(place)) = self.placement.outside(name) {
             let found = self.facts.shipped.at(*place).into_iter().find(|found| found.name == name);
             if let Some(found) = found {
+                self.check_address_of_other(&found, flow, self.facts.shipped.name.is_vmlinux());
                 return Some(self.livepatch(&self.facts.shipped.name, &found));
             }
         }
@@ -644,13 +650,14 @@ impl<'e> Extraction<'e> {
                 _ => own,
             };
         if let [found] = candidates.as_slice() {
+            self.check_address_of_other(found, flow, self.facts.shipped.name.is_vmlinux());
             return Some(self.livepatch(&self.facts.shipped.name, found));
         }
-        self.of_kernel(name)
+        self.of_kernel(name, flow)
     }
 
     /// Symbol of the output for a global symbol of the kernel itself, for code of a module.
-    fn of_kernel(&mut self, name: &str) -> Option<usize> {
+    fn of_kernel(&mut self, name: &str, flow: Flow) -> Option<usize> {
         let named = self.facts.kernel.symbols.named(name);
         let global = |kind: char| kind.is_ascii_uppercase();
         let mut chosen = named.iter().filter(|symbol| named.len() == 1 || global(symbol.kind));
@@ -666,6 +673,7 @@ impl<'e> Extraction<'e> {
             return None;
         };
         let found = Found { is_global: true, ..found_of(symbol, &self.facts.kernel.symbols) };
+        self.check_address_of_other(&found, flow, true);
         let object = ObjectName::new(VMLINUX).ok()?;
         Some(self.livepatch(&object, &found))
     }
@@ -721,17 +729,29 @@ impl<'e> Extraction<'e> {
 
     /// With IBT, an indirect call of a function without landing pad faults, and the kernel removes those that it does not need
     /// itself.
-    fn check_landing_pad(&mut self, found: &Found) {
+    fn check_landing_pad(&mut self, found: &Found, in_kernel: bool) {
         if !self.facts.has_landing_pads {
             return;
         }
-        let begins = self.facts.shipped.bytes(found.place, ENDBR64.len() as u64);
+        let length = ENDBR64.len() as u64;
+        let begins = if in_kernel {
+            self.facts.memory.bytes(found.place.address, length)
+        } else {
+            self.facts.shipped.bytes(found.place, length)
+        };
         if begins != Some(&ENDBR64[..]) {
-            self.refuse(
-                refusal::NO_LANDING_PAD,
-                &found.name,
-                "the diff takes its address, and it has no landing pad",
-            );
+            let message = "the diff takes its address, and it has no landing pad";
+            self.refuse(refusal::NO_LANDING_PAD, &found.name, message);
+        } else if in_kernel && self.facts.sealed.contains(&found.place.address) {
+            let message = "the diff takes its address, and the kernel removes its landing pad when it boots";
+            self.refuse(refusal::NO_LANDING_PAD, &found.name, message);
+        }
+    }
+
+    /// As [`Self::check_landing_pad`] for a function of another file, whose address the unchanged source does not take.
+    fn check_address_of_other(&mut self, found: &Found, flow: Flow, in_kernel: bool) {
+        if found.is_code && flow == Flow::Other && !self.comparison.original_takes_address(&found.name) {
+            self.check_landing_pad(found, in_kernel);
         }
     }
 

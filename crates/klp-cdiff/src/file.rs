@@ -58,7 +58,7 @@ pub(crate) struct Compiles {
     command: CompileCommand,
     original: Compiled,
     patched: Compiled,
-    /// What the Makefiles tell about a file that includes a changed one; `None` for a file of the diff.
+    /// Knowledge of the Makefiles about a file that includes a changed one; `None` for a file of the diff.
     included: Option<Built>,
 }
 
@@ -156,6 +156,8 @@ pub(crate) struct Work<'a> {
     pub(crate) memory: &'a Memory,
     pub(crate) exports: &'a Exports,
     pub(crate) added: &'a BTreeSet<String>,
+    /// Functions whose landing pad the kernel removes when it boots.
+    pub(crate) sealed: &'a BTreeSet<u64>,
 }
 
 /// Part of the report for one file.
@@ -275,6 +277,7 @@ impl Work<'_> {
             kernel: self.inputs.image,
             exports: self.exports,
             memory: self.memory,
+            sealed: self.sealed,
             shipped,
             file,
             added: self.added,
@@ -327,6 +330,7 @@ impl Work<'_> {
         }
         let mut comparison = Comparison::new(original, patched);
         let mut refusals = data(file, &mut comparison);
+        refusals.extend(collected(file, &comparison));
         let replaceable_in = |item: &Item| replaceable(file, item, &placement, shipped, traceability);
         let parted = part_untraceable(&mut comparison, &replaceable_in);
         let (differing, mut notes) = differing(file, &comparison, &parted);
@@ -517,6 +521,33 @@ fn part_named(comparison: &mut Comparison<'_>, names: &BTreeSet<String>) {
             comparison.pairs.part(original, patched);
         }
     }
+}
+
+/// Refuses new exports, parameters and initcalls: what the kernel collects from a section when it boots or loads a module.
+fn collected(file: &str, comparison: &Comparison<'_>) -> Vec<Refusal> {
+    // Code and data of the start, which may change: it has run.
+    const OF_START: [&str; 4] = [".init.text", ".init.data", ".init.rodata", ".exit.text"];
+    let sizes = |compiled: &Compiled| {
+        let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
+        for section in &compiled.object.sections {
+            let is_collected = extract::COLLECTED.iter().any(|start| section.name.starts_with(start));
+            let name = section.name.split('+').next().unwrap_or_default();
+            if is_collected && !OF_START.iter().any(|start| name.starts_with(start)) {
+                *sizes.entry(name.to_owned()).or_default() += section.size;
+            }
+        }
+        sizes
+    };
+    let before = sizes(comparison.original);
+    let grown = sizes(comparison.patched)
+        .into_iter()
+        .filter(|(name, size)| *size > before.get(name).copied().unwrap_or(0));
+    grown
+        .map(|(name, _)| {
+            let message = "the diff adds an entry to it (an export, a parameter, an initcall, a tracepoint)";
+            refusal::SECTION.refuse(file, &format!("section {name}"), message)
+        })
+        .collect()
 }
 
 /// Functions that differ, by their numbers in the patched object, with their numbers in the original.

@@ -280,7 +280,7 @@ fn defined(text: &[u8], macros: &HashMap<String, Vec<u32>>) -> Vec<Include> {
         .collect()
 }
 
-/// What follows a directive's word in a line.
+/// Rest of a line behind a directive's word.
 fn after_word<'l>(line: &'l [u8], word: &[u8]) -> Option<&'l [u8]> {
     line.trim_ascii_start().strip_prefix(b"#")?.trim_ascii_start().strip_prefix(word)
 }

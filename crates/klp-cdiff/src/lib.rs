@@ -110,7 +110,9 @@ fn unchanged<T>(
     let memory = Memory::read(inputs.tree.image_file())?;
     let exports = exports::of(inputs.tree)?;
     let added = BTreeSet::new();
-    run(&Work { inputs, source: &source, view, memory: &memory, exports: &exports, added: &added })
+    let sealed = shipped::sealed(inputs.image, &memory);
+    let exports = &exports;
+    run(&Work { inputs, source: &source, view, memory: &memory, exports, added: &added, sealed: &sealed })
 }
 
 fn refuse_architecture(tree: &KernelTree) -> Result<(), Error> {
@@ -156,8 +158,16 @@ fn make(inputs: &Inputs<'_>, dir: &Path) -> Result<Report, Error> {
     let added = file::added(&compiles);
     let memory = Memory::read(tree.image_file())?;
     let exports = exports::of(tree)?;
-    let work_of =
-        Work { inputs, source: &source, view: &view, memory: &memory, exports: &exports, added: &added };
+    let (exports, sealed) = (&exports, shipped::sealed(inputs.image, &memory));
+    let work_of = Work {
+        inputs,
+        source: &source,
+        view: &view,
+        memory: &memory,
+        exports,
+        added: &added,
+        sealed: &sealed,
+    };
     let (mut report, mut refusals) = (Report::default(), included.refusals);
     for (number, compiles) in compiles.iter().enumerate() {
         match work_of.extract(compiles, &work)? {

@@ -173,6 +173,21 @@ impl<'c> Comparison<'c> {
             .all(|(compiled, id)| !by_data(compiled, id) && !refers(compiled, id))
     }
 
+    /// True if the unchanged object takes the address of a symbol of another file.
+    pub(crate) fn original_takes_address(&self, name: &str) -> bool {
+        let object = &self.original.object;
+        let is_it = |relocation: &Relocation| object.symbols[relocation.symbol].name == name;
+        let data = object.sections.iter().filter(|section| section.is_alloc() && !section.is_code());
+        let mut functions = object.items.iter().enumerate().filter(|(_, item)| item.is_function());
+        data.flat_map(|section| &section.relocations).any(is_it)
+            || functions.any(|(id, item)| {
+                object.relocations_of(id).iter().any(|relocation| {
+                    let flow = item.instructions.get(&relocation.offset).map(|found| found.flow);
+                    is_it(relocation) && flow == Some(Flow::Other)
+                })
+            })
+    }
+
     /// True if the unchanged object only calls a function and jumps to it: nothing has its address.
     pub(crate) fn only_branches_use(&self, original: ItemId) -> bool {
         let object = &self.original.object;

@@ -5,7 +5,7 @@
 //! kernel's build and the kernel change. The fields of equal functions then show where each static function and variable of the
 //! file is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::object::{Item, ItemId, Object, Relocation, length_at};
 use crate::pairs::Compiled;
@@ -35,7 +35,9 @@ pub enum MismatchKind {
 pub(crate) struct Placement {
     /// Place of the start of each section.
     sections: BTreeMap<usize, Place>,
-    /// What the code calls the symbols of other files.
+    /// Sections for which the code shows two places: nothing is known about them.
+    contradicted: BTreeSet<usize>,
+    /// References of the code to symbols of other files, by their names.
     outside: BTreeMap<String, Pointed>,
     /// Compared functions that are equal.
     pub(crate) identical: usize,
@@ -103,7 +105,7 @@ impl Placement {
     fn collect(&mut self, original: &Compiled, id: ItemId, place: Place, shipped: &Shipped<'_>) {
         let object = &original.object;
         let item = &object.items[id];
-        self.sections.entry(item.section).or_insert(place.before(item.start));
+        self.add(item.section, place.before(item.start));
         for relocation in object.relocations_of(id) {
             let field = place.after(relocation.offset - item.start);
             let symbol = &object.symbols[relocation.symbol];
@@ -115,7 +117,7 @@ impl Placement {
                 (Some(section), Pointed::Here(place)) => {
                     // The linker merges texts and constants.
                     if object.sections[section].entry_size == 0 {
-                        self.sections.entry(section).or_insert(place.before(symbol.value));
+                        self.add(section, place.before(symbol.value));
                     }
                 }
                 (Some(_), Pointed::Outside(_)) => {}
@@ -130,9 +132,16 @@ impl Placement {
         self.identical == 0 && self.mismatches.iter().all(is_other)
     }
 
-    /// Place of an item; `None` if no function of the file shows it.
+    fn add(&mut self, section: usize, place: Place) {
+        if *self.sections.entry(section).or_insert(place) != place {
+            self.contradicted.insert(section);
+        }
+    }
+
+    /// Place of an item; `None` if no function of the file shows it, or two show different ones.
     pub(crate) fn place(&self, item: &Item) -> Option<Place> {
-        self.sections.get(&item.section).map(|start| start.after(item.start))
+        let known = self.sections.get(&item.section).filter(|_| !self.contradicted.contains(&item.section));
+        known.map(|start| start.after(item.start))
     }
 
     /// Symbol of the shipped code for an item of the original.
@@ -154,7 +163,7 @@ impl Placement {
         }
     }
 
-    /// What the shipped code has for a symbol of another file.
+    /// Reference of the shipped code to a symbol of another file.
     pub(crate) fn outside(&self, name: &str) -> Option<&Pointed> {
         self.outside.get(name)
     }

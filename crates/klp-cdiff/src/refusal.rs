@@ -16,7 +16,7 @@ pub struct Refusal {
     pub subject: String,
     /// The fault.
     pub message: String,
-    /// What the author can do instead.
+    /// Advice: another way to the same end.
     pub help: String,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for Refusal {
 pub struct Rule {
     /// Id.
     pub id: &'static str,
-    /// What the author can do instead.
+    /// Advice: another way to the same end.
     pub help: &'static str,
 }
 

@@ -49,7 +49,7 @@ pub struct Report {
     pub changed: Vec<Changed>,
     /// Functions and variables that the diff adds.
     pub added: Vec<String>,
-    /// What the author should know.
+    /// Notes for the author.
     pub notes: Vec<String>,
     /// Number of functions that were compared with the shipped code and are equal.
     pub identical: usize,

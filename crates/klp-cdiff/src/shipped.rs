@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! The code that a kernel runs, as it was shipped: the image, or the file of a module.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use klp_format::{ObjectName, SymbolPosition};
 use klp_image::{KernelImage, Memory, ModuleImage, Symbol};
@@ -28,7 +28,7 @@ impl Place {
     }
 }
 
-/// What a field of shipped code refers to.
+/// Target of a field of shipped code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Pointed {
     /// A place of the same object.
@@ -123,7 +123,7 @@ impl<'k> Shipped<'k> {
         }
     }
 
-    /// What a field at a place refers to: the value of the symbol of this relocation, which the compiler made there.
+    /// Target of a field at a place: the value of the symbol of this relocation, which the compiler made there.
     pub(crate) fn pointed(&self, field: Place, relocation: &Relocation) -> Option<Pointed> {
         let bytes = self.bytes(field, relocation.size())?;
         let value = match bytes.len() {
@@ -170,4 +170,18 @@ fn found(symbol: &Symbol<'_>, section: usize, unique: bool) -> Found {
         is_code: symbol.is_code(),
         is_global: symbol.kind.is_ascii_uppercase(),
     }
+}
+
+/// Functions whose landing pad the kernel removes when it boots, because nothing of the kernel calls them indirectly
+/// (`apply_seal_endbr()` in `arch/x86/kernel/alternative.c`).
+pub(crate) fn sealed(image: &KernelImage, memory: &Memory) -> BTreeSet<u64> {
+    let mark = |name: &str| image.symbols.named(name).first().map(|symbol| symbol.address);
+    let (Some(start), Some(end)) = (mark("__ibt_endbr_seal"), mark("__ibt_endbr_seal_end")) else {
+        return BTreeSet::new();
+    };
+    let entry = |place: u64| {
+        let distance = i32::from_le_bytes(*memory.bytes(place, 4)?.first_chunk()?);
+        Some(place.wrapping_add_signed(distance.into()))
+    };
+    (start..end).step_by(4).filter_map(entry).collect()
 }

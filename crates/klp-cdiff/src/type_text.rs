@@ -57,7 +57,7 @@ fn literal(text: &str) -> usize {
     1
 }
 
-/// What a pair of braces at the top has.
+/// Content of a pair of braces at the top.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Body {
     /// There is none.

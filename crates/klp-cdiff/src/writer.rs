@@ -37,7 +37,7 @@ pub(crate) struct OutRelocation {
     pub(crate) addend: i64,
 }
 
-/// What a relocation adds its addend to.
+/// Place to which a relocation adds its addend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Base {
     /// Start of a section of the output.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
-use klp_base::cache::{self, Cache, Key};
+use klp_base::cache::{Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
 use klp_base::files::{io_error, make_dir};
 use klp_base::process::{Cmd, Output};
@@ -116,7 +116,7 @@ impl<'a> CSource<'a> {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// What make prints for the build of a file: the recipes of its object and of all that this needs.
+    /// Output of make for the build of a file, which is not run: the recipes of its object and of all that this needs.
     ///
     /// # Errors
     /// make cannot run.
@@ -218,19 +218,7 @@ fn prepare(
     cache: &Cache,
     sink: &dyn Sink,
 ) -> Result<(), Error> {
-    let free = cache::free_space(dir)?;
-    if free < PEAK {
-        return Err(Error::NotAble {
-            what: format!(
-                "the source of {} takes {} GiB of disk, and {} has {:.1} GiB free",
-                tree.id,
-                PEAK >> 30,
-                dir.display(),
-                free as f64 / f64::from(1 << 30)
-            ),
-            help: "free some space, or set FERROGRAFT_CACHE to a directory on another disk".to_owned(),
-        });
-    }
+    source::check_space(&format!("the source of {}", tree.id), dir, PEAK)?;
     let root = dir.join("linux");
     stage(sink, "source", &tree.id, || {
         let work = dir.join("work");

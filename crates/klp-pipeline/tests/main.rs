@@ -10,7 +10,7 @@
 )]
 
 mod bit_fields;
-mod c_diff_headers;
+mod c_diff;
 mod common;
 mod compile_fail;
 mod layouts;

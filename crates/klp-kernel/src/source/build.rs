@@ -119,20 +119,24 @@ fn check_host(pin: &Pin, source: &SourcePin, dir: &Path) -> Result<(), Error> {
             help: format!("apt-get install --no-install-recommends {}", packages.join(" ")),
         });
     }
+    check_space(&format!("building {}", pin.id), dir, PEAK)
+}
+
+/// Checks that the disk of the cache has room for work that takes up to `peak` bytes. `what` names the work.
+pub(crate) fn check_space(what: &str, dir: &Path, peak: u64) -> Result<(), Error> {
     let free = cache::free_space(dir)?;
-    if free < PEAK {
-        return Err(Error::NotAble {
-            what: format!(
-                "building {} takes {} GiB of disk for a while, and {} has {:.1} GiB free",
-                pin.id,
-                PEAK >> 30,
-                dir.display(),
-                free as f64 / f64::from(1 << 30)
-            ),
-            help: "free some space, or set FERROGRAFT_CACHE to a directory on another disk".to_owned(),
-        });
+    if free >= peak {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::NotAble {
+        what: format!(
+            "{what} takes {} GiB of disk for a while, and {} has {:.1} GiB free",
+            peak >> 30,
+            dir.display(),
+            free as f64 / f64::from(1 << 30)
+        ),
+        help: "free some space, or set FERROGRAFT_CACHE to a directory on another disk".to_owned(),
+    })
 }
 
 /// Rust arguments for make: the pinned compiler itself. rustup's wrapper would read the home directory.

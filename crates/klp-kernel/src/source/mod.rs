@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::pin::{Pin, SourcePin};
 use crate::tree::{KernelTree, OwnModules};
 
-pub(super) use self::build::unpack_package;
+pub(super) use self::build::{check_space, unpack_package};
 
 /// File names in a cache entry.
 const IMAGE: &str = "image";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! C diffs that change headers and types.
+//! C diffs that are refused, and those that change no code.
 
 use klp_base::events::Silent;
 use klp_cdiff::Report;
@@ -48,4 +48,57 @@ fn types_that_no_object_has_change_no_code() {
     let report = result("types", "ipc/util.h", hunk).unwrap();
     assert_eq!((report.objects, report.changed), (Vec::new(), Vec::new()));
     assert_eq!(report.notes, ["files that include what the diff changes: 10; objects that differ: 0"]);
+}
+
+/// Start of a hunk before `version_proc_show()`, to which a test adds lines.
+const VERSION: &str = "@@ -9,5 +9,@@\n \n+MORE\n static int version_proc_show(struct seq_file *m, void *v)\n {\n+BODY\n \tseq_printf(m, linux_proc_banner,\n \t\tutsname()->sysname,\n";
+
+/// Diff of `fs/proc/version.c` that adds one line before the function and one to its start.
+fn version(before: &str, body: &str) -> String {
+    VERSION.replace("+9,@@", "+9,7 @@").replace("MORE", before).replace("BODY", body)
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn code_that_a_running_kernel_cannot_have_is_refused() {
+    const FILE: &str = "fs/proc/version.c";
+    for (file, hunk, says) in [
+        (
+            FILE,
+            version("int proc_more(void); int proc_more(void) { return 1; } EXPORT_SYMBOL(proc_more);", "\tproc_more();"),
+            "[special-section] fs/proc/version.c: section .export_symbol",
+        ),
+        (
+            FILE,
+            version("static DEFINE_PER_CPU(int, reads);", "\tthis_cpu_inc(reads);"),
+            "[per-cpu-data] fs/proc/version.c: reads",
+        ),
+        (
+            FILE,
+            version("", "\tm->private = proc_entry_rundown;"),
+            "[no-landing-pad] fs/proc/version.c: proc_entry_rundown: the diff takes its address, and the kernel removes its landing pad",
+        ),
+        (
+            FILE,
+            version("extern int no_such_function(void);", "\tno_such_function();"),
+            "[unknown-symbol] fs/proc/version.c: no_such_function: the diff uses it, and the kernel has no symbol of this name",
+        ),
+        (
+            "fs/pipe.c",
+            "@@ -49,1 +49,1 @@\n-static unsigned int pipe_max_size = 1048576;\n+static unsigned int pipe_max_size = 2097152;\n".to_owned(),
+            "[changed-data] fs/pipe.c: pipe_max_size: its initial content differs",
+        ),
+        (
+            "lib/string.c",
+            "@@ -590,1 +590,1 @@\n-void *memchr_inv(const void *start, int c, size_t bytes)\n+void *memchr_inv(const void *start, int c, size_t bytes) \
+             /* changed */\n"
+                .to_owned(),
+            "",
+        ),
+    ] {
+        match result("refused", file, &hunk) {
+            Err(error) => assert!(!says.is_empty() && error.to_string().contains(says), "{says}\n{error}"),
+            Ok(report) => assert!(says.is_empty() && report.objects.is_empty(), "{says}: {report:?}"),
+        }
+    }
 }
