@@ -4,14 +4,13 @@
 use std::fs;
 use std::path::Path;
 
-use klp_base::events::Silent;
 use klp_module::Module;
-use klp_pipeline::build::Build;
-use klp_pipeline::project::{Target, read_fix};
-use klp_pipeline::stage::{Built, Range};
+use klp_pipeline::project::read_fix;
+use klp_pipeline::stage::Built;
 use klp_pipeline::{Error, expected};
 
 use crate::common;
+use crate::right_input::build_as;
 
 const MODULE: &str = "\
 #include <linux/module.h>
@@ -55,18 +54,7 @@ fn write_fix(dir: &Path, file: &str) {
 }
 
 fn build(dir: &Path) -> Result<Built, Error> {
-    let (project, cache, tree) = common::default_kernel();
-    let target = Target { name: "out-of-tree".to_owned(), ..Target::of_fix(read_fix("out-of-tree", dir)?) };
-    Build {
-        project: &project,
-        tree: &tree,
-        target: &target,
-        cache: &cache,
-        given: None,
-        signer: None,
-        sink: &Silent,
-    }
-    .run(Range::default())
+    build_as("out-of-tree", "out-of-tree", dir)
 }
 
 #[test]

@@ -17,10 +17,10 @@ use klp_verify::rules;
 
 use crate::common;
 
-/// Builds the fix in `dir` on the default kernel.
-fn build(name: &str, dir: &Path) -> Result<Built, Error> {
+/// Builds the fix in `dir` on the default kernel. `target` is the name of its build directory.
+pub(crate) fn build_as(target: &str, name: &str, dir: &Path) -> Result<Built, Error> {
     let (project, cache, tree) = common::default_kernel();
-    let target = Target { name: format!("right-{name}"), ..Target::of_fix(read_fix(name, dir)?) };
+    let target = Target { name: target.to_owned(), ..Target::of_fix(read_fix(name, dir)?) };
     Build {
         project: &project,
         tree: &tree,
@@ -31,6 +31,10 @@ fn build(name: &str, dir: &Path) -> Result<Built, Error> {
         sink: &Silent,
     }
     .run(Range::default())
+}
+
+fn build(name: &str, dir: &Path) -> Result<Built, Error> {
+    build_as(&format!("right-{name}"), name, dir)
 }
 
 /// Builds a fix that replaces `cmdline_proc_show`, with `keys` in its patch.toml and `body` in the
