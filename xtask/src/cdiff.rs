@@ -23,6 +23,9 @@ pub(crate) struct Args {
     /// Id of the kernel
     #[arg(long, default_value = DEFAULT_KERNEL)]
     kernel: String,
+    /// Print the first instruction of each function that differs, in the kernel and with the diff
+    #[arg(long)]
+    show: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -40,18 +43,21 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print(&report);
+        print(&report, args.show);
         println!("objects: {}", dir.display());
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(report: &Report) {
+fn print(report: &Report, show: bool) {
     if report.objects.is_empty() {
         println!("nothing to do: the object code does not change");
     }
     for changed in &report.changed {
         println!("{}:{}  {} ({})", changed.object, changed.function, changed.difference, changed.file);
+        if let Some((before, after)) = changed.instruction.as_ref().filter(|_| show) {
+            println!("    kernel {before}\n    diff   {after}");
+        }
     }
     for name in &report.added {
         println!("new      {name}");

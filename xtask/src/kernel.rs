@@ -5,9 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
+use klp_kernel::c_source::CSource;
 use klp_kernel::{Pin, repin};
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::setup::Need;
 
 /// List, fetch and re-pin kernels.
 ///
@@ -24,6 +26,13 @@ enum Verb {
     List,
     /// Fetch a kernel into the cache, and print its directory
     Fetch {
+        /// Id of the kernel
+        #[arg(default_value = DEFAULT_KERNEL)]
+        id: String,
+    },
+    /// Fetch and configure a kernel's C source, and print its directory: to read, not to change. `cargo xtask diff` makes copies
+    /// to change
+    Source {
         /// Id of the kernel
         #[arg(default_value = DEFAULT_KERNEL)]
         id: String,
@@ -46,6 +55,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             }
         }
         Verb::Fetch { id } => println!("{}", context.kernel(id)?.root.display()),
+        Verb::Source { id } => {
+            context.ensure(&[Need::Build])?;
+            let tree = context.kernel(id)?;
+            println!("{}", CSource::of(&tree, &context.cache, &context.terminal)?.root.display());
+        }
         Verb::Repin { id } => {
             let pin = Pin::load(&context.project.kernel_configs(), id)?;
             println!("{}", repin(&pin, &context.cache, &context.terminal)?);

@@ -8,7 +8,9 @@ mod cdiff;
 mod check;
 mod ci;
 mod context;
+mod corpus;
 mod demo;
+mod diff;
 mod dnf5;
 mod doctor;
 mod draw;
@@ -48,8 +50,10 @@ enum Verb {
     Demo(demo::Args),
     Kernel(kernel::Args),
     Look(look::Args),
+    Diff(diff::Args),
     Cdiff(cdiff::Args),
     Identity(identity::Args),
+    Corpus(corpus::Args),
     NewPatch(new_patch::Args),
     Editor(editor::EditorArgs),
     Doc(editor::DocArgs),
@@ -76,7 +80,9 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Kernel(args) => kernel::run(&args),
         Verb::Look(args) => look::run(&args),
+        Verb::Diff(args) => diff::run(&args),
         Verb::Cdiff(args) => cdiff::run(&args),
+        Verb::Corpus(args) => corpus::run(&args),
         Verb::Identity(args) => identity::run(&args),
         Verb::NewPatch(args) => new_patch::run(&args),
         Verb::Editor(args) => editor::editor(&args),

@@ -13,7 +13,7 @@ use klp_verify::rules;
 use crate::context::Context;
 use crate::support::between_marks;
 
-/// Generate kpatch's man pages and shell completions under dist/, the README's support matrix, docs/verify-rules.md, and the refusals in docs/c-diff.md.
+/// Generate kpatch's man pages and shell completions under dist/, the README's support matrix, docs/verify-rules.md, the refusals in docs/c-diff.md, and the table in docs/c-diff-corpus.md.
 ///
 /// Example: cargo xtask update-generated --check
 #[derive(clap::Args)]
@@ -28,9 +28,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let root = context.project.root().join("dist");
     let mut stale = 0;
     let files = generated()?.into_iter().map(|(path, bytes)| (root.join(path), bytes));
-    for (file, bytes) in
-        files.chain([crate::support::readme(&context)?, rules_page(&context)?, refusals(&context)?])
-    {
+    for (file, bytes) in files.chain([
+        crate::support::readme(&context)?,
+        rules_page(&context)?,
+        refusals(&context)?,
+        crate::corpus::page(&context)?,
+    ]) {
         if std::fs::read(&file).is_ok_and(|found| found == bytes) {
             continue;
         }

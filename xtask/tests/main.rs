@@ -9,6 +9,7 @@
     reason = "a test may panic"
 )]
 
+mod c_diff;
 mod check;
 mod editor;
 mod house;

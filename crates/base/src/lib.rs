@@ -5,13 +5,16 @@
 //! * [`cache`]: cache entries; no other module creates or finds one;
 //! * [`files`]: file operations with errors that name the path;
 //! * [`events`]: events of engines, and their renderers;
-//! * [`arch`]: processor architectures.
+//! * [`arch`]: processor architectures;
+//! * [`parallel`]: work on all processors;
+//! * [`lots`]: pseudo-random draws by a seed.
 
 pub mod arch;
 pub mod cache;
 pub mod events;
 pub mod files;
 pub mod lots;
+pub mod parallel;
 pub mod process;
 mod sys;
 

@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
-use klp_base::cache::{Cache, Key};
+use klp_base::cache::{self, Cache, Key};
 use klp_base::files::{io_error, read};
 use klp_base::process::{Cmd, Error as ProcessError};
+use klp_kernel::KernelTree;
 use klp_kernel::c_source::{CSource, CompileCommand};
 
 use crate::error::Error;
@@ -105,6 +106,20 @@ pub(crate) fn layouts(
     Ok((layouts_in(&source.root, "")?, layouts_in(root, WITH_DIFF)?))
 }
 
+/// Difference between the kernel's compiler and this machine's, in words. `None` if they are of one version and patch level.
+pub(crate) fn other_compiler(tree: &KernelTree, command: &CompileCommand) -> Result<Option<String>, Error> {
+    let (Some(of_kernel), Some(compiler)) = (tree.config.value("CC_VERSION_TEXT"), command.words.first())
+    else {
+        return Ok(None);
+    };
+    let text = Cmd::new(compiler).arg("--version").read()?;
+    let own = text.lines().next().unwrap_or_default();
+    // The name in front may have a prefix of the architecture.
+    let version = |text: &str| text.split_once(' ').map(|(_, version)| version.to_owned());
+    let differs = version(of_kernel) != version(own);
+    Ok(differs.then(|| format!("the kernel was compiled by {of_kernel}, and this machine has {own}")))
+}
+
 fn run(
     source: &CSource<'_>,
     root: &Path,
@@ -134,6 +149,10 @@ fn run(
     if result.status.success() {
         return Ok(());
     }
+    if let Some(path) = place_without_space(&result.stderr_text()) {
+        let source = std::io::ErrorKind::StorageFull.into();
+        return Err(cache::Error::Io { action: "write", path: path.into(), source }.into());
+    }
     if result.stderr_text().contains(file) || result.stderr_text().contains("error:") {
         return Err(Error::Compile {
             file: file.to_owned(),
@@ -144,4 +163,25 @@ fn run(
     }
     let error: ProcessError = cmd.failed(&result);
     Err(error.into())
+}
+
+/// File that could not be written because the disk is full, by messages of the compiler or the assembler.
+fn place_without_space(messages: &str) -> Option<&str> {
+    let (before, _) = messages.split_once(": No space left on device")?;
+    before.split_whitespace().next_back()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_disk_is_told_from_a_faulty_file() {
+        let assembler =
+            "/tmp/a.s: Assembler messages:\n/tmp/a.s: Fatal error: /cache/0.o: No space left on device\n";
+        assert_eq!(place_without_space(assembler), Some("/cache/0.o"));
+        let compiler = "kernel/x.c:9: fatal error: error writing to /tmp/a.s: No space left on device\n";
+        assert_eq!(place_without_space(compiler), Some("/tmp/a.s"));
+        assert_eq!(place_without_space("kernel/x.c:9: error: expected ;"), None);
+    }
 }

@@ -9,6 +9,7 @@ use klp_base::cache::Cache;
 use klp_base::files::{io_error, write};
 use klp_format::{ObjectName, VMLINUX};
 use klp_image::{Memory, NotTraceable, Traceability};
+use klp_kernel::KernelTree;
 use klp_kernel::c_source::{CSource, CompileCommand};
 use klp_kernel::exports::Exports;
 use klp_module::Module;
@@ -17,6 +18,7 @@ use crate::compile::{self, Form};
 use crate::error::Error;
 use crate::extract::{self, Extracted, Facts};
 use crate::generated;
+use crate::instruction;
 use crate::makefiles::Built;
 use crate::object::{Item, ItemId, Object};
 use crate::pairs::{Comparison, Compiled, Difference, is_by_content, may_start_anew};
@@ -29,6 +31,11 @@ use crate::source_diff::Files;
 /// Directories of the source that are not code of the kernel.
 const NO_CODE: [&str; 6] = ["Documentation/", "tools/", "samples/", "scripts/", "LICENSES/", "usr/"];
 
+/// True for a path of the kernel's code: no tool, sample or text.
+pub fn is_kernel_code(path: &str) -> bool {
+    !NO_CODE.iter().any(|dir| path.starts_with(dir))
+}
+
 /// C files to compile, from the files of a diff. The notes name the files that are left out.
 pub(crate) fn units(files: &Files) -> Result<(Vec<String>, Vec<String>), Vec<Refusal>> {
     let (mut units, mut notes, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
@@ -36,7 +43,7 @@ pub(crate) fn units(files: &Files) -> Result<(Vec<String>, Vec<String>), Vec<Ref
         let name = path.rsplit('/').next().unwrap_or_default();
         let is_text =
             name == "MAINTAINERS" || name == ".gitignore" || path.ends_with(".rst") || path.ends_with(".txt");
-        if is_text || NO_CODE.iter().any(|dir| path.starts_with(dir)) {
+        if is_text || !is_kernel_code(path) {
             notes.push(format!("{path}: no code of the kernel; left out"));
         } else if path.ends_with(".c") && file.original.is_some() {
             units.push(path.clone());
@@ -99,6 +106,10 @@ impl Compiles {
             || !differing(&self.file, &comparison, &BTreeSet::new()).0.is_empty()
     }
 
+    pub(crate) fn other_compiler(&self, tree: &KernelTree) -> Result<Option<String>, Error> {
+        compile::other_compiler(tree, &self.command)
+    }
+
     pub(crate) fn file(&self) -> &str {
         &self.file
     }
@@ -158,6 +169,8 @@ pub(crate) struct Work<'a> {
     pub(crate) added: &'a BTreeSet<String>,
     /// Functions whose landing pad the kernel removes when it boots.
     pub(crate) sealed: &'a BTreeSet<u64>,
+    /// Difference between the kernel's compiler and this machine's.
+    pub(crate) other_compiler: Option<&'a str>,
 }
 
 /// Part of the report for one file.
@@ -239,7 +252,7 @@ impl Work<'_> {
         let Compiles { file, original, patched, .. } = compiles;
         let placement = self.placement_in(compiles, &shipped)?;
         if !placement.mismatches.is_empty() {
-            return Ok(Err(vec![not_shipped(file, &placement)]));
+            return Ok(Err(vec![self.not_shipped(file, &placement)]));
         }
         let comparison = Comparison::new(original, patched);
         let traceability = |found: &Found| self.inputs.image.traceability(&found.name, found.position);
@@ -326,7 +339,7 @@ impl Work<'_> {
             {
                 return Ok(Ok(Part::without(file, "none of its functions is in the kernel")));
             }
-            return Ok(Err(vec![not_shipped(file, &placement)]));
+            return Ok(Err(vec![self.not_shipped(file, &placement)]));
         }
         let mut comparison = Comparison::new(original, patched);
         let mut refusals = data(file, &mut comparison);
@@ -352,7 +365,7 @@ impl Work<'_> {
         }
         let part = |extracted| Part {
             extracted,
-            changed: changed_of(file, shipped, original, &differing),
+            changed: changed_of(file, shipped, &comparison, &differing),
             notes: notes.clone(),
             identical: placement.identical,
         };
@@ -420,6 +433,30 @@ impl Work<'_> {
         })
     }
 
+    /// Refusal of a file whose unchanged compile is not the shipped code.
+    fn not_shipped(&self, file: &str, placement: &Placement) -> Refusal {
+        const SHOWN: usize = 3;
+        let all = placement.identical + placement.mismatches.len();
+        let words = |mismatch: &Mismatch| match mismatch.what {
+            MismatchKind::Missing => format!("{} is not in the kernel", mismatch.function),
+            MismatchKind::Code(at) => format!("{} differs from byte {at} on", mismatch.function),
+        };
+        let shown: Vec<String> = placement.mismatches.iter().take(SHOWN).map(words).collect();
+        let more = placement.mismatches.len().saturating_sub(SHOWN);
+        let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+        let rule = if placement.identical == 0 { refusal::NO_OBJECT } else { refusal::ORIGINAL_DIFFERS };
+        let compiler = self.other_compiler.map_or_else(String::new, |words| format!("; {words}"));
+        rule.refuse(
+            file,
+            "the unchanged file",
+            format!(
+                "{} of {all} functions are not what the compiler makes of the source: {}{more}{compiler}",
+                placement.mismatches.len(),
+                shown.join("; ")
+            ),
+        )
+    }
+
     /// Compares functions that differ with a compile without sections for each function: jumps between functions of a file may
     /// be short there.
     fn compare_plain(
@@ -434,29 +471,6 @@ impl Work<'_> {
         placement.accept_equal(&compiles.original, &plain, shipped);
         Ok(())
     }
-}
-
-/// Refusal of a file whose unchanged compile is not the shipped code.
-fn not_shipped(file: &str, placement: &Placement) -> Refusal {
-    const SHOWN: usize = 3;
-    let all = placement.identical + placement.mismatches.len();
-    let words = |mismatch: &Mismatch| match mismatch.what {
-        MismatchKind::Missing => format!("{} is not in the kernel", mismatch.function),
-        MismatchKind::Code(at) => format!("{} differs from byte {at} on", mismatch.function),
-    };
-    let shown: Vec<String> = placement.mismatches.iter().take(SHOWN).map(words).collect();
-    let more = placement.mismatches.len().saturating_sub(SHOWN);
-    let more = if more == 0 { String::new() } else { format!(", and {more} more") };
-    let rule = if placement.identical == 0 { refusal::NO_OBJECT } else { refusal::ORIGINAL_DIFFERS };
-    rule.refuse(
-        file,
-        "the unchanged file",
-        format!(
-            "{} of {all} functions are not what the compiler makes of the source: {}{more}",
-            placement.mismatches.len(),
-            shown.join("; ")
-        ),
-    )
 }
 
 /// Checks the variables of a file. Tables of numbers and texts that only functions use may differ: their users then differ too.
@@ -576,14 +590,20 @@ fn differing(file: &str, comparison: &Comparison<'_>, parted: &BTreeSet<String>)
     (found, notes)
 }
 
-fn changed_of(file: &str, shipped: &Shipped<'_>, original: &Compiled, differing: &Differing) -> Vec<Changed> {
+fn changed_of(
+    file: &str,
+    shipped: &Shipped<'_>,
+    comparison: &Comparison<'_>,
+    differing: &Differing,
+) -> Vec<Changed> {
     differing
-        .values()
-        .map(|(function, difference)| Changed {
+        .iter()
+        .map(|(patched, (function, difference))| Changed {
             file: file.to_owned(),
             object: shipped.name.to_string(),
-            function: original.object.items[*function].name.clone(),
+            function: comparison.original.object.items[*function].name.clone(),
             difference: difference.to_string(),
+            instruction: instruction::first(comparison, *function, *patched),
         })
         .collect()
 }

@@ -13,6 +13,7 @@ mod generated;
 mod headers;
 pub mod identity;
 mod includers;
+mod instruction;
 mod layout;
 mod line_numbers;
 mod makefiles;
@@ -28,7 +29,7 @@ mod special;
 mod type_text;
 mod writer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use klp_base::arch::Arch;
@@ -41,9 +42,11 @@ use klp_kernel::{KernelTree, exports};
 
 pub use self::error::Error;
 pub use self::extract::{Needed, Replacement, klp_symbol};
+pub use self::file::is_kernel_code;
 use self::file::{Compiles, Work};
 use self::headers::Included;
 pub use self::identity::{Compared, Draw};
+use self::makefiles::{Built, Makefiles};
 pub use self::placement::{Mismatch, MismatchKind};
 pub use self::refusal::{RULES, Refusal, Rule};
 pub use self::report::{Changed, FindModule, Inputs, Report};
@@ -112,7 +115,16 @@ fn unchanged<T>(
     let added = BTreeSet::new();
     let sealed = shipped::sealed(inputs.image, &memory);
     let exports = &exports;
-    run(&Work { inputs, source: &source, view, memory: &memory, exports, added: &added, sealed: &sealed })
+    run(&Work {
+        inputs,
+        source: &source,
+        view,
+        memory: &memory,
+        exports,
+        added: &added,
+        sealed: &sealed,
+        other_compiler: None,
+    })
 }
 
 fn refuse_architecture(tree: &KernelTree) -> Result<(), Error> {
@@ -159,6 +171,8 @@ fn make(inputs: &Inputs<'_>, dir: &Path) -> Result<Report, Error> {
     let memory = Memory::read(tree.image_file())?;
     let exports = exports::of(tree)?;
     let (exports, sealed) = (&exports, shipped::sealed(inputs.image, &memory));
+    let other_compiler = compiles.first().map(|first| first.other_compiler(tree)).transpose()?.flatten();
+    notes.extend(other_compiler.clone());
     let work_of = Work {
         inputs,
         source: &source,
@@ -167,6 +181,7 @@ fn make(inputs: &Inputs<'_>, dir: &Path) -> Result<Report, Error> {
         exports,
         added: &added,
         sealed: &sealed,
+        other_compiler: other_compiler.as_deref(),
     };
     let (mut report, mut refusals) = (Report::default(), included.refusals);
     for (number, compiles) in compiles.iter().enumerate() {
@@ -183,6 +198,19 @@ fn make(inputs: &Inputs<'_>, dir: &Path) -> Result<Report, Error> {
     report.notes = notes;
     report.unite();
     Ok(report)
+}
+
+/// Files that the kernel's Makefiles do not leave out, with true if they are built for certain.
+pub fn configured(source: &CSource<'_>, files: &[String]) -> BTreeMap<String, bool> {
+    let arch = includers::directory_of(source.tree.arch);
+    let mut makefiles = Makefiles::new(&source.root, arch, &source.tree.config);
+    let other_arch =
+        |file: &str| file.strip_prefix("arch/").is_some_and(|rest| !rest.starts_with(&format!("{arch}/")));
+    let mut built = |file: &String| match makefiles.file(file) {
+        None | Some(Built::No) => None,
+        Some(built) => Some((file.clone(), built == Built::Yes)),
+    };
+    files.iter().filter(|file| !other_arch(file)).filter_map(&mut built).collect()
 }
 
 /// True for C code.

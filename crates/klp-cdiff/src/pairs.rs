@@ -35,9 +35,9 @@ impl Compiled {
     }
 }
 
-/// Names of constants that the compiler makes: they are compared by content, and copied.
-const BY_CONTENT: [&str; 6] =
-    ["__func__", "__FUNCTION__", "__PRETTY_FUNCTION__", "CSWTCH", "C", "__UNIQUE_ID_ptr"];
+/// Names of constants that the compiler makes, and of texts of a macro (`NL_SET_ERR_MSG`): they are compared by content, and copied.
+const BY_CONTENT: [&str; 7] =
+    ["__func__", "__FUNCTION__", "__PRETTY_FUNCTION__", "CSWTCH", "C", "__UNIQUE_ID_ptr", "__msg"];
 /// Names of variables of macros, which hold state that may start anew: once-flags, lockdep's keys, rate limits, descriptors of
 /// dynamic debugging.
 const START_ANEW: [&str; 7] =

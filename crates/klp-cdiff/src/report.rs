@@ -66,6 +66,9 @@ pub struct Changed {
     pub function: String,
     /// First difference, in words.
     pub difference: String,
+    /// First instruction that differs: in the kernel, and with the diff. `None` if only an entry of a special section or the
+    /// unlikely part of the function differs.
+    pub instruction: Option<(String, String)>,
 }
 
 impl Report {

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
-use klp_base::cache::{Cache, Key};
+use klp_base::cache::{Cache, Key, walk};
 use klp_base::events::{Sink, StageEnd, stage};
-use klp_base::files::{io_error, make_dir};
+use klp_base::files::{io_error, make_dir, read};
 use klp_base::process::{Cmd, Output};
 use klp_format::{ObjectName, VMLINUX};
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,33 @@ impl<'a> CSource<'a> {
         Ok(Self { root: entry.join("linux"), tree })
     }
 
+    /// Directory with the files of another version of the source that differ from this one's, or that this one lacks.
+    ///
+    /// # Errors
+    /// The package is unavailable, or a file cannot be read or written.
+    pub fn other(&self, package: &Package, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
+        let key = Key::new("other source 1").with(&self.tree.fingerprint).with(&package.sha256);
+        Ok(cache.entry("c-other", &self.tree.id, &key, |dir| {
+            source::check_space(&format!("the source {}", package.version), dir, PEAK)?;
+            stage(sink, "compare", &package.version, || {
+                let work = dir.join("work");
+                make_dir(&work)?;
+                let unpacked = source::unpack_package(package, "", &work, cache, sink)?;
+                for path in walk(&unpacked)?.into_iter().filter(|path| !path.is_symlink()) {
+                    let name = path.strip_prefix(&unpacked).unwrap_or(&path);
+                    let own = self.root.join(name);
+                    if !own.is_file() || read(&own)? != read(&path)? {
+                        let to = dir.join(name);
+                        make_dir(to.parent().unwrap_or(dir))?;
+                        std::fs::rename(&path, &to).map_err(io_error("rename", &path))?;
+                    }
+                }
+                std::fs::remove_dir_all(&work).map_err(io_error("remove", &work))?;
+                Ok::<_, Error>((StageEnd::Done, ()))
+            })
+        })?)
+    }
+
     /// The compiler's command for a file, named from the top directory: `kernel/ptrace.c`.
     ///
     /// # Errors
@@ -92,7 +119,7 @@ impl<'a> CSource<'a> {
         /// Limit of the length of make's command line.
         const AT_ONCE: usize = 1000;
         let place = |file: &str| {
-            let key = Key::new("compile command 3").with(self.root.to_string_lossy().as_bytes()).with(file);
+            let key = Key::new("compile command 4").with(self.root.to_string_lossy().as_bytes()).with(file);
             (file.replace('/', "-"), key)
         };
         let stored = |file: &str| {
@@ -151,7 +178,7 @@ impl<'a> CSource<'a> {
                 let said = said.map_or_else(String::new, |said| format!(": {said}"));
                 format!("its build has no object {object}{said}")
             })?;
-            let words = command_in(line, &format!("{OUTPUT}{object} {file}"))
+            let words = command_in(line, &format!("{OUTPUT}{object} {}.c", stem_of(file)))
                 .ok_or_else(|| format!("its build does not show how {object} is compiled"))?;
             Ok(CompileCommand { object: object_with(file, &words)?, words })
         };
@@ -159,9 +186,32 @@ impl<'a> CSource<'a> {
     }
 }
 
+/// Starts of the paths of files whose objects the Makefile of another directory builds, and of its names of them. A wrong entry
+/// cannot do harm: the file would not compile, or its code would not be the kernel's.
+///
+/// Source: `drivers/gpu/drm/amd/amdgpu/Makefile`, `drivers/gpu/drm/Makefile`, `drivers/usb/core/Makefile` and
+/// `virt/kvm/Makefile.kvm` of 6.1 and 6.12.
+const BUILT_FROM_ELSEWHERE: [(&str, &str); 8] = [
+    ("drivers/accel/drm_accel", "drivers/gpu/drm/../../accel/drm_accel"),
+    ("drivers/gpu/drm/amd/acp/", "drivers/gpu/drm/amd/amdgpu/../acp/"),
+    ("drivers/gpu/drm/amd/amdkfd/", "drivers/gpu/drm/amd/amdgpu/../amdkfd/"),
+    ("drivers/gpu/drm/amd/display/", "drivers/gpu/drm/amd/amdgpu/../display/"),
+    ("drivers/gpu/drm/amd/pm/", "drivers/gpu/drm/amd/amdgpu/../pm/"),
+    ("drivers/usb/misc/onboard_usb_dev_pdevs", "drivers/usb/core/../misc/onboard_usb_dev_pdevs"),
+    ("drivers/usb/misc/onboard_usb_hub_pdevs", "drivers/usb/core/../misc/onboard_usb_hub_pdevs"),
+    ("virt/kvm/", "arch/x86/kvm/../../../virt/kvm/"),
+];
+
+/// Path of a C file without its extension, as the kernel's build has it.
+fn stem_of(file: &str) -> String {
+    let stem = file.strip_suffix(".c").unwrap_or(file);
+    let elsewhere = BUILT_FROM_ELSEWHERE.iter().find_map(|(own, name)| Some((name, stem.strip_prefix(own)?)));
+    elsewhere.map_or_else(|| stem.to_owned(), |(name, rest)| format!("{name}{rest}"))
+}
+
 /// Object file of a C file.
 fn object_of(file: &str) -> String {
-    format!("{}.o", file.strip_suffix(".c").unwrap_or(file))
+    stem_of(file) + ".o"
 }
 
 /// `vmlinux`, or the module that a file belongs to, by its compiler's command.
@@ -251,5 +301,11 @@ mod tests {
         assert_eq!(words, ["gcc-12", "-nostdinc", "-I./include", "-DKBUILD_MODNAME=\"x\"", "-DA=b c"]);
         assert_eq!(command_in(line, " -c -o kernel/y.o kernel/y.c"), None);
         assert_eq!(command_in("gcc -c x.c", " -c x.c"), None);
+    }
+
+    #[test]
+    fn objects_that_another_directory_builds_have_its_name() {
+        assert_eq!(object_of("virt/kvm/kvm_main.c"), "arch/x86/kvm/../../../virt/kvm/kvm_main.o");
+        assert_eq!(object_of("virt/lib/irqbypass.c"), "virt/lib/irqbypass.o");
     }
 }

@@ -51,7 +51,8 @@ pub struct Pin {
     pub release: KernelRelease,
     /// Selection of packages for a new pin.
     pub repin: Repin,
-    /// Packages by role: `image`, `headers`, `common`, `kbuild` and optionally `source` for a stock kernel, `source` for a
+    /// Packages by role: `image`, `headers`, `common`, `kbuild` and optionally `source` and
+    /// `other-source` for a stock kernel, `source` for a
     /// kernel built here; for both kinds optionally `busybox`, the guest's userland, if the machine's busybox cannot
     /// run there.
     pub packages: BTreeMap<String, Package>,
@@ -91,10 +92,23 @@ pub(crate) const STOCK_ROLES: [&str; 4] = ["image", "headers", "common", "kbuild
 const SOURCE_ROLES: [&str; 1] = [SOURCE_ROLE];
 /// Role of the package with the source: required of a kernel built here, and what C diffs need of a stock kernel.
 pub(crate) const SOURCE_ROLE: &str = "source";
+/// Role of the package with another version of the source: the corpus of C diffs has the differences.
+pub(crate) const OTHER_SOURCE_ROLE: &str = "other-source";
 /// Optional package roles.
-const OTHER_ROLES: [&str; 2] = ["busybox", SOURCE_ROLE];
+const OTHER_ROLES: [&str; 3] = ["busybox", SOURCE_ROLE, OTHER_SOURCE_ROLE];
 
 impl Pin {
+    /// Another version of the kernel's source.
+    ///
+    /// # Errors
+    /// The pin has none.
+    pub fn other_source(&self) -> Result<&Package, Error> {
+        self.packages.get(OTHER_SOURCE_ROLE).ok_or_else(|| Error::Config {
+            file: self.file.clone(),
+            message: format!("`packages.{OTHER_SOURCE_ROLE}` is missing: there is nothing to compare the kernel's source with"),
+        })
+    }
+
     /// Reads `<id>/kernel.toml` in the directory `configs`.
     ///
     /// # Errors
@@ -223,7 +237,7 @@ mod tests {
                     "{source}toolchain = {{ llvm = 19 }}\n{package}{}",
                     package.replace(".source", ".sauce")
                 ),
-                "`packages.sauce`: unknown role; there are source, busybox",
+                "`packages.sauce`: unknown role; there are source, busybox, other-source",
             ),
             (format!("{HEAD}kind = 'stock'\nfragments = []\n[packages]"), "is missing"),
             (

@@ -14,7 +14,7 @@ use crate::config::KernelConfig;
 use crate::error::Error;
 use crate::host::apt::Apt;
 use crate::package::Package;
-use crate::pin::{Pin, Repin, SOURCE_ROLE, STOCK_ROLES};
+use crate::pin::{OTHER_SOURCE_ROLE, Pin, Repin, SOURCE_ROLE, STOCK_ROLES};
 use crate::toolchain::Toolchain;
 use crate::tree::{KernelTree, OwnModules};
 
@@ -30,9 +30,9 @@ pub(super) fn fetch(pin: &Pin, cache: &Cache, sink: &dyn Sink) -> Result<KernelT
     open(pin, &entry)
 }
 
-/// Packages whose content is in the tree. The source is separate.
+/// Packages whose content is in the tree. The sources are separate.
 fn of_the_tree(pin: &Pin) -> impl Iterator<Item = (&String, &Package)> {
-    pin.packages.iter().filter(|(role, _)| *role != SOURCE_ROLE)
+    pin.packages.iter().filter(|(role, _)| ![SOURCE_ROLE, OTHER_SOURCE_ROLE].contains(&role.as_str()))
 }
 
 fn make(pin: &Pin, cache: &Cache, dir: &Path, sink: &dyn Sink) -> Result<(), Error> {
@@ -220,20 +220,30 @@ fn uts_release(header: &str) -> Option<&str> {
 /// apt fails, the archive has no complete set of packages, or the file cannot be written.
 pub fn repin(pin: &Pin, cache: &Cache, sink: &dyn Sink) -> Result<String, Error> {
     let apt = Apt::updated(cache, sink)?;
+    let of_kernel =
+        |is: bool| pin.packages.iter().filter(move |(role, _)| (*role != OTHER_SOURCE_ROLE) == is);
+    let line = |old: &Package| apt.line_of(&old.name);
     let roles: Vec<(&Package, Vec<Package>)> =
-        pin.packages.values().map(|old| Ok((old, apt.line_of(&old.name)?))).collect::<Result<_, Error>>()?;
-    let chosen = complete_set(&roles, pin.repin).ok_or_else(|| Error::NotAble {
+        of_kernel(true).map(|(_, old)| Ok((old, line(old)?))).collect::<Result<_, Error>>()?;
+    let others: Vec<Vec<Package>> =
+        of_kernel(false).map(|(_, old)| line(old)).collect::<Result<_, Error>>()?;
+    let mut chosen = complete_set(&roles, pin.repin).ok_or_else(|| Error::NotAble {
         what: format!(
             "the archive has no version of all packages like {}",
             roles.iter().map(|(old, _)| old.name.as_str()).collect::<Vec<_>>().join(", ")
         ),
         help: format!("check apt's sources, or edit {}", pin.file.display()),
     })?;
+    // The other source has the greatest distance from the kernel.
+    chosen.extend(others.iter().filter_map(|line| match pin.repin {
+        Repin::Newest => line.first(),
+        Repin::Oldest => line.last(),
+    }));
     let downloads =
         tempfile::tempdir_in(cache.root()).map_err(io_error("make a directory in", cache.root()))?;
     let mut text = read_text(&pin.file)?;
     let mut changes = Vec::new();
-    for ((role, old), new) in pin.packages.iter().zip(chosen) {
+    for ((role, old), new) in of_kernel(true).chain(of_kernel(false)).zip(chosen) {
         if (&new.name, &new.version) == (&old.name, &old.version) {
             continue;
         }

@@ -24,6 +24,7 @@ pub mod rust_name;
 pub mod scaffold;
 mod shims;
 pub mod sign;
+pub mod source_edit;
 pub mod stage;
 
 pub use error::Error;

@@ -10,6 +10,11 @@ pub(crate) const CDIFF_SOURCES: &str = env!("KLP_CDIFF_SOURCES");
 /// Hash of the sources of stage verify.
 pub(crate) const VERIFY_SOURCES: &str = env!("KLP_VERIFY_SOURCES");
 
+/// Hashes of the implementation of all stages, for the keys of results of whole builds.
+pub fn implementation() -> [&'static str; 3] {
+    [CDIFF_SOURCES, WORK_SOURCES, VERIFY_SOURCES]
+}
+
 /// A stage of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {

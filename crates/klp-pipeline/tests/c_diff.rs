@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! C diffs that are refused, and those that change no code.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use klp_base::cache::Cache;
 use klp_base::events::Silent;
+use klp_base::lots::Lots;
 use klp_cdiff::Report;
+use klp_kernel::c_source::CSource;
+use klp_kernel::{KernelConfig, KernelTree};
 use klp_pipeline::{Error, c_diff};
 
 use crate::common;
@@ -101,4 +108,107 @@ fn code_that_a_running_kernel_cannot_have_is_refused() {
             Ok(report) => assert!(says.is_empty() && report.objects.is_empty(), "{says}: {report:?}"),
         }
     }
+}
+
+/// A cache whose source of the kernel is a copy of links, so that a test can change files of it.
+fn other_source(tree: &KernelTree, cache: &Cache) -> (tempfile::TempDir, Cache, PathBuf) {
+    let root = CSource::of(tree, cache, &Silent).unwrap().root;
+    let entry = root.parent().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("c-source").join(entry.file_name().unwrap());
+    std::fs::create_dir_all(&copy).unwrap();
+    let copied = Command::new("cp").arg("-rs").arg(&root).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    std::fs::copy(entry.join(".entry.json"), copy.join(".entry.json")).unwrap();
+    let other = Cache::new(dir.path());
+    assert_eq!(CSource::of(tree, &other, &Silent).unwrap().root, copy.join("linux"));
+    (dir, other, copy.join("linux"))
+}
+
+/// Changes a file of the source.
+fn change(root: &Path, file: &str, from: &str, to: &str) {
+    let text = std::fs::read_to_string(root.join(file)).unwrap();
+    assert!(text.contains(from), "{file} has no {from:?}");
+    std::fs::remove_file(root.join(file)).unwrap();
+    std::fs::write(root.join(file), text.replacen(from, to, 1)).unwrap();
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_source_a_configuration_or_a_compiler_that_is_not_the_kernels_is_refused() {
+    let (project, cache, mut tree) = common::kernel("debian-6.12-old");
+    let (_dir, other, root) = other_source(&tree, &cache);
+    let diff = |file: &str| {
+        // A line more at the end changes no code, and the unchanged compile is compared all the same.
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        let (count, last) = (text.lines().count(), text.lines().last().unwrap().to_owned());
+        format!("--- a/{file}\n+++ b/{file}\n@@ -{count},1 +{count},2 @@\n {last}\n+int more_of_it;\n")
+    };
+    let build = |tree: &KernelTree, diff: &str| {
+        c_diff::build(&project, tree, "other", &[diff.as_bytes()], &other, &Silent).unwrap_err().to_string()
+    };
+    // Another version of the source.
+    change(&root, "ipc/sem.c", "error = -EFBIG;", "error = -ENOMEM;");
+    let error = build(&tree, &diff("ipc/sem.c"));
+    let says = "[original-differs] ipc/sem.c: the unchanged file: 1 of ";
+    assert!(error.contains(says) && error.contains("do_semtimedop differs from byte"), "{error}");
+    assert!(
+        error.contains("check that source, configuration and compiler are those of the kernel"),
+        "{error}"
+    );
+    assert!(!error.contains("was compiled by"), "{error}");
+    // Another patch level of the compiler.
+    let name = tree.config.value("CC_VERSION_TEXT").unwrap().to_owned();
+    let text = std::fs::read_to_string(tree.headers.join(".config")).unwrap();
+    tree.config = KernelConfig::parse(&text.replace(&name, "gcc-12 (Debian 12.2.0-99) 12.2.1"));
+    let error = build(&tree, &diff("ipc/sem.c"));
+    let says = "the kernel was compiled by gcc-12 (Debian 12.2.0-99) 12.2.1, and this machine has x86_64-linux-gnu-gcc-12";
+    assert!(error.contains(says), "{error}");
+    let same = version("", "\t/* the same code */");
+    let same = format!("--- a/fs/proc/version.c\n+++ b/fs/proc/version.c\n{same}");
+    let (_, report) = c_diff::build(&project, &tree, "same", &[same.as_bytes()], &other, &Silent).unwrap();
+    assert!(report.objects.is_empty() && report.notes.iter().any(|note| note.contains(says)), "{report:?}");
+    // Another configuration.
+    change(&root, "include/generated/autoconf.h", "#define CONFIG_CHECKPOINT_RESTORE 1\n", "");
+    let error = build(&tree, &diff("ipc/msg.c"));
+    assert!(error.contains("[original-differs] ipc/msg.c: the unchanged file: "), "{error}");
+    assert!(error.contains("newque differs from byte"), "{error}");
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_diff_that_does_not_apply_leaves_nothing() {
+    let (project, cache, tree) = common::kernel("debian-6.12-old");
+    let whole = version("", "\tm->count = 0;");
+    let whole = format!("--- a/fs/proc/version.c\n+++ b/fs/proc/version.c\n{whole}");
+    let mut lots = Lots::new(7);
+    let mut refused = 0;
+    for _ in 0..2000 {
+        let mut diff = whole.clone().into_bytes();
+        for _ in 0..=lots.below(3) {
+            let at = lots.below(diff.len());
+            match lots.below(3) {
+                0 => diff[at] = u8::try_from(lots.below(256)).unwrap(),
+                1 => diff.truncate(at.max(1)),
+                _ => {
+                    diff.remove(at);
+                }
+            }
+        }
+        // A diff that applies is not compiled here.
+        let root = CSource::of(&tree, &cache, &Silent).unwrap().root;
+        if let Err(error) = klp_cdiff::apply(&[&diff], &root) {
+            assert!(!error.to_string().is_empty());
+            refused += 1;
+        }
+    }
+    assert!(refused > 1000, "{refused} of 2000 mutants of a diff are refused");
+    let moved = whole.replace("utsname()->sysname", "utsname()->release");
+    let error = c_diff::build(&project, &tree, "moved", &[moved.as_bytes()], &cache, &Silent).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    let says = "the C diff of `moved` on debian-6.12-old: fs/proc/version.c: hunk 1 (line 9) does not apply: its context is not in \
+                the kernel's source; adapt the diff to this kernel's version";
+    assert_eq!(error.to_string(), says);
+    let left = cache.list().unwrap().into_iter().any(|entry| format!("{entry:?}").contains("moved-debian"));
+    assert!(!left, "an entry of a diff that does not apply");
 }

@@ -21,6 +21,8 @@ use klp_pipeline::sign::{self, Signer, SigningKey};
 use klp_pipeline::stage::{Built, Range, Stage};
 use klp_verify::rules::ORIGINAL_SITE;
 
+use crate::corpus::Corpus;
+
 /// Artifact of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Artifact {
@@ -70,8 +72,15 @@ pub enum Artifact {
         /// Seed of the draw.
         seed: u64,
     },
-    /// `update:<file>`: the changes in a file of the source from an older kernel to the pinned one of its line, as a C diff.
+    /// `update:<file>`: what the other source of the kernel's pin changes in a file, as a C diff.
     Update(String),
+    /// `corpus:<files>:<seed>`: what the other source changes in so many files, as one module.
+    Corpus {
+        /// Number of files.
+        files: usize,
+        /// Seed of the draw.
+        seed: u64,
+    },
     /// `traceability`: predictions of ftrace's list, see [`crate::predictions()`].
     Traceability,
 }
@@ -157,6 +166,7 @@ impl FromStr for Artifact {
             }
             Some(("update", file)) => Ok(Self::Update(file.to_owned())),
             Some(("copies", rest)) => copies(text, rest),
+            Some(("corpus", rest)) => corpus(text, rest),
             Some(("shifted", fix)) => Ok(Self::Shifted(fix.to_owned())),
             Some(("without", rest)) => {
                 let (options, fix) = second(text, rest, "without:OPTION,OPTION:fix")?;
@@ -170,7 +180,7 @@ impl FromStr for Artifact {
                 Ok(Self::Version { number, stream })
             }
             Some((kind, _)) => Err(Error::Grammar(format!(
-                "{text:?}: there is no kind `{kind}:`; there are module:, out-of-tree:, signed:, shifted:, foreign:, package:, without:, version:, copies:, update:"
+                "{text:?}: there is no kind `{kind}:`; there are module:, out-of-tree:, signed:, shifted:, foreign:, package:, without:, version:, copies:, update:, corpus:"
             ))),
             None => match text.split_once('@') {
                 None | Some((_, "verify")) => Ok(Self::Module(text.trim_end_matches("@verify").to_owned())),
@@ -208,6 +218,16 @@ fn copies(text: &str, rest: &str) -> Result<Artifact, Error> {
     }
 }
 
+/// The artifact `corpus:<files>:<seed>`.
+fn corpus(text: &str, rest: &str) -> Result<Artifact, Error> {
+    let numbers =
+        rest.split_once(':').and_then(|(files, seed)| Some((files.parse().ok()?, seed.parse().ok()?)));
+    match numbers {
+        Some((files, seed)) if files > 0 => Ok(Artifact::Corpus { files, seed }),
+        _ => Err(Error::Grammar(format!("{text:?} should look like \"corpus:40:1\""))),
+    }
+}
+
 /// First and second part of `rest`, a part of `text`, around the first colon.
 fn second<'a>(text: &str, rest: &'a str, form: &str) -> Result<(&'a str, String), Error> {
     let parts = rest.split_once(':').map(|(first, second)| (first, second.to_owned()));
@@ -230,6 +250,7 @@ impl fmt::Display for Artifact {
             Self::Without { options, fix } => write!(f, "without:{}:{fix}", options.join(",")),
             Self::Copies { files, share, seed } => write!(f, "copies:{files}:{share}:{seed}"),
             Self::Update(file) => write!(f, "update:{file}"),
+            Self::Corpus { files, seed } => write!(f, "corpus:{files}:{seed}"),
             Self::Traceability => f.write_str("traceability"),
         }
     }
@@ -314,7 +335,12 @@ impl Maker<'_> {
                 Ok(crate::copies::build(self.project, tree, &draw, self.cache, self.sink)?.0.ko)
             }
             Artifact::Update(file) => {
-                Ok(crate::update::build(self.project, tree, file, self.cache, self.sink)?.ko)
+                let corpus = Corpus::of(self.project, tree, self.cache, self.sink)?;
+                Ok(corpus.build(file, self.sink)?.ko)
+            }
+            Artifact::Corpus { files, seed } => {
+                let corpus = Corpus::of(self.project, tree, self.cache, self.sink)?;
+                Ok(corpus.build_drawn(*files, *seed, self.sink)?.ko)
             }
             Artifact::Traceability => self.predictions(tree),
         }

@@ -13,7 +13,7 @@ use klp_pipeline::{Error, c_diff};
 
 /// Functions that a kernel thread never leaves, or that the livepatch core itself needs to change functions. With a copy of one of
 /// them the transition would not end.
-const NEVER_LEFT: [&str; 48] = [
+pub(crate) const NEVER_LEFT: [&str; 48] = [
     "__schedule",
     "schedule",
     "schedule_idle",

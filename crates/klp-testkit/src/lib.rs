@@ -3,9 +3,9 @@
 
 pub mod artifact;
 pub mod copies;
+pub mod corpus;
 pub mod draw;
 pub mod image_bench;
 mod predictions;
-pub mod update;
 
 pub use self::predictions::predictions;
