@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use klp_cdiff::inlined::{Copies, InlinedCopy};
 use klp_format::{KlpSymbol, ObjectName, VMLINUX};
 use klp_pipeline::look::{self, Defined, Function, Match, Use};
 
@@ -136,12 +137,27 @@ fn print_function(found: &Function) {
     {
         print_line(what, &uses.as_deref().map_or("not looked for in modules".to_owned(), names));
     }
-    let copies = if found.unreached == Some(true) {
-        "nothing calls it: it is probably inlined into its callers, which a replacement does not reach"
-    } else {
-        "not known: the image does not show where the compiler inlined it"
-    };
-    print_line("inlined copies", copies);
+    print_line("inlined copies", &copies(found));
+}
+
+fn copies(found: &Function) -> String {
+    match &found.copies {
+        Some(Copies::Known { file, copies }) if copies.is_empty() => format!("none ({file})"),
+        Some(Copies::Known { copies, .. }) => {
+            let one = |copy: &InlinedCopy| match copy.is_clone {
+                true => format!("{}, a clone", copy.caller),
+                false => format!("{} ({}:{})", copy.caller, copy.file, copy.line),
+            };
+            let list: Vec<String> = copies.iter().map(one).collect();
+            format!("{}; a replacement does not reach them", list.join(", "))
+        }
+        _ if found.unreached == Some(true) => {
+            "nothing calls it: it is probably inlined into its callers, which a replacement does not reach"
+                .to_owned()
+        }
+        Some(Copies::NotKnown(reason)) => format!("not known: {reason}"),
+        None => "not looked for, because it cannot be replaced".to_owned(),
+    }
 }
 
 fn print_line(what: &str, text: &str) {

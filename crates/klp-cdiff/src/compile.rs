@@ -19,6 +19,8 @@ const SECTIONS: [&str; 2] = ["-ffunction-sections", "-fdata-sections"];
 const NO_DEBUG: &str = "-g0";
 /// Flags for debug information of all types that a file defines, used or not.
 const TYPES: [&str; 4] = ["-g", "-gdwarf-5", "-gz=none", "-fno-eliminate-unused-debug-types"];
+/// Flags for debug information of the code.
+const LINES: [&str; 5] = [SECTIONS[0], SECTIONS[1], "-g", "-gdwarf-5", "-gz=none"];
 /// Flag that makes a call of each jump out of a function.
 pub(crate) const NO_SIBLING_CALLS: &str = "-fno-optimize-sibling-calls";
 
@@ -34,8 +36,10 @@ pub(crate) enum Form {
     Plain,
     /// As [`Self::Sections`], without jumps out of functions.
     NoSiblingCalls,
-    /// With debug information.
+    /// With debug information of all types.
     Types,
+    /// As [`Self::Sections`], with debug information.
+    Lines,
 }
 
 impl Form {
@@ -45,6 +49,7 @@ impl Form {
             Self::Plain => &[NO_DEBUG],
             Self::NoSiblingCalls => &[SECTIONS[0], SECTIONS[1], NO_SIBLING_CALLS, NO_DEBUG],
             Self::Types => &TYPES,
+            Self::Lines => &LINES,
         }
     }
 }
@@ -70,6 +75,19 @@ pub(crate) fn original(
         run(source, &source.root, file, command, form, &output, "")?;
         Ok(read(&output)?)
     })
+}
+
+/// Object of a file of the unchanged source with debug information of its code. The cache does not keep it.
+pub(crate) fn with_lines(
+    source: &CSource<'_>,
+    file: &str,
+    command: &CompileCommand,
+    cache: &Cache,
+) -> Result<Vec<u8>, Error> {
+    let dir = tempfile::tempdir_in(cache.root()).map_err(io_error("make a directory in", cache.root()))?;
+    let output = dir.path().join("object.o");
+    run(source, &source.root, file, command, Form::Lines, &output, "")?;
+    Ok(read(&output)?)
 }
 
 /// Object of a file of a changed source in `root`. `output` is a file for it.

@@ -207,7 +207,7 @@ pub(crate) fn is_c(path: &str) -> bool {
 }
 
 /// Collects the files below a directory, by their paths from the top.
-fn collect(root: &Path, dir: &str, arch: &str, paths: &mut Vec<String>) -> Result<(), FileError> {
+pub(crate) fn collect(root: &Path, dir: &str, arch: &str, paths: &mut Vec<String>) -> Result<(), FileError> {
     let at = root.join(dir);
     for item in std::fs::read_dir(&at).map_err(io_error("read", &at))? {
         let item = item.map_err(io_error("read", &at))?;

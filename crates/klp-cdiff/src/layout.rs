@@ -11,7 +11,9 @@ use object::{Object as _, ObjectSection, ObjectSymbol, RelocationFlags, Relocati
 use crate::object::Damaged;
 use crate::refusal::{self, Refusal};
 
-type Reader<'d> = EndianSlice<'d, LittleEndian>;
+pub(crate) type Reader<'d> = EndianSlice<'d, LittleEndian>;
+/// Entry with those below it.
+pub(crate) type Tree<'a, 't, 'd> = gimli::EntriesTreeNode<'a, 't, Reader<'d>>;
 type Entry<'d> = gimli::DebuggingInformationEntry<Reader<'d>>;
 
 /// Deepest nesting of anonymous structs and of types.
@@ -110,16 +112,20 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Layouts, Damaged> {
     Ok(layouts)
 }
 
-/// Content of a section, relocated.
-fn section(file: &ElfFile64<'_, object::LittleEndian>, name: &str) -> Result<Vec<u8>, Damaged> {
+/// Content of a section, relocated. An address has the number of its section in the upper 32 bits, the offset in the lower ones.
+pub(crate) fn section(file: &ElfFile64<'_, object::LittleEndian>, name: &str) -> Result<Vec<u8>, Damaged> {
     let Some(section) = file.section_by_name(name) else { return Ok(Vec::new()) };
     let mut data = section.data().map_err(|error| Damaged(error.to_string()))?.to_vec();
     for (offset, relocation) in section.relocations() {
         let RelocationTarget::Symbol(symbol) = relocation.target() else { continue };
         let RelocationFlags::Elf { r_type } = relocation.flags() else { continue };
-        let size = if r_type == elf::R_X86_64_64 { 8 } else { 4 };
-        let start = file.symbol_by_index(symbol).map_or(0, |symbol| symbol.address());
-        let value = start.wrapping_add_signed(relocation.addend()).to_le_bytes();
+        let is_address = r_type == elf::R_X86_64_64;
+        let size = if is_address { 8 } else { 4 };
+        let symbol = file.symbol_by_index(symbol).ok();
+        let start = symbol.as_ref().map_or(0, |symbol| symbol.address());
+        let number = symbol.and_then(|symbol| symbol.section_index()).filter(|_| is_address);
+        let number = number.map_or(0, |index| index.0 as u64) << 32;
+        let value = start.wrapping_add_signed(relocation.addend()).wrapping_add(number).to_le_bytes();
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
         if let (Some(field), Some(value)) = (data.get_mut(from..from.saturating_add(size)), value.get(..size))
         {
@@ -236,7 +242,7 @@ fn size_of(
     Ok(Some(size))
 }
 
-fn number(entry: &Entry<'_>, attribute: DwAt) -> Option<u64> {
+pub(crate) fn number(entry: &Entry<'_>, attribute: DwAt) -> Option<u64> {
     entry.attr_value(attribute)?.udata_value()
 }
 
@@ -247,14 +253,23 @@ fn reference(entry: &Entry<'_>) -> Option<UnitOffset> {
     }
 }
 
-fn text<'d>(unit: UnitRef<'_, Reader<'d>>, entry: &Entry<'d>, attribute: DwAt) -> Option<String> {
+pub(crate) fn text<'d>(unit: UnitRef<'_, Reader<'d>>, entry: &Entry<'d>, attribute: DwAt) -> Option<String> {
     let value = unit.attr_string(entry.attr_value(attribute)?).ok()?;
     Some(value.to_string_lossy().into_owned())
 }
 
 /// File of a definition, from the top of the source.
-fn file_of<'d>(unit: UnitRef<'_, Reader<'d>>, entry: &Entry<'d>) -> Option<String> {
-    let number = match entry.attr_value(dw::DW_AT_decl_file)? {
+pub(crate) fn file_of<'d>(unit: UnitRef<'_, Reader<'d>>, entry: &Entry<'d>) -> Option<String> {
+    file_in(unit, entry, dw::DW_AT_decl_file)
+}
+
+/// File that an attribute has the number of.
+pub(crate) fn file_in<'d>(
+    unit: UnitRef<'_, Reader<'d>>,
+    entry: &Entry<'d>,
+    attribute: DwAt,
+) -> Option<String> {
+    let number = match entry.attr_value(attribute)? {
         AttributeValue::FileIndex(number) => number,
         value => value.udata_value()?,
     };

@@ -6,6 +6,7 @@
 //! compiles are extracted with what they bring along (`extract`); everything else of the kernel is referred to.
 
 mod compile;
+mod definitions;
 mod error;
 mod extract;
 mod file;
@@ -13,6 +14,7 @@ mod generated;
 mod headers;
 pub mod identity;
 mod includers;
+pub mod inlined;
 mod instruction;
 mod layout;
 mod line_numbers;

@@ -312,9 +312,9 @@ impl Work<'_> {
 
 fn resolve_key(work: &Work<'_>) -> Result<Key, Error> {
     let Build { project, tree, target, .. } = work.build;
-    let mut key = Key::new("resolve").with(&tree.fingerprint).with(format!("{target:?}"));
+    let mut key = Key::new("resolve").with(&tree.fingerprint).with(format!("{target:?}")).with(CDIFF_SOURCES);
     for file in target.fixes.iter().flat_map(|fix| &fix.diffs) {
-        key = key.with(CDIFF_SOURCES).with_file(file)?;
+        key = key.with_file(file)?;
     }
     let project = project.with_modules_of(target, tree)?;
     for source in target.objects().iter().filter_map(|object| project.module_source(object)) {
@@ -326,7 +326,12 @@ fn resolve_key(work: &Work<'_>) -> Result<Key, Error> {
 fn run_resolve(work: &Work<'_>, out: &Path) -> Result<(), Error> {
     let diffs = work.diffs()?.iter().map(|(fix, built)| c_diff::resolve(fix, built, out));
     let diffs = diffs.collect::<Result<Vec<_>, _>>()?;
-    let resolved = resolve::resolve(work.build.tree, work.objects()?, work.build.target, diffs)?;
+    let Build { project, tree, target, cache, sink, .. } = work.build;
+    let mut resolved = resolve::resolve(tree, work.objects()?, target, diffs)?;
+    let project = project.with_modules_of(target, tree)?;
+    for function in &mut resolved.functions {
+        function.copies = Some(c_diff::inlined(&project, tree, &function.symbol, cache, *sink)?);
+    }
     resolved.write(out)
 }
 

@@ -4,13 +4,15 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use klp_base::arch::Arch;
 use klp_base::cache::{Cache, Key, sha256_file};
 use klp_base::events::{Sink, StageEnd, stage};
 use klp_base::files::{io_error, read, write};
+use klp_cdiff::inlined::Copies;
 use klp_cdiff::{Compared, Draw, Error as DiffError, Inputs, Report, klp_symbol};
-use klp_format::ObjectName;
+use klp_format::{KlpSymbol, ObjectName};
 use klp_image::{KernelImage, ModuleImage, unpack_module};
-use klp_kernel::KernelTree;
+use klp_kernel::{KernelTree, OwnModules};
 
 use crate::error::Error;
 use crate::objects::module_file;
@@ -19,6 +21,8 @@ use crate::project::Project;
 use crate::resolved::{CDiff, DiffFunction, Extern, ExternKind};
 use crate::stage::CDIFF_SOURCES;
 
+/// Exit code of an error about the machine: a package or a tool is missing.
+const NOT_ABLE: u8 = 69;
 /// Module of the root crate with the replacements of a C diff.
 const MODULE: &str = "c_diff";
 
@@ -82,6 +86,33 @@ pub fn equality(
     sink: &dyn Sink,
 ) -> Result<Vec<Compared>, Error> {
     with_inputs(project, tree, "equality", &[], cache, sink, |inputs| klp_cdiff::equality(inputs, draw))
+}
+
+/// Copies of a function that the compiler inlined, by the kernel's source. Not known for kernels without a source package, and where
+/// the package cannot be had.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub fn inlined(
+    project: &Project,
+    tree: &KernelTree,
+    function: &KlpSymbol,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<Copies, Error> {
+    if tree.arch != Arch::X86_64 || tree.source.is_none() || !matches!(tree.modules, OwnModules::Package(_)) {
+        return Ok(Copies::NotKnown(format!("{} has no source that can be compiled as it was", tree.id)));
+    }
+    if !function.object.is_vmlinux() && project.module_source(&function.object).is_some() {
+        return Ok(Copies::NotKnown(format!("module {} is not the kernel's own", function.object)));
+    }
+    let found = with_inputs(project, tree, "copies", &[], cache, sink, |inputs| {
+        klp_cdiff::inlined::copies(inputs, function)
+    });
+    match found {
+        Err(error) if error.exit_code() == NOT_ABLE => Ok(Copies::NotKnown(klp_base::chain(&error))),
+        found => found,
+    }
 }
 
 /// Calls a function of crate `klp-cdiff` with the facts of the kernel.

@@ -4,15 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use klp_base::arch::Arch;
+use klp_cdiff::inlined::Copies;
 use klp_format::{KlpSymbol, ObjectName, VMLINUX};
 use klp_image::KernelImage;
 use klp_kernel::{KernelConfig, KernelTree, exports, sites_of};
 use klp_module::{KlpLayout, Module};
-use klp_verify::{Expected, ExpectedParam, ExpectedPatch};
+use klp_verify::{Expected, ExpectedCopy, ExpectedParam, ExpectedPatch};
 
 use crate::error::Error;
 use crate::resolve::klp_layout;
-use crate::resolved::{ModuleParam, Resolved};
+use crate::resolved::{Function, ModuleParam, Resolved};
 use crate::stage::Built;
 
 /// Expected facts for a module that stage 1 resolved.
@@ -26,6 +27,8 @@ pub fn of_resolved(tree: &KernelTree, resolved: &Resolved) -> Expected {
             params: resolved.params.iter().map(param).collect(),
             replace: resolved.replace,
             needs: resolved.needs.clone(),
+            copies: resolved.functions.iter().filter_map(copies).collect(),
+            copies_not_known: resolved.functions.iter().filter_map(copies_not_known).collect(),
             unreached: resolved.functions.iter().filter(|f| f.unreached).map(|f| f.symbol.clone()).collect(),
         }),
         arguments: resolved
@@ -35,6 +38,25 @@ pub fn of_resolved(tree: &KernelTree, resolved: &Resolved) -> Expected {
             .collect(),
         bodies: resolved.functions.iter().filter_map(|f| Some((f.symbol.clone(), f.body?))).collect(),
         ..of_kernel(tree, &resolved.vermagic, resolved.layout)
+    }
+}
+
+fn copies(function: &Function) -> Option<(KlpSymbol, Vec<ExpectedCopy>)> {
+    let Some(Copies::Known { copies, .. }) = &function.copies else { return None };
+    let expected = copies.iter().map(|copy| ExpectedCopy {
+        caller: copy.caller.clone(),
+        file: copy.file.clone(),
+        line: copy.line,
+        is_clone: copy.is_clone,
+    });
+    Some((function.symbol.clone(), expected.collect()))
+}
+
+fn copies_not_known(function: &Function) -> Option<(KlpSymbol, String)> {
+    match &function.copies {
+        Some(Copies::Known { .. }) => None,
+        Some(Copies::NotKnown(reason)) => Some((function.symbol.clone(), reason.clone())),
+        None => Some((function.symbol.clone(), "nobody looked for them".to_owned())),
     }
 }
 

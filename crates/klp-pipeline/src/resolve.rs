@@ -113,6 +113,7 @@ fn functions(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Ve
                 asserted: typed.is_asserted(),
                 body: objects.body(&symbol),
                 unreached: objects.is_unreached(&symbol) == Some(true),
+                copies: None,
                 calls_original,
                 symbol,
             });

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use klp_base::cache::sha256;
 use klp_base::files::{read, write};
+use klp_cdiff::inlined::Copies;
 use klp_format::{ALIAS_PREFIX, KlpSymbol, ModuleName, THUNK_PREFIX};
 use klp_module::KlpLayout;
 use serde::{Deserialize, Serialize};
@@ -101,6 +102,9 @@ pub struct Function {
     /// True if the function is static and nothing reaches it: the compiler inlined it into its callers.
     #[serde(default)]
     pub unreached: bool,
+    /// Copies that the compiler inlined into other functions. `None` if the stage has not looked for them.
+    #[serde(default)]
+    pub copies: Option<Copies>,
     /// True if the fix may call `replaced::original`.
     #[serde(default)]
     pub calls_original: bool,

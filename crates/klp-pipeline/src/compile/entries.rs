@@ -173,6 +173,7 @@ mod tests {
             asserted: false,
             body: None,
             unreached: false,
+            copies: None,
             calls_original: false,
         };
         symbols.iter().map(function).collect()

@@ -184,6 +184,7 @@ mod tests {
             asserted: false,
             body: None,
             unreached: false,
+            copies: None,
             calls_original: false,
         };
         let resolved = Resolved {

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 
 use klp_base::cache::Cache;
 use klp_base::events::Sink;
+use klp_cdiff::inlined::Copies;
 use klp_format::{KlpSymbol, ObjectName, SymbolPosition};
 use klp_image::{Calls, Reference, Symbol, Symbols, Traceability};
 use klp_kernel::{KernelTree, exports};
 use serde::Serialize;
 
+use crate::c_diff;
 use crate::error::Error;
 use crate::objects::Objects;
 use crate::project::Project;
@@ -45,6 +47,8 @@ pub struct Function {
     pub pointers: Option<Vec<Use>>,
     /// True if it is static and nothing reaches it: it was inlined into all its callers. `None` if that is not known.
     pub unreached: Option<bool>,
+    /// Copies that the compiler inlined into other functions; `None` for a function that cannot be replaced.
+    pub copies: Option<Copies>,
 }
 
 /// Export of a symbol.
@@ -94,7 +98,7 @@ pub fn function(
     let calls = symbol.object.is_vmlinux().then_some(&objects.calls);
     let exports = exports::of(tree)?;
     let unique = symbols.count(&symbol.symbol) == 1;
-    Ok(found
+    found
         .iter()
         .map(|found| {
             let position = if unique { SymbolPosition(0) } else { found.position };
@@ -102,9 +106,13 @@ pub fn function(
             let export = exports.get(&symbol.symbol).filter(|export| {
                 found.kind.is_ascii_uppercase() && export.object_name() == symbol.object.as_str()
             });
-            facts(&objects, symbols, calls, &symbol, found, export)
+            let mut facts = facts(&objects, symbols, calls, &symbol, found, export);
+            if facts.not_replaceable.is_none() {
+                facts.copies = Some(c_diff::inlined(project, tree, &symbol, cache, sink)?);
+            }
+            Ok(facts)
         })
-        .collect())
+        .collect()
 }
 
 fn facts(
@@ -134,6 +142,7 @@ fn facts(
         callees: calls.map(|calls| by_name(symbols, calls.calls_from(range), |call| call.target)),
         pointers: calls.map(|calls| by_name(symbols, calls.addresses_of(found.address), |word| word.place)),
         unreached: objects.is_unreached(symbol),
+        copies: None,
     }
 }
 

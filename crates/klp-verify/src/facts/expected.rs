@@ -56,6 +56,19 @@ pub struct ExpectedParam {
     pub mode: u16,
 }
 
+/// Copy of a replaced function in another function of its object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpectedCopy {
+    /// Symbol of the function with the copy.
+    pub caller: String,
+    /// File of the call.
+    pub file: String,
+    /// Line of the call.
+    pub line: u64,
+    /// True if the copy is a function of its own, specialised for some callers: `f.constprop.0`.
+    pub is_clone: bool,
+}
+
 /// The planned patch, as stage 1 resolved it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedPatch {
@@ -73,6 +86,10 @@ pub struct ExpectedPatch {
     pub replace: bool,
     /// Replaced functions that are static and that nothing in the kernel's image calls or points to.
     pub unreached: Vec<KlpSymbol>,
+    /// Copies of replaced functions that the compiler made, for those of which they are known.
+    pub copies: BTreeMap<KlpSymbol, Vec<ExpectedCopy>>,
+    /// Replaced functions whose copies are not known, with the reason.
+    pub copies_not_known: BTreeMap<KlpSymbol, String>,
     /// Dependencies: for each patched module, the modules that are loaded whenever that one is.
     pub needs: BTreeMap<String, BTreeSet<String>>,
 }

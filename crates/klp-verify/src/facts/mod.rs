@@ -5,4 +5,4 @@ mod arch;
 mod expected;
 
 pub(crate) use self::arch::ArchTable;
-pub use self::expected::{Expected, ExpectedParam, ExpectedPatch};
+pub use self::expected::{Expected, ExpectedCopy, ExpectedParam, ExpectedPatch};

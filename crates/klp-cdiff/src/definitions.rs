@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Index of the C files that may define a function, by its name.
+//!
+//! A definition begins at the start of a line, and does not end there with `;`. So the index has more files than define the
+//! function, and the compile of each tells.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use klp_base::cache::{Cache, Key};
+use klp_base::events::{Sink, StageEnd, stage};
+use klp_base::files::{read, write};
+use klp_base::parallel;
+use klp_kernel::c_source::CSource;
+
+use crate::error::Error;
+use crate::includers::{self, directory_of, is_c};
+
+/// Name of the index's file in a cache entry.
+const INDEX: &str = "index";
+/// Macros whose first argument is a part of the names that they define: start of the macro's name, and the prefixes.
+///
+/// Source: `include/linux/syscalls.h`, `arch/x86/include/asm/syscall_wrapper.h`, `include/linux/filter.h`,
+/// `include/linux/seq_file.h`.
+const DEFINING: [(&str, &[&str]); 4] = [
+    (
+        "COMPAT_SYSCALL_DEFINE",
+        &["__do_compat_sys_", "__se_compat_sys_", "__ia32_compat_sys_", "__x64_compat_sys_"],
+    ),
+    ("SYSCALL_DEFINE", &["__do_sys_", "__se_sys_", "__x64_sys_", "__ia32_sys_", "__arm64_sys_"]),
+    ("BPF_CALL_", &["", "____"]),
+    ("__bpf_kfunc", &[""]),
+];
+
+/// The index. Lines `name<tab>path`, sorted.
+pub(crate) struct Definitions {
+    text: Vec<u8>,
+}
+
+impl Definitions {
+    /// Index of a kernel's source. The cache keeps it.
+    pub(crate) fn of(source: &CSource<'_>, cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
+        let key = Key::new("definitions 1").with(source.root.to_string_lossy().as_bytes());
+        let entry = cache.entry("c-definitions", &source.tree.id, &key, |dir| {
+            stage(sink, "definitions", &source.tree.id, || {
+                let index = scan(source)?;
+                write(&dir.join(INDEX), index)?;
+                Ok::<_, Error>((StageEnd::Done, ()))
+            })
+        })?;
+        Ok(Self { text: read(&entry.join(INDEX))? })
+    }
+
+    /// Files that may define a function, by their paths from the top.
+    pub(crate) fn files(&self, function: &str) -> Vec<String> {
+        let wanted = format!("{function}\t");
+        let wanted = wanted.as_bytes();
+        let start_of_line = |at: usize| {
+            let before = self.text.get(..at).unwrap_or_default();
+            before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
+        };
+        let line_at = |at: usize| {
+            let rest = self.text.get(at..).unwrap_or_default();
+            rest.split(|byte| *byte == b'\n').next().unwrap_or_default()
+        };
+        let (mut low, mut high) = (0, self.text.len());
+        while low < high {
+            let start = start_of_line(low.midpoint(high));
+            let line = line_at(start);
+            if line < wanted { low = start + line.len() + 1 } else { high = start }
+        }
+        let lines = self.text.get(low..).unwrap_or_default().split(|byte| *byte == b'\n');
+        let found = lines.map_while(|line| line.strip_prefix(wanted));
+        found.map(|path| String::from_utf8_lossy(path).into_owned()).collect()
+    }
+}
+
+fn scan(source: &CSource<'_>) -> Result<Vec<u8>, Error> {
+    let mut paths = Vec::new();
+    includers::collect(&source.root, "", directory_of(source.tree.arch), &mut paths)?;
+    paths.retain(|path| is_c(path));
+    let lines = parallel::on_all_processors(paths.len(), parallel::processors(), &|_| {}, &|number| {
+        let path: PathBuf = source.root.join(&paths[number]);
+        let names = names(&read(&path)?);
+        Ok::<_, Error>(names.into_iter().map(|name| format!("{name}\t{}", paths[number])).collect::<Vec<_>>())
+    })?;
+    let mut lines: Vec<String> = lines.into_iter().flatten().collect();
+    lines.sort_unstable();
+    Ok(lines.join("\n").into_bytes())
+}
+
+/// Names that a C file may define functions of.
+fn names(text: &[u8]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for line in text.split(|byte| *byte == b'\n') {
+        let starts = line.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
+        if !starts || line.trim_ascii_end().ends_with(b";") {
+            continue;
+        }
+        let line = String::from_utf8_lossy(line);
+        let mut depth = 0_usize;
+        for (at, character) in line.char_indices() {
+            match character {
+                '(' => {
+                    let before = line.get(..at).unwrap_or_default().trim_end();
+                    if depth == 0 {
+                        add(before, line.get(at + 1..).unwrap_or_default(), &mut found);
+                    }
+                    depth += 1;
+                }
+                ')' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+/// Adds the names of a definition: the word before the parenthesis, or what the macro of this name makes of its first argument.
+fn add(before: &str, arguments: &str, found: &mut BTreeSet<String>) {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let word = before.rsplit(|c| !is_name(c)).next().unwrap_or_default();
+    if word.is_empty() {
+        return;
+    }
+    match DEFINING.iter().find(|(start, _)| word.starts_with(start)) {
+        Some((_, prefixes)) => {
+            let name = arguments.split(|c| !is_name(c)).next().unwrap_or_default();
+            found.extend(prefixes.iter().map(|prefix| format!("{prefix}{name}")));
+        }
+        None => {
+            found.insert(word.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_are_told_from_declarations_and_calls() {
+        let text = b"int declared(int a);\nstatic __printf(1, 2) void\nsplit(const char *fmt,\n\t...)\n{\n\tcalled(1);\n}\n\
+            static int one(int (*callback)(int))\n{\n}\nSYSCALL_DEFINE2(pause_it, int, a, int, b)\n{\n}\n#define MACRO(x)\n\
+            BPF_CALL_1(bpf_one, int, a)\n";
+        let names = names(text);
+        let has = |name: &str| names.contains(name);
+        assert!(has("split") && has("one") && has("__do_sys_pause_it") && has("____bpf_one"), "{names:?}");
+        assert!(!has("declared") && !has("called") && !has("callback") && !has("MACRO"), "{names:?}");
+    }
+
+    #[test]
+    fn the_index_finds_all_files_of_a_name() {
+        let text = b"a\tx.c\nab\ty.c\nab\tz.c\nabc\tx.c\nb\tq.c".to_vec();
+        let index = Definitions { text };
+        assert_eq!(index.files("ab"), ["y.c", "z.c"]);
+        assert_eq!(index.files("a"), ["x.c"]);
+        assert_eq!(index.files("b"), ["q.c"]);
+        assert!(index.files("c").is_empty() && index.files("aa").is_empty());
+        assert!(Definitions { text: Vec::new() }.files("a").is_empty());
+    }
+}
