@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Copies files to a directory. Returns the new path of the last one.
-fn copy_out(files: &[&PathBuf], dir: &Path) -> Result<PathBuf> {
+pub(crate) fn copy_out(files: &[&PathBuf], dir: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(dir)
         .with_context(|| format!("could not make the directory {}", dir.display()))?;
     let mut last = dir.to_owned();

@@ -1,20 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `cdiff`: what a C diff changes in a kernel's object code.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use klp_base::files::read;
 use klp_cdiff::Report;
-use klp_pipeline::c_diff;
+use klp_format::ModuleName;
+use klp_kernel::KernelTree;
+use klp_pipeline::project::Target;
+use klp_pipeline::stage::{Range, Stage};
+use klp_pipeline::{c_diff, source_edit};
 
+use crate::build::copy_out;
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::setup::Need;
 
-/// Show what a C diff changes in a kernel's object code: functions to replace, new ones, symbols it needs.
+/// Show what a C diff changes in a kernel's object code: functions to replace, new ones, symbols it needs. With one of kpatch-build's
+/// options -n, -R or -o: make the live patch, too.
 ///
-/// Example: cargo xtask cdiff fix.patch --kernel debian-6.12
+/// Example: cargo xtask cdiff fix.patch --kernel debian-6.12 -n livepatch-fix -o out
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Diffs, in the order of their application
@@ -26,6 +32,15 @@ pub(crate) struct Args {
     /// Print the first instruction of each function that differs, in the kernel and with the diff
     #[arg(long)]
     show: bool,
+    /// Make the live patch, with this name of the module; without it the name is of the first diff
+    #[arg(short, long, value_name = "NAME")]
+    name: Option<String>,
+    /// Make the live patch, stacked on the loaded ones, which it does not replace
+    #[arg(short = 'R', long)]
+    non_replace: bool,
+    /// Make the live patch, and write it to this directory; without it to the current one
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -46,7 +61,31 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         print(&report, args.show);
         println!("objects: {}", dir.display());
     }
+    if args.name.is_some() || args.non_replace || args.output.is_some() {
+        ensure!(
+            !report.objects.is_empty(),
+            "the object code does not change, so that there is no live patch to make"
+        );
+        let ko = make(&context, &tree, args, &name, &diffs)?;
+        println!("{}", ko.display());
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the live patch. Returns its file.
+fn make(context: &Context, tree: &KernelTree, args: &Args, stem: &str, diffs: &[&[u8]]) -> Result<PathBuf> {
+    let number = |(number, diff): (usize, &&[u8])| (format!("{number}.patch"), diff.to_vec());
+    let diffs: Vec<(String, Vec<u8>)> = diffs.iter().enumerate().map(number).collect();
+    // kpatch-build's own name of a module.
+    let module = args.name.clone().unwrap_or_else(|| format!("livepatch-{stem}"));
+    let module = ModuleName::sanitized(&module)?;
+    let name = format!("cdiff-{module}");
+    let dir = context.project.build_dir(&tree.id, ".artifacts").join(&name);
+    let described = (name.as_str(), "C diffs");
+    let fix = source_edit::fix_of_diffs(&dir, described, &diffs, Some(module.as_str()))?;
+    let target = Target { replace: !args.non_replace, ..Target::of_fix(fix) };
+    let built = context.build_target(tree, &target, Range { from: None, to: Stage::Verify })?;
+    copy_out(&[&built.ko], args.output.as_deref().unwrap_or(Path::new(".")))
 }
 
 fn print(report: &Report, show: bool) {

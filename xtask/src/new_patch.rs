@@ -45,7 +45,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
     };
     let objects = Objects::load(&project, &tree, [&args.patch], &context.cache, &context.terminal)?;
-    for file in scaffold::new_fix(&project, &tree, &objects, &args.name, &args.patch)? {
+    let (cache, sink) = (&context.cache, &context.terminal);
+    for file in scaffold::new_fix(&project, &tree, &objects, &args.name, &args.patch, cache, sink)? {
         println!("{}", file.display());
     }
     println!("{}", editor::one(&context, &tree, &args.name)?.display());

@@ -2,7 +2,7 @@
 //! Copies of a function that the compiler inlined, by a compile of its file with debug information. The compile is the kernel's:
 //! the function is compared with the shipped code first. So no debug package is needed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gimli::{AttributeValue, EndianSlice, LittleEndian, UnitOffset, UnitRef, constants as dw};
 use klp_base::cache::{Cache, Key};
@@ -18,6 +18,7 @@ use crate::definitions::Definitions;
 use crate::error::Error;
 use crate::file::parse;
 use crate::generated;
+use crate::includers::Includers;
 use crate::layout::{self, Reader, Tree};
 use crate::object::{Damaged, ItemId};
 use crate::pairs::Compiled;
@@ -87,7 +88,14 @@ fn find(inputs: &Inputs<'_>, function: &KlpSymbol) -> Result<Copies, Error> {
     if files.is_empty() {
         return Ok(Copies::NotKnown(format!("no C file of the source defines {name} by this name")));
     }
-    let names: Vec<&str> = files.iter().take(MOST_FILES).map(String::as_str).collect();
+    // A C file may be compiled as a part of another one: `kernel/sched/build_utility.c`.
+    let includers = Includers::of(&source, cache, inputs.sink)?;
+    let within = |file: &String| match includers.is_included(file) {
+        true => includers.c_files(&[file]),
+        false => BTreeSet::new(),
+    };
+    let names = files.iter().flat_map(|file| std::iter::once(file.as_str()).chain(within(file)));
+    let names: Vec<&str> = names.take(MOST_FILES).collect();
     let commands = source.commands(&names, cache)?;
     for (file, command) in names.iter().zip(commands) {
         let Some(command) = command.ok().filter(|command| command.object == function.object.as_str()) else {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use klp_base::arch::Arch;
-use klp_cdiff::inlined::Copies;
+use klp_cdiff::inlined::{Copies, InlinedCopy};
 use klp_format::{KlpSymbol, ObjectName, VMLINUX};
 use klp_image::KernelImage;
 use klp_kernel::{KernelConfig, KernelTree, exports, sites_of};
@@ -43,7 +43,8 @@ pub fn of_resolved(tree: &KernelTree, resolved: &Resolved) -> Expected {
 
 fn copies(function: &Function) -> Option<(KlpSymbol, Vec<ExpectedCopy>)> {
     let Some(Copies::Known { copies, .. }) = &function.copies else { return None };
-    let expected = copies.iter().map(|copy| ExpectedCopy {
+    let is_left = |copy: &&InlinedCopy| function.inlined_in.contains(&copy.caller);
+    let expected = copies.iter().filter(|copy| !is_left(copy)).map(|copy| ExpectedCopy {
         caller: copy.caller.clone(),
         file: copy.file.clone(),
         line: copy.line,

@@ -114,6 +114,7 @@ fn functions(tree: &KernelTree, objects: &Objects, target: &Target) -> Result<Ve
                 body: objects.body(&symbol),
                 unreached: objects.is_unreached(&symbol) == Some(true),
                 copies: None,
+                inlined_in: replaced.inlined_in.clone(),
                 calls_original,
                 symbol,
             });

@@ -105,6 +105,9 @@ pub struct Function {
     /// Copies that the compiler inlined into other functions. `None` if the stage has not looked for them.
     #[serde(default)]
     pub copies: Option<Copies>,
+    /// Symbols of functions with a copy that the fix leaves as they are, by the author's word.
+    #[serde(default)]
+    pub inlined_in: Vec<String>,
     /// True if the fix may call `replaced::original`.
     #[serde(default)]
     pub calls_original: bool,

@@ -2,10 +2,14 @@
 //! Creates a new fix from `patches/_template` with the kernel's prototype. The new fix builds and passes its
 //! case without changes.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use klp_base::cache::Cache;
+use klp_base::events::Sink;
 use klp_base::files::{io_error, make_dir, read_text, write};
 use klp_base::process::Cmd;
+use klp_cdiff::inlined::Copies;
 use klp_format::{KlpSymbol, ObjectName};
 use klp_image::{BtfError, TypeId, TypeKind, Types};
 use klp_kernel::KernelTree;
@@ -13,6 +17,7 @@ use quote::ToTokens;
 use syn::{FnArg, Signature};
 
 use crate::bindings::render::{Renderer, type_name};
+use crate::c_diff;
 use crate::error::Error;
 use crate::objects::Objects;
 use crate::project::{ModuleSource, Project, Target, is_fix_name, read_fix};
@@ -29,6 +34,8 @@ pub fn new_fix(
     objects: &Objects,
     name: &str,
     symbol: &KlpSymbol,
+    cache: &Cache,
+    sink: &dyn Sink,
 ) -> Result<Vec<PathBuf>, Error> {
     let patches = project.root().join("patches");
     let fix = patches.join(name);
@@ -62,7 +69,8 @@ pub fn new_fix(
         .prefix(".new-patch-")
         .tempdir_in(&patches)
         .map_err(io_error("make a directory in", &patches))?;
-    fill_in(project, tree, objects, name, symbol, aside.path())?;
+    let copies = callers_with_copies(project, tree, symbol, cache, sink)?;
+    fill_in(project, tree, objects, (name, symbol, &copies), aside.path())?;
     // A function that stage 1 rejects must not leave a fix or a case.
     let made = read_fix(name, &aside.path().join("fix"))?;
     resolve::resolve(tree, objects, &Target::of_fix(made), Vec::new())?;
@@ -71,7 +79,25 @@ pub fn new_fix(
     Ok(vec![fix.join("patch.toml"), fix.join("src/lib.rs"), case.join("case.toml"), case.join("run.sh")])
 }
 
-/// Fills in the template: writes a fix to `to/fix` and its case to `to/case`.
+/// Symbols of the functions into which the compiler inlined a function, as far as they are known.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub fn callers_with_copies(
+    project: &Project,
+    tree: &KernelTree,
+    symbol: &KlpSymbol,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<Vec<String>, Error> {
+    let Copies::Known { copies, .. } = c_diff::inlined(project, tree, symbol, cache, sink)? else {
+        return Ok(Vec::new());
+    };
+    let callers: BTreeSet<String> = copies.into_iter().map(|copy| copy.caller).collect();
+    Ok(callers.into_iter().collect())
+}
+
+/// Fills in the template for a function, whose copies are in the functions `copies`: writes a fix to `to/fix` and its case to `to/case`.
 ///
 /// # Errors
 /// The kernel has no such function, or a file cannot be written.
@@ -79,12 +105,11 @@ pub fn fill_in(
     project: &Project,
     tree: &KernelTree,
     objects: &Objects,
-    name: &str,
-    symbol: &KlpSymbol,
+    (name, symbol, copies): (&str, &KlpSymbol, &[String]),
     to: &Path,
 ) -> Result<(), Error> {
     let template = project.root().join("patches/_template");
-    let mut values = values(tree, objects, name, symbol)?;
+    let mut values = values(tree, objects, name, symbol, copies)?;
     values.push(("out_of_tree", out_of_tree(project, tree, &symbol.object)));
     if !is_rust_name(&method(&symbol.symbol)) {
         return Err(Error::Symbol {
@@ -133,6 +158,7 @@ fn values(
     objects: &Objects,
     name: &str,
     symbol: &KlpSymbol,
+    copies: &[String],
 ) -> Result<Vec<(&'static str, String)>, Error> {
     let prototype = resolve::prototype(tree, objects, symbol)?;
     let failed =
@@ -168,10 +194,16 @@ fn values(
     } else {
         format!("#[allow(unused_imports, reason = \"for the body that is to come\")]\n{import}")
     };
-    let patch = if method == symbol.symbol {
+    let named = if method == symbol.symbol { String::new() } else { format!(", as = \"{method}\"") };
+    let patch = if !copies.is_empty() {
+        format!(
+            "\n    # The compiler inlined it into these functions, which run the old code: replace them too, or leave them here.\n    \
+             {{ symbol = \"{symbol}\"{named}, inlined_in = {copies:?} }},\n"
+        )
+    } else if named.is_empty() {
         format!("\"{symbol}\"")
     } else {
-        format!("{{ symbol = \"{symbol}\", as = \"{method}\" }}")
+        format!("{{ symbol = \"{symbol}\"{named} }}")
     };
     Ok(vec![
         ("name", name.to_owned()),

@@ -10,7 +10,7 @@ use klp_base::files::{make_dir, read, write};
 use klp_kernel::Error as KernelError;
 
 use crate::error::Error;
-use crate::project::{Fix, Project, is_fix_name};
+use crate::project::{Fix, Project, is_fix_name, read_fix};
 
 /// Directory of the copies, below that of the fix.
 const COPIES: &str = "source";
@@ -39,6 +39,27 @@ pub fn new_fix(project: &Project, name: &str, root: &Path, files: &[String]) -> 
     write(&dir.join("patch.toml"), text)?;
     write(&dir.join(DIFF), "")?;
     Ok(true)
+}
+
+/// Writes a fix that is C diffs alone to a directory, which stands for that of a fix. `diffs` have a file name each. `module` is the name
+/// of the module, if it is given.
+///
+/// # Errors
+/// A file cannot be written, or the name of the module is not valid.
+pub fn fix_of_diffs(
+    dir: &Path,
+    (name, description): (&str, &str),
+    diffs: &[(String, Vec<u8>)],
+    module: Option<&str>,
+) -> Result<Fix, Error> {
+    make_dir(dir)?;
+    for (file, diff) in diffs {
+        write(&dir.join(file), diff)?;
+    }
+    let files: Vec<&String> = diffs.iter().map(|(file, _)| file).collect();
+    let module = module.map_or_else(String::new, |module| format!("module = {module:?}\n"));
+    write(&dir.join("patch.toml"), format!("description = {description:?}\ndiff = {files:?}\n{module}"))?;
+    read_fix(name, dir)
 }
 
 /// Copies files of the source in `root`, with the diffs of the fix applied, to the place where the author changes them. Returns
@@ -144,7 +165,6 @@ pub fn collect(fix: &Fix, root: &Path) -> Result<(PathBuf, Vec<String>), Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::project::read_fix;
 
     #[test]
     fn an_edited_copy_becomes_the_diff_and_the_diff_a_copy() {

@@ -5,12 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use klp_base::cache::Cache;
-use klp_base::events::Silent;
+use klp_base::events::{Recorder, Silent};
 use klp_base::lots::Lots;
 use klp_cdiff::Report;
+use klp_cdiff::inlined::Copies;
+use klp_format::KlpSymbol;
 use klp_kernel::c_source::CSource;
 use klp_kernel::{KernelConfig, KernelTree};
-use klp_pipeline::{Error, c_diff};
+use klp_pipeline::build::Build;
+use klp_pipeline::objects::Objects;
+use klp_pipeline::project::{Target, read_fix};
+use klp_pipeline::stage::{Range, Stage};
+use klp_pipeline::{Error, c_diff, scaffold};
 
 use crate::common;
 
@@ -211,4 +217,69 @@ fn a_diff_that_does_not_apply_leaves_nothing() {
     assert_eq!(error.to_string(), says);
     let left = cache.list().unwrap().into_iter().any(|entry| format!("{entry:?}").contains("moved-debian"));
     assert!(!left, "an entry of a diff that does not apply");
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_fix_in_rust_that_leaves_out_a_function_with_a_copy_is_refused() {
+    let (project, cache, tree) = common::default_kernel();
+    let symbol: KlpSymbol = "vmlinux:find_task_by_pid_ns".parse().unwrap();
+    let Copies::Known { file, copies } = c_diff::inlined(&project, &tree, &symbol, &cache, &Silent).unwrap()
+    else {
+        panic!("the copies are not known");
+    };
+    assert_eq!(file, "kernel/pid.c");
+    let callers: Vec<&str> = copies.iter().map(|copy| copy.caller.as_str()).collect();
+    assert_eq!(callers, ["find_get_task_by_vpid", "find_task_by_vpid"]);
+    assert!(copies.iter().all(|copy| copy.file == "kernel/pid.c" && copy.line > 0), "{copies:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let objects = Objects::load(&project, &tree, [&symbol], &cache, &Silent).unwrap();
+    let names = scaffold::callers_with_copies(&project, &tree, &symbol, &cache, &Silent).unwrap();
+    scaffold::fill_in(&project, &tree, &objects, ("copied", &symbol, &names), dir.path()).unwrap();
+    let home = dir.path().join("fix");
+    let build = || {
+        let events = Recorder::default();
+        let target = Target::of_fix(read_fix("copied", &home).unwrap());
+        let sink = &events;
+        let build = Build {
+            project: &project,
+            tree: &tree,
+            target: &target,
+            given: None,
+            signer: None,
+            cache: &cache,
+            sink,
+        };
+        let result = build.run(Range { from: None, to: Stage::Verify });
+        (result.map(|_| ()), format!("{:?}", events.events()))
+    };
+    let (result, _) = build();
+    result.unwrap();
+    // The author's word about one of the two is gone.
+    let text = std::fs::read_to_string(home.join("patch.toml")).unwrap();
+    std::fs::write(home.join("patch.toml"), text.replace("\"find_task_by_vpid\"", "")).unwrap();
+    let (result, events) = build();
+    assert!(matches!(result, Err(Error::Refused(_))), "{result:?}");
+    let says = "the compiler inlined it into find_task_by_vpid (kernel/pid.c:";
+    assert!(events.contains(says) && !events.contains("into find_get_task_by_vpid"), "{events}");
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn copies_are_known_where_a_file_is_a_part_of_another_and_not_without_a_source() {
+    let (project, cache, tree) = common::default_kernel();
+    let of =
+        |symbol: &str| c_diff::inlined(&project, &tree, &symbol.parse().unwrap(), &cache, &Silent).unwrap();
+    // `kernel/sched/build_utility.c` includes the file of this function.
+    let Copies::Known { file, .. } = of("vmlinux:wake_up_bit") else { panic!("not known") };
+    assert_eq!(file, "kernel/sched/build_utility.c");
+    // The oracle agrees with the image: nothing calls this function, which is in its caller.
+    let Copies::Known { copies, .. } = of("vmlinux:do_kern_addr_fault") else { panic!("not known") };
+    assert_eq!(copies.iter().map(|copy| copy.caller.as_str()).collect::<Vec<_>>(), ["exc_page_fault"]);
+    // A macro makes this function.
+    let not_known = of("loop:loop_attr_do_show_offset");
+    let says = "no C file of the source defines loop_attr_do_show_offset by this name";
+    assert_eq!(not_known, Copies::NotKnown(says.to_owned()));
+    let not_known = of("klp_inlined:klp_inlined_kept");
+    assert_eq!(not_known, Copies::NotKnown("module klp_inlined is not the kernel's own".to_owned()));
 }

@@ -113,7 +113,8 @@ fn new_fixes_build_without_changes() {
         let symbol: KlpSymbol = format!("vmlinux:{function}").parse().unwrap();
         let objects = Objects::load(&project, &tree, [&symbol], &cache, &Silent).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        scaffold::fill_in(&project, &tree, &objects, "made", &symbol, dir.path()).unwrap();
+        let copies = scaffold::callers_with_copies(&project, &tree, &symbol, &cache, &Silent).unwrap();
+        scaffold::fill_in(&project, &tree, &objects, ("made", &symbol, &copies), dir.path()).unwrap();
         build("made", &dir.path().join("fix")).unwrap_or_else(|error| panic!("{function}: {error}"));
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use diffy::DiffOptions;
 use klp_base::cache::{Cache, Key, walk};
 use klp_base::events::{Event, Silent, Sink};
-use klp_base::files::{io_error, make_dir, read, write};
+use klp_base::files::{io_error, read};
 use klp_base::lots::Lots;
 use klp_base::parallel;
 use klp_cdiff::{Error as DiffError, Refusal, Replacement};
@@ -16,7 +16,8 @@ use klp_format::MODULE_NAME_MAX;
 use klp_kernel::c_source::CSource;
 use klp_kernel::{KernelTree, Package, Pin};
 use klp_pipeline::build::Build;
-use klp_pipeline::project::{Project, Target, read_fix};
+use klp_pipeline::project::{Project, Target};
+use klp_pipeline::source_edit::fix_of_diffs;
 use klp_pipeline::stage::{Built, Range, Stage, implementation};
 use klp_pipeline::{Error, c_diff};
 use serde::{Deserialize, Serialize};
@@ -163,21 +164,12 @@ impl<'a> Corpus<'a> {
     }
 
     fn build_files(&self, name: &str, files: &[String], sink: &dyn Sink) -> Result<Built, Error> {
+        let diffs = files.iter().map(|file| Ok((format!("{}.patch", name_of(file)), self.diff(file)?)));
+        let diffs = diffs.collect::<Result<Vec<_>, Error>>()?;
+        let description = format!("Published changes of {} files", files.len());
         let dir = self.artifacts().join(name);
-        make_dir(&dir)?;
-        let mut diffs = Vec::new();
-        for file in files {
-            let diff = format!("{}.patch", name_of(file));
-            write(&dir.join(&diff), self.diff(file)?)?;
-            diffs.push(diff);
-        }
-        let text = format!(
-            "description = \"Published changes of {} files\"\ndiff = {diffs:?}\nmodule = \"{}\"\n",
-            files.len(),
-            module_of(name)
-        );
-        write(&dir.join("patch.toml"), text)?;
-        let target = Target::of_fix(read_fix(name, &dir)?);
+        let fix = fix_of_diffs(&dir, (name, &description), &diffs, Some(&module_of(name)))?;
+        let target = Target::of_fix(fix);
         let build = Build {
             project: self.project,
             tree: self.tree,

@@ -174,6 +174,7 @@ mod tests {
             body: None,
             unreached: false,
             copies: None,
+            inlined_in: Vec::new(),
             calls_original: false,
         };
         symbols.iter().map(function).collect()

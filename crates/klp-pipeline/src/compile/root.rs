@@ -185,6 +185,7 @@ mod tests {
             body: None,
             unreached: false,
             copies: None,
+            inlined_in: Vec::new(),
             calls_original: false,
         };
         let resolved = Resolved {

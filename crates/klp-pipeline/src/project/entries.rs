@@ -52,6 +52,8 @@ pub(super) struct PatchTable {
     #[serde(rename = "as")]
     method: Option<String>,
     prototype: Option<String>,
+    #[serde(default)]
+    inlined_in: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -76,11 +78,13 @@ pub(super) struct VariableTable {
 
 /// An entry of `patch`.
 pub(super) fn replaced(entry: Entry<PatchTable>) -> Result<Replaced, String> {
-    let (text, method, prototype) = match entry {
-        Entry::Plain(text) => (text, None, None),
+    let (text, method, prototype, inlined_in) = match entry {
+        Entry::Plain(text) => (text, None, None, Vec::new()),
         Entry::Table(table) => match (table.symbol, table.syscall) {
-            (Some(symbol), None) => (symbol, table.method, table.prototype),
-            (None, Some(name)) if table.prototype.is_none() => return syscall(&name, table.method),
+            (Some(symbol), None) => (symbol, table.method, table.prototype, table.inlined_in),
+            (None, Some(name)) if table.prototype.is_none() => {
+                return Ok(Replaced { inlined_in: table.inlined_in, ..syscall(&name, table.method)? });
+            }
             (None, Some(name)) => {
                 return Err(format!("{{ syscall = \"{name}\" }} takes no `prototype`: all have the same"));
             }
@@ -92,7 +96,7 @@ pub(super) fn replaced(entry: Entry<PatchTable>) -> Result<Replaced, String> {
     let symbol = parsed(&text)?;
     let method = given_name(&symbol, method, "")?;
     let prototype = prototype.map(|text| asserted(&text, &[&symbol.symbol, &method])).transpose()?;
-    Ok(Replaced { symbol, method, syscall: false, prototype })
+    Ok(Replaced { symbol, method, syscall: false, prototype, inlined_in })
 }
 
 /// The wrapper of a system call: `{ syscall = "getpid" }`.
@@ -111,7 +115,8 @@ fn syscall(name: &str, method: Option<String>) -> Result<Replaced, String> {
     // The wrappers of all architectures with wrappers have this prototype; BTF contains only some of them.
     let prototype = CPrototype::new(&format!("long {symbol}(const struct pt_regs *regs)"))?;
     let symbol = KlpSymbol::new(object, &symbol, SymbolPosition(0)).map_err(|error| error.to_string())?;
-    Ok(Replaced { symbol, method, syscall: true, prototype: Some(prototype) })
+    let inlined_in = Vec::new();
+    Ok(Replaced { symbol, method, syscall: true, prototype: Some(prototype), inlined_in })
 }
 
 /// An entry of `functions`.

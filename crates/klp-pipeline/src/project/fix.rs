@@ -175,6 +175,8 @@ pub struct Replaced {
     pub syscall: bool,
     /// Unchecked prototype, for a function without a prototype in BTF.
     pub prototype: Option<CPrototype>,
+    /// Symbols of functions with an inlined copy, which the fix leaves as they are.
+    pub inlined_in: Vec<String>,
 }
 
 impl Replaced {

@@ -322,6 +322,16 @@ pub const CASES: &[Case] = &[
     case(&INLINED_COPY, "nothing calls the replaced function", |m| {
         let patch = m.expected.patch.as_mut().unwrap();
         patch.unreached = patch.functions.clone();
+        patch.copies.clear();
+    })
+    .warning(),
+    case(&INLINED_COPY, "a function with a copy is not replaced", |m| m.copy_in("statm_show", false)),
+    case(&INLINED_COPY, "callers use a clone", |m| m.copy_in("version_proc_show.constprop.0", true)),
+    case(&INLINED_COPY, "the copies are not known", |m| {
+        let patch = m.expected.patch.as_mut().unwrap();
+        let known = std::mem::take(&mut patch.copies);
+        patch.copies_not_known = known.into_keys().map(|symbol| (symbol, "no source".to_owned())).collect();
+        patch.unreached = patch.functions.clone();
     })
     .warning(),
     case(&INLINED_COPY, "nothing in the module calls the replaced function", |m| {
@@ -543,6 +553,10 @@ fn panic_location(sample: &mut Sample, file: &[u8], line: u32) {
 
 /// Harmless changes: no rule may report a finding.
 pub const HARMLESS: &[(&str, Change)] = &[
+    ("a copy in a function that the module replaces", |m| {
+        let replaced = m.expected.patch.as_ref().unwrap().functions[0].symbol.clone();
+        m.copy_in(&replaced, false);
+    }),
     ("a weak symbol that nobody exports", |m| {
         m.add_symbol("nobody_has_it", |symbol| symbol.set_st_info(elf::STB_WEAK, elf::STT_NOTYPE));
     }),

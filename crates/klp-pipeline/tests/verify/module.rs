@@ -2,7 +2,7 @@
 //! A module for changes: built by the pipeline from fix `peek`, with functions that change it.
 
 use klp_module::{Module, PatchedFunction};
-use klp_verify::{Expected, PATCH_SYMBOL};
+use klp_verify::{Expected, ExpectedCopy, PATCH_SYMBOL};
 use object::build::elf::{Builder, Relocation, Section, SectionData, Symbol};
 use object::elf;
 
@@ -79,6 +79,15 @@ impl Sample {
             symbol.set_st_info(elf::STB_GLOBAL, elf::STT_NOTYPE);
             change(symbol);
         });
+    }
+
+    /// States a copy of the first replaced function in another function.
+    pub fn copy_in(&mut self, caller: &str, is_clone: bool) {
+        let patch = self.expected.patch.as_mut().unwrap();
+        let symbol = patch.functions[0].clone();
+        let copy =
+            ExpectedCopy { caller: caller.to_owned(), file: "fs/proc/x.c".to_owned(), line: 7, is_clone };
+        patch.copies.entry(symbol).or_default().push(copy);
     }
 
     /// Makes the relocations against a symbol lead this number of bytes further.

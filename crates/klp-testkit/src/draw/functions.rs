@@ -150,7 +150,8 @@ impl Draw<'_> {
     fn build(&self, symbol: &KlpSymbol) -> Result<(), Error> {
         let objects = Objects::load(self.project, self.tree, [symbol], self.cache, &Silent)?;
         let dir = tempfile::tempdir().map_err(io_error("make a directory in", &std::env::temp_dir()))?;
-        scaffold::fill_in(self.project, self.tree, &objects, "drawn", symbol, dir.path())?;
+        let copies = scaffold::callers_with_copies(self.project, self.tree, symbol, self.cache, &Silent)?;
+        scaffold::fill_in(self.project, self.tree, &objects, ("drawn", symbol, &copies), dir.path())?;
         let fix = read_fix("drawn", &dir.path().join("fix"))?;
         let target = Target { name: "drawn".to_owned(), ..Target::of_fix(fix) };
         let build = Build {

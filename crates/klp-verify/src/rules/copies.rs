@@ -24,7 +24,8 @@ pub static INLINED_COPY: Rule = Rule {
         "Where it is not, only static functions that nothing calls or points to are found, as a warning: they were probably inlined \
          everywhere. Whether others were inlined somewhere is not known.",
         "**Symptom:** none; the fault that the fix repairs remains in some callers.",
-        "**Remedy:** replace the named functions too, or replace them instead.",
+        "**Remedy:** replace the named functions too, or replace them instead. Where a caller may run the old code, name it in the entry of \
+         `patch`: `{ symbol = \"vmlinux:f\", inlined_in = [\"caller\"] }`.",
     ],
     check: Check::Module(inlined_copy),
 };
@@ -50,7 +51,10 @@ fn inlined_copy(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
                     "the compiler inlined it into {caller} ({file}:{line}), which the module does not replace: it runs the old code"
                 )
             };
-            findings.error(symbol.to_string(), format!("{message}; replace {caller} too"));
+            findings.error(
+                symbol.to_string(),
+                format!("{message}; replace {caller} too, or name it in `inlined_in` if it may"),
+            );
         }
     }
     for symbol in patch.unreached.iter().filter(|symbol| !patch.copies.contains_key(symbol)) {

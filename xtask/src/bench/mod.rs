@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `bench`: ratios of figures measured in one run, without assertions on times.
 
+mod cdiff;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,13 +21,13 @@ use crate::{qemu_test, system_test};
 
 /// Measure: boot (a case, booted and from a snapshot, compared with a bare boot), build (cold, warm, unchanged), image
 /// (index and look-up, compared with other tools), call (a replaced function, in instructions), system (first command in a full
-/// system from its snapshot).
+/// system from its snapshot), cdiff (a live patch of a C diff, and kpatch-build's).
 ///
 /// Example: cargo xtask bench boot
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Benchmark to run; all of them if none is given
-    #[arg(value_parser = ["boot", "build", "image", "call", "system"])]
+    #[arg(value_parser = ["boot", "build", "image", "call", "system", "cdiff"])]
     name: Option<String>,
     /// Number of measured runs of each benchmark
     #[arg(long, default_value = "5")]
@@ -52,6 +54,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     if wanted("call") {
         call(&context)?;
+    }
+    if wanted("cdiff") {
+        cdiff::run(&context, args.runs)?;
     }
     if wanted("system") {
         system(&context, args.runs)?;
