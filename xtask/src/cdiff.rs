@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use klp_base::files::read;
-use klp_cdiff::Report;
+use klp_cdiff::{Diffs, Report};
 use klp_format::ModuleName;
 use klp_kernel::KernelTree;
 use klp_pipeline::project::Target;
@@ -52,9 +52,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let tree = context.kernel(&args.kernel)?;
     let diffs = args.diffs.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
     let diffs: Vec<&[u8]> = diffs.iter().map(Vec::as_slice).collect();
-    let name = args.diffs.first().and_then(|path| path.file_stem()).unwrap_or_default().to_string_lossy();
-    let (dir, report) =
-        c_diff::build(&context.project, &tree, &name, &diffs, &context.cache, &context.terminal)?;
+    let stem = args.diffs.first().and_then(|path| path.file_stem()).unwrap_or_default().to_string_lossy();
+    // kpatch-build's own name of a module.
+    let module = ModuleName::sanitized(&args.name.clone().unwrap_or_else(|| format!("livepatch-{stem}")))?;
+    let name = format!("cdiff-{module}");
+    let given = Diffs { subject: &name, texts: &diffs, with_rust: false };
+    let (dir, report) = c_diff::build(&context.project, &tree, &given, &context.cache, &context.terminal)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -66,23 +69,24 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             !report.objects.is_empty(),
             "the object code does not change, so that there is no live patch to make"
         );
-        let ko = make(&context, &tree, args, &name, &diffs)?;
+        let ko = make(&context, &tree, args, (&name, &module), &diffs)?;
         println!("{}", ko.display());
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Makes the live patch. Returns its file.
-fn make(context: &Context, tree: &KernelTree, args: &Args, stem: &str, diffs: &[&[u8]]) -> Result<PathBuf> {
+fn make(
+    context: &Context,
+    tree: &KernelTree,
+    args: &Args,
+    (name, module): (&str, &ModuleName),
+    diffs: &[&[u8]],
+) -> Result<PathBuf> {
     let number = |(number, diff): (usize, &&[u8])| (format!("{number}.patch"), diff.to_vec());
     let diffs: Vec<(String, Vec<u8>)> = diffs.iter().enumerate().map(number).collect();
-    // kpatch-build's own name of a module.
-    let module = args.name.clone().unwrap_or_else(|| format!("livepatch-{stem}"));
-    let module = ModuleName::sanitized(&module)?;
-    let name = format!("cdiff-{module}");
-    let dir = context.project.build_dir(&tree.id, ".artifacts").join(&name);
-    let described = (name.as_str(), "C diffs");
-    let fix = source_edit::fix_of_diffs(&dir, described, &diffs, Some(module.as_str()))?;
+    let dir = context.project.build_dir(&tree.id, ".artifacts").join(name);
+    let fix = source_edit::fix_of_diffs(&dir, (name, "C diffs"), &diffs, Some(module.as_str()))?;
     let target = Target { replace: !args.non_replace, ..Target::of_fix(fix) };
     let built = context.build_target(tree, &target, Range { from: None, to: Stage::Verify })?;
     copy_out(&[&built.ko], args.output.as_deref().unwrap_or(Path::new(".")))

@@ -14,6 +14,7 @@ use klp_pipeline::project::{Fix, Runtime, Target};
 use xshell::cmd;
 
 use crate::context::{Context, DEFAULT_KERNEL};
+use crate::corpus;
 use crate::host_tests::{self, Tests};
 use crate::machine::{captured, shell};
 use crate::setup::Need;
@@ -159,6 +160,20 @@ fn test_on_host(context: &Context, tests: Tests) -> Result<()> {
     host_tests::run(context, tests)
 }
 
+/// Each file of the corpus of C diffs, and the modules of many functions in guests.
+fn c_diffs(context: &Context) -> Result<ExitCode> {
+    for kernel in corpus::KERNELS {
+        let code = corpus::run(&corpus::Args::all_files(kernel))?;
+        if code != ExitCode::SUCCESS {
+            return Ok(code);
+        }
+    }
+    let mut cases = qemu_test::Args::of(&["identity-large", "corpus"], DEFAULT_KERNEL);
+    cases.kernel.extend(corpus::KERNELS.map(str::to_owned));
+    cases.cases = Some(context.project.root().join("tests/stress"));
+    qemu_test::run(&cases)
+}
+
 /// Part of the full tier.
 type Part<'a> = (&'static str, Box<dyn Fn() -> Result<ExitCode> + 'a>);
 
@@ -169,11 +184,12 @@ fn parts(context: &Context) -> Vec<Part<'_>> {
         (
             "stress",
             Box::new(move || {
-                let mut stress = qemu_test::Args::of(&[], DEFAULT_KERNEL);
+                let mut stress = qemu_test::Args::of(&["stress", "consistency"], DEFAULT_KERNEL);
                 stress.cases = Some(root.join("tests/stress"));
                 qemu_test::run(&stress)
             }),
         ),
+        ("C diffs", Box::new(move || c_diffs(context))),
         ("draws", Box::new(|| draw::run(&draw::Args::full_tier()))),
         ("lints", Box::new(|| lint_all_fixes(context).map(|()| ExitCode::SUCCESS))),
         ("fuzzing", Box::new(|| fuzz(context).map(|()| ExitCode::SUCCESS))),

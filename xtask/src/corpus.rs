@@ -46,6 +46,16 @@ pub(crate) struct Args {
     record: bool,
 }
 
+/// Kernels with another version of the source in their pins.
+pub(crate) const KERNELS: [&str; 2] = ["debian-6.1", "debian-6.12-old"];
+
+impl Args {
+    /// Arguments for all files on a kernel.
+    pub(crate) fn all_files(kernel: &str) -> Self {
+        Self { kernel: kernel.to_owned(), files: None, seed: 1, json: false, record: false }
+    }
+}
+
 /// Counts of one kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

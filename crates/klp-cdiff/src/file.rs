@@ -138,11 +138,8 @@ pub(crate) fn parse(source: &CSource<'_>, file: &str, bytes: &[u8]) -> Result<Co
     })
 }
 
-/// Global functions and variables that the files add for one another.
-pub(crate) fn added(files: &[Compiles]) -> BTreeSet<String> {
-    let names = |object: &Object| -> BTreeSet<String> {
-        object.items.iter().filter(|item| item.is_global).map(|item| item.name.clone()).collect()
-    };
+/// Global functions and variables that the files add for one another. `with_rust`: and all new global functions, for Rust code.
+pub(crate) fn added(files: &[Compiles], with_rust: bool) -> BTreeSet<String> {
     let undefined: BTreeSet<&str> = files
         .iter()
         .flat_map(|file| &file.patched.object.symbols)
@@ -151,9 +148,15 @@ pub(crate) fn added(files: &[Compiles]) -> BTreeSet<String> {
         .collect();
     let mut added = BTreeSet::new();
     for file in files {
-        let before = names(&file.original.object);
-        let new = names(&file.patched.object).into_iter().filter(|name| !before.contains(name));
-        added.extend(new.filter(|name| undefined.contains(name.as_str())));
+        let globals = |object: &Object| -> BTreeSet<String> {
+            object.items.iter().filter(|item| item.is_global).map(|item| item.name.clone()).collect()
+        };
+        let before = globals(&file.original.object);
+        let new = file.patched.object.items.iter().filter(|item| {
+            let is_used = undefined.contains(item.name.as_str()) || (with_rust && item.is_function());
+            item.is_global && !before.contains(&item.name) && is_used
+        });
+        added.extend(new.map(|item| item.name.clone()));
     }
     added
 }

@@ -51,7 +51,7 @@ pub use self::identity::{Compared, Draw};
 use self::makefiles::{Built, Makefiles};
 pub use self::placement::{Mismatch, MismatchKind};
 pub use self::refusal::{RULES, Refusal, Rule};
-pub use self::report::{Changed, FindModule, Inputs, Report};
+pub use self::report::{Changed, Diffs, FindModule, Inputs, Report};
 pub use self::source_diff::{ChangedFile, DiffError, Files, apply};
 
 /// Name of the file with the report in a result.
@@ -62,13 +62,15 @@ const REPORT: &str = "report.json";
 /// # Errors
 /// The diff is faulty, a rule refuses it, or the kernel has no source package.
 pub fn build(inputs: &Inputs<'_>) -> Result<(std::path::PathBuf, Report), Error> {
-    let mut key = Key::new("c diff 1").with(&inputs.tree.fingerprint).with(inputs.sources);
-    for diff in inputs.diffs {
+    let Diffs { subject, texts, with_rust } = *inputs.diffs;
+    let mut key =
+        Key::new("c diff 2").with(&inputs.tree.fingerprint).with(inputs.sources).with([u8::from(with_rust)]);
+    for diff in texts {
         key = key.with(diff);
     }
-    let label = format!("{}-{}", inputs.subject, inputs.tree.id);
+    let label = format!("{subject}-{}", inputs.tree.id);
     let entry = inputs.cache.entry("c-diff", &label, &key, |dir| {
-        stage(inputs.sink, "c-diff", inputs.subject, || {
+        stage(inputs.sink, "c-diff", subject, || {
             let report = make(inputs, dir)?;
             write(&dir.join(REPORT), serde_json::to_vec_pretty(&report).unwrap_or_default())?;
             Ok::<_, Error>((StageEnd::Done, ()))
@@ -140,11 +142,12 @@ fn refuse_architecture(tree: &KernelTree) -> Result<(), Error> {
 }
 
 fn make(inputs: &Inputs<'_>, dir: &Path) -> Result<Report, Error> {
-    let Inputs { subject, tree, cache, sink, .. } = *inputs;
+    let Inputs { tree, cache, sink, .. } = *inputs;
+    let Diffs { subject, texts, with_rust } = *inputs.diffs;
     refuse_architecture(tree)?;
     let source = CSource::of(tree, cache, sink)?;
     let faulty = |error| Error::Diff { subject: subject.to_owned(), kernel: tree.id.clone(), error };
-    let files = apply(inputs.diffs, &source.root).map_err(faulty)?;
+    let files = apply(texts, &source.root).map_err(faulty)?;
     let refused =
         |refusals| Error::Refused { subject: subject.to_owned(), kernel: tree.id.clone(), refusals };
     let (mut units, mut notes) = file::units(&files).map_err(refused)?;
@@ -169,7 +172,7 @@ fn make(inputs: &Inputs<'_>, dir: &Path) -> Result<Report, Error> {
     let mut included = compiler.compile(&included)?;
     compiles.append(&mut included.compiles);
     notes.append(&mut included.notes);
-    let added = file::added(&compiles);
+    let added = file::added(&compiles, with_rust);
     let memory = Memory::read(tree.image_file())?;
     let exports = exports::of(tree)?;
     let (exports, sealed) = (&exports, shipped::sealed(inputs.image, &memory));

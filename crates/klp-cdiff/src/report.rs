@@ -16,12 +16,28 @@ use crate::extract::{Needed, Replacement};
 /// Finds a module of the kernel: its facts and its file, decompressed.
 pub type FindModule<'a> = dyn Fn(&ObjectName) -> Result<(ModuleImage, Vec<u8>), Error> + 'a;
 
-/// Inputs of a C diff.
-pub struct Inputs<'a> {
-    /// Name of the fix.
+/// C diffs of a fix.
+#[derive(Clone, Copy, Debug)]
+pub struct Diffs<'a> {
+    /// Name of the fix, for messages.
     pub subject: &'a str,
     /// The diffs, in the order of their application.
-    pub diffs: &'a [&'a [u8]],
+    pub texts: &'a [&'a [u8]],
+    /// True if the fix has Rust code, too, which may call new global functions: all of them are kept.
+    pub with_rust: bool,
+}
+
+impl<'a> Diffs<'a> {
+    /// No diff, for work on the unchanged source.
+    pub fn none(subject: &'a str) -> Self {
+        Self { subject, texts: &[], with_rust: false }
+    }
+}
+
+/// Inputs of a C diff.
+pub struct Inputs<'a> {
+    /// The diffs.
+    pub diffs: &'a Diffs<'a>,
     /// The kernel.
     pub tree: &'a KernelTree,
     /// Its image.

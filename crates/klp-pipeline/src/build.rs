@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use klp_base::cache::{self, Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
 use klp_base::files::{io_error, make_dir, read, write};
-use klp_cdiff::Report;
+use klp_cdiff::{Diffs, Report};
 use klp_kernel::host::rustc::Rustc;
 use klp_kernel::{KernelTree, Pin, kbuild::check_path, sites_of};
 
@@ -252,7 +252,8 @@ impl Work<'_> {
             }
             let texts = fix.diffs.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
             let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
-            let built = c_diff::build(project, tree, &fix.name, &texts, cache, *sink)?;
+            let given = Diffs { subject: &fix.name, texts: &texts, with_rust: !fix.is_diff_alone() };
+            let built = c_diff::build(project, tree, &given, cache, *sink)?;
             diffs.push((fix.name.clone(), built));
         }
         Ok(self.diffs.get_or_init(|| diffs))

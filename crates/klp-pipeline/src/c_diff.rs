@@ -9,7 +9,7 @@ use klp_base::cache::{Cache, Key, sha256_file};
 use klp_base::events::{Sink, StageEnd, stage};
 use klp_base::files::{io_error, read, write};
 use klp_cdiff::inlined::Copies;
-use klp_cdiff::{Compared, Draw, Error as DiffError, Inputs, Report, klp_symbol};
+use klp_cdiff::{Compared, Diffs, Draw, Error as DiffError, Inputs, Report, klp_symbol};
 use klp_format::{KlpSymbol, ObjectName};
 use klp_image::{KernelImage, ModuleImage, unpack_module};
 use klp_kernel::{KernelTree, OwnModules};
@@ -26,20 +26,18 @@ const NOT_ABLE: u8 = 69;
 /// Module of the root crate with the replacements of a C diff.
 const MODULE: &str = "c_diff";
 
-/// Makes object files of C diffs, which are applied one after the other. Returns the directory of the files, in the cache, and
-/// the report. `subject` is the name of the fix, for messages.
+/// Makes object files of C diffs. Returns the directory of the files, in the cache, and the report.
 ///
 /// # Errors
 /// A diff is faulty, a rule refuses it, or the kernel has no source package.
 pub fn build(
     project: &Project,
     tree: &KernelTree,
-    subject: &str,
-    diffs: &[&[u8]],
+    diffs: &Diffs<'_>,
     cache: &Cache,
     sink: &dyn Sink,
 ) -> Result<(PathBuf, Report), Error> {
-    with_inputs(project, tree, subject, diffs, cache, sink, klp_cdiff::build)
+    with_inputs(project, tree, diffs, cache, sink, klp_cdiff::build)
 }
 
 /// Makes object files with copies of functions of the kernel, for a module that changes nothing. Returns the directory of the
@@ -58,7 +56,7 @@ pub fn copies(
     let key = Key::new("copies 1").with(&tree.fingerprint).with(CDIFF_SOURCES).with(format!("{draw:?}"));
     let entry = cache.entry("c-copies", &tree.id, &key, |dir| {
         stage(sink, "copies", &tree.id, || {
-            let made = with_inputs(project, tree, "copies", &[], cache, sink, |inputs| {
+            let made = with_inputs(project, tree, &Diffs::none("copies"), cache, sink, |inputs| {
                 klp_cdiff::identity(inputs, draw, dir)
             });
             let (report, refusals) = made?;
@@ -85,7 +83,9 @@ pub fn equality(
     cache: &Cache,
     sink: &dyn Sink,
 ) -> Result<Vec<Compared>, Error> {
-    with_inputs(project, tree, "equality", &[], cache, sink, |inputs| klp_cdiff::equality(inputs, draw))
+    with_inputs(project, tree, &Diffs::none("equality"), cache, sink, |inputs| {
+        klp_cdiff::equality(inputs, draw)
+    })
 }
 
 /// Copies of a function that the compiler inlined, by the kernel's source. Not known for kernels without a source package, and where
@@ -106,7 +106,7 @@ pub fn inlined(
     if !function.object.is_vmlinux() && project.module_source(&function.object).is_some() {
         return Ok(Copies::NotKnown(format!("module {} is not the kernel's own", function.object)));
     }
-    let found = with_inputs(project, tree, "copies", &[], cache, sink, |inputs| {
+    let found = with_inputs(project, tree, &Diffs::none("copies"), cache, sink, |inputs| {
         klp_cdiff::inlined::copies(inputs, function)
     });
     match found {
@@ -119,8 +119,7 @@ pub fn inlined(
 fn with_inputs<T>(
     project: &Project,
     tree: &KernelTree,
-    subject: &str,
-    diffs: &[&[u8]],
+    diffs: &Diffs<'_>,
     cache: &Cache,
     sink: &dyn Sink,
     run: impl FnOnce(&Inputs<'_>) -> Result<T, DiffError>,
@@ -137,8 +136,7 @@ fn with_inputs<T>(
         let facts = ModuleImage::parse(&bytes, &image).map_err(damaged)?;
         Ok((facts, unpack_module(&bytes).map_err(damaged)?.into_owned()))
     };
-    let inputs =
-        Inputs { subject, diffs, tree, image: &image, module: &module, sources: CDIFF_SOURCES, cache, sink };
+    let inputs = Inputs { diffs, tree, image: &image, module: &module, sources: CDIFF_SOURCES, cache, sink };
     Ok(run(&inputs)?)
 }
 

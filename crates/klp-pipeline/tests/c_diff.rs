@@ -7,24 +7,35 @@ use std::process::Command;
 use klp_base::cache::Cache;
 use klp_base::events::{Recorder, Silent};
 use klp_base::lots::Lots;
-use klp_cdiff::Report;
 use klp_cdiff::inlined::Copies;
+use klp_cdiff::{Diffs, Report};
 use klp_format::KlpSymbol;
 use klp_kernel::c_source::CSource;
 use klp_kernel::{KernelConfig, KernelTree};
 use klp_pipeline::build::Build;
 use klp_pipeline::objects::Objects;
-use klp_pipeline::project::{Target, read_fix};
+use klp_pipeline::project::{Project, Target, read_fix};
 use klp_pipeline::stage::{Range, Stage};
 use klp_pipeline::{Error, c_diff, scaffold};
 
 use crate::common;
 
+fn build(
+    project: &Project,
+    tree: &KernelTree,
+    name: &str,
+    diff: &str,
+    cache: &Cache,
+) -> Result<(PathBuf, Report), Error> {
+    let diffs = Diffs { subject: name, texts: &[diff.as_bytes()], with_rust: false };
+    c_diff::build(project, tree, &diffs, cache, &Silent)
+}
+
 /// Result of a diff of one file of Debian's 6.12 source.
 fn result(name: &str, file: &str, hunk: &str) -> Result<Report, Error> {
     let (project, cache, tree) = common::kernel("debian-6.12-old");
     let diff = format!("--- a/{file}\n+++ b/{file}\n{hunk}");
-    let built = c_diff::build(&project, &tree, name, &[diff.as_bytes()], &cache, &Silent);
+    let built = build(&project, &tree, name, &diff, &cache);
     built.map(|(_, report)| report)
 }
 
@@ -150,12 +161,11 @@ fn a_source_a_configuration_or_a_compiler_that_is_not_the_kernels_is_refused() {
         let (count, last) = (text.lines().count(), text.lines().last().unwrap().to_owned());
         format!("--- a/{file}\n+++ b/{file}\n@@ -{count},1 +{count},2 @@\n {last}\n+int more_of_it;\n")
     };
-    let build = |tree: &KernelTree, diff: &str| {
-        c_diff::build(&project, tree, "other", &[diff.as_bytes()], &other, &Silent).unwrap_err().to_string()
-    };
+    let refused =
+        |tree: &KernelTree, diff: &str| build(&project, tree, "other", diff, &other).unwrap_err().to_string();
     // Another version of the source.
     change(&root, "ipc/sem.c", "error = -EFBIG;", "error = -ENOMEM;");
-    let error = build(&tree, &diff("ipc/sem.c"));
+    let error = refused(&tree, &diff("ipc/sem.c"));
     let says = "[original-differs] ipc/sem.c: the unchanged file: 1 of ";
     assert!(error.contains(says) && error.contains("do_semtimedop differs from byte"), "{error}");
     assert!(
@@ -167,16 +177,16 @@ fn a_source_a_configuration_or_a_compiler_that_is_not_the_kernels_is_refused() {
     let name = tree.config.value("CC_VERSION_TEXT").unwrap().to_owned();
     let text = std::fs::read_to_string(tree.headers.join(".config")).unwrap();
     tree.config = KernelConfig::parse(&text.replace(&name, "gcc-12 (Debian 12.2.0-99) 12.2.1"));
-    let error = build(&tree, &diff("ipc/sem.c"));
+    let error = refused(&tree, &diff("ipc/sem.c"));
     let says = "the kernel was compiled by gcc-12 (Debian 12.2.0-99) 12.2.1, and this machine has x86_64-linux-gnu-gcc-12";
     assert!(error.contains(says), "{error}");
     let same = version("", "\t/* the same code */");
     let same = format!("--- a/fs/proc/version.c\n+++ b/fs/proc/version.c\n{same}");
-    let (_, report) = c_diff::build(&project, &tree, "same", &[same.as_bytes()], &other, &Silent).unwrap();
+    let (_, report) = build(&project, &tree, "same", &same, &other).unwrap();
     assert!(report.objects.is_empty() && report.notes.iter().any(|note| note.contains(says)), "{report:?}");
     // Another configuration.
     change(&root, "include/generated/autoconf.h", "#define CONFIG_CHECKPOINT_RESTORE 1\n", "");
-    let error = build(&tree, &diff("ipc/msg.c"));
+    let error = refused(&tree, &diff("ipc/msg.c"));
     assert!(error.contains("[original-differs] ipc/msg.c: the unchanged file: "), "{error}");
     assert!(error.contains("newque differs from byte"), "{error}");
 }
@@ -210,7 +220,7 @@ fn a_diff_that_does_not_apply_leaves_nothing() {
     }
     assert!(refused > 1000, "{refused} of 2000 mutants of a diff are refused");
     let moved = whole.replace("utsname()->sysname", "utsname()->release");
-    let error = c_diff::build(&project, &tree, "moved", &[moved.as_bytes()], &cache, &Silent).unwrap_err();
+    let error = build(&project, &tree, "moved", &moved, &cache).unwrap_err();
     assert_eq!(error.exit_code(), 2);
     let says = "the C diff of `moved` on debian-6.12-old: fs/proc/version.c: hunk 1 (line 9) does not apply: its context is not in \
                 the kernel's source; adapt the diff to this kernel's version";

@@ -11,7 +11,7 @@ use klp_base::events::{Event, Silent, Sink};
 use klp_base::files::{io_error, read};
 use klp_base::lots::Lots;
 use klp_base::parallel;
-use klp_cdiff::{Error as DiffError, Refusal, Replacement};
+use klp_cdiff::{Diffs, Error as DiffError, Refusal, Replacement};
 use klp_format::MODULE_NAME_MAX;
 use klp_kernel::c_source::CSource;
 use klp_kernel::{KernelTree, Package, Pin};
@@ -224,7 +224,8 @@ impl<'a> Corpus<'a> {
 
     fn try_file(&self, file: &str, is_certain: bool, diff: &[u8]) -> Result<Outcome, Error> {
         let name = name_of(file);
-        let made = c_diff::build(self.project, self.tree, &name, &[diff], self.cache, &Silent);
+        let diffs = Diffs { subject: &name, texts: &[diff], with_rust: false };
+        let made = c_diff::build(self.project, self.tree, &diffs, self.cache, &Silent);
         let made = made.and_then(|(_, report)| {
             if report.objects.is_empty() {
                 return Ok(Outcome::Nothing);

@@ -4,13 +4,20 @@
 
 use klp::prelude::*;
 
+unsafe extern "C" {
+    /// A function that the diff adds to `fs/proc/cmdline.c`. The prototype is the author's word.
+    fn proc_words(m: *mut seq_file, number: c_uint) -> c_int;
+}
+
 /// The replacements of this fix in Rust.
 pub struct Patch;
 
 impl replaced::vmlinux for Patch {
     unsafe extern "C" fn uptime_proc_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
         // SAFETY: the seq_file core passes a valid `m`.
-        unsafe { SeqFile::from_ptr(m) }.puts(c"beside a C diff\n")
+        unsafe { SeqFile::from_ptr(m) }.puts(c"beside a C diff\n");
+        // SAFETY: as above; the function takes any number.
+        unsafe { proc_words(m, 1) }
     }
 }
 
