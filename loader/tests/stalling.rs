@@ -116,6 +116,20 @@ fn policy_wait_reports_every_minute_and_releases_the_lock() {
     assert!(ran.err.contains("the module stays loaded"), "{}", ran.err);
 }
 
+/// The kernel takes the functions out of ftrace one after the other, long after the last task has changed over.
+#[test]
+fn unload_waits_for_a_patch_that_no_task_holds() {
+    let machine = Machine::new();
+    machine.files.patch("fix", true, false);
+    machine.after(Duration::from_millis(1), |files| files.patch("fix", false, true));
+    machine.files.patch("fix", true, true);
+    machine.after(Duration::from_secs(300), |files| files.patch("fix", false, false));
+    let ran = machine.run(&["unload", "fix"]);
+    assert!(ran.out.contains("every task has changed over: waiting until"), "{}", ran.out);
+    assert!(ran.out.contains("transition complete (3"), "{}", ran.out);
+    assert!(!ran.err.contains("named above"), "{}", ran.err);
+}
+
 #[test]
 fn policy_reverse_enables_the_patch_again() {
     let machine = Machine::new();

@@ -23,7 +23,7 @@ use crate::model::policy::{BUSY_ATTEMPTS, BUSY_INTERVAL, StallPolicy, WaitOption
 use crate::model::refusal::Refusal;
 use crate::model::store::{self, Choice};
 use crate::model::system::System;
-use crate::model::{boot_notes, bugs, manifests};
+use crate::model::{boot_notes, bugs, manifests, tasks};
 
 /// Limit on the total wait time of `load --all`, so that patches do not delay a boot for longer.
 const BUDGET: Duration = Duration::from_secs(120);
@@ -319,7 +319,10 @@ fn wait_until_enabled(
             let undone = unload::unload_unrecorded(system, console, name, WaitOptions::DEFAULT);
             Err(Error::LoadStalled { module: name.clone(), undone: undone.map_err(Box::new) })
         }
-        Outcome::Stalled => Err(Error::LoadLeft { module: name.clone() }),
+        Outcome::Stalled => {
+            let tasks = tasks::pending(system, name.as_str())?;
+            Err(Error::LoadLeft { module: name.clone(), tasks })
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::act::lock;
 use crate::console::Console;
 use crate::model::error::Error;
 use crate::model::livepatch;
-use crate::model::policy::{StallPolicy, WAIT, WAIT_AFTER_SIGNAL, WaitOptions};
+use crate::model::policy::{StallPolicy, WAIT, WAIT_AFTER_SIGNAL, WAIT_FOR_FTRACE, WaitOptions};
 use crate::model::system::{Backoff, System};
 use crate::model::tasks::{self, Stalled};
 
@@ -49,8 +49,18 @@ pub(crate) fn wait(
     {
         return Ok(outcome);
     }
-    report(console, &tasks::stalled(system, patch)?);
+    let stalled = tasks::stalled(system, patch)?;
+    report(console, &stalled);
     advise(system, console, patch)?;
+    // The kernel waits for a grace period of RCU tasks for each function that it takes out of ftrace.
+    let disabled = livepatch::flag(system, patch, "enabled")? == Some(false);
+    let nobody = stalled.tasks.is_empty() && stalled.hidden == 0;
+    if disabled && nobody && options.deadline.is_none() && options.on_stall == StallPolicy::Fail {
+        console.say(
+            "every task has changed over: waiting until the kernel has changed the calls of all functions...",
+        );
+        return wait_on(system, console, patch, first + second, Some(WAIT_FOR_FTRACE));
+    }
     if forever {
         wait_on(system, console, patch, first + second, options.deadline)
     } else {

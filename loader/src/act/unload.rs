@@ -17,6 +17,7 @@ use crate::model::manifests;
 use crate::model::overrides;
 use crate::model::policy::{BUSY_ATTEMPTS, BUSY_INTERVAL, StallPolicy, WaitOptions};
 use crate::model::system::{Backoff, System};
+use crate::model::tasks;
 
 /// Time to wait for the users of a module that patches nothing.
 const WAIT_FOR_USERS: Duration = Duration::from_secs(15);
@@ -92,7 +93,10 @@ fn disable(
         Outcome::Stalled if options.on_stall == StallPolicy::Reverse => {
             return reverse(system, console, module);
         }
-        Outcome::Stalled => return Err(Error::UnloadStalled { module: module.clone() }),
+        Outcome::Stalled => {
+            let tasks = tasks::pending(system, module.as_str())?;
+            return Err(Error::UnloadStalled { module: module.clone(), tasks });
+        }
         Outcome::Interrupted(signal) => {
             let state = format!(
                 "{module} is being disabled, and the kernel goes on with that (kpatch list shows when it is done): then kpatch unload {module} removes it; kpatch load {module} turns it round"

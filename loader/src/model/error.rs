@@ -223,11 +223,13 @@ pub enum Error {
     },
     /// Stalled transition of a load; it continues in the kernel.
     #[error(
-        "transition stalled for {module}\n  the module stays loaded, and the kernel goes on with the transition: it ends when the tasks named above leave\n  the patched code (kpatch status shows them); kpatch unload {module} takes it back"
+        "transition stalled for {module}\n  the module stays loaded, and the kernel goes on with the transition: it ends when {}\n  (kpatch status shows it); kpatch unload {module} takes it back", end(*tasks)
     )]
     LoadLeft {
         /// Module name.
         module: ModuleName,
+        /// Number of tasks that still have to change over.
+        tasks: usize,
     },
     /// Stalled transition of an unload; it was reversed.
     #[error(
@@ -241,11 +243,13 @@ pub enum Error {
     },
     /// Stalled transition of an unload; it continues in the kernel.
     #[error(
-        "transition stalled for {module}\nfailed to disable module {module}\n  the kernel goes on with the transition: it ends when the tasks named above leave the patched code, then\n  run kpatch unload {module} again; kpatch load {module} turns it round"
+        "transition stalled for {module}\nfailed to disable module {module}\n  the kernel goes on with the transition: it ends when {}; then\n  run kpatch unload {module} again; kpatch load {module} turns it round", end(*tasks)
     )]
     UnloadStalled {
         /// Module name.
         module: ModuleName,
+        /// Number of tasks that still have to change over.
+        tasks: usize,
     },
     /// Patch that another program reversed or replaced during the transition.
     #[error(
@@ -368,6 +372,14 @@ impl Error {
 
 fn signal_name(signal: i32) -> String {
     signal_hook::low_level::signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned)
+}
+
+/// Event that ends a transition with so many tasks to go.
+fn end(tasks: usize) -> &'static str {
+    match tasks {
+        0 => "the calls of all functions are changed",
+        _ => "the tasks named above leave the patched code",
+    }
 }
 
 fn reversed(complete: bool) -> &'static str {
