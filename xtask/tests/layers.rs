@@ -38,7 +38,7 @@ const LOADER: Layers<'_> = &[
 
 const PIPELINE: Layers<'_> = &[
     ("crate", &["lib"]),
-    ("uses of a build", &["author_tools", "editor", "look", "scaffold"]),
+    ("uses of a build", &["author_tools", "editor", "look", "scaffold", "source_edit"]),
     ("build", &["build"]),
     ("facts for verify", &["expected"]),
     ("stages compile to sign", &["compile", "kbuild", "postlink", "sign"]),

@@ -74,7 +74,7 @@ impl<'a> CSource<'a> {
     /// The package is unavailable, or a file cannot be read or written.
     pub fn other(&self, package: &Package, cache: &Cache, sink: &dyn Sink) -> Result<PathBuf, Error> {
         let key = Key::new("other source 1").with(&self.tree.fingerprint).with(&package.sha256);
-        Ok(cache.entry("c-other", &self.tree.id, &key, |dir| {
+        cache.entry("c-other", &self.tree.id, &key, |dir| {
             source::check_space(&format!("the source {}", package.version), dir, PEAK)?;
             stage(sink, "compare", &package.version, || {
                 let work = dir.join("work");
@@ -92,7 +92,7 @@ impl<'a> CSource<'a> {
                 std::fs::remove_dir_all(&work).map_err(io_error("remove", &work))?;
                 Ok::<_, Error>((StageEnd::Done, ()))
             })
-        })?)
+        })
     }
 
     /// The compiler's command for a file, named from the top directory: `kernel/ptrace.c`.

@@ -2,11 +2,11 @@
 //! C diffs that are refused, and those that change no code.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use klp_base::cache::Cache;
 use klp_base::events::{Recorder, Silent};
 use klp_base::lots::Lots;
+use klp_base::process::Cmd;
 use klp_cdiff::inlined::Copies;
 use klp_cdiff::{Diffs, Report};
 use klp_format::KlpSymbol;
@@ -134,8 +134,7 @@ fn other_source(tree: &KernelTree, cache: &Cache) -> (tempfile::TempDir, Cache, 
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("c-source").join(entry.file_name().unwrap());
     std::fs::create_dir_all(&copy).unwrap();
-    let copied = Command::new("cp").arg("-rs").arg(&root).arg(&copy).status().unwrap();
-    assert!(copied.success());
+    Cmd::new("cp").arg("-rs").arg(&root).arg(&copy).run().unwrap();
     std::fs::copy(entry.join(".entry.json"), copy.join(".entry.json")).unwrap();
     let other = Cache::new(dir.path());
     assert_eq!(CSource::of(tree, &other, &Silent).unwrap().root, copy.join("linux"));

@@ -144,6 +144,15 @@ fn harmless_changes_cause_no_finding() {
 }
 
 #[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_copy_in_a_replaced_function_is_no_finding() {
+    let mut sample = good();
+    let replaced = sample.expected.patch.as_ref().unwrap().functions[0].symbol.clone();
+    sample.copy_in(&replaced, false);
+    assert_eq!(verify(&sample.bytes, &sample.expected).findings, []);
+}
+
+#[test]
 fn every_rule_has_a_module_that_breaks_it() {
     for rule in rules::ALL {
         let severity = CASES.iter().filter(|case| case.rule.id == rule.id).map(|case| case.severity).max();

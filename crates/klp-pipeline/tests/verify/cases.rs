@@ -553,10 +553,6 @@ fn panic_location(sample: &mut Sample, file: &[u8], line: u32) {
 
 /// Harmless changes: no rule may report a finding.
 pub const HARMLESS: &[(&str, Change)] = &[
-    ("a copy in a function that the module replaces", |m| {
-        let replaced = m.expected.patch.as_ref().unwrap().functions[0].symbol.clone();
-        m.copy_in(&replaced, false);
-    }),
     ("a weak symbol that nobody exports", |m| {
         m.add_symbol("nobody_has_it", |symbol| symbol.set_st_info(elf::STB_WEAK, elf::STT_NOTYPE));
     }),
