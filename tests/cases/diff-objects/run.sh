@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+. /lib/case.sh
+. /lib/livepatch.sh
+
+file=$KO_diff_objects
+. /lib/objects.sh
