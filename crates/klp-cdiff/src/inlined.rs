@@ -20,7 +20,7 @@ use crate::file::parse;
 use crate::generated;
 use crate::includers::Includers;
 use crate::layout::{self, Reader, Tree};
-use crate::object::{Damaged, ItemId};
+use crate::object::{Damaged, Item, ItemId};
 use crate::pairs::Compiled;
 use crate::placement::Placement;
 use crate::refuse_architecture;
@@ -129,26 +129,28 @@ fn base_of(symbol: &str) -> &str {
 
 /// True if an object has a function, and its code is the shipped one.
 fn is_of(inputs: &Inputs<'_>, original: &Compiled, function: &KlpSymbol) -> Result<bool, Error> {
-    let Some(id) = original.object.item(&function.symbol) else { return Ok(false) };
+    let name = &function.symbol;
+    let is_named = |item: &&Item| item.is_function() && (item.name == *name || item.aliases.contains(name));
+    let Some(item) = original.object.items.iter().find(is_named) else { return Ok(false) };
     let placed = |shipped: &Shipped<'_>| {
         let placement = Placement::of(original, shipped);
-        let differs = placement.mismatches.iter().any(|mismatch| mismatch.function == function.symbol);
-        let found = placement.symbol(&original.object.items[id], shipped);
-        !differs
-            && found.is_some_and(|found| found.name == function.symbol && found.position == function.position)
+        let differs = placement.mismatches.iter().any(|mismatch| mismatch.function == item.name);
+        let symbols = shipped.named(name);
+        let wanted = symbols.iter().find(|found| found.position == function.position);
+        !differs && wanted.is_some_and(|found| placement.place(item) == Some(found.place))
     };
     if function.object.is_vmlinux() {
         let memory = Memory::read(inputs.tree.image_file())?;
         return Ok(placed(&Shipped::kernel(function.object.clone(), inputs.image, &memory)));
     }
-    let name: &ObjectName = &function.object;
-    let (image, bytes) = (inputs.module)(name)?;
+    let object: &ObjectName = &function.object;
+    let (image, bytes) = (inputs.module)(object)?;
     let module = Module::parse(&bytes).map_err(|error| Error::Object {
-        file: name.to_string(),
+        file: object.to_string(),
         kernel: inputs.tree.id.clone(),
         message: error.to_string(),
     })?;
-    Ok(placed(&Shipped::module(name.clone(), &image, module)))
+    Ok(placed(&Shipped::module(object.clone(), &image, module)))
 }
 
 /// Copies of the functions of a file, by their names. `None` if the code with debug information is another. The cache keeps them.
@@ -244,7 +246,8 @@ fn collect<'d>(
                 if let (Some(id), Some(name)) = (function, name) {
                     let symbol = &compiled.object.items[id].name;
                     // `.part` and `.cold` are parts of the function, not copies.
-                    if *symbol != name && !symbol.contains(".part.") && !symbol.contains(".cold") {
+                    let is_part = symbol.contains(".part.") || symbol.contains(".cold");
+                    if !is_itself(compiled, id, &name) && !is_part {
                         let file = layout::file_of(unit, &unit.entry(origin.unwrap_or(entry.offset()))?)
                             .unwrap_or_default();
                         let copy = InlinedCopy { caller: symbol.clone(), file, line: 0, is_clone: true };
@@ -257,7 +260,7 @@ fn collect<'d>(
                 if let (Some(id), Some(name)) = (function, name) {
                     let caller = compiled.object.items[id].name.clone();
                     // A copy of the function in itself goes with it.
-                    if base_of(&caller) != name || caller.contains('.') {
+                    if !is_itself(compiled, id, &name) {
                         let line = layout::number(entry, dw::DW_AT_call_line).unwrap_or(0);
                         let file = layout::file_in(unit, entry, dw::DW_AT_call_file).unwrap_or_default();
                         let copy = InlinedCopy { caller, file, line, is_clone: false };
@@ -273,6 +276,12 @@ fn collect<'d>(
         collect(unit, compiled, child, function, copies)?;
     }
     Ok(())
+}
+
+/// True if a function of the object has this name, perhaps among others.
+fn is_itself(compiled: &Compiled, id: ItemId, name: &str) -> bool {
+    let item = &compiled.object.items[id];
+    item.name == name || item.aliases.iter().any(|alias| alias == name)
 }
 
 /// Function at an address as [`layout::section`] makes it: the number of the section, and the offset.
