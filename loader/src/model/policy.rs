@@ -9,8 +9,7 @@ use clap::ValueEnum;
 pub(crate) const WAIT: Duration = Duration::from_secs(15);
 /// Wait time after that, until the transition counts as stalled.
 pub(crate) const WAIT_AFTER_SIGNAL: Duration = Duration::from_secs(60);
-/// Longest wait for a patch that is being disabled and that no task holds any more. Measured: thirty minutes of TCG for 2000
-/// functions.
+/// Longest wait for a patch that is being disabled and that no task holds any more. Measured under TCG: 271 s for 2053 functions.
 pub(crate) const WAIT_FOR_FTRACE: Duration = Duration::from_secs(3600);
 /// Number of attempts while the kernel answers EBUSY.
 pub(crate) const BUSY_ATTEMPTS: u32 = 5;
