@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use klp_base::cache::{Cache, Key};
 use klp_base::files::{io_error, make_dir, read_text, write};
-use klp_base::process::Cmd;
+use klp_base::process::{Cmd, Error as ProcessError};
 use klp_kernel::c_source::{CSource, CompileCommand};
 
 use crate::error::Error;
@@ -33,7 +33,12 @@ pub(crate) fn with<T>(
     for _ in 0..MOST {
         match compile(&command) {
             Err(Error::Compile { with: "", ref text, .. }) if let Some(included) = missing(text) => {
-                let Some(dir) = make(source, file, included, cache)? else { break };
+                let dir = match make(source, file, included, cache) {
+                    // A recipe that needs what only the whole build makes.
+                    Err(Error::Process(ProcessError::Failed { .. })) => None,
+                    made => made?,
+                };
+                let Some(dir) = dir else { break };
                 command.words.push(format!("-I{}", dir.display()));
             }
             result => return Ok((result?, command)),

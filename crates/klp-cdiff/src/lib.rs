@@ -31,7 +31,7 @@ mod special;
 mod type_text;
 mod writer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use klp_base::arch::Arch;
@@ -163,10 +163,17 @@ fn make(inputs: &Inputs<'_>, dir: &Path) -> Result<Report, Error> {
         (path.clone(), content)
     });
     overlay::make(&source.root, &view, &contents.collect(), &included.directories)?;
-    let mut compiles = Vec::new();
+    let (mut compiles, mut refusals) = (Vec::new(), Vec::new());
     for (number, unit) in units.iter().enumerate() {
         let output = work.join(format!("{number}.o"));
-        compiles.push(Compiles::make(&source, &view, unit, &output, cache)?);
+        match Compiles::make(&source, &view, unit, &output, cache) {
+            Err(Error::Compile { with: "", text, .. }) => {
+                let line = text.lines().find(|line| line.contains("error:")).unwrap_or_default();
+                let message = format!("it does not compile alone: {line}");
+                refusals.push(refusal::NO_OBJECT.refuse(unit, "the unchanged file", message));
+            }
+            made => compiles.push(made?),
+        }
     }
     let compiler = headers::Compiler { source: &source, view: &view, work: &work, cache, sink };
     let mut included = compiler.compile(&included)?;
@@ -188,7 +195,8 @@ fn make(inputs: &Inputs<'_>, dir: &Path) -> Result<Report, Error> {
         sealed: &sealed,
         other_compiler: other_compiler.as_deref(),
     };
-    let (mut report, mut refusals) = (Report::default(), included.refusals);
+    refusals.append(&mut included.refusals);
+    let mut report = Report::default();
     for (number, compiles) in compiles.iter().enumerate() {
         match work_of.extract(compiles, &work)? {
             Ok(part) => part.add_to(&mut report, number, dir)?,
@@ -205,17 +213,15 @@ fn make(inputs: &Inputs<'_>, dir: &Path) -> Result<Report, Error> {
     Ok(report)
 }
 
-/// Files that the kernel's Makefiles do not leave out, with true if they are built for certain.
-pub fn configured(source: &CSource<'_>, files: &[String]) -> BTreeMap<String, bool> {
+/// Files that the kernel's Makefiles do not leave out.
+pub fn configured(source: &CSource<'_>, files: &[String]) -> BTreeSet<String> {
     let arch = includers::directory_of(source.tree.arch);
     let mut makefiles = Makefiles::new(&source.root, arch, &source.tree.config);
     let other_arch =
         |file: &str| file.strip_prefix("arch/").is_some_and(|rest| !rest.starts_with(&format!("{arch}/")));
-    let mut built = |file: &String| match makefiles.file(file) {
-        None | Some(Built::No) => None,
-        Some(built) => Some((file.clone(), built == Built::Yes)),
-    };
-    files.iter().filter(|file| !other_arch(file)).filter_map(&mut built).collect()
+    let is_built =
+        |file: &&String| !other_arch(file) && makefiles.file(file).is_some_and(|built| built != Built::No);
+    files.iter().filter(is_built).cloned().collect()
 }
 
 /// True for C code.

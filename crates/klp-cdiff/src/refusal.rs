@@ -73,7 +73,7 @@ rules! {
     WEAK = "overridden",
         "another file of the kernel defines it, and this definition is not in the kernel: change that file";
     NO_OBJECT = "no-object",
-        "the kernel has no object file of it: it is not configured, or is assembly or a file of the boot code";
+        "the kernel has no object file of it: it is not configured, is assembly or a file of the boot code, or needs a file that only the whole build makes";
     RELOCATION = "relocation",
         "a live patch cannot have this relocation: write this function in Rust, or change another one";
 }

@@ -58,7 +58,7 @@ pub enum Outcome {
         /// First error of the compiler.
         message: String,
     },
-    /// The kernel does not have the file.
+    /// The kernel does not have the file, or it does not compile unchanged.
     NotConfigured,
     /// Anything else: a fault of this project.
     Failed {
@@ -192,7 +192,7 @@ impl<'a> Corpus<'a> {
     /// A file cannot be read or written, or the machine lacks something.
     pub fn outcomes(&self, files: &[String], sink: &dyn Sink) -> Result<Vec<Outcome>, Error> {
         let configured = klp_cdiff::configured(&self.source, files);
-        let names: Vec<&str> = configured.keys().map(String::as_str).collect();
+        let names: Vec<&str> = configured.iter().map(String::as_str).collect();
         let commands = self.source.commands(&names, self.cache)?;
         let has_command = names.iter().zip(&commands).filter(|(_, command)| command.is_ok());
         let has_command: BTreeSet<&str> = has_command.map(|(name, _)| *name).collect();
@@ -202,19 +202,16 @@ impl<'a> Corpus<'a> {
         };
         parallel::on_all_processors(files.len(), parallel::processors(), &progress, &|number| {
             let file = files.get(number).map_or("", String::as_str);
-            match configured.get(file).filter(|_| has_command.contains(file)) {
-                Some(is_certain) => self.outcome(file, *is_certain),
-                None => Ok(Outcome::NotConfigured),
-            }
+            if has_command.contains(file) { self.outcome(file) } else { Ok(Outcome::NotConfigured) }
         })
     }
 
-    fn outcome(&self, file: &str, is_certain: bool) -> Result<Outcome, Error> {
+    fn outcome(&self, file: &str) -> Result<Outcome, Error> {
         let diff = self.diff(file)?;
         let key = Key::new("outcome 1").with(&self.tree.fingerprint).with(&diff);
         let key = implementation().into_iter().fold(key, |key, sources| key.with(sources));
         let make = || {
-            let outcome = self.try_file(file, is_certain, &diff)?;
+            let outcome = self.try_file(file, &diff)?;
             Ok::<_, Error>(serde_json::to_vec(&outcome).unwrap_or_default())
         };
         let stored = self.cache.small("c-outcome", &name_of(file), &key, make)?;
@@ -222,7 +219,7 @@ impl<'a> Corpus<'a> {
             .map_err(|error| Error::Intermediate { file: PathBuf::from(file), message: error.to_string() })
     }
 
-    fn try_file(&self, file: &str, is_certain: bool, diff: &[u8]) -> Result<Outcome, Error> {
+    fn try_file(&self, file: &str, diff: &[u8]) -> Result<Outcome, Error> {
         let name = name_of(file);
         let diffs = Diffs { subject: &name, texts: &[diff], with_rust: false };
         let made = c_diff::build(self.project, self.tree, &diffs, self.cache, &Silent);
@@ -242,15 +239,14 @@ impl<'a> Corpus<'a> {
         match made {
             Ok(outcome) => Ok(outcome),
             Err(error) if error.exit_code() == 69 => Err(error),
-            Err(error) => Ok(of_error(&error, is_certain)),
+            Err(error) => Ok(of_error(&error)),
         }
     }
 }
 
-/// Outcome of an error. `is_certain` tells that the Makefiles have the file for certain.
-fn of_error(error: &Error, is_certain: bool) -> Outcome {
+/// Outcome of an error.
+fn of_error(error: &Error) -> Outcome {
     match error {
-        Error::CDiff(DiffError::Compile { with: "", .. }) if !is_certain => Outcome::NotConfigured,
         Error::CDiff(DiffError::Refused { refusals, .. })
             if refusals.iter().all(|refusal| refusal.rule == NO_OBJECT) =>
         {
@@ -281,5 +277,8 @@ fn module_of(fix: &str) -> String {
 
 /// Name of the fix of a file.
 fn name_of(file: &str) -> String {
-    format!("update-{}", file.replace(|c: char| !c.is_ascii_alphanumeric(), "-"))
+    let name = file.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    // `xt_DSCP.c` and `xt_dscp.c` are two files.
+    let large = if file.bytes().any(|byte| byte.is_ascii_uppercase()) { "-capital" } else { "" };
+    format!("update-{name}{large}")
 }

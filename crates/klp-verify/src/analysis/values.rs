@@ -298,6 +298,7 @@ impl Walk<'_, '_, '_> {
                     }
                     continue;
                 }
+                Effect::Entry => (stack, Value::Stack(0)),
                 Effect::Unknown { to } => (to, Value::Unknown),
             };
             state.registers[usize::from(to)] = value;
