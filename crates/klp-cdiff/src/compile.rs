@@ -63,7 +63,7 @@ pub(crate) fn original(
     cache: &Cache,
 ) -> Result<Vec<u8>, Error> {
     let key = Key::new("object of the source 2")
-        .with(source.root.to_string_lossy().as_bytes())
+        .with(&source.fingerprint)
         .with(file)
         .with(command.words.join("\0"))
         .with(format!("{form:?}"));

@@ -40,7 +40,7 @@ pub(crate) struct Definitions {
 impl Definitions {
     /// Index of a kernel's source. The cache keeps it.
     pub(crate) fn of(source: &CSource<'_>, cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
-        let key = Key::new("definitions 1").with(source.root.to_string_lossy().as_bytes());
+        let key = Key::new("definitions 1").with(&source.fingerprint);
         let entry = cache.entry("c-definitions", &source.tree.id, &key, |dir| {
             stage(sink, "definitions", &source.tree.id, || {
                 let index = scan(source)?;

@@ -56,8 +56,7 @@ fn missing(text: &str) -> Option<&str> {
 /// Makes a file that a C file includes. Returns the directory in which the compiler finds it; `None` if no recipe makes it.
 fn make(source: &CSource<'_>, file: &str, included: &str, cache: &Cache) -> Result<Option<PathBuf>, Error> {
     let dir = file.rsplit_once('/').map_or("", |(dir, _)| dir);
-    let key =
-        Key::new("generated file 1").with(source.root.to_string_lossy().as_bytes()).with(dir).with(included);
+    let key = Key::new("generated file 1").with(&source.fingerprint).with(dir).with(included);
     let label = format!("{}-{}", source.tree.id, included.replace('/', "-"));
     let entry = match cache.find(KIND, &label, &key) {
         Some(entry) => entry,

@@ -43,7 +43,7 @@ impl Includers {
     /// Graph of a kernel's source. The cache keeps it.
     pub(crate) fn of(source: &CSource<'_>, cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
         let arch = directory_of(source.tree.arch);
-        let key = Key::new("c includes 1").with(source.root.to_string_lossy().as_bytes());
+        let key = Key::new("c includes 1").with(&source.fingerprint);
         let entry = cache.entry("c-includes", &source.tree.id, &key, |dir| {
             stage(sink, "c-includes", &source.tree.id, || {
                 let graph = Self::scan(&source.root, arch)?;

@@ -161,10 +161,8 @@ fn of_file(
     original: &Compiled,
     cache: &Cache,
 ) -> Result<Option<BTreeMap<String, Vec<InlinedCopy>>>, Error> {
-    let key = Key::new("inlined copies 1")
-        .with(source.root.to_string_lossy().as_bytes())
-        .with(file)
-        .with(command.words.join("\0"));
+    let key =
+        Key::new("inlined copies 1").with(&source.fingerprint).with(file).with(command.words.join("\0"));
     let label = format!("{}-{}", source.tree.id, file.replace('/', "-"));
     let stored = cache.small("c-inlined", &label, &key, || {
         let bytes = compile::with_lines(source, file, command, cache)?;

@@ -28,6 +28,8 @@ pub struct CSource<'a> {
     pub root: PathBuf,
     /// The kernel.
     pub tree: &'a KernelTree,
+    /// Hash that changes whenever the source changes, for keys of what is made of it.
+    pub fingerprint: String,
 }
 
 /// The compiler's command for one file, as the kernel's own build gives it. It runs in the top directory of the source, and
@@ -65,7 +67,7 @@ impl<'a> CSource<'a> {
         let key = Key::new("c source 1").with(&tree.fingerprint).with(&package.sha256);
         let entry =
             cache.entry("c-source", &tree.id, &key, |dir| prepare(tree, package, dir, cache, sink))?;
-        Ok(Self { root: entry.join("linux"), tree })
+        Ok(Self { root: entry.join("linux"), tree, fingerprint: key.hex() })
     }
 
     /// Directory with the files of another version of the source that differ from this one's, or that this one lacks.
@@ -119,7 +121,7 @@ impl<'a> CSource<'a> {
         /// Limit of the length of make's command line.
         const AT_ONCE: usize = 1000;
         let place = |file: &str| {
-            let key = Key::new("compile command 4").with(self.root.to_string_lossy().as_bytes()).with(file);
+            let key = Key::new("compile command 4").with(&self.fingerprint).with(file);
             (file.replace('/', "-"), key)
         };
         let stored = |file: &str| {
