@@ -36,12 +36,35 @@ work() {
 	keep "$1" "/tmp/$1"
 }
 
-# unload_within <module> <seconds>: unloads a patch of many functions. `kpatch unload` waits for the transition; the kernel then waits
-# for a grace period of RCU tasks for each function that it takes out of ftrace.
+# unload_within <module> <seconds>: unloads a patch of many functions. When it does not succeed, names the tasks that the transition
+# waits for, with their stacks.
 unload_within() {
 	_end=$(($(date +%s) + $2))
 	until kpatch unload "$1"; do
-		[ "$(date +%s)" -lt "$_end" ] || return 1
+		if [ "$(date +%s)" -ge "$_end" ]; then
+			for _task in /proc/[0-9]*; do
+				[ "$(cat "$_task/patch_state" 2>/dev/null)" = 1 ] || continue
+				echo "$_task: $(cat "$_task/comm")"
+				cat "$_task/stack"
+			done
+			return 1
+		fi
 		sleep 10
 	done
+}
+
+# changes_nothing <file> <seconds>: the live patch loads, programs work as before with it, and after its way back, which may take so long.
+changes_nothing() {
+	_module=$(module_of "$1")
+	work before
+	check "kpatch load succeeds" kpatch load "$1" || exit
+	check "it is in force" settled "$_module"
+	work changed
+	check "the answers are as before" same /tmp/before /tmp/changed
+	for _round in 1 2 3 4 5; do work "again.$_round"; done
+	check "and the fifth time" same /tmp/before /tmp/again.5
+	check "kpatch unload succeeds" unload_within "$_module" "$2"
+	work after
+	check "the answers are as before" same /tmp/before /tmp/after
+	check "nothing of the patch is left" unloaded "$_module"
 }

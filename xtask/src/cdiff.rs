@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use klp_base::files::read;
 use klp_cdiff::{Diffs, Report};
-use klp_format::ModuleName;
+use klp_format::{MODULE_NAME_MAX, ModuleName};
 use klp_kernel::KernelTree;
 use klp_pipeline::project::Target;
 use klp_pipeline::stage::{Range, Stage};
@@ -53,8 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let diffs = args.diffs.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
     let diffs: Vec<&[u8]> = diffs.iter().map(Vec::as_slice).collect();
     let stem = args.diffs.first().and_then(|path| path.file_stem()).unwrap_or_default().to_string_lossy();
-    // kpatch-build's own name of a module.
-    let module = ModuleName::sanitized(&args.name.clone().unwrap_or_else(|| format!("livepatch-{stem}")))?;
+    let module = ModuleName::sanitized(&args.name.clone().unwrap_or_else(|| default_name(&stem)))?;
     let name = format!("cdiff-{module}");
     let given = Diffs { subject: &name, texts: &diffs, with_rust: false };
     let (dir, report) = c_diff::build(&context.project, &tree, &given, &context.cache, &context.terminal)?;
@@ -73,6 +72,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         println!("{}", ko.display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Name of the module of a diff, as kpatch-build makes it: cut where it is too long for the kernel.
+fn default_name(stem: &str) -> String {
+    format!("livepatch-{stem}").chars().take(MODULE_NAME_MAX).collect()
 }
 
 /// Makes the live patch. Returns its file.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! The verbs of C diffs: a full disk, and the way of an author.
+//! The verbs of C diffs: a full disk, and the long name of a diff.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,4 +61,16 @@ fn full_disk_is_reported_and_leaves_no_entry() {
         assert_eq!(faults.count(), 0, "{size}: left behind: {left:?}");
     }
     assert!(failed >= 3, "{failed} of {} disks were full", sizes.len() + 1);
+}
+
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_diff_may_have_a_name_that_no_module_can_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = dir.path().join(format!("0001-{}.patch", "a-name-as-git-gives-it-".repeat(4)));
+    fs::copy(root().join(DIFF), &long).unwrap();
+    let cmd = Cmd::new(XTASK).arg("cdiff").arg(&long).args(["--kernel", "debian-6.12-old"]);
+    let output = cmd.env("FERROGRAFT_PROJECT", root()).env_remove("RUST_BACKTRACE").output().unwrap();
+    assert!(output.status.success(), "{}", output.stderr_text());
+    assert!(output.stdout_text().contains("vmlinux:ptrace_request"), "{}", output.stdout_text());
 }

@@ -13,7 +13,7 @@ pub fn processors() -> usize {
 /// Results of work on the numbers below `count`, in their order. `progress` gets the number of results.
 ///
 /// # Errors
-/// That of the first piece of work that fails. It ends the work.
+/// The error of the first piece of work that fails; it ends the work.
 pub fn on_all_processors<T: Send, E: Send>(
     count: usize,
     processors: usize,

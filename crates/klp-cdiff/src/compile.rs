@@ -183,6 +183,12 @@ fn run(
     Err(error.into())
 }
 
+/// First error in messages of the compiler; their first line if none is marked as one.
+pub fn first_error(messages: &str) -> &str {
+    let line = messages.lines().find(|line| line.contains("error:")).or(messages.lines().next());
+    line.unwrap_or_default()
+}
+
 /// File that could not be written because the disk is full, by messages of the compiler or the assembler.
 fn place_without_space(messages: &str) -> Option<&str> {
     let (before, _) = messages.split_once(": No space left on device")?;

@@ -20,16 +20,14 @@ use crate::includers::{self, directory_of, is_c};
 const INDEX: &str = "index";
 /// Macros whose first argument is a part of the names that they define: start of the macro's name, and the prefixes.
 ///
-/// Source: `include/linux/syscalls.h`, `arch/x86/include/asm/syscall_wrapper.h`, `include/linux/filter.h`,
-/// `include/linux/seq_file.h`.
-const DEFINING: [(&str, &[&str]); 4] = [
+/// Source: `include/linux/syscalls.h`, `arch/x86/include/asm/syscall_wrapper.h`, `include/linux/filter.h`.
+const DEFINING: [(&str, &[&str]); 3] = [
     (
         "COMPAT_SYSCALL_DEFINE",
         &["__do_compat_sys_", "__se_compat_sys_", "__ia32_compat_sys_", "__x64_compat_sys_"],
     ),
     ("SYSCALL_DEFINE", &["__do_sys_", "__se_sys_", "__x64_sys_", "__ia32_sys_", "__arm64_sys_"]),
     ("BPF_CALL_", &["", "____"]),
-    ("__bpf_kfunc", &[""]),
 ];
 
 /// The index. Lines `name<tab>path`, sorted.

@@ -247,8 +247,7 @@ impl Compiler<'_> {
             Ok(None) => Ok(One::Same),
             Ok(Some(compiles)) => Ok(One::Differs(Box::new(compiles))),
             Err(Error::Compile { with: "", text, .. }) => {
-                let line = text.lines().find(|line| line.contains("error:")).or(text.lines().next());
-                Ok(without(format!("it does not compile: {}", line.unwrap_or_default())))
+                Ok(without(format!("it does not compile: {}", compile::first_error(&text))))
             }
             Err(error) => Err(error),
         }

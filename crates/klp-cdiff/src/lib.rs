@@ -42,6 +42,7 @@ use klp_image::Memory;
 use klp_kernel::c_source::CSource;
 use klp_kernel::{KernelTree, exports};
 
+pub use self::compile::first_error;
 pub use self::error::Error;
 pub use self::extract::{Needed, Replacement, klp_symbol};
 pub use self::file::is_kernel_code;
@@ -52,7 +53,7 @@ use self::makefiles::{Built, Makefiles};
 pub use self::placement::{Mismatch, MismatchKind};
 pub use self::refusal::{RULES, Refusal, Rule};
 pub use self::report::{Changed, Diffs, FindModule, Inputs, Report};
-pub use self::source_diff::{ChangedFile, DiffError, Files, apply};
+pub use self::source_diff::{ChangedFile, DiffError, Files, apply, unified};
 
 /// Name of the file with the report in a result.
 const REPORT: &str = "report.json";
@@ -168,8 +169,7 @@ fn make(inputs: &Inputs<'_>, dir: &Path) -> Result<Report, Error> {
         let output = work.join(format!("{number}.o"));
         match Compiles::make(&source, &view, unit, &output, cache) {
             Err(Error::Compile { with: "", text, .. }) => {
-                let line = text.lines().find(|line| line.contains("error:")).unwrap_or_default();
-                let message = format!("it does not compile alone: {line}");
+                let message = format!("it does not compile alone: {}", first_error(&text));
                 refusals.push(refusal::NO_OBJECT.refuse(unit, "the unchanged file", message));
             }
             made => compiles.push(made?),

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use diffy::Patch;
 use diffy::patch_set::{FileOperation, FilePatch, ParseOptions, PatchSet};
+use diffy::{DiffOptions, Patch};
 use klp_base::files::read;
 
 /// Fault of a source diff.
@@ -56,6 +56,14 @@ pub struct ChangedFile {
 
 /// Files that a diff changes, by their paths from the top of the source.
 pub type Files = BTreeMap<String, ChangedFile>;
+
+/// Unified diff of a file, as git writes it without its own lines. `original` is `None` for a new file.
+pub fn unified(path: &str, original: Option<&[u8]>, changed: &[u8]) -> Vec<u8> {
+    let from = original.map_or_else(|| "/dev/null".to_owned(), |_| format!("a/{path}"));
+    let mut options = DiffOptions::new();
+    options.set_original_filename(from).set_modified_filename(format!("b/{path}"));
+    options.create_patch_bytes(original.unwrap_or_default(), changed).to_bytes()
+}
 
 /// Applies diffs to the source in `root`.
 ///

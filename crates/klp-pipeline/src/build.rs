@@ -79,7 +79,18 @@ pub struct Build<'a> {
     pub sink: &'a dyn Sink,
 }
 
-impl Build<'_> {
+impl<'a> Build<'a> {
+    /// A build without given C diffs and without a signer.
+    pub fn of(
+        project: &'a Project,
+        tree: &'a KernelTree,
+        target: &'a Target,
+        cache: &'a Cache,
+        sink: &'a dyn Sink,
+    ) -> Self {
+        Self { project, tree, target, given: None, signer: None, cache, sink }
+    }
+
     /// Runs the stages of `range`.
     ///
     /// # Errors

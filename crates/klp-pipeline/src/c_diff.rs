@@ -21,8 +21,6 @@ use crate::project::Project;
 use crate::resolved::{CDiff, DiffFunction, Extern, ExternKind};
 use crate::stage::CDIFF_SOURCES;
 
-/// Exit code of an error about the machine: a package or a tool is missing.
-const NOT_ABLE: u8 = 69;
 /// Module of the root crate with the replacements of a C diff.
 const MODULE: &str = "c_diff";
 
@@ -110,7 +108,7 @@ pub fn inlined(
         klp_cdiff::inlined::copies(inputs, function)
     });
     match found {
-        Err(error) if error.exit_code() == NOT_ABLE => Ok(Copies::NotKnown(klp_base::chain(&error))),
+        Err(error) if error.is_not_able() => Ok(Copies::NotKnown(klp_base::chain(&error))),
         found => found,
     }
 }

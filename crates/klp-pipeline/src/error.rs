@@ -108,4 +108,9 @@ impl Error {
             _ => 1,
         }
     }
+
+    /// True if the machine lacks a tool, a package, the network or disk space.
+    pub fn is_not_able(&self) -> bool {
+        self.exit_code() == 69
+    }
 }

@@ -38,7 +38,28 @@ pub fn new_fix(
     sink: &dyn Sink,
 ) -> Result<Vec<PathBuf>, Error> {
     let patches = project.root().join("patches");
-    let fix = patches.join(name);
+    let fix = free_place(project, name)?;
+    let case = project.root().join("tests/cases").join(name);
+    let aside = tempfile::Builder::new()
+        .prefix(".new-patch-")
+        .tempdir_in(&patches)
+        .map_err(io_error("make a directory in", &patches))?;
+    let copies = callers_with_copies(project, tree, symbol, cache, sink)?;
+    fill_in(project, tree, objects, (name, symbol, &copies), aside.path())?;
+    // A function that stage 1 rejects must not leave a fix or a case.
+    let made = read_fix(name, &aside.path().join("fix"))?;
+    resolve::resolve(tree, objects, &Target::of_fix(made), Vec::new())?;
+    std::fs::rename(aside.path().join("case"), &case).map_err(io_error("make", &case))?;
+    std::fs::rename(aside.path().join("fix"), &fix).map_err(io_error("make", &fix))?;
+    Ok(vec![fix.join("patch.toml"), fix.join("src/lib.rs"), case.join("case.toml"), case.join("run.sh")])
+}
+
+/// Directory of a new fix, which is free, as is that of its case.
+///
+/// # Errors
+/// The name is invalid, or is there already.
+pub(crate) fn free_place(project: &Project, name: &str) -> Result<PathBuf, Error> {
+    let fix = project.root().join("patches").join(name);
     let case = project.root().join("tests/cases").join(name);
     let wrong = |message: &str| {
         Error::from(klp_kernel::Error::Config { file: fix.clone(), message: message.to_owned() })
@@ -65,18 +86,7 @@ pub fn new_fix(
     if fix.exists() || case.exists() {
         return Err(wrong("is there already (or its case under tests/cases); choose another name"));
     }
-    let aside = tempfile::Builder::new()
-        .prefix(".new-patch-")
-        .tempdir_in(&patches)
-        .map_err(io_error("make a directory in", &patches))?;
-    let copies = callers_with_copies(project, tree, symbol, cache, sink)?;
-    fill_in(project, tree, objects, (name, symbol, &copies), aside.path())?;
-    // A function that stage 1 rejects must not leave a fix or a case.
-    let made = read_fix(name, &aside.path().join("fix"))?;
-    resolve::resolve(tree, objects, &Target::of_fix(made), Vec::new())?;
-    std::fs::rename(aside.path().join("case"), &case).map_err(io_error("make", &case))?;
-    std::fs::rename(aside.path().join("fix"), &fix).map_err(io_error("make", &fix))?;
-    Ok(vec![fix.join("patch.toml"), fix.join("src/lib.rs"), case.join("case.toml"), case.join("run.sh")])
+    Ok(fix)
 }
 
 /// Symbols of the functions into which the compiler inlined a function, as far as they are known.

@@ -4,41 +4,37 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use diffy::DiffOptions;
 use klp_base::cache::{walk, write_durable};
-use klp_base::files::{make_dir, read, write};
+use klp_base::files::{io_error, make_dir, read, write};
 use klp_kernel::Error as KernelError;
 
 use crate::error::Error;
-use crate::project::{Fix, Project, is_fix_name, read_fix};
+use crate::project::{Fix, Project, read_fix};
+use crate::scaffold;
 
 /// Directory of the copies, below that of the fix.
 const COPIES: &str = "source";
 /// File with the diff of a new fix.
 const DIFF: &str = "fix.patch";
 
-/// Creates a fix that is a C diff of `files` alone, if there is none of this name. Returns true if it did. `root` has the source.
+/// Creates a fix that is a C diff of `files` alone, if there is none of this name. `root` has the source.
 ///
 /// # Errors
-/// The name is not one of a fix, the source has no such file, or a file cannot be written.
-pub fn new_fix(project: &Project, name: &str, root: &Path, files: &[String]) -> Result<bool, Error> {
+/// The name is not one of a fix, the source has no such file, or a file cannot be written. No incomplete fix remains.
+pub fn new_fix(project: &Project, name: &str, root: &Path, files: &[String]) -> Result<(), Error> {
     files.iter().try_for_each(|file| check(root, file))?;
-    let dir = project.root().join("patches").join(name);
     if project.target_names().iter().any(|known| known == name) {
-        return Ok(false);
+        return Ok(());
     }
-    if !is_fix_name(name) || dir.exists() {
-        let message = "is no fix, and cannot become one: its name begins with a small letter and has small letters, digits, `-` \
-                       and `_` only, and nothing is at its place";
-        return Err(KernelError::Config { file: dir, message: message.to_owned() }.into());
-    }
-    make_dir(&dir)?;
-    let text = format!(
-        "# SPDX-License-Identifier: GPL-2.0-only\ndescription = \"C diff {name}\"\ndiff = \"{DIFF}\"\n"
-    );
-    write(&dir.join("patch.toml"), text)?;
-    write(&dir.join(DIFF), "")?;
-    Ok(true)
+    let patches = project.root().join("patches");
+    let fix = scaffold::free_place(project, name)?;
+    let aside = tempfile::Builder::new()
+        .prefix(".new-diff-")
+        .tempdir_in(&patches)
+        .map_err(io_error("make a directory in", &patches))?;
+    let made = aside.path().join("fix");
+    fix_of_diffs(&made, (name, &format!("C diff {name}")), &[(DIFF.to_owned(), Vec::new())], None)?;
+    Ok(std::fs::rename(&made, &fix).map_err(io_error("make", &fix))?)
 }
 
 /// Writes a fix that is C diffs alone to a directory, which stands for that of a fix. `diffs` have a file name each. `module` is the name
@@ -58,7 +54,10 @@ pub fn fix_of_diffs(
     }
     let files: Vec<&String> = diffs.iter().map(|(file, _)| file).collect();
     let module = module.map_or_else(String::new, |module| format!("module = {module:?}\n"));
-    write(&dir.join("patch.toml"), format!("description = {description:?}\ndiff = {files:?}\n{module}"))?;
+    let text = format!(
+        "# SPDX-License-Identifier: GPL-2.0-only\ndescription = {description:?}\ndiff = {files:?}\n{module}"
+    );
+    write(&dir.join("patch.toml"), text)?;
     read_fix(name, dir)
 }
 
@@ -147,10 +146,7 @@ pub fn collect(fix: &Fix, root: &Path) -> Result<(PathBuf, Vec<String>), Error> 
         if original.as_ref() == Some(&changed) {
             continue;
         }
-        let mut options = DiffOptions::new();
-        let from = if original.is_some() { format!("a/{name}") } else { "/dev/null".to_owned() };
-        options.set_original_filename(from).set_modified_filename(format!("b/{name}"));
-        text.extend(options.create_patch_bytes(&original.unwrap_or_default(), &changed).to_bytes());
+        text.extend(klp_cdiff::unified(&name, original.as_deref(), &changed));
         files.push(name);
     }
     if files.is_empty() {

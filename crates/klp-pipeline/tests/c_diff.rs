@@ -196,6 +196,7 @@ fn a_diff_that_does_not_apply_leaves_nothing() {
     let (project, cache, tree) = common::kernel("debian-6.12-old");
     let whole = version("", "\tm->count = 0;");
     let whole = format!("--- a/fs/proc/version.c\n+++ b/fs/proc/version.c\n{whole}");
+    let root = CSource::of(&tree, &cache, &Silent).unwrap().root;
     let mut lots = Lots::new(7);
     let mut refused = 0;
     for _ in 0..2000 {
@@ -211,7 +212,6 @@ fn a_diff_that_does_not_apply_leaves_nothing() {
             }
         }
         // A diff that applies is not compiled here.
-        let root = CSource::of(&tree, &cache, &Silent).unwrap().root;
         if let Err(error) = klp_cdiff::apply(&[&diff], &root) {
             assert!(!error.to_string().is_empty());
             refused += 1;

@@ -141,7 +141,7 @@ impl Error {
                 | klp_pipeline::Error::Kernel(klp_kernel::Error::Process(error)),
             )
             | Self::Process(error) => missing(error),
-            Self::Build(error) => error.exit_code() == 69,
+            Self::Build(error) => error.is_not_able(),
             _ => false,
         }
     }
@@ -386,7 +386,7 @@ impl Maker<'_> {
     fn build_target(&self, tree: &KernelTree, target: &Target, to: Stage) -> Result<Built, Error> {
         let Self { project, cache, sink } = *self;
         make_out_of_tree(project, tree, target, cache, sink)?;
-        let build = Build { project, tree, target, given: None, signer: None, cache, sink };
+        let build = Build::of(project, tree, target, cache, sink);
         Ok(build.run(Range { from: None, to })?)
     }
 

@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use diffy::DiffOptions;
 use klp_base::cache::{Cache, Key, walk};
 use klp_base::events::{Event, Silent, Sink};
 use klp_base::files::{io_error, read};
@@ -116,9 +115,7 @@ impl<'a> Corpus<'a> {
     /// Diff of a file, as text.
     fn diff(&self, file: &str) -> Result<Vec<u8>, Error> {
         let (original, changed) = (read(&self.source.root.join(file))?, read(&self.other.join(file))?);
-        let mut options = DiffOptions::new();
-        options.set_original_filename(format!("a/{file}")).set_modified_filename(format!("b/{file}"));
-        Ok(options.create_patch_bytes(&original, &changed).to_bytes())
+        Ok(klp_cdiff::unified(file, Some(&original), &changed))
     }
 
     /// Builds the live patch of a file.
@@ -170,15 +167,7 @@ impl<'a> Corpus<'a> {
         let dir = self.artifacts().join(name);
         let fix = fix_of_diffs(&dir, (name, &description), &diffs, Some(&module_of(name)))?;
         let target = Target::of_fix(fix);
-        let build = Build {
-            project: self.project,
-            tree: self.tree,
-            target: &target,
-            given: None,
-            signer: None,
-            cache: self.cache,
-            sink,
-        };
+        let build = Build::of(self.project, self.tree, &target, self.cache, sink);
         build.run(Range { from: None, to: Stage::Verify })
     }
 
@@ -238,7 +227,7 @@ impl<'a> Corpus<'a> {
         }
         match made {
             Ok(outcome) => Ok(outcome),
-            Err(error) if error.exit_code() == 69 => Err(error),
+            Err(error) if error.is_not_able() => Err(error),
             Err(error) => Ok(of_error(&error)),
         }
     }
@@ -260,8 +249,7 @@ fn of_error(error: &Error) -> Outcome {
             Outcome::Refused { rules: rules.collect() }
         }
         Error::CDiff(DiffError::Compile { with, text, .. }) if !with.is_empty() => {
-            let line = text.lines().find(|line| line.contains("error:")).or(text.lines().next());
-            Outcome::NotAlone { message: line.unwrap_or_default().to_owned() }
+            Outcome::NotAlone { message: klp_cdiff::first_error(text).to_owned() }
         }
         error => Outcome::Failed { message: klp_base::chain(error) },
     }

@@ -18,6 +18,7 @@ cat /proc/version >/tmp/version
 cat /proc/cmdline >/tmp/cmdline
 kernel_log_mark
 check "kpatch load succeeds" kpatch load "$KO_diff_kinds" || exit
+check "the callback beside the diff has run" equals 1 "$(kernel_log_since | grep -c "diff-kinds: before the patch")"
 check "a new function of the other file writes, with new data" equals "none, asked 41 times" "$(second)"
 check "the static local counts" equals "one, asked 42 times" "$(second)"
 check "and goes on" equals "two, asked 43 times" "$(second)"

@@ -154,15 +154,7 @@ impl Draw<'_> {
         scaffold::fill_in(self.project, self.tree, &objects, ("drawn", symbol, &copies), dir.path())?;
         let fix = read_fix("drawn", &dir.path().join("fix"))?;
         let target = Target { name: "drawn".to_owned(), ..Target::of_fix(fix) };
-        let build = Build {
-            project: self.project,
-            tree: self.tree,
-            target: &target,
-            given: None,
-            signer: None,
-            cache: self.cache,
-            sink: &Silent,
-        };
+        let build = Build::of(self.project, self.tree, &target, self.cache, &Silent);
         build.run(Range::default()).map(|_| ())
     }
 }

@@ -298,7 +298,10 @@ impl Walk<'_, '_, '_> {
                     }
                     continue;
                 }
-                Effect::Entry => (stack, Value::Stack(0)),
+                Effect::Entry { to, from, by } => match plus(of(from), by) {
+                    Value::Unknown => (to, Value::Stack(0)),
+                    value => (to, value),
+                },
                 Effect::Unknown { to } => (to, Value::Unknown),
             };
             state.registers[usize::from(to)] = value;

@@ -2,6 +2,7 @@
 //! Rust code beside a C diff in one module.
 #![no_std]
 
+use klp::core::callbacks::{Callbacks, Object};
 use klp::prelude::*;
 
 unsafe extern "C" {
@@ -18,6 +19,13 @@ impl replaced::vmlinux for Patch {
         unsafe { SeqFile::from_ptr(m) }.puts(c"beside a C diff\n");
         // SAFETY: as above; the function takes any number.
         unsafe { proc_words(m, 1) }
+    }
+}
+
+impl Callbacks<replaced::objects::vmlinux> for Patch {
+    fn pre_patch(_object: &Object<'_>) -> Result<(), Errno> {
+        pr_info!("diff-kinds: before the patch");
+        Ok(())
     }
 }
 

@@ -48,8 +48,8 @@ pub(super) enum Effect {
     Load { to: Register, base: Register, offset: i64 },
     /// Comparison of `a` and `b`.
     Compare { a: Register, b: Register },
-    /// The stack pointer is again that of the function's entry.
-    Entry,
+    /// `to = from + by`, and the stack pointer of the function's entry if `from` is not known.
+    Entry { to: Register, from: Register, by: i64 },
     /// `to` gets an unknown value.
     Unknown { to: Register },
 }

@@ -111,7 +111,7 @@ fn known(found: &iced_x86::Instruction) -> Option<Vec<Effect>> {
             let to = register(0)?;
             let relative = found.memory_base() == Iced::RIP && found.memory_index() == Iced::None;
             match memory(1) {
-                Some((R10, by)) if to == RSP && by == -WORD => vec![Effect::Entry],
+                Some((from @ R10, by)) if to == RSP && by == -WORD => vec![Effect::Entry { to, from, by }],
                 Some((from, by)) => vec![Effect::Offset { to, from, by }],
                 None if relative => vec![Effect::Constant { to, value: 0 }],
                 None => return None,
@@ -194,7 +194,8 @@ mod tests {
             one(&[0x48, 0x89, 0x3c, 0x24]).effects,
             [Effect::Store { base: RSP, offset: 0, from: Some(7) }]
         );
-        assert_eq!(one(&[0x49, 0x8d, 0x62, 0xf8]).effects, [Effect::Entry]); // lea -8(%r10), %rsp
+        let entry = Effect::Entry { to: RSP, from: R10, by: -8 };
+        assert_eq!(one(&[0x49, 0x8d, 0x62, 0xf8]).effects, [entry]); // lea -8(%r10), %rsp
         assert_eq!(one(&[0x49, 0x8d, 0x62, 0xf0]).effects, [offset(RSP, R10, -16)]);
         assert_eq!(one(&[0x9c]).effects, [offset(RSP, RSP, -8)]); // pushfq
         assert_eq!(one(&[0x31, 0xc0]).effects, [Effect::Unknown { to: 0 }]); // xor %eax, %eax
