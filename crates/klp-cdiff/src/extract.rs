@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use klp_base::cache::sha256;
-use klp_format::{KlpSymbol, ObjectName, SymbolPosition, VMLINUX};
+use klp_format::{ObjectName, SymbolPosition, VMLINUX};
 use klp_image::{Area, KernelImage, Memory, Symbol, Symbols};
 use klp_kernel::exports::Exports;
 use object::elf;
 use serde::{Deserialize, Serialize};
 
+use crate::names::{self, STATIC_CALL};
 use crate::object::{
     ALLOC, EXECUTABLE, Flow, Instruction, ItemId, Object, Relocation, Target, WRITE, instructions,
 };
@@ -26,10 +26,6 @@ use crate::writer::{Base, OutRelocation, OutSymbol, Output};
 const PREFIX: &str = "livepatch_";
 /// Code that returns for a function (`CONFIG_MITIGATION_RETHUNK`).
 const RETURN_THUNK: &str = "__x86_return_thunk";
-/// Name prefix of the code and data of static calls.
-const STATIC_CALL: [&str; 2] = ["__SCT__", "__SCK__"];
-/// Longest name of an undefined symbol that modpost takes (`MODULE_NAME_LEN` in `scripts/mod/modpost.c`), in bytes.
-const LONGEST: usize = 55;
 /// Landing pad of an indirect branch.
 const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 /// Sections whose content the kernel collects when it boots or loads a module, or frees afterwards.
@@ -95,6 +91,8 @@ pub(crate) struct Facts<'f> {
     pub(crate) added: &'f BTreeSet<String>,
     /// Functions whose landing pad the kernel removes when it boots.
     pub(crate) sealed: &'f BTreeSet<u64>,
+    /// Functions of which objtool knows by name that they do not return.
+    pub(crate) never_returning: &'f BTreeSet<String>,
     /// True if the kernel has landing pads of indirect branches (IBT).
     pub(crate) has_landing_pads: bool,
 }
@@ -691,7 +689,7 @@ impl<'e> Extraction<'e> {
             (name.to_owned(), true)
         } else {
             // An ordinary import of a module's symbol would make the patch depend on that module.
-            (alias(&object, name, 0), false)
+            (names::alias(&object, name, 0), false)
         };
         let needed = Needed {
             link_name: link_name.clone(),
@@ -708,13 +706,7 @@ impl<'e> Extraction<'e> {
 
     /// Symbol of the output that the livepatch core resolves.
     fn livepatch(&mut self, object: &ObjectName, found: &Found) -> usize {
-        // objtool knows functions that do not return by their names, and looks for the keys of static calls by theirs.
-        let plain = object.is_vmlinux()
-            && found.position.0 == 0
-            && found.is_global
-            && found.name.len() <= LONGEST
-            && !STATIC_CALL.iter().any(|start| found.name.starts_with(start));
-        let link_name = if plain { found.name.clone() } else { alias(object, &found.name, found.position.0) };
+        let link_name = names::link_name(object, found, self.facts.kernel, self.facts.never_returning);
         self.needed.entry(link_name.clone()).or_insert_with(|| Needed {
             link_name: link_name.clone(),
             object: object.to_string(),
@@ -772,22 +764,4 @@ fn found_of(symbol: &Symbol<'_>, symbols: &Symbols) -> Found {
         is_code: symbol.is_code(),
         is_global: symbol.kind.is_ascii_uppercase(),
     }
-}
-
-/// Link name of a symbol whose own name may mean something else to the tools. modpost drops a number behind a dot, and takes no
-/// names longer than `LONGEST`.
-fn alias(object: &ObjectName, name: &str, position: u32) -> String {
-    let readable = format!("klp_c_{object}_{position}_{}", name.replace('.', "_dot_"));
-    if readable.len() <= LONGEST {
-        return readable;
-    }
-    format!("klp_c_{}", &sha256(readable.as_bytes())[..16])
-}
-
-/// Symbol as the livepatch core names it.
-///
-/// # Errors
-/// The name is not valid for it.
-pub fn klp_symbol(object: &str, symbol: &str, position: u32) -> Result<KlpSymbol, klp_format::NameError> {
-    KlpSymbol::new(ObjectName::new(object)?, symbol, SymbolPosition(position))
 }

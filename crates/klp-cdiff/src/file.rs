@@ -8,10 +8,9 @@ use std::path::Path;
 use klp_base::cache::Cache;
 use klp_base::files::{io_error, write};
 use klp_format::{ObjectName, VMLINUX};
-use klp_image::{Memory, NotTraceable, Traceability};
+use klp_image::{NotTraceable, Traceability};
 use klp_kernel::KernelTree;
 use klp_kernel::c_source::{CSource, CompileCommand};
-use klp_kernel::exports::Exports;
 use klp_module::Module;
 
 use crate::compile::{self, Form};
@@ -25,7 +24,7 @@ use crate::pairs::{Comparison, Compiled, Difference, is_by_content, may_start_an
 use crate::placement::{Mismatch, MismatchKind, Placement};
 use crate::refusal::{self, Refusal};
 use crate::report::{Changed, Inputs, Report};
-use crate::shipped::{Found, Shipped};
+use crate::shipped::{Found, KernelFacts, Shipped};
 use crate::source_diff::Files;
 
 /// Directories of the source that are not code of the kernel.
@@ -167,11 +166,8 @@ pub(crate) struct Work<'a> {
     pub(crate) source: &'a CSource<'a>,
     /// Changed source.
     pub(crate) view: &'a Path,
-    pub(crate) memory: &'a Memory,
-    pub(crate) exports: &'a Exports,
+    pub(crate) kernel: &'a KernelFacts,
     pub(crate) added: &'a BTreeSet<String>,
-    /// Functions whose landing pad the kernel removes when it boots.
-    pub(crate) sealed: &'a BTreeSet<u64>,
     /// Difference between the kernel's compiler and this machine's.
     pub(crate) other_compiler: Option<&'a str>,
 }
@@ -233,7 +229,7 @@ type Extraction = Result<Part, Vec<Refusal>>;
 impl Work<'_> {
     /// Comparison of the unchanged compile of a file of the kernel itself.
     pub(crate) fn placement(&self, compiles: &Compiles) -> Result<Placement, Error> {
-        let shipped = Shipped::kernel(ObjectName::new(VMLINUX)?, self.inputs.image, self.memory);
+        let shipped = Shipped::kernel(ObjectName::new(VMLINUX)?, self.inputs.image, &self.kernel.memory);
         self.placement_in(compiles, &shipped)
     }
 
@@ -251,7 +247,7 @@ impl Work<'_> {
         compiles: &Compiles,
         chosen: &mut dyn FnMut(&str) -> bool,
     ) -> Result<Extraction, Error> {
-        let shipped = Shipped::kernel(ObjectName::new(VMLINUX)?, self.inputs.image, self.memory);
+        let shipped = Shipped::kernel(ObjectName::new(VMLINUX)?, self.inputs.image, &self.kernel.memory);
         let Compiles { file, original, patched, .. } = compiles;
         let placement = self.placement_in(compiles, &shipped)?;
         if !placement.mismatches.is_empty() {
@@ -291,9 +287,10 @@ impl Work<'_> {
     fn facts<'f>(&'f self, file: &'f str, shipped: &'f Shipped<'f>) -> Facts<'f> {
         Facts {
             kernel: self.inputs.image,
-            exports: self.exports,
-            memory: self.memory,
-            sealed: self.sealed,
+            exports: &self.kernel.exports,
+            memory: &self.kernel.memory,
+            sealed: &self.kernel.sealed,
+            never_returning: &self.kernel.never_returning,
             shipped,
             file,
             added: self.added,
@@ -305,7 +302,7 @@ impl Work<'_> {
     pub(crate) fn extract(&self, compiles: &Compiles, work: &Path) -> Result<Extraction, Error> {
         let name = ObjectName::new(&compiles.command.object)?;
         if name.is_vmlinux() {
-            let shipped = Shipped::kernel(name, self.inputs.image, self.memory);
+            let shipped = Shipped::kernel(name, self.inputs.image, &self.kernel.memory);
             let traceability = |found: &Found| self.inputs.image.traceability(&found.name, found.position);
             return self.extract_from(compiles, &shipped, &traceability, work);
         }

@@ -140,7 +140,7 @@ fn is_of(inputs: &Inputs<'_>, original: &Compiled, function: &KlpSymbol) -> Resu
         !differs && wanted.is_some_and(|found| placement.place(item) == Some(found.place))
     };
     if function.object.is_vmlinux() {
-        let memory = Memory::read(inputs.tree.image_file())?;
+        let memory = Memory::load(inputs.tree.image_file(), inputs.cache, inputs.sink)?;
         return Ok(placed(&Shipped::kernel(function.object.clone(), inputs.image, &memory)));
     }
     let object: &ObjectName = &function.object;

@@ -19,6 +19,7 @@ mod instruction;
 mod layout;
 mod line_numbers;
 mod makefiles;
+mod names;
 mod object;
 mod overlay;
 mod pairs;
@@ -38,21 +39,22 @@ use klp_base::arch::Arch;
 use klp_base::cache::Key;
 use klp_base::events::{Event, StageEnd, stage};
 use klp_base::files::{io_error, make_dir, read_text, write};
-use klp_image::Memory;
+use klp_kernel::KernelTree;
 use klp_kernel::c_source::CSource;
-use klp_kernel::{KernelTree, exports};
 
 pub use self::compile::first_error;
 pub use self::error::Error;
-pub use self::extract::{Needed, Replacement, klp_symbol};
+pub use self::extract::{Needed, Replacement};
 pub use self::file::is_kernel_code;
 use self::file::{Compiles, Work};
 use self::headers::Included;
 pub use self::identity::{Compared, Draw};
 use self::makefiles::{Built, Makefiles};
+pub use self::names::klp_symbol;
 pub use self::placement::{Mismatch, MismatchKind};
 pub use self::refusal::{RULES, Refusal, Rule};
 pub use self::report::{Changed, Diffs, FindModule, Inputs, Report};
+use self::shipped::KernelFacts;
 pub use self::source_diff::{ChangedFile, DiffError, Files, apply, unified};
 
 /// Name of the file with the report in a result.
@@ -115,21 +117,9 @@ fn unchanged<T>(
 ) -> Result<T, Error> {
     refuse_architecture(inputs.tree)?;
     let source = CSource::of(inputs.tree, inputs.cache, inputs.sink)?;
-    let memory = Memory::read(inputs.tree.image_file())?;
-    let exports = exports::of(inputs.tree)?;
+    let kernel = KernelFacts::of(inputs, &source)?;
     let added = BTreeSet::new();
-    let sealed = shipped::sealed(inputs.image, &memory);
-    let exports = &exports;
-    run(&Work {
-        inputs,
-        source: &source,
-        view,
-        memory: &memory,
-        exports,
-        added: &added,
-        sealed: &sealed,
-        other_compiler: None,
-    })
+    run(&Work { inputs, source: &source, view, kernel: &kernel, added: &added, other_compiler: None })
 }
 
 fn refuse_architecture(tree: &KernelTree) -> Result<(), Error> {
@@ -180,19 +170,15 @@ fn make(inputs: &Inputs<'_>, dir: &Path) -> Result<Report, Error> {
     compiles.append(&mut included.compiles);
     notes.append(&mut included.notes);
     let added = file::added(&compiles, with_rust);
-    let memory = Memory::read(tree.image_file())?;
-    let exports = exports::of(tree)?;
-    let (exports, sealed) = (&exports, shipped::sealed(inputs.image, &memory));
+    let kernel = KernelFacts::of(inputs, &source)?;
     let other_compiler = compiles.first().map(|first| first.other_compiler(tree)).transpose()?.flatten();
     notes.extend(other_compiler.clone());
     let work_of = Work {
         inputs,
         source: &source,
         view: &view,
-        memory: &memory,
-        exports,
+        kernel: &kernel,
         added: &added,
-        sealed: &sealed,
         other_compiler: other_compiler.as_deref(),
     };
     refusals.append(&mut included.refusals);

@@ -12,7 +12,7 @@ use klp_base::files::{io_error, read, write};
 use crate::btf::{BtfError, Types};
 use crate::bzimage::decompress;
 use crate::calls::{Calls, Code};
-use crate::elf::u32_at;
+use crate::elf::{Vmlinux, u32_at};
 use crate::error::{Error, ImageError};
 use crate::image::KernelImage;
 use crate::memory::Memory;
@@ -26,6 +26,7 @@ const SYMBOLS: &str = "symbols";
 const TRACE: &str = "trace";
 const FACTS: &str = "facts.json";
 const CALLS: &str = "calls";
+const VMLINUX: &str = "vmlinux";
 
 /// Input file of a kernel, with its identification.
 #[derive(Clone, Copy, Debug)]
@@ -98,13 +99,22 @@ impl Calls {
 }
 
 impl Memory {
-    /// Reads the memory of a kernel out of its image.
+    /// Loads the memory of a kernel out of its image, which is unpacked once: that takes longer than a C diff's own work.
     ///
     /// # Errors
-    /// The image cannot be read or is damaged.
-    pub fn read(file: ImageFile<'_>) -> Result<Self, Error> {
+    /// The image cannot be read or is damaged, or the cache failed.
+    pub fn load(file: ImageFile<'_>, cache: &Cache, sink: &dyn Sink) -> Result<Self, Error> {
         let at = |error: ImageError| Error::Image { path: file.path.to_owned(), message: error.to_string() };
-        Self::parse(vmlinux(file.path)?).map_err(at)
+        let key = Key::new("vmlinux 1").with(file.fingerprint);
+        let entry = cache.entry("vmlinux", file.id, &key, |dir| {
+            stage(sink, "unpack", file.id, || {
+                let bytes = vmlinux(file.path)?;
+                Vmlinux::parse(&bytes).map_err(at)?;
+                write(&dir.join(VMLINUX), bytes)?;
+                Ok::<_, Error>((StageEnd::Done, ()))
+            })
+        })?;
+        Self::parse(read(&entry.join(VMLINUX))?).map_err(at)
     }
 }
 

@@ -21,7 +21,7 @@ const KERNEL: &str = "debian-6.12-old";
 /// A published fix of one file.
 const DIFF: &str = "tests/fixes/diff-ptrace/fix.patch";
 /// Kinds of cache entries with what C diffs need of a kernel's source.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     "c-source",
     "c-command",
     "c-object",
@@ -31,6 +31,7 @@ const KINDS: [&str; 9] = [
     "c-definitions",
     "c-inlined",
     "c-copies-of",
+    "vmlinux",
 ];
 /// kpatch-build, and the awk that it demands: name, version, hash and suite.
 const PACKAGES: [(&str, &str, &str, &str); 3] = [
