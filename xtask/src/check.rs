@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use klp_base::events::{Silent, Sink};
-use klp_image::KernelImage;
 use klp_kernel::KernelTree;
 use klp_pipeline::expected;
+use klp_pipeline::project::Project;
 use klp_pipeline::stage::{Range, Stage};
 use klp_verify::{Expected, Outcome, Report, rules};
 
@@ -73,10 +73,7 @@ fn check(args: &Args, target: &str) -> Result<ExitCode> {
     let bytes = std::fs::read(&module).with_context(|| format!("could not read {}", module.display()))?;
     let expected = match built {
         Some(expected) => expected,
-        None => {
-            let image = KernelImage::load(tree.image_file(), &context.cache, &context.terminal)?;
-            expected::of_file(&tree, &image, &bytes)?
-        }
+        None => expected::of_file(&source(&context, &context.project, &tree), &bytes)?,
     };
     let report = klp_verify::verify(&bytes, &expected);
     let sink: &dyn Sink = match args.format {
@@ -107,9 +104,15 @@ fn built(context: &Context, tree: &KernelTree, target: &str) -> Result<(PathBuf,
         bail!("{target} is a file, but no module: the name of a module ends with .ko");
     }
     context.ensure(&[Need::Build])?;
-    let built = context.build(tree, target, Range { from: None, to: Stage::Postlink })?;
-    let expected = expected::of_build(tree, &built)?;
+    let target = context.project.target(target)?;
+    let built = context.build_target(tree, &target, Range { from: None, to: Stage::Postlink })?;
+    let project = context.project.with_modules_of(&target, tree)?;
+    let expected = expected::of_build(&source(context, &project, tree), &built)?;
     Ok((built.ko, expected))
+}
+
+fn source<'a>(context: &'a Context, project: &'a Project, tree: &'a KernelTree) -> expected::Source<'a> {
+    expected::Source { project, tree, cache: &context.cache, sink: &context.terminal }
 }
 
 fn print_rules(report: &Report, module: &Path, kernel: &str) {

@@ -410,7 +410,7 @@ impl<'e> Extraction<'e> {
             let (symbol, offset) = self.facts.kernel.symbols.containing(place)?;
             // Code of the kernel's start is freed.
             let area = self.facts.kernel.area(symbol.name, symbol.position);
-            (area == Some(Area::Code)).then(|| (found_of(&symbol, &self.facts.kernel.symbols), offset))
+            (area == Ok(Area::Code)).then(|| (found_of(&symbol, &self.facts.kernel.symbols), offset))
         })?;
         let object = ObjectName::new(VMLINUX).ok()?;
         Some((self.livepatch(&object, &site.0), site.1.cast_signed()))

@@ -132,6 +132,14 @@ impl Calls {
         self.calls.iter().filter(move |reference| code.contains(&reference.place))
     }
 
+    /// First direct call or jump at or behind an address.
+    pub fn next_from(&self, address: u64) -> Option<&Reference> {
+        self.calls
+            .iter()
+            .filter(|reference| reference.place >= address)
+            .min_by_key(|reference| reference.place)
+    }
+
     /// Number of direct calls.
     pub fn len(&self) -> usize {
         self.calls.len()

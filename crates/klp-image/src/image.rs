@@ -6,7 +6,7 @@ use klp_format::SymbolPosition;
 use crate::btf::Types;
 use crate::parsed::Facts;
 use crate::symbols::Symbols;
-use crate::trace::{self, Trace, Traceability};
+use crate::trace::{self, NotTraceable, Trace, Traceability};
 
 /// Kind of memory of a symbol in its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Area {
     Code,
     /// Permanent data.
     Data,
+    /// Data that the kernel makes read-only: at once, or when its start has ended (`__ro_after_init`).
+    ReadOnly,
     /// Init code or init data, whose memory is freed.
     Init,
     /// Template of per-CPU data: the address of the symbol is an offset.
@@ -34,19 +36,24 @@ pub struct KernelImage {
 }
 
 impl KernelImage {
-    /// Kind of memory of a symbol. `None` if there is no symbol with this name and position, or if the name is ambiguous.
-    pub fn area(&self, name: &str, position: SymbolPosition) -> Option<Area> {
-        let (_, symbol) = trace::choose(&self.symbols, name, position).ok()?;
+    /// Kind of memory of a symbol.
+    ///
+    /// # Errors
+    /// There is no symbol with this name and position, or the name is ambiguous.
+    pub fn area(&self, name: &str, position: SymbolPosition) -> Result<Area, NotTraceable> {
+        let (_, symbol) = trace::choose(&self.symbols, name, position)?;
         let between = |start: &str, end: &str| {
             let marks = self.symbols.mark(start).ok().zip(self.symbols.mark(end).ok());
             marks.is_some_and(|(start, end)| (start..end).contains(&symbol.address))
         };
-        Some(if !symbol.is_code() && between("__per_cpu_start", "__per_cpu_end") {
+        Ok(if !symbol.is_code() && between("__per_cpu_start", "__per_cpu_end") {
             Area::PerCpu
         } else if between("__init_begin", "__init_end") {
             Area::Init
         } else if symbol.is_code() {
             Area::Code
+        } else if between("__start_rodata", "__end_rodata") {
+            Area::ReadOnly
         } else {
             Area::Data
         })

@@ -55,6 +55,8 @@ pub struct ModuleImage {
     noinstr: BTreeSet<usize>,
     /// Sections with per-CPU data.
     per_cpu: BTreeSet<usize>,
+    /// Sections with data that the kernel makes read-only.
+    read_only: BTreeSet<usize>,
 }
 
 /// Bytes of a module file, unpacked if they are compressed (`.ko.xz`, `.ko.zst`, `.ko.gz`).
@@ -117,6 +119,7 @@ impl ModuleImage {
             init: of(|name| name.starts_with(".init")),
             noinstr: of(|name| name.starts_with(".noinstr") || name.starts_with(".entry")),
             per_cpu: of(|name| name.starts_with(".data..percpu")),
+            read_only: module.sections().iter().filter(|s| is_read_only(s)).map(|s| s.index).collect(),
         })
     }
 
@@ -159,15 +162,20 @@ impl ModuleImage {
     }
 
     /// Kind of memory of a symbol of the module; `position` as in [`Self::traceability`].
-    pub fn area(&self, name: &str, position: SymbolPosition) -> Option<Area> {
-        let (number, symbol) = choose(&self.symbols, name, position).ok()?;
-        let section = self.sections.get(number)?;
-        Some(if self.per_cpu.contains(section) {
+    ///
+    /// # Errors
+    /// There is no symbol with this name and position, or the name is ambiguous.
+    pub fn area(&self, name: &str, position: SymbolPosition) -> Result<Area, NotTraceable> {
+        let (number, symbol) = choose(&self.symbols, name, position)?;
+        let section = self.sections.get(number).copied().unwrap_or(0);
+        Ok(if self.per_cpu.contains(&section) {
             Area::PerCpu
-        } else if self.init.contains(section) {
+        } else if self.init.contains(&section) {
             Area::Init
         } else if symbol.is_code() {
             Area::Code
+        } else if self.read_only.contains(&section) {
+            Area::ReadOnly
         } else {
             Area::Data
         })
@@ -188,6 +196,12 @@ impl ModuleImage {
         let otherwise = if noinstr { NotTraceable::Noinstr } else { NotTraceable::NoEntry };
         Some(reason_of_name(symbol.name).unwrap_or(otherwise))
     }
+}
+
+/// True for data that cannot be written after the module's init function (`mod->mem[MOD_RODATA]` and `MOD_RO_AFTER_INIT` in
+/// `kernel/module/main.c`).
+fn is_read_only(section: &Section<'_>) -> bool {
+    section.is_alloc() && (!section.is_writable() || section.name == ".data..ro_after_init")
 }
 
 /// Targets of the relocations of the call site sections (`FTRACE_CALLSITE_SECTION`).

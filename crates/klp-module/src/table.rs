@@ -18,6 +18,8 @@ const TEXT_MAX: usize = 512;
 const POINTER_SIZE: u64 = 8;
 /// Number of callbacks: pre and post patch, pre and post unpatch.
 const CALLBACKS: u64 = 4;
+/// Number of the first callback that runs when the patch is taken out.
+const UNPATCH: u64 = 2;
 const VERSION_SIZE: u64 = 4;
 
 /// Sizes and member offsets of the structures of one kernel, in bytes. They differ between kernels and come from the BTF
@@ -81,6 +83,8 @@ pub struct PatchedObject {
     pub functions: Vec<PatchedFunction>,
     /// True if the object has a callback.
     pub callbacks: bool,
+    /// Locations of the callbacks that run when the patch is taken out.
+    pub unpatch_places: Vec<Place>,
     /// Locations of the callbacks in this module.
     pub callback_places: Vec<Place>,
 }
@@ -242,14 +246,19 @@ impl<'m, 'a> Walk<'m, 'a> {
             self.count()?;
             function = function.plus(layout.func_size);
         }
-        let mut callback_places = Vec::new();
+        let (mut callback_places, mut unpatch_places) = (Vec::new(), Vec::new());
         for number in 0..CALLBACKS {
             let callback = at.plus(layout.object_callbacks).plus(number * POINTER_SIZE);
             if self.pointer(callback, "klp_object.callbacks")?.is_some() {
-                callback_places.push(self.required_place(callback, "klp_object.callbacks")?);
+                let place = self.required_place(callback, "klp_object.callbacks")?;
+                callback_places.push(place);
+                if number >= UNPATCH {
+                    unpatch_places.push(place);
+                }
             }
         }
-        Ok(Some(PatchedObject { name, functions, callbacks: !callback_places.is_empty(), callback_places }))
+        let callbacks = !callback_places.is_empty();
+        Ok(Some(PatchedObject { name, functions, callbacks, callback_places, unpatch_places }))
     }
 
     /// Reads one function; `None` at the end of the table.

@@ -447,8 +447,11 @@ fn verify_key(work: &Work<'_>) -> Result<Key, Error> {
 
 fn run_verify(work: &Work<'_>, _: &Path) -> Result<(), Error> {
     let ko = work.built()?.ko;
-    let expected = expected::of_resolved(work.build.tree, work.resolved()?);
-    let report = klp_verify::verify(&read(&ko)?, &expected);
+    let Build { project, tree, target, cache, sink, .. } = *work.build;
+    let project = project.with_modules_of(target, tree)?;
+    let bytes = read(&ko)?;
+    let source = expected::Source { project: &project, tree, cache, sink };
+    let report = klp_verify::verify(&bytes, &expected::of_resolved(&source, work.resolved()?, &bytes)?);
     Ok(klp_verify::refuse_errors(&ko, &report, work.build.sink)?)
 }
 

@@ -4,21 +4,43 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use klp_base::arch::Arch;
+use klp_base::cache::Cache;
+use klp_base::events::Sink;
+use klp_base::files::read;
 use klp_cdiff::inlined::{Copies, InlinedCopy};
 use klp_format::{KlpSymbol, ObjectName, VMLINUX};
-use klp_image::KernelImage;
+use klp_image::{Area, KernelImage, Traceability};
 use klp_kernel::{KernelConfig, KernelTree, exports, sites_of};
-use klp_module::{KlpLayout, Module};
-use klp_verify::{Expected, ExpectedCopy, ExpectedParam, ExpectedPatch};
+use klp_module::{KlpLayout, Module, PatchedFunction};
+use klp_verify::{Expected, ExpectedCopy, ExpectedParam, ExpectedPatch, Memory, Named, NamedSymbol};
 
 use crate::error::Error;
-use crate::resolve::klp_layout;
+use crate::objects::Objects;
+use crate::project::Project;
+use crate::resolve::{klp_layout, module_struct};
 use crate::resolved::{Function, ModuleParam, Resolved};
 use crate::stage::Built;
 
-/// Expected facts for a module that stage 1 resolved.
-pub fn of_resolved(tree: &KernelTree, resolved: &Resolved) -> Expected {
-    Expected {
+/// Source of facts: the kernel, and the modules that the project and the kernel's packages have.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// The project, with the modules of the patch ([`Project::with_modules_of`]).
+    pub project: &'a Project,
+    /// The kernel.
+    pub tree: &'a KernelTree,
+    /// Cache of the images' tables.
+    pub cache: &'a Cache,
+    /// Receiver of progress.
+    pub sink: &'a dyn Sink,
+}
+
+/// Expected facts for a module that stage 1 resolved. `bytes`: the module.
+///
+/// # Errors
+/// The kernel's image cannot be read.
+pub fn of_resolved(source: &Source<'_>, resolved: &Resolved, bytes: &[u8]) -> Result<Expected, Error> {
+    let tree = source.tree;
+    let mut expected = Expected {
         patch: Some(ExpectedPatch {
             module: resolved.module.clone(),
             functions: resolved.replaced().cloned().collect(),
@@ -27,6 +49,7 @@ pub fn of_resolved(tree: &KernelTree, resolved: &Resolved) -> Expected {
             params: resolved.params.iter().map(param).collect(),
             replace: resolved.replace,
             needs: resolved.needs.clone(),
+            asserted: resolved.asserted().map(|(symbol, text)| (symbol.clone(), text.to_owned())).collect(),
             copies: resolved.functions.iter().filter_map(copies).collect(),
             copies_not_known: resolved.functions.iter().filter_map(copies_not_known).collect(),
             unreached: resolved.functions.iter().filter(|f| f.unreached).map(|f| f.symbol.clone()).collect(),
@@ -38,6 +61,71 @@ pub fn of_resolved(tree: &KernelTree, resolved: &Resolved) -> Expected {
             .collect(),
         bodies: resolved.functions.iter().filter_map(|f| Some((f.symbol.clone(), f.body?))).collect(),
         ..of_kernel(tree, &resolved.vermagic, resolved.layout)
+    };
+    let named = Names::of(&expected, bytes);
+    named.look_up(source, &mut expected)?;
+    Ok(expected)
+}
+
+/// Symbols and objects that a module names.
+#[derive(Default)]
+struct Names {
+    symbols: BTreeSet<KlpSymbol>,
+    objects: BTreeSet<ObjectName>,
+}
+
+impl Names {
+    /// Reads the tables and the livepatch symbols. The rules report what cannot be read.
+    fn of(expected: &Expected, bytes: &[u8]) -> Self {
+        let mut names = Self::default();
+        let Ok(module) = Module::parse(bytes) else { return names };
+        names.symbols.extend(module.klp_symbols().filter_map(|(_, name)| name.ok()));
+        for object in module.tables(&expected.layout).iter().flat_map(|table| &table.objects) {
+            let Ok(name) = ObjectName::new(object.name.as_deref().unwrap_or(VMLINUX)) else { continue };
+            let symbol = |function: &PatchedFunction| {
+                KlpSymbol::new(name.clone(), &function.old_name, function.position).ok()
+            };
+            names.symbols.extend(object.functions.iter().filter_map(symbol));
+            names.objects.insert(name);
+        }
+        names.objects.extend(names.symbols.iter().map(|symbol| symbol.object.clone()));
+        names
+    }
+
+    /// Adds what the images say of them to the expected facts.
+    fn look_up(self, source: &Source<'_>, expected: &mut Expected) -> Result<Objects, Error> {
+        let &Source { project, tree, cache, sink } = source;
+        let (objects, missing) = Objects::at_hand(project, tree, &self.objects, cache, sink)?;
+        for symbol in self.symbols {
+            let named = match objects.find(&symbol) {
+                None => Named::NotKnown(missing.get(symbol.object.as_str()).cloned().unwrap_or_default()),
+                Some(Err(reason)) => Named::Missing(reason.to_string()),
+                Some(Ok(area)) => Named::Found(NamedSymbol {
+                    memory: memory(area),
+                    not_replaceable: match objects.traceability(&symbol) {
+                        Some(Traceability::Not(reason)) => Some(reason.to_string()),
+                        Some(Traceability::Traceable) | None => None,
+                    },
+                    siblings: objects.siblings(&symbol),
+                    thread_of: objects.starters(&symbol),
+                }),
+            };
+            expected.named.insert(symbol, named);
+        }
+        expected.missing_objects = missing;
+        expected.build_id = objects.kernel.facts.build_id.clone();
+        expected.module_struct = module_struct(&objects.kernel.types);
+        Ok(objects)
+    }
+}
+
+fn memory(area: Area) -> Memory {
+    match area {
+        Area::Code => Memory::Code,
+        Area::Data => Memory::Data,
+        Area::ReadOnly => Memory::ReadOnly,
+        Area::Init => Memory::Init,
+        Area::PerCpu => Memory::PerCpu,
     }
 }
 
@@ -76,10 +164,10 @@ fn callbacks(resolved: &Resolved) -> Vec<String> {
 /// Expected facts for a built module, from its build directory.
 ///
 /// # Errors
-/// Stage 1's result cannot be read.
-pub fn of_build(tree: &KernelTree, built: &Built) -> Result<Expected, Error> {
+/// Stage 1's result, the module or the kernel's image cannot be read.
+pub fn of_build(source: &Source<'_>, built: &Built) -> Result<Expected, Error> {
     let resolved = Resolved::read(&built.dir)?;
-    Ok(of_resolved(tree, &resolved))
+    of_resolved(source, &resolved, &read(&built.ko)?)
 }
 
 /// Expected facts for any live patch of a kernel, if only its file is known.
@@ -92,26 +180,21 @@ pub fn of_any(tree: &KernelTree, image: &KernelImage) -> Result<Expected, Error>
     Ok(of_kernel(tree, &image.facts.vermagic, layout))
 }
 
-/// Expected facts for the file of a live patch: the facts of [`of_any`], and the prototypes of the replaced
-/// functions.
+/// Expected facts for the file of a live patch: the facts of [`of_any`], and those of the symbols that it names.
 ///
 /// # Errors
-/// The kernel's types contain no livepatch structs.
-pub fn of_file(tree: &KernelTree, image: &KernelImage, bytes: &[u8]) -> Result<Expected, Error> {
-    let mut expected = of_any(tree, image)?;
-    // The rules report an unreadable file.
-    let table = Module::parse(bytes).ok().and_then(|module| module.tables(&expected.layout).ok());
-    let of_kernel = table.iter().flat_map(|table| &table.objects).filter(|object| object.name.is_none());
-    for function in of_kernel.flat_map(|object| &object.functions) {
-        let symbol = KlpSymbol::new(ObjectName::new(VMLINUX)?, &function.old_name, function.position);
-        let body = image.body(&function.old_name, function.position);
-        expected.bodies.extend(symbol.ok().zip(body));
-    }
-    let functions = table.iter().flat_map(|table| &table.objects).flat_map(|object| &object.functions);
-    for name in functions.map(|function| &function.old_name) {
+/// The kernel's image cannot be read, or its types contain no livepatch structs.
+pub fn of_file(source: &Source<'_>, bytes: &[u8]) -> Result<Expected, Error> {
+    let image = KernelImage::load(source.tree.image_file(), source.cache, source.sink)?;
+    let mut expected = of_any(source.tree, &image)?;
+    let names = Names::of(&expected, bytes);
+    let functions = names.symbols.clone();
+    let objects = names.look_up(source, &mut expected)?;
+    for symbol in functions {
+        expected.bodies.extend(objects.body(&symbol).map(|body| (symbol.clone(), body)));
         // Functions of modules, and functions with several prototypes, are checked by their code alone.
-        if let Ok(prototype) = image.types.function(name) {
-            expected.arguments.insert(name.clone(), prototype.parameters.len());
+        if let Ok(prototype) = image.types.function(&symbol.symbol) {
+            expected.arguments.insert(symbol.symbol, prototype.parameters.len());
         }
     }
     Ok(expected)
@@ -133,6 +216,11 @@ fn of_kernel(tree: &KernelTree, vermagic: &str, layout: KlpLayout) -> Expected {
         arch: tree.arch,
         vermagic: vermagic.to_owned(),
         exports,
+        build_id: None,
+        module_struct: None,
+        retpolines: ["MITIGATION_RETPOLINE", "RETPOLINE"].iter().any(|option| config.is_on(option)),
+        return_thunks: ["MITIGATION_RETHUNK", "RETHUNK"].iter().any(|option| config.is_on(option)),
+        visible_unlocks: config.is_on("UNINLINE_SPIN_UNLOCK"),
         modversions: config.is_on("MODVERSIONS"),
         call_padding,
         prefix_symbols: config.is_on("PREFIX_SYMBOLS"),
@@ -143,6 +231,8 @@ fn of_kernel(tree: &KernelTree, vermagic: &str, layout: KlpLayout) -> Expected {
         arguments: BTreeMap::new(),
         bodies: Vec::new(),
         sites: sites_of(tree.arch, config),
+        named: BTreeMap::new(),
+        missing_objects: BTreeMap::new(),
         layout,
         patch: None,
     }

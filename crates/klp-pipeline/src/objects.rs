@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Images of the objects that a module patches: the kernel, and kernel modules if any are patched.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use klp_base::arch::Arch;
@@ -10,7 +11,8 @@ use klp_base::files::{io_error, read, write};
 use klp_base::process::Cmd;
 use klp_format::{KlpSymbol, ModuleName, ObjectName};
 use klp_image::{
-    Area, BtfError, Calls, Code, KernelImage, ModuleImage, Prototype, Symbols, Traceability, Types,
+    Area, BtfError, Calls, Code, KernelImage, ModuleImage, NotTraceable, Prototype, Reference, Symbols,
+    Traceability, Types,
 };
 use klp_kernel::KernelTree;
 use klp_kernel::c_module;
@@ -20,6 +22,19 @@ use crate::project::{ModuleSource, Project};
 
 /// Name of the file with types from DWARF.
 const TYPES: &str = "btf";
+/// Prefixes of the entries of a system call, and those of the same call for other programs.
+const ENTRIES: [(&str, &[&str]); 2] =
+    [("__x64_sys_", &["__ia32_sys_", "__ia32_compat_sys_"]), ("__arm64_sys_", &["__arm64_compat_sys_"])];
+/// Parts of the names of clones.
+const CLONES: [&str; 3] = ["constprop.", "part.", "isra."];
+/// Functions whose first argument is the main function of a new kernel thread.
+const THREAD_STARTERS: [&str; 5] = [
+    "kthread_create_on_node",
+    "__kthread_create_on_node",
+    "kthread_create_on_cpu",
+    "kernel_thread",
+    "user_mode_thread",
+];
 
 /// The kernel and some of its modules.
 pub struct Objects {
@@ -60,12 +75,7 @@ impl Objects {
         cache: &Cache,
         sink: &dyn Sink,
     ) -> Result<Self, Error> {
-        let kernel = KernelImage::load(tree.image_file(), cache, sink)?;
-        let code = match tree.arch {
-            Arch::X86_64 => Code::X86_64,
-            Arch::Arm64 => Code::Arm64,
-        };
-        let calls = Calls::load(tree.image_file(), &kernel, code, cache, sink)?;
+        let (kernel, calls) = kernel(tree, cache, sink)?;
         let mut names: Vec<&ObjectName> = names.into_iter().filter(|object| !object.is_vmlinux()).collect();
         names.sort();
         names.dedup();
@@ -73,14 +83,8 @@ impl Objects {
         let mut types: Option<Types> = None;
         let mut typed = Vec::new();
         for name in names {
-            let file = module_file(project, tree, name, cache, sink)?;
+            let (file, bytes, mut module) = module_image(project, tree, &kernel, name, cache, sink)?;
             let damaged = |message: String| klp_image::Error::Image { path: file.clone(), message };
-            let bytes = read(&file)?;
-            let mut module =
-                ModuleImage::parse(&bytes, &kernel).map_err(|error| damaged(error.to_string()))?;
-            if module.name.as_str() != name.as_str() {
-                return Err(damaged(format!("it is module {}, and {name} is asked for", module.name)).into());
-            }
             if module.types.is_none() && module.has_debug_info {
                 let bytes = klp_image::unpack_module(&bytes).map_err(|error| damaged(error.to_string()))?;
                 let own = types_from_debug(tree, &file, &bytes, cache, sink)?;
@@ -99,6 +103,31 @@ impl Objects {
             modules.push(module);
         }
         Ok(Self { kernel, calls, modules, typed, types })
+    }
+
+    /// Reads the kernel, and those of the modules with these names that are at hand, without their types. Returns the others with the
+    /// reasons.
+    ///
+    /// # Errors
+    /// The kernel's image cannot be read.
+    pub(crate) fn at_hand(
+        project: &Project,
+        tree: &KernelTree,
+        names: &BTreeSet<ObjectName>,
+        cache: &Cache,
+        sink: &dyn Sink,
+    ) -> Result<(Self, BTreeMap<String, String>), Error> {
+        let (kernel, calls) = kernel(tree, cache, sink)?;
+        let (mut modules, mut missing) = (Vec::new(), BTreeMap::new());
+        for name in names.iter().filter(|name| !name.is_vmlinux()) {
+            match module_image(project, tree, &kernel, name, cache, sink) {
+                Ok((.., module)) => modules.push(module),
+                Err(error) => {
+                    missing.insert(name.to_string(), klp_base::chain(&error));
+                }
+            }
+        }
+        Ok((Self { kernel, calls, modules, typed: Vec::new(), types: None }, missing))
     }
 
     /// Types of all objects. The modules' types extend the kernel's.
@@ -122,10 +151,56 @@ impl Objects {
 
     /// Address range of a symbol. `None` if the object was not read, or has no such symbol at that position.
     pub fn area(&self, symbol: &KlpSymbol) -> Option<Area> {
+        self.find(symbol)?.ok()
+    }
+
+    /// Address range of a symbol, or the reason why its object has none. `None` if the object was not read.
+    pub(crate) fn find(&self, symbol: &KlpSymbol) -> Option<Result<Area, NotTraceable>> {
         if symbol.object.is_vmlinux() {
-            return self.kernel.area(&symbol.symbol, symbol.position);
+            return Some(self.kernel.area(&symbol.symbol, symbol.position));
         }
-        self.module(&symbol.object)?.area(&symbol.symbol, symbol.position)
+        Some(self.module(&symbol.object)?.area(&symbol.symbol, symbol.position))
+    }
+
+    /// Other functions of the object that are the same source function: the entry of a system call for other programs, and the
+    /// compiler's clones.
+    pub(crate) fn siblings(&self, symbol: &KlpSymbol) -> Vec<String> {
+        let Some(symbols) = self.symbols(&symbol.object) else { return Vec::new() };
+        let addresses =
+            |name: &str| symbols.named(name).iter().map(|found| found.address).collect::<Vec<_>>();
+        let own = addresses(&symbol.symbol);
+        let entries =
+            ENTRIES.iter().filter_map(|(start, others)| Some((symbol.symbol.strip_prefix(start)?, others)));
+        let entries =
+            entries.flat_map(|(call, others)| others.iter().map(move |other| format!("{other}{call}")));
+        // One function may have both names.
+        let entries = entries.filter(|name| addresses(name).iter().any(|address| !own.contains(address)));
+        let dotted = format!("{}.", symbol.symbol);
+        let is_clone = |name: &str| CLONES.iter().any(|part| name[dotted.len()..].starts_with(part));
+        let clones = symbols.starting_with(&dotted).filter(|found| found.is_code() && is_clone(found.name));
+        let clones: Vec<String> = clones.map(|found| found.name.to_owned()).collect();
+        entries.chain(clones).collect()
+    }
+
+    /// Functions that start a kernel thread with this function of the kernel itself: each passes its address to one of
+    /// [`THREAD_STARTERS`].
+    pub(crate) fn starters(&self, symbol: &KlpSymbol) -> Vec<String> {
+        if !symbol.object.is_vmlinux() {
+            return Vec::new();
+        }
+        let named = self.kernel.symbols.named(&symbol.symbol);
+        let found = named.iter().find(|found| symbol.position.0 == 0 || found.position == symbol.position);
+        let addresses = found.map_or(&[][..], |found| self.calls.addresses_of(found.address));
+        let containing =
+            |place| self.kernel.symbols.containing(place).map(|(symbol, _)| symbol.name.to_owned());
+        let starts = |place: &Reference| {
+            let next = self.calls.next_from(place.place)?;
+            let callee =
+                self.kernel.symbols.at(next.target).any(|callee| THREAD_STARTERS.contains(&callee.name));
+            let starter = containing(place.place)?;
+            (callee && containing(next.place)? == starter).then_some(starter)
+        };
+        addresses.iter().filter_map(starts).collect()
     }
 
     /// Modules that a module depends on, from its file. They are loaded whenever it is. `None` if the module
@@ -181,6 +256,38 @@ impl Objects {
     fn module(&self, object: &ObjectName) -> Option<&ModuleImage> {
         self.modules.iter().find(|module| module.name.as_str() == object.as_str())
     }
+}
+
+/// File, content and parsed tables of a module.
+///
+/// # Errors
+/// As [`module_file`], or the file is damaged or of another module.
+pub(crate) fn module_image(
+    project: &Project,
+    tree: &KernelTree,
+    kernel: &KernelImage,
+    name: &ObjectName,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<(PathBuf, Vec<u8>, ModuleImage), Error> {
+    let file = module_file(project, tree, name, cache, sink)?;
+    let damaged = |message: String| klp_image::Error::Image { path: file.clone(), message };
+    let bytes = read(&file)?;
+    let module = ModuleImage::parse(&bytes, kernel).map_err(|error| damaged(error.to_string()))?;
+    if module.name.as_str() != name.as_str() {
+        return Err(damaged(format!("it is module {}, and {name} is asked for", module.name)).into());
+    }
+    Ok((file, bytes, module))
+}
+
+fn kernel(tree: &KernelTree, cache: &Cache, sink: &dyn Sink) -> Result<(KernelImage, Calls), Error> {
+    let kernel = KernelImage::load(tree.image_file(), cache, sink)?;
+    let code = match tree.arch {
+        Arch::X86_64 => Code::X86_64,
+        Arch::Arm64 => Code::Arm64,
+    };
+    let calls = Calls::load(tree.image_file(), &kernel, code, cache, sink)?;
+    Ok((kernel, calls))
 }
 
 /// BTF of a module from its DWARF, which out-of-tree modules often have alone: pahole writes it on the kernel's BTF.

@@ -12,7 +12,7 @@ use klp_image::{BtfError, Symbol, Traceability, TypeKind, Types};
 use klp_kernel::KernelTree;
 
 pub use self::externs::unexported;
-pub use self::layout::klp_layout;
+pub use self::layout::{klp_layout, module_struct};
 pub use self::typed::prototype;
 use self::typed::{Use, typed};
 use crate::error::Error;

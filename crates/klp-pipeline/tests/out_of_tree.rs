@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use klp_base::events::Silent;
 use klp_module::Module;
 use klp_pipeline::project::read_fix;
 use klp_pipeline::stage::Built;
@@ -60,7 +61,7 @@ fn build(dir: &Path) -> Result<Built, Error> {
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn module_that_a_file_gives_is_typed_by_its_dwarf() {
-    let (_, _, tree) = common::default_kernel();
+    let (project, cache, tree) = common::default_kernel();
     let scratch = tempfile::tempdir().unwrap();
     let made = scratch.path().join("made");
     fs::create_dir(&made).unwrap();
@@ -82,7 +83,9 @@ fn module_that_a_file_gives_is_typed_by_its_dwarf() {
     fs::write(&file, &ko).unwrap();
     let built = build(&fix).unwrap_or_else(|error| panic!("{error}"));
     let patch = fs::read(&built.ko).unwrap();
-    assert_eq!(klp_verify::verify(&patch, &expected::of_build(&tree, &built).unwrap()).findings, []);
+    let (project, _) = project.with_module(&file).unwrap();
+    let source = expected::Source { project: &project, tree: &tree, cache: &cache, sink: &Silent };
+    assert_eq!(klp_verify::verify(&patch, &expected::of_build(&source, &built).unwrap()).findings, []);
     let manifest = Module::parse(&patch).unwrap().manifest().unwrap().unwrap();
     assert_eq!(manifest.kernel.modules.get("vendor_net"), module.build_id().as_ref());
 

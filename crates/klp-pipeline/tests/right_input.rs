@@ -7,12 +7,12 @@ use std::path::Path;
 use klp_base::events::Silent;
 use klp_format::KlpSymbol;
 use klp_module::Module;
+use klp_pipeline::Error;
 use klp_pipeline::build::Build;
 use klp_pipeline::objects::Objects;
 use klp_pipeline::project::{Target, read_fix};
 use klp_pipeline::scaffold;
 use klp_pipeline::stage::{Built, Range};
-use klp_pipeline::{Error, expected};
 use klp_verify::rules;
 
 use crate::common;
@@ -200,7 +200,7 @@ fn replaced_function_of_a_module_that_nothing_calls_is_a_warning() {
         fs::write(dir.path().join("src/lib.rs"), source).unwrap();
         let built = build("kept-copy", dir.path()).unwrap_or_else(|error| panic!("{function}: {error}"));
         let report =
-            klp_verify::verify(&fs::read(&built.ko).unwrap(), &expected::of_build(&tree, &built).unwrap());
+            klp_verify::verify(&fs::read(&built.ko).unwrap(), &crate::verify::expected_of(&tree, &built));
         let found: Vec<_> =
             report.findings.iter().map(|finding| (finding.rule, finding.subject.as_str())).collect();
         let expected = (rules::INLINED_COPY.id, "klp_inlined:klp_inlined_kept");

@@ -19,12 +19,26 @@ use klp_pipeline::expected;
 use klp_pipeline::postlink;
 use klp_pipeline::stage::{Built, Range, Stage};
 use klp_verify::rules::{self, GPL_COMPATIBLE, rule_ids};
-use klp_verify::{Outcome, Refused, Report, refuse_errors, verify};
+use klp_verify::{Expected, Outcome, Refused, Report, refuse_errors, verify};
 
 use self::cases::{CASES, HARMLESS, UNCHECKED, hide_tables};
 use self::module::Sample;
 
 use crate::common;
+
+/// Facts for a built module.
+pub fn expected_of(tree: &KernelTree, built: &Built) -> Expected {
+    let (project, cache, _) = common::default_kernel();
+    let source = expected::Source { project: &project, tree, cache: &cache, sink: &Silent };
+    expected::of_build(&source, built).unwrap()
+}
+
+/// Facts for a module of which only the file is known.
+pub fn expected_of_file(tree: &KernelTree, bytes: &[u8]) -> Expected {
+    let (project, cache, _) = common::default_kernel();
+    let source = expected::Source { project: &project, tree, cache: &cache, sink: &Silent };
+    expected::of_file(&source, bytes).unwrap()
+}
 
 /// Builds fix `peek` under another name for a kernel, up to stage postlink.
 fn build(name: &str, tree: &KernelTree) -> Result<Built, Error> {
@@ -61,7 +75,7 @@ fn sample(fix: &str, name: &str) -> Sample {
     Sample {
         bytes: fs::read(&built.ko).unwrap(),
         unconverted: fs::read(&built.unconverted).unwrap(),
-        expected: expected::of_build(&tree, &built).unwrap(),
+        expected: expected_of(&tree, &built),
     }
 }
 
@@ -186,7 +200,7 @@ fn rules_without_access_to_their_subject_are_unchecked() {
 fn a_module_compiled_without_call_padding_is_found() {
     let (_, _, tree) = common::default_kernel();
     let built = build("verify-unpadded", &without(&tree, "CALL_PADDING")).unwrap();
-    let report = verify(&fs::read(&built.ko).unwrap(), &expected::of_build(&tree, &built).unwrap());
+    let report = verify(&fs::read(&built.ko).unwrap(), &expected_of(&tree, &built));
     assert_eq!(broken(&report), BTreeSet::from([rules::CALL_PADDING.id]));
     let functions = report.findings.iter().map(|finding| finding.subject.as_str()).collect::<BTreeSet<_>>();
     assert!(functions.len() > 5 && functions.contains("init_module"), "{functions:?}");
@@ -272,7 +286,7 @@ fn possible_panic_is_reported_with_its_line() {
     let (_, _, tree) = common::default_kernel();
     let told = |fix: &str| {
         let built = build_fix(fix, &format!("verify-{fix}"), &tree).unwrap();
-        let report = verify(&fs::read(&built.ko).unwrap(), &expected::of_build(&tree, &built).unwrap());
+        let report = verify(&fs::read(&built.ko).unwrap(), &expected_of(&tree, &built));
         assert_eq!(report.refusals(), 0);
         report.findings.into_iter().map(|finding| (finding.rule, finding.subject)).collect::<Vec<_>>()
     };
@@ -288,7 +302,7 @@ fn possible_panic_is_reported_with_its_line() {
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn a_module_compiled_without_branch_targets_is_found_twice() {
-    let (project, _, tree) = common::default_kernel();
+    let (project, cache, tree) = common::default_kernel();
     let Err(Error::Kernel(klp_kernel::Error::UnknownOutput { text, .. })) =
         build("verify-no-endbr", &without(&tree, "X86_KERNEL_IBT"))
     else {
@@ -302,7 +316,8 @@ fn a_module_compiled_without_branch_targets_is_found_twice() {
     let sites = klp_kernel::sites_of(tree.arch, &tree.config);
     let symbols = postlink::Symbols { of_parts: resolved.externs.iter().collect(), of_shims: &[] };
     let module = postlink::convert(&fs::read(ko).unwrap(), &symbols, sites).unwrap();
-    let report = verify(&module, &expected::of_resolved(&tree, &resolved));
+    let source = expected::Source { project: &project, tree: &tree, cache: &cache, sink: &Silent };
+    let report = verify(&module, &expected::of_resolved(&source, &resolved, &module).unwrap());
     assert_eq!(broken(&report), BTreeSet::from([rules::IBT_ENDBR.id]));
     assert_eq!(report.findings.len(), 3, "the replacement, init and exit: {:?}", report.findings);
 }
@@ -314,7 +329,7 @@ fn replacements_and_shims_are_in_one_list_of_traceable_functions() {
     let (_, _, tree) = common::default_kernel();
     let built = build_fix("inlines", "verify-shims", &tree).unwrap();
     let bytes = fs::read(&built.ko).unwrap();
-    let report = verify(&bytes, &expected::of_build(&tree, &built).unwrap());
+    let report = verify(&bytes, &expected_of(&tree, &built));
     assert_eq!(report.findings, []);
     let module = klp_module::Module::parse(&bytes).unwrap();
     let lists: Vec<_> = module.sections().iter().filter(|section| section.name == "__mcount_loc").collect();
@@ -341,7 +356,7 @@ fn a_module_has_no_local_labels_and_may_have_capitals_in_its_name() {
     let built = build("verify-Capitals-RT", &tree).unwrap();
     assert_eq!(built.module, "kpatch_verify_Capitals_RT");
     let bytes = fs::read(&built.ko).unwrap();
-    assert_eq!(verify(&bytes, &expected::of_build(&tree, &built).unwrap()).findings, []);
+    assert_eq!(verify(&bytes, &expected_of(&tree, &built)).findings, []);
     let labels = |bytes: &[u8]| {
         let module = klp_module::Module::parse(bytes).unwrap();
         module.symbols().iter().filter(|symbol| symbol.name.starts_with(".L")).count()

@@ -19,6 +19,7 @@ use klp_pipeline::objects::module_file;
 use klp_pipeline::project::{Project, Target};
 use klp_pipeline::sign::{self, Signer, SigningKey};
 use klp_pipeline::stage::{Built, Range, Stage};
+use klp_verify::Expected;
 use klp_verify::rules::ORIGINAL_SITE;
 
 use crate::corpus::Corpus;
@@ -383,6 +384,14 @@ impl Maker<'_> {
         self.build_target(tree, &self.project.target(name)?, to)
     }
 
+    /// Facts with which a fix is verified.
+    fn expected(&self, tree: &KernelTree, fix: &str, built: &Built) -> Result<Expected, Error> {
+        let Self { project, cache, sink } = *self;
+        let project = project.with_modules_of(&project.target(fix)?, tree)?;
+        let source = expected::Source { project: &project, tree, cache, sink };
+        Ok(expected::of_build(&source, built)?)
+    }
+
     fn build_target(&self, tree: &KernelTree, target: &Target, to: Stage) -> Result<Built, Error> {
         let Self { project, cache, sink } = *self;
         make_out_of_tree(project, tree, target, cache, sink)?;
@@ -449,7 +458,7 @@ impl Maker<'_> {
             without.config = without.config.without(option);
         }
         let built = self.build(&without, fix, Stage::Postlink)?;
-        let report = klp_verify::verify(&read(&built.ko)?, &expected::of_build(tree, &built)?);
+        let report = klp_verify::verify(&read(&built.ko)?, &self.expected(tree, fix, &built)?);
         if report.refusals() == 0 {
             let artifact = Artifact::Without { options: options.to_vec(), fix: fix.to_owned() };
             return Err(Error::NotRefused(artifact));
@@ -464,7 +473,7 @@ impl Maker<'_> {
         let (place, addend) = jump_into_original(&bytes).ok_or_else(no_original)?;
         // One instruction of arm64.
         bytes[place..place + 8].copy_from_slice(&(addend + 4).to_le_bytes());
-        let report = klp_verify::verify(&bytes, &expected::of_build(tree, &built)?);
+        let report = klp_verify::verify(&bytes, &self.expected(tree, fix, &built)?);
         let findings = || report.findings.iter().filter(|finding| finding.rule == ORIGINAL_SITE.id);
         if findings().next().is_none() {
             return Err(Error::NotRefused(Artifact::Shifted(fix.to_owned())));

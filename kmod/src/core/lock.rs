@@ -13,6 +13,8 @@ use bindings::ffi::c_ulong;
 
 /// Held lock or entered section, until the drop. Not `Send`: the same task must release the lock.
 ///
+/// Each function is inlined, so that the calls of the pair are direct: they pass no retpoline, and the rules on locks see them.
+///
 /// # Invariants
 /// `leave` reverses the acquisition that created this value, and runs once, in the drop.
 #[must_use = "what is held is let go when this is dropped: bind it to a name, as in `let _held = ...`"]
@@ -34,6 +36,7 @@ impl Guard<fn()> {
     /// // SAFETY: `a_mutex` is static; a show function may sleep and holds no later lock.
     /// let _held = unsafe { Guard::lock(&raw mut a_mutex, mutex_lock, mutex_unlock) };
     /// ```
+    #[inline(always)]
     pub unsafe fn lock<T>(
         lock: *mut T,
         take: unsafe extern "C" fn(*mut T),
@@ -60,6 +63,7 @@ impl Guard<fn()> {
     ///     Guard::lock_irqsave(&raw mut a_lock, _raw_spin_lock_irqsave, _raw_spin_unlock_irqrestore)
     /// };
     /// ```
+    #[inline(always)]
     pub unsafe fn lock_irqsave<T>(
         lock: *mut T,
         take: unsafe extern "C" fn(*mut T) -> c_ulong,
@@ -88,6 +92,7 @@ impl Guard<fn()> {
     /// // SAFETY: nothing sleeps before the drop.
     /// let _section = unsafe { Guard::section(rcu_read_lock, rcu_read_unlock) };
     /// ```
+    #[inline(always)]
     pub unsafe fn section(
         enter: unsafe extern "C" fn(),
         leave: unsafe extern "C" fn(),
@@ -101,6 +106,7 @@ impl Guard<fn()> {
 }
 
 impl<F: FnOnce()> Guard<F> {
+    #[inline(always)]
     fn until_dropped(leave: F) -> Self {
         // INVARIANT: each caller passes the reverse of the acquisition that it just made; only the drop runs `leave`.
         Self { leave: ManuallyDrop::new(leave), not_send: PhantomData }
@@ -108,6 +114,7 @@ impl<F: FnOnce()> Guard<F> {
 }
 
 impl<F: FnOnce()> Drop for Guard<F> {
+    #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: the drop runs once, and no other code takes `leave`.
         unsafe { ManuallyDrop::take(&mut self.leave)() };

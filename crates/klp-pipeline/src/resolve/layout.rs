@@ -33,6 +33,12 @@ pub fn klp_layout(types: &Types) -> Result<KlpLayout, BtfError> {
     })
 }
 
+/// Size of `struct module`, and offset of its member `init`, in bytes. `None` if the types do not have them.
+pub fn module_struct(types: &Types) -> Option<(u64, u64)> {
+    let (size, all) = members(types, "module").ok()?;
+    Some((size, offset(&all, "init").ok()?))
+}
+
 fn members(types: &Types, name: &str) -> Result<(u64, Vec<(String, u64)>), BtfError> {
     let missing = || {
         BtfError::Damaged(format!(

@@ -7,10 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use klp_base::events::{Severity, Silent};
+use klp_base::events::Severity;
 use klp_base::process::Cmd;
-use klp_image::KernelImage;
-use klp_pipeline::expected;
 use klp_verify::rules::*;
 use klp_verify::{Outcome, Report, verify};
 
@@ -71,20 +69,18 @@ fn built() -> &'static Path {
     })
 }
 
-fn judged(image: &KernelImage, name: &str) -> Report {
+fn judged(name: &str) -> Report {
     let (_, _, tree) = common::default_kernel();
     let bytes = fs::read(built().join(format!("{name}.ko"))).unwrap();
-    verify(&bytes, &expected::of_file(&tree, image, &bytes).unwrap())
+    verify(&bytes, &super::expected_of_file(&tree, &bytes))
 }
 
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn modules_in_c_are_verified_by_their_code() {
-    let (_, cache, tree) = common::default_kernel();
-    let image = KernelImage::load(tree.image_file(), &cache, &Silent).unwrap();
     let mut wrong = Vec::new();
     for (name, breaks) in MODULES {
-        let report = judged(&image, name);
+        let report = judged(name);
         // Replacements in assembly have no ftrace site, which is a separate warning.
         let others = report.findings.iter().filter(|found| found.rule != TRACEABLE_REPLACEMENT.id);
         let found: BTreeSet<_> = others.map(|found| (found.rule, found.severity)).collect();
@@ -108,9 +104,7 @@ fn modules_in_c_are_verified_by_their_code() {
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn findings_on_code_name_function_and_target() {
-    let (_, cache, tree) = common::default_kernel();
-    let image = KernelImage::load(tree.image_file(), &cache, &Silent).unwrap();
-    let message = |name: &str| judged(&image, name).findings.remove(0).message;
+    let message = |name: &str| judged(name).findings.remove(0).message;
     assert!(message("tail_call").contains("its replacement show ends in a jump to helper (at .text+"));
     assert!(message("frames_of_6000_bytes_together").contains("show -> first -> second -> third"));
     assert!(message("self_call_behind_a_guard").contains("(the_original))"));

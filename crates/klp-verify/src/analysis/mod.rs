@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Reading of a module's code: instructions, control flow, stack depth, calls, references between functions and data.
 
+mod context;
 mod graph;
 mod machine;
 mod places;
@@ -10,11 +11,12 @@ mod values;
 
 use klp_module::{Module, PatchTable, Place, TableError};
 
+pub(crate) use self::context::{Misuse, Section, misuses};
 pub(crate) use self::graph::Graph;
 pub(crate) use self::places::{describe_place, place_of, range, section_of};
 pub(crate) use self::program::Target;
 pub(crate) use self::references::References;
-pub(crate) use self::values::Call;
+pub(crate) use self::values::{Call, Passed};
 use crate::facts::{ArchTable, Expected};
 
 /// Input of the rules: a module with its analysis, and the facts that it is compared with.

@@ -51,11 +51,29 @@ pub(crate) struct Step {
     /// Place of the next instruction.
     pub(crate) next: Place,
     pub(super) flow: Flow,
+    /// True if its call or jump leads to the thunk of a register.
+    by_thunk: bool,
     /// Target of its jump or call, as far as the file shows it.
     pub(crate) target: Option<Target>,
     /// Address in it, other than the target of a jump or call.
     pub(crate) address: Option<Target>,
     pub(super) effects: Vec<Effect>,
+    /// True if it writes to [`Self::address`].
+    pub(crate) writes: bool,
+    /// True if it uses registers of floating-point numbers or vectors.
+    pub(crate) vector: bool,
+}
+
+impl Step {
+    /// True for a return instruction. A jump to the return thunk is none.
+    pub(crate) fn is_bare_return(&self) -> bool {
+        self.flow == Flow::Return
+    }
+
+    /// True for a call or jump to an address in a register or in memory that passes no thunk.
+    pub(crate) fn is_bare_indirect(&self) -> bool {
+        matches!(self.flow, Flow::CallIndirect(_) | Flow::JumpIndirect(_)) && !self.by_thunk
+    }
 }
 
 /// Function with a size.
@@ -364,6 +382,9 @@ fn step(
         place,
         next,
         flow,
+        by_thunk: thunk,
+        writes: found.writes,
+        vector: found.vector,
         target: if direct && !thunk { related.or(own) } else { None },
         address: if direct { None } else { related.or(own) },
         effects: found.effects,

@@ -49,14 +49,16 @@ pub(crate) struct Call {
     /// True if the call is a jump, so that the function itself has ended.
     pub(crate) tail: bool,
     /// Content of each register that passes arguments.
-    arguments: Vec<Passed>,
+    pub(crate) arguments: Vec<Passed>,
 }
 
 /// Argument that a call passes in a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Passed {
+pub(crate) enum Passed {
     /// Argument of the function itself in this register.
     Same,
+    Constant(i64),
+    Address(Target),
     /// No value that the function put there.
     Nothing,
     Other,
@@ -68,7 +70,10 @@ impl Call {
     pub(crate) fn passes_on(&self, arguments: Option<usize>) -> bool {
         match arguments {
             Some(count) => self.arguments.iter().take(count).all(|passed| *passed == Passed::Same),
-            None => self.arguments.first() == Some(&Passed::Same) && !self.arguments.contains(&Passed::Other),
+            None => {
+                let is_own = |passed: &Passed| matches!(passed, Passed::Same | Passed::Nothing);
+                self.arguments.first() == Some(&Passed::Same) && self.arguments.iter().all(is_own)
+            }
         }
     }
 }
@@ -241,6 +246,8 @@ impl Walk<'_, '_, '_> {
         let passed = |(number, register): (usize, &Register)| match state.registers[usize::from(*register)] {
             Value::Argument(found) if found == number => Passed::Same,
             Value::Clobbered => Passed::Nothing,
+            Value::Constant(value) => Passed::Constant(value),
+            Value::Address(target) => Passed::Address(target),
             _ => Passed::Other,
         };
         let arguments = self.program.convention.arguments.iter().enumerate().map(passed).collect();

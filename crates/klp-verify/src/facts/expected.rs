@@ -8,6 +8,8 @@ use klp_format::KlpSymbol;
 use klp_format::ftrace::Sites;
 use klp_module::KlpLayout;
 
+use super::named::Named;
+
 /// Facts that a module is compared with. A fact that could not be read carries the reason, which becomes a finding.
 #[derive(Clone, Debug)]
 pub struct Expected {
@@ -17,6 +19,16 @@ pub struct Expected {
     pub arch: Arch,
     /// Version magic of the kernel's image.
     pub vermagic: String,
+    /// GNU build id of the kernel's image, in hexadecimal digits.
+    pub build_id: Option<String>,
+    /// Size of `struct module`, and offset of its member `init`, in bytes.
+    pub module_struct: Option<(u64, u64)>,
+    /// True if indirect branches go through thunks (`CONFIG_MITIGATION_RETPOLINE`).
+    pub retpolines: bool,
+    /// True if returns go through a thunk (`CONFIG_MITIGATION_RETHUNK`).
+    pub return_thunks: bool,
+    /// True if the unlock of a spinlock is a call (`CONFIG_UNINLINE_SPIN_UNLOCK`).
+    pub visible_unlocks: bool,
     /// Symbols that the kernel and its modules export, with their checksums (`Module.symvers`).
     pub exports: Result<BTreeMap<String, u32>, String>,
     /// True if modules carry checksums of their imports (`CONFIG_MODVERSIONS`).
@@ -39,6 +51,10 @@ pub struct Expected {
     pub bodies: Vec<(KlpSymbol, u64)>,
     /// Form of the sites by which ftrace hooks into functions.
     pub sites: Sites,
+    /// Symbols that the module names: replaced functions, and livepatch symbols.
+    pub named: BTreeMap<KlpSymbol, Named>,
+    /// Modules that are objects of the patch and are not at hand, with the reason.
+    pub missing_objects: BTreeMap<String, String>,
     /// Layout of the livepatch tables' structs.
     pub layout: KlpLayout,
     /// The planned patch; `None` if only the module's file is at hand.
@@ -90,6 +106,8 @@ pub struct ExpectedPatch {
     pub copies: BTreeMap<KlpSymbol, Vec<ExpectedCopy>>,
     /// Replaced functions whose copies are not known, with the reason.
     pub copies_not_known: BTreeMap<KlpSymbol, String>,
+    /// Declarations that the kernel's types do not have: the author's words.
+    pub asserted: Vec<(KlpSymbol, String)>,
     /// Dependencies: for each patched module, the modules that are loaded whenever that one is.
     pub needs: BTreeMap<String, BTreeSet<String>>,
 }

@@ -3,6 +3,8 @@
 
 mod arch;
 mod expected;
+mod named;
 
 pub(crate) use self::arch::ArchTable;
 pub use self::expected::{Expected, ExpectedCopy, ExpectedParam, ExpectedPatch};
+pub use self::named::{Memory, Named, NamedSymbol};

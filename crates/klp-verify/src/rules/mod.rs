@@ -4,19 +4,26 @@
 //! `docs/verify-rules.md` and `cargo xtask check --explain` are generated from the entries.
 
 mod codegen;
+mod context;
 mod copies;
 mod file;
 mod frames;
 mod ftrace;
+mod manifest;
 mod modinfo;
+mod module_struct;
 mod objects;
 mod original;
 mod panics;
 mod params;
+mod pointers;
+mod registers;
 mod relocations;
 mod self_call;
+mod speculation;
 mod symbols;
 mod tables;
+mod targets;
 
 use std::fmt;
 
@@ -24,18 +31,25 @@ use klp_base::events::Severity;
 use klp_module::{Error as ModuleError, Module, Place};
 
 pub use self::codegen::{BTI_LANDING_PAD, CALL_PADDING, IBT_ENDBR};
+pub use self::context::{ATOMIC_SLEEP, LOCK_HELD};
 pub use self::copies::INLINED_COPY;
 pub use self::file::{ARCHITECTURE, DEBUG_LEFT, ELF};
 pub use self::frames::{REPLACEMENT_FRAME, STACK_FRAME};
 pub use self::ftrace::TRACEABLE_REPLACEMENT;
+pub use self::manifest::MANIFEST;
 pub use self::modinfo::{GPL_COMPATIBLE, LICENSE_TAG, LIVEPATCH_TAG, MODULE_NAME, VERMAGIC};
+pub use self::module_struct::MODULE_STRUCT;
 pub use self::original::ORIGINAL_SITE;
 pub use self::panics::PANIC_REACHABLE;
 pub use self::params::MODULE_PARAMETER;
+pub use self::pointers::{KEPT_POINTER, READ_ONLY_WRITE};
+pub use self::registers::VECTOR_REGISTER;
 pub use self::relocations::{KLP_RELOCATION, RELOCATION_RANGE, RELOCATION_TYPE};
 pub use self::self_call::SELF_CALL;
+pub use self::speculation::{BRANCH_THUNK, RETPOLINE_TAG};
 pub use self::symbols::{KLP_SYMBOL, SYMBOL_VERSION, UNDEFINED_SYMBOL, VERSION_ENTRY_SIZE};
 pub use self::tables::{PATCH_TABLE, REPLACEMENT_SYMBOL};
+pub use self::targets::{ASSERTED, LASTING_FUNCTION, LIVEPATCH_TARGET, OTHER_ENTRY, REPLACED_FUNCTION};
 use crate::analysis::Subject;
 use crate::facts::Expected;
 use crate::report::{Findings, Scope};
@@ -49,18 +63,32 @@ pub static ALL: &[&Rule] = &[
     &CALL_PADDING,
     &IBT_ENDBR,
     &BTI_LANDING_PAD,
+    &BRANCH_THUNK,
+    &VECTOR_REGISTER,
     &KLP_SYMBOL,
+    &LIVEPATCH_TARGET,
     &KLP_RELOCATION,
     &VERMAGIC,
     &LIVEPATCH_TAG,
+    &RETPOLINE_TAG,
     &LICENSE_TAG,
     &MODULE_NAME,
     &MODULE_PARAMETER,
+    &MODULE_STRUCT,
     &PATCH_TABLE,
+    &MANIFEST,
+    &REPLACED_FUNCTION,
+    &LASTING_FUNCTION,
+    &OTHER_ENTRY,
+    &ASSERTED,
     &REPLACEMENT_SYMBOL,
     &REPLACEMENT_FRAME,
     &STACK_FRAME,
     &SELF_CALL,
+    &ATOMIC_SLEEP,
+    &LOCK_HELD,
+    &READ_ONLY_WRITE,
+    &KEPT_POINTER,
     &ORIGINAL_SITE,
     &TRACEABLE_REPLACEMENT,
     &INLINED_COPY,

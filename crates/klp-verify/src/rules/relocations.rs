@@ -52,7 +52,8 @@ pub static KLP_RELOCATION: Rule = Rule {
               is loaded.",
     explain: &[
         "Each section has the right name, type, flags, link and target, and uses symbols of its own object only. There is one section \
-         for an object and target section. The object is one of the patch. Only replacements and callbacks of that object, or of a \
+         for an object and target section, which is none that the kernel reads when it loads the live patch (static keys, static calls, \
+         alternatives). The object is one of the patch. Only replacements and callbacks of that object, or of a \
          module that depends on it, lead to code that uses its symbols.",
         "With a wrong object or flag the relocations are never applied, or applied while the symbols are still at address 0. Code of \
          another object's replacement runs while the module with the symbols is not loaded: the instruction then leads to \
@@ -146,6 +147,15 @@ fn livepatch(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
             );
         }
         symbols(module, section, &object, findings);
+        if !object.is_vmlinux() && READ_AT_LOAD.contains(&named) {
+            findings.error(
+                section.name,
+                format!(
+                    "the kernel reads section {named} when the live patch is loaded, and the symbols of {object} come when {object} does: \
+                     until then the entries lead to address 0"
+                ),
+            );
+        }
         if let Some(other) = seen.insert((object.clone(), section.info), section.name) {
             findings.error(
                 section.name,
@@ -194,6 +204,22 @@ fn form(module: &Module<'_>, section: &Section<'_>, findings: &mut Findings) {
 }
 
 const SHT_SYMTAB: u32 = 2;
+/// Sections that the kernel goes through when it loads a module (`module_finalize()` in `arch/*/kernel/module.c`,
+/// `jump_label_add_module()`, `static_call_add_module()`, `ftrace_module_init()`).
+const READ_AT_LOAD: [&str; 12] = [
+    "__jump_table",
+    ".static_call_sites",
+    ".altinstructions",
+    ".altinstr_replacement",
+    ".parainstructions",
+    ".retpoline_sites",
+    ".return_sites",
+    ".call_sites",
+    ".smp_locks",
+    ".orc_unwind_ip",
+    "__mcount_loc",
+    "__patchable_function_entries",
+];
 
 /// Checks that a section uses livepatch symbols of its own object only.
 fn symbols(module: &Module<'_>, section: &Section<'_>, object: &ObjectName, findings: &mut Findings) {

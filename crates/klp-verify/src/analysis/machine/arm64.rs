@@ -23,7 +23,15 @@ pub(super) fn decode(code: &[u8], at: u64) -> Option<Instruction> {
         flow,
         target: distance.map(|distance| at.wrapping_add_signed(distance)),
         effects: if flow == Flow::Next { effects(word) } else { Vec::new() },
+        // The address of a store is in a register.
+        writes: false,
+        vector: uses_vector(word),
     })
+}
+
+/// True for the group of scalar floating-point and SIMD instructions, and for loads and stores of their registers.
+fn uses_vector(word: u32) -> bool {
+    field(word, 25, 3) == 0b111 || word & 0x0e00_0000 == 0x0c00_0000
 }
 
 /// Control flow of the instruction, and the distance in bytes of the place that it names.

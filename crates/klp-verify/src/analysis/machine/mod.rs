@@ -65,6 +65,10 @@ pub(super) struct Instruction {
     pub(super) target: Option<u64>,
     /// Effects, in this order.
     pub(super) effects: Vec<Effect>,
+    /// True if it writes to a place in memory that the instruction itself names.
+    pub(super) writes: bool,
+    /// True if it uses registers of floating-point numbers or vectors.
+    pub(super) vector: bool,
 }
 
 /// Calling convention.

@@ -52,7 +52,38 @@ pub(super) fn decode(code: &[u8], at: u64) -> Option<Instruction> {
         flow,
         target: direct.then(|| found.near_branch_target()),
         effects: if flow == Flow::Next { effects(&found) } else { Vec::new() },
+        writes: writes(&found),
+        vector: uses_vector(&found, code),
     })
+}
+
+/// True for a write to a place that the instruction names by its address, or by the distance from itself.
+fn writes(found: &iced_x86::Instruction) -> bool {
+    let named = found.op0_kind() == OpKind::Memory
+        && matches!(found.memory_base(), Iced::RIP | Iced::None)
+        && found.segment_prefix() == Iced::None;
+    let access = || InstructionInfoFactory::new().info(found).op0_access();
+    named
+        && matches!(
+            access(),
+            OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
+        )
+}
+
+fn uses_vector(found: &iced_x86::Instruction, code: &[u8]) -> bool {
+    let is_vector = |register: Iced| {
+        register.is_vector_register()
+            || register.is_mm()
+            || register.is_st()
+            || register.is_k()
+            || register.is_tmm()
+    };
+    let is_prefix =
+        |byte: &u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf2 | 0xf3);
+    // The escape to the x87.
+    let x87 = code.iter().find(|byte| !is_prefix(byte)).is_some_and(|byte| (0xd8..=0xdf).contains(byte));
+    x87 || (0..found.op_count())
+        .any(|operand| found.op_kind(operand) == OpKind::Register && is_vector(found.op_register(operand)))
 }
 
 fn effects(found: &iced_x86::Instruction) -> Vec<Effect> {
@@ -172,6 +203,18 @@ mod tests {
         ] {
             let found = one(code);
             assert_eq!((found.flow, found.target), (flow, target), "{code:x?}");
+        }
+        for (code, writes, vector) in [
+            (&[0xc6, 0x05, 0, 0, 0, 0, 1][..], true, false), // movb $1, (%rip)
+            (&[0x80, 0x3d, 0, 0, 0, 0, 1], false, false),    // cmpb $1, (%rip)
+            (&[0x65, 0xff, 0x05, 0, 0, 0, 0], false, false), // incl %gs:(%rip)
+            (&[0xc6, 0x00, 1], false, false),                // movb $1, (%rax)
+            (&[0x66, 0x0f, 0xef, 0xc0], false, true),        // pxor %xmm0, %xmm0
+            (&[0xd9, 0xee], false, true),                    // fldz
+            (&[0x0f, 0x6f, 0xc1], false, true),              // movq %mm1, %mm0
+        ] {
+            let found = one(code);
+            assert_eq!((found.writes, found.vector), (writes, vector), "{code:x?}");
         }
         assert_eq!(decode(&[0x06], 0), None);
         assert_eq!(decode(&[0xe8, 0], 0), None);

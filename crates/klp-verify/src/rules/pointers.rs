@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//! Rules on addresses: writes to read-only memory, and functions of the module that the kernel keeps.
+
+use klp_base::arch::Arch;
+use klp_base::events::Severity;
+use klp_format::KlpSymbol;
+
+use super::{Check, Rule, without_tables};
+use crate::analysis::{Passed, Subject, Target};
+use crate::facts::{Memory, Named, NamedSymbol};
+use crate::report::{Findings, Scope};
+
+/// Writes to read-only memory.
+pub static READ_ONLY_WRITE: Rule = Rule {
+    id: "read-only-write",
+    severity: Severity::Error,
+    source: "`module_enable_rodata_ro()` in `kernel/module/strict_rwx.c`; `mark_rodata_ro()`.",
+    summary: "No instruction writes to a constant of the module, or to a variable of the kernel that is read-only.",
+    explain: &[
+        "A `static` without `mut`, a text and a constant stand in memory that the kernel write-protects when the module is loaded; so do \
+         `const` and `__ro_after_init` variables of the kernel. Writes through an address in a register are not seen, on arm64 none.",
+        "**Symptom:** `BUG: unable to handle page fault for address ...`, `#PF: supervisor write access in kernel mode`, at the first write.",
+        "**Remedy:** an atomic type or `UnsafeCell` for what changes; no cast of `&raw const` to `*mut`.",
+    ],
+    check: Check::Module(read_only_write),
+};
+
+/// Functions of the module that the kernel keeps.
+pub static KEPT_POINTER: Rule = Rule {
+    id: "kept-pointer",
+    severity: Severity::Warning,
+    source: "`free_module()` in `kernel/module/main.c`; `Documentation/livepatch/callbacks.rst`.",
+    summary: "A module that gives a function of its own to a thread, a timer or a callback of the kernel takes it back in a callback.",
+    explain: &[
+        "The livepatch core waits for tasks that run replacements. It knows nothing of a thread, a timer, a work item or an RCU callback that \
+         runs other code of the module: when the module is unloaded, that code is gone while something still runs it.",
+        "Calls of the functions that keep a pointer are recognised by name. A pointer that is stored in memory first is not seen.",
+        "**Symptom:** after `kpatch unload`, `BUG: unable to handle page fault` in memory where the module was.",
+        "**Remedy:** a callback `pre_unpatch` or `post_unpatch` that stops it and waits: `kthread_stop`, `timer_delete_sync`, \
+         `cancel_work_sync`, `rcu_barrier`.",
+    ],
+    check: Check::Module(kept_pointer),
+};
+
+/// Functions that keep the pointer to a function.
+const KEEPERS: [&str; 22] = [
+    "kthread_create_on_node",
+    "__kthread_create_on_node",
+    "kthread_create_on_cpu",
+    "init_timer_key",
+    "timer_init_key",
+    "hrtimer_init",
+    "hrtimer_setup",
+    "call_rcu",
+    "call_rcu_hurry",
+    "call_rcu_tasks",
+    "call_srcu",
+    "request_threaded_irq",
+    "request_irq",
+    "tracepoint_probe_register",
+    "tracepoint_probe_register_prio",
+    "task_work_add",
+    "irq_work_queue",
+    "tasklet_init",
+    "tasklet_setup",
+    "proc_create",
+    "proc_create_single_data",
+    "debugfs_create_file",
+];
+
+fn read_only_write(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+    if subject.expected.arch == Arch::Arm64 {
+        return Scope::Nothing("a store of arm64 has its address in a register".to_owned());
+    }
+    let (module, program) = (subject.module, &subject.graph.program);
+    for (at, function) in program.functions.iter().enumerate() {
+        for step in program.steps_of(at).filter(|step| step.writes) {
+            let what = match step.address {
+                Some(Target::Place(place)) => {
+                    let section = &module.sections()[place.section];
+                    let fixed = section.is_alloc() && !section.is_writable();
+                    fixed.then(|| format!("{}, which is read-only", subject.place(place)))
+                }
+                Some(Target::Symbol(symbol, _)) => KlpSymbol::from_elf_name(module.symbols()[symbol].name)
+                    .ok()
+                    .filter(|symbol| is_read_only(subject, symbol))
+                    .map(|symbol| format!("{symbol}, which the kernel makes read-only")),
+                None => None,
+            };
+            if let Some(what) = what {
+                findings.error(
+                    function.name,
+                    format!("at {} it writes to {what}: a page fault", subject.place(step.place)),
+                );
+            }
+        }
+    }
+    Scope::All
+}
+
+fn is_read_only(subject: &Subject<'_>, symbol: &KlpSymbol) -> bool {
+    matches!(
+        subject.expected.named.get(symbol),
+        Some(Named::Found(NamedSymbol { memory: Memory::ReadOnly | Memory::Code, .. }))
+    )
+}
+
+fn kept_pointer(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+    let Ok(table) = &subject.table else { return without_tables() };
+    let graph = &subject.graph;
+    // Callbacks that a fix leaves out are empty functions.
+    let works = |place: &klp_module::Place| {
+        graph.program.function_from(*place).is_none_or(|at| !graph.followed[at].calls.is_empty())
+    };
+    if table.objects.iter().flat_map(|object| &object.unpatch_places).any(works) {
+        return Scope::But(
+            "whether the callbacks of the patch take back every function that it gave away".to_owned(),
+        );
+    }
+    let symbols = subject.module.symbols();
+    for call in graph.reachable().iter().flat_map(|&at| &graph.followed[at].calls) {
+        let Some(Target::Symbol(index, 0)) = call.target else { continue };
+        let name = KlpSymbol::from_elf_name(symbols[index].name)
+            .map_or_else(|_| symbols[index].name.to_owned(), |s| s.symbol);
+        if !KEEPERS.contains(&name.as_str()) {
+            continue;
+        }
+        let own = call.arguments.iter().find_map(|passed| match passed {
+            Passed::Address(Target::Place(place)) => graph.program.function_from(*place),
+            _ => None,
+        });
+        if let Some(own) = own {
+            findings.warning(
+                graph.program.functions[own].name,
+                format!(
+                    "{name} gets its address at {}, and no callback of the patch takes it back: when the module is unloaded, the kernel may \
+                     still run it; stop it in `pre_unpatch` or `post_unpatch`",
+                    subject.place(call.place)
+                ),
+            );
+        }
+    }
+    Scope::All
+}
