@@ -26,7 +26,7 @@ fn a_fix_is_built_and_judged_and_a_bad_file_is_refused() {
     let output = check(&["peek", "--format", "json"]);
     assert_eq!(output.status.code(), Some(0), "{}", output.stderr_text());
     let document: Value = serde_json::from_str(&output.stdout_text()).unwrap();
-    assert_eq!((&document["schema"], &document["refused"]), (&"ferrograft.check/1".into(), &false.into()));
+    assert_eq!((&document["schema"], &document["refused"]), (&"ferrograft.check/2".into(), &false.into()));
     assert_eq!(outcome(&document, "patch-table"), "passed");
 
     let module = document["module"].as_str().unwrap();
@@ -41,12 +41,12 @@ fn a_fix_is_built_and_judged_and_a_bad_file_is_refused() {
     // kbuild's result, before its symbols were converted.
     let unconverted = module.replace("5-postlink", "4-kbuild");
     let output = check(&[&unconverted, "--format", "json"]);
-    assert_eq!(output.status.code(), Some(1), "{}", output.stderr_text());
+    assert_eq!(output.status.code(), Some(3), "{}", output.stderr_text());
     let document: Value = serde_json::from_str(&output.stdout_text()).unwrap();
     assert_eq!(outcome(&document, "klp-symbol"), "broken");
     assert_eq!(outcome(&document, "debug-left"), "warned");
     let people = check(&[&unconverted]);
-    assert_eq!(people.status.code(), Some(1));
+    assert_eq!(people.status.code(), Some(3));
     assert!(people.stderr_text().contains("error[klp-symbol]: __klp_sym_"), "{}", people.stderr_text());
 }
 
@@ -84,7 +84,7 @@ fn unchecked_rules_are_listed_and_refuse_the_module() {
     let file = dir.path().join("text.ko");
     std::fs::write(&file, "text").unwrap();
     let output = check(&[file.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(1), "{}", output.stderr_text());
+    assert_eq!(output.status.code(), Some(3), "{}", output.stderr_text());
     let text = output.stdout_text();
     for rule in klp_verify::rules::rule_ids().skip(1) {
         assert!(text.contains(&format!("  NOT CHECKED  {rule}: the file cannot be read\n")), "{text}");

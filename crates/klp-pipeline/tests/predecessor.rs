@@ -41,7 +41,8 @@ fn a_stream_is_compared_with_the_states_of_the_version_before_it() {
     };
 
     for compatible in ["same", "higher", "more"] {
-        let target = after("v2", &format!("'none', '{compatible}'"), "").expect(compatible);
+        let more = if compatible == "same" { "" } else { "dropped = ['same']" };
+        let target = after("v2", &format!("'none', '{compatible}'"), more).expect(compatible);
         assert_eq!(target.predecessor, Some((1, 1)), "{compatible}");
     }
     let lower = after("v2", "'lower'", "").unwrap_err();
@@ -72,4 +73,54 @@ fn a_stream_is_compared_with_the_states_of_the_version_before_it() {
     let alike = named("a_name").unwrap_err();
     assert!(alike.contains("`module`: n1, which is loaded before, has the name a_name too"), "{alike}");
     named("a-name-2").unwrap();
+}
+
+#[test]
+fn a_stream_keeps_what_the_version_before_it_repaired() {
+    let dir = tempfile::tempdir().unwrap();
+    let project = project(dir.path(), &[("a", ""), ("b", ""), ("c", "")]);
+    let write = |fix: &str, toml: &str, rust: &str| {
+        let dir = dir.path().join("patches").join(fix);
+        fs::write(dir.join("patch.toml"), format!("description = 'x'\n{toml}")).unwrap();
+        fs::write(dir.join("src/lib.rs"), rust).unwrap();
+    };
+    write(
+        "a",
+        "patch = ['vmlinux:f', 'vmlinux:g']\ncves = ['CVE-2026-10001']",
+        "klp::shadow!(A: AtomicU32, id = 7);",
+    );
+    write("b", "patch = ['vmlinux:h']", "");
+    let after =
+        |fixes: &str, more: &str| stream(&project, "v2", 2, fixes, &format!("predecessor = 'v1'\n{more}"));
+    stream(&project, "v1", 1, "'a', 'b'", "").unwrap();
+    after("'a', 'b'", "").unwrap();
+
+    let cve = after("'b'", "").unwrap_err();
+    assert!(cve.contains("v1 repairs CVE-2026-10001, and no fix of this stream does"), "{cve}");
+    let function = after("'b'", "dropped = ['CVE-2026-10001']").unwrap_err();
+    assert!(
+        function.contains("fix `a` of v1 replaces vmlinux:f, and no fix of this stream does"),
+        "{function}"
+    );
+    assert!(function.contains("dropped = [\"vmlinux:f\"]"), "{function}");
+    after("'b'", "dropped = ['a']").unwrap();
+    // A stacked version leaves the one before it loaded.
+    after("'b'", "stacked = true").unwrap();
+    let unknown = after("'a', 'b'", "dropped = ['d']").unwrap_err();
+    assert!(unknown.contains("v1 has no fix, function or CVE `d`"), "{unknown}");
+    let kept = after("'a', 'b'", "dropped = ['a']").unwrap_err();
+    assert!(kept.contains("`a` is one of the stream's `fixes`"), "{kept}");
+    let alone = stream(&project, "v3", 2, "'a'", "dropped = ['b']").unwrap_err();
+    assert!(alone.contains("names no `predecessor`"), "{alone}");
+
+    // A shadow variable that v1 left is taken for the type of v2.
+    write("c", "patch = ['vmlinux:i']", "klp::shadow!(pub A: core::sync::atomic::AtomicU32, id = 0x7);");
+    after("'b', 'c'", "dropped = ['a']").unwrap();
+    write("c", "patch = ['vmlinux:i']", "mod m { klp::shadow!(A: [AtomicU64; 8], id = 0x7); }");
+    let retyped = after("'b', 'c'", "dropped = ['a']").unwrap_err();
+    assert!(
+        retyped.contains("fix `c` gives the shadow variables of id 0x7 the type `[AtomicU64 ; 8]`"),
+        "{retyped}"
+    );
+    assert!(after("'b', 'c'", "stacked = true").unwrap_err().contains("of id 0x7"));
 }

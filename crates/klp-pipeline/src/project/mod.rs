@@ -9,6 +9,7 @@ mod fix;
 mod headers;
 mod names;
 mod params;
+mod predecessor;
 mod prototype;
 
 use std::collections::BTreeMap;
@@ -153,6 +154,9 @@ struct StreamFile {
     module: Option<String>,
     /// Name of the previous version of the stream.
     predecessor: Option<String>,
+    /// Fixes, functions and CVEs of the predecessor that this version leaves out on purpose.
+    #[serde(default)]
+    dropped: Vec<String>,
     /// Last day of support, as `2027-06-30`.
     support_end: Option<String>,
     /// Release of the distribution's kernel that contains the same fixes.
@@ -434,47 +438,24 @@ impl Project {
                 )));
             }
         }
+        if stream.predecessor.is_none() && !stream.dropped.is_empty() {
+            return Err(wrong("`dropped`: the stream names no `predecessor`".to_owned()));
+        }
         if let Some(name) = &stream.predecessor {
-            target.predecessor = self.check_predecessor(&target, name).map_err(wrong)?;
+            target.predecessor = self.check_predecessor(&target, name, &stream.dropped).map_err(wrong)?;
         }
         Ok(target)
     }
 
-    /// Checks that a stream may replace its predecessor. Applies the kernel's rule for states
-    /// (`klp_is_patch_compatible()` in `kernel/livepatch/state.c`) at build time. Returns version and release
-    /// of the predecessor.
-    fn check_predecessor(&self, target: &Target, name: &str) -> Result<Option<(u32, u32)>, String> {
+    /// Checks that a stream may replace its predecessor. Returns version and release of the predecessor.
+    fn check_predecessor(
+        &self,
+        target: &Target,
+        name: &str,
+        dropped: &[String],
+    ) -> Result<Option<(u32, u32)>, String> {
         let before = self.predecessor(name)?;
-        if target.version <= before.version {
-            return Err(format!("`predecessor`: {name} has a version and release that are not lower"));
-        }
-        if let Some(module) = target.module.as_ref().filter(|_| target.module == before.module) {
-            return Err(format!(
-                "`module`: {name}, which is loaded before, has the name {module} too, and the kernel loads no second module of a \
-                 name; put the version into it"
-            ));
-        }
-        for old in before.states() {
-            let new = target.states().find(|state| state.id == old.id);
-            match new {
-                Some(new) if new.version >= old.version => {}
-                Some(new) => {
-                    return Err(format!(
-                        "`predecessor`: {name} has state `{}` (id {}) in version {}, and this stream supports only version {}: \
-                         the kernel would refuse it with EINVAL",
-                        old.name, old.id, old.version, new.version
-                    ));
-                }
-                None if target.replace => {
-                    return Err(format!(
-                        "`predecessor`: {name} has state `{}` (id {}), which no fix of this stream supports: the kernel \
-                         would refuse it with EINVAL; keep the state in a fix, and undo in its callbacks what it stands for",
-                        old.name, old.id
-                    ));
-                }
-                None => {}
-            }
-        }
+        predecessor::compare(target, name, &before, dropped)?;
         Ok(before.version)
     }
 

@@ -2,7 +2,8 @@
 //! Context of calls: locks and sections that code entered before, on the paths that lead to a call.
 //!
 //! A function is followed with the number of sections that it can be in. Calls of the module's own functions count by what they do
-//! in sum. Pairs of functions that the headers inline leave no calls and are not seen.
+//! in sum. Pairs of functions that the headers inline leave no calls and are not seen. Functions of the kernel that are not exported,
+//! and functions behind pointers, may release a lock: nothing is said behind them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -205,7 +206,11 @@ impl Contexts<'_, '_, '_> {
                 state.unsure |= call.target.is_none();
                 return;
             };
-            match effect(&name) {
+            let known = effect(&name);
+            // A function that is not exported may release what its caller took.
+            state.unsure |=
+                known.is_none() && self.is_livepatch(call) && state.depths.values().any(|depths| *depths > 1);
+            match known {
                 Some(Effect::Enter(section)) => state.enter(section),
                 Some(Effect::Leave(section)) => state.leave(section),
                 Some(Effect::Try) => state.unsure = true,
@@ -226,6 +231,11 @@ impl Contexts<'_, '_, '_> {
             let callee = if callee == sleeper { callee } else { format!("{callee}, which calls {sleeper}") };
             self.found.insert(Misuse::Sleeps { place: call.place, callee, section });
         }
+    }
+
+    fn is_livepatch(&self, call: &Call) -> bool {
+        let Some(Target::Symbol(symbol, _)) = call.target else { return false };
+        self.graph.program.module.symbols().get(symbol).is_some_and(|s| s.section == SymbolSection::Livepatch)
     }
 
     /// Name of the kernel's function that a call leads to.

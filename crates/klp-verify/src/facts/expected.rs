@@ -107,7 +107,7 @@ pub struct ExpectedPatch {
     /// Replaced functions whose copies are not known, with the reason.
     pub copies_not_known: BTreeMap<KlpSymbol, String>,
     /// Declarations that the kernel's types do not have: the author's words.
-    pub asserted: Vec<(KlpSymbol, String)>,
+    pub asserted: BTreeSet<(KlpSymbol, String)>,
     /// Dependencies: for each patched module, the modules that are loaded whenever that one is.
     pub needs: BTreeMap<String, BTreeSet<String>>,
 }

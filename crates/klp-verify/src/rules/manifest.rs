@@ -57,6 +57,15 @@ fn manifest(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
             ),
         );
     }
+    if let Some((version, release)) = manifest.predecessor.filter(|_| !table.replace) {
+        findings.warning(
+            NAME,
+            format!(
+                "it follows version {version}-{release} and is stacked on it: both stay loaded, and the older one is to be unloaded by hand; \
+                 take `stacked` away if this version is to replace it"
+            ),
+        );
+    }
     let states: BTreeSet<(u64, u32)> =
         manifest.states.iter().map(|state| (state.id, state.version)).collect();
     if states != table.states.iter().copied().collect() {

@@ -142,6 +142,22 @@ pub fn find(id: &str) -> Option<&'static Rule> {
     ALL.iter().copied().find(|rule| rule.id == id)
 }
 
+impl Rule {
+    /// Consequence of a violation in the kernel's log.
+    pub fn symptom(&self) -> Option<&'static str> {
+        self.paragraph("**Symptom:** ")
+    }
+
+    /// What to do about a violation.
+    pub fn remedy(&self) -> Option<&'static str> {
+        self.paragraph("**Remedy:** ")
+    }
+
+    fn paragraph(&self, head: &str) -> Option<&'static str> {
+        self.explain.iter().find_map(|text| text.strip_prefix(head))
+    }
+}
+
 /// The rule as a section of `docs/verify-rules.md`.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -204,6 +220,7 @@ mod tests {
             let Rule { id, source, summary, explain, .. } = rule;
             assert!(id.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{id}");
             assert!(!source.is_empty() && summary.ends_with('.') && !explain.is_empty(), "{id}");
+            assert!(rule.symptom().is_some() && rule.remedy().is_some(), "{id}: programs read both");
             for text in explain.iter().chain([source, summary]) {
                 assert_eq!(text.split_whitespace().collect::<Vec<_>>().join(" "), *text, "{id}: white space");
             }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! `check`: verification of a module without a boot.
 
+mod formats;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,14 +14,18 @@ use klp_kernel::KernelTree;
 use klp_pipeline::expected;
 use klp_pipeline::project::Project;
 use klp_pipeline::stage::{Range, Stage};
-use klp_verify::{Expected, Outcome, Report, rules};
+use klp_verify::{Expected, Outcome, rules};
 
+use self::formats::Checked;
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::setup::Need;
 
 /// Judge a module against a kernel without booting it: each rule of docs/verify-rules.md.
 ///
 /// A fix or stream is built first. A file is judged as it is, by all rules that need no more than the file.
+///
+/// Ends with code 0 (no error), 3 (an error), 4 (with --strict: something could not be checked), 2 (wrong words), 1 or 69 (the check
+/// itself failed).
 ///
 /// Example: cargo xtask check build/debian-6.12/cmdline/5-postlink/kpatch_cmdline.ko --format json
 #[derive(clap::Args)]
@@ -30,9 +36,12 @@ pub(crate) struct Args {
     /// Id of the kernel (a directory of kernel-configs)
     #[arg(long, default_value = DEFAULT_KERNEL)]
     kernel: String,
-    /// For people, or one JSON object for programs
+    /// For people; one JSON object (docs/schemas/check.2.json); SARIF 2.1.0; annotations of a CI run
     #[arg(long, default_value = "human")]
     format: Format,
+    /// End with code 4 if there is no error, and a rule could not be checked
+    #[arg(long)]
+    strict: bool,
     /// Print a rule's requirement, its source in the kernel, the consequence of a violation and the remedy
     #[arg(
         long,
@@ -48,7 +57,14 @@ pub(crate) struct Args {
 enum Format {
     Human,
     Json,
+    Sarif,
+    Github,
 }
+
+/// Exit code for a module with an error.
+const ERRORS: u8 = 3;
+/// Exit code for a module without errors, of which something could not be checked, with `--strict`.
+const NOT_CHECKED: u8 = 4;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match (args.explain.as_deref().and_then(rules::find), &args.target) {
@@ -76,26 +92,22 @@ fn check(args: &Args, target: &str) -> Result<ExitCode> {
         None => expected::of_file(&source(&context, &context.project, &tree), &bytes)?,
     };
     let report = klp_verify::verify(&bytes, &expected);
-    let sink: &dyn Sink = match args.format {
-        Format::Human => {
-            print_rules(&report, &module, &tree.id);
-            &context.terminal
-        }
-        Format::Json => {
-            let document = serde_json::json!({
-                "schema": "ferrograft.check/1",
-                "module": module,
-                "kernel": tree.id,
-                "refused": report.refusals() > 0,
-                "rules": report.rules,
-                "findings": report.findings,
-            });
-            println!("{document:#}");
-            &Silent
-        }
-    };
-    klp_verify::refuse_errors(&module, &report, sink)?;
-    Ok(ExitCode::SUCCESS)
+    let checked = Checked { module: &module, kernel: &tree.id, report: &report };
+    match args.format {
+        Format::Human => checked.print_rules(),
+        Format::Json => println!("{:#}", checked.json()),
+        Format::Sarif => println!("{:#}", checked.sarif()),
+        Format::Github => checked.print_annotations(),
+    }
+    let sink: &dyn Sink = if args.format == Format::Human { &context.terminal } else { &Silent };
+    if let Err(refused) = klp_verify::refuse_errors(&module, &report, sink) {
+        eprintln!("error: {refused}");
+    }
+    Ok(ExitCode::from(match report.rules.iter().map(|rule| rule.outcome).max() {
+        Some(Outcome::Broken) => ERRORS,
+        Some(Outcome::Unchecked) if args.strict => NOT_CHECKED,
+        _ => 0,
+    }))
 }
 
 /// Builds a fix or stream up to the stage before `verify`; returns the module, and the facts to compare it with.
@@ -113,23 +125,4 @@ fn built(context: &Context, tree: &KernelTree, target: &str) -> Result<(PathBuf,
 
 fn source<'a>(context: &'a Context, project: &'a Project, tree: &'a KernelTree) -> expected::Source<'a> {
     expected::Source { project, tree, cache: &context.cache, sink: &context.terminal }
-}
-
-fn print_rules(report: &Report, module: &Path, kernel: &str) {
-    println!("{} for {kernel}:", module.display());
-    for rule in &report.rules {
-        let word = match rule.outcome {
-            Outcome::Passed => "passed",
-            Outcome::NotApplied => "not applied",
-            Outcome::Warned => "warning",
-            Outcome::Unchecked => "NOT CHECKED",
-            Outcome::Broken => "BROKEN",
-        };
-        let left_out = match (&rule.left_out, rule.outcome) {
-            (Some(reason), Outcome::NotApplied | Outcome::Unchecked) => format!(": {reason}"),
-            (Some(part), _) => format!(", but not {part}"),
-            (None, _) => String::new(),
-        };
-        println!("  {word:<12} {}{left_out}", rule.rule);
-    }
 }
