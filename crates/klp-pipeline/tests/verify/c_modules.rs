@@ -15,9 +15,28 @@ use klp_verify::{Outcome, Report, verify};
 use crate::common;
 
 /// Modules of `verify/c` with the violated rule and the severity.
-const MODULES: &[(&str, Option<(&Rule, Severity)>)] = &[
+pub const MODULES: &[(&str, Option<(&Rule, Severity)>)] = &[
     ("right", None),
     ("right_only_bug", None),
+    ("right_with_locks", None),
+    ("bare_branches", Some((&BRANCH_THUNK, Severity::Error))),
+    ("function_misspelt", Some((&REPLACED_FUNCTION, Severity::Error))),
+    ("function_of_a_thread", Some((&LASTING_FUNCTION, Severity::Warning))),
+    ("function_of_several", Some((&REPLACED_FUNCTION, Severity::Error))),
+    ("function_of_the_core", Some((&LASTING_FUNCTION, Severity::Warning))),
+    ("function_of_the_start", Some((&REPLACED_FUNCTION, Severity::Error))),
+    ("function_twice", Some((&REPLACED_FUNCTION, Severity::Error))),
+    ("function_without_site", Some((&REPLACED_FUNCTION, Severity::Error))),
+    ("lock_held_on_a_path", Some((&LOCK_HELD, Severity::Warning))),
+    ("nothing_enabled", Some((&MODULE_STRUCT, Severity::Error))),
+    ("object_misspelt", Some((&REPLACED_FUNCTION, Severity::Unchecked))),
+    ("object_named_vmlinux", Some((&REPLACED_FUNCTION, Severity::Error))),
+    ("sleeps_in_a_helper", Some((&ATOMIC_SLEEP, Severity::Error))),
+    ("sleeps_with_a_spinlock", Some((&ATOMIC_SLEEP, Severity::Error))),
+    ("system_call_of_one_kind", Some((&OTHER_ENTRY, Severity::Warning))),
+    ("thread_that_stays", Some((&KEPT_POINTER, Severity::Warning))),
+    ("vector_registers", Some((&VECTOR_REGISTER, Severity::Error))),
+    ("write_to_a_constant", Some((&READ_ONLY_WRITE, Severity::Error))),
     ("frame_of_3000_bytes", Some((&STACK_FRAME, Severity::Warning))),
     ("frame_of_6000_bytes", Some((&STACK_FRAME, Severity::Error))),
     ("frame_of_any_size", Some((&STACK_FRAME, Severity::Unchecked))),
@@ -49,7 +68,9 @@ fn built() -> &'static Path {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("verify-c");
         fs::create_dir_all(&dir).unwrap();
         // gcc's warnings for these faults are off, because the rules must find them.
-        let mut makefile = "ccflags-y := -Wno-frame-larger-than -Wno-infinite-recursion\n".to_owned();
+        let mut makefile = "ccflags-y := -Wno-frame-larger-than -Wno-infinite-recursion\n\
+                            CFLAGS_bare_branches.o := -mindirect-branch=keep -mfunction-return=keep\n"
+            .to_owned();
         for entry in fs::read_dir(sources).unwrap() {
             let path = entry.unwrap().path();
             let to = dir.join(path.file_name().unwrap());
@@ -107,6 +128,6 @@ fn findings_on_code_name_function_and_target() {
     let message = |name: &str| judged(name).findings.remove(0).message;
     assert!(message("tail_call").contains("its replacement show ends in a jump to helper (at .text+"));
     assert!(message("frames_of_6000_bytes_together").contains("show -> first -> second -> third"));
-    assert!(message("self_call_behind_a_guard").contains("(the_original))"));
+    assert!(message("self_call_behind_a_guard").contains("(the_original)"));
     assert!(message("tail_call_of_a_pointer").contains("an address that is computed"));
 }

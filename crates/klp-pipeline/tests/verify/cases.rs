@@ -3,8 +3,8 @@
 
 use klp_base::events::Severity;
 use klp_module::Module;
-use klp_verify::ExpectedParam;
 use klp_verify::rules::*;
+use klp_verify::{ExpectedParam, Memory, Named};
 use object::build::elf::{Relocation, SectionData, Symbol};
 use object::elf;
 
@@ -51,6 +51,9 @@ impl Case {
 const KLP_TEXT: &str = ".klp.rela.vmlinux..text";
 const KLP_DATA_SYMBOL: &str = ".klp.sym.vmlinux.saved_command_line,0";
 const KLP_FUNCTION_SYMBOL: &str = ".klp.sym.vmlinux.nr_processes,0";
+const KLP_DATA: &str = "vmlinux:saved_command_line";
+const KLP_FUNCTION: &str = "vmlinux:nr_processes";
+const REPLACED: &str = "vmlinux:version_proc_show";
 const SEAL: &str = ".rela.ibt_endbr_seal";
 
 pub const CASES: &[Case] = &[
@@ -82,7 +85,7 @@ pub const CASES: &[Case] = &[
         m.relocations(KLP_TEXT, |list| list[0].r_offset = size - 1);
     })
     // The instruction there then leads to another place.
-    .also(const { &[&ORIGINAL_SITE] }),
+    .also(const { &[&ORIGINAL_SITE, &LIVEPATCH_TARGET] }),
     case(&CALL_PADDING, "an instruction stands in the padding", |m| {
         let [_, (_, second)] = m.neighbours();
         m.data(".text", |code| code[second as usize - 1] = 0xc3);
@@ -183,7 +186,34 @@ pub const CASES: &[Case] = &[
     }),
     case(&KLP_RELOCATION, "a symbol of a module in the section of vmlinux", |m| {
         m.symbol(KLP_DATA_SYMBOL, |symbol| symbol.name = b".klp.sym.ext4.saved_command_line,0"[..].into());
-    }),
+    })
+    .also(const { &[&LIVEPATCH_TARGET] }),
+    case(
+        &KLP_RELOCATION,
+        "the symbols of a module belong to a section that the kernel reads when it loads the patch",
+        |m| {
+            m.edit(|builder| {
+                let table = builder.sections.add();
+                table.name = b"__jump_table"[..].into();
+                table.sh_type = elf::SHT_PROGBITS;
+                table.sh_flags = elf::SHF_ALLOC | elf::SHF_WRITE;
+                table.sh_addralign = 8;
+                table.data = SectionData::Data(vec![0; 16].into());
+                let table = table.id();
+                let klp = section(builder, KLP_TEXT);
+                klp.name = b".klp.rela.ext4.__jump_table"[..].into();
+                klp.sh_info_section = Some(table);
+                let SectionData::Relocation(list) = &mut klp.data else { panic!() };
+                list.truncate(1);
+                (list[0].r_offset, list[0].r_type) = (8, elf::R_X86_64_64);
+            });
+            m.symbol(KLP_DATA_SYMBOL, |symbol| {
+                symbol.name = b".klp.sym.ext4.saved_command_line,0"[..].into()
+            });
+            m.symbol(KLP_FUNCTION_SYMBOL, |symbol| symbol.name = b".klp.sym.ext4.nr_processes,0"[..].into());
+        },
+    )
+    .also(const { &[&LIVEPATCH_TARGET] }),
     case(&KLP_RELOCATION, "the symbols are of a module that is no object of the patch", |m| {
         m.section(KLP_TEXT, |section| section.name = b".klp.rela.ext4..text"[..].into());
         for (from, to) in [
@@ -192,7 +222,21 @@ pub const CASES: &[Case] = &[
         ] {
             m.symbol(from, |symbol| symbol.name = to.into());
         }
+    })
+    .also(const { &[&LIVEPATCH_TARGET] }),
+    case(&LIVEPATCH_TARGET, "the kernel has several symbols of the name", |m| {
+        m.named(KLP_DATA, Named::Missing("there are 3 symbols of that name".to_owned()));
     }),
+    case(&LIVEPATCH_TARGET, "the variable is freed when the kernel has started", |m| {
+        m.found(KLP_DATA, |found| found.memory = Memory::Init);
+    }),
+    case(&LIVEPATCH_TARGET, "the function is data", |m| {
+        m.found(KLP_FUNCTION, |found| found.memory = Memory::Data);
+    }),
+    case(&LIVEPATCH_TARGET, "the module of the symbol is not at hand", |m| {
+        m.named(KLP_DATA, Named::NotKnown("there is no package".to_owned()));
+    })
+    .unchecked(),
     case(&KLP_RELOCATION, "flag SHF_RELA_LIVEPATCH is missing", |m| {
         m.section(KLP_TEXT, |section| section.sh_flags.0 &= !0x0010_0000);
     }),
@@ -252,7 +296,8 @@ pub const CASES: &[Case] = &[
     }),
     case(&PATCH_TABLE, "another function is replaced", |m| {
         m.text(".rodata", "version_proc_show", "version_PROC_show");
-    }),
+    })
+    .also(const { &[&MANIFEST, &REPLACED_FUNCTION] }),
     case(&PATCH_TABLE, "a function of the patch is not replaced", |m| {
         let missing = "vmlinux:cmdline_proc_show".parse().unwrap();
         m.expected.patch.as_mut().unwrap().functions.push(missing);
@@ -260,10 +305,49 @@ pub const CASES: &[Case] = &[
     case(&PATCH_TABLE, "another of several functions of the name is replaced", |m| {
         let at = (m.function_offset() + m.expected.layout.func_old_sympos) as usize;
         m.data(".data", |data| data[at] = 2);
-    }),
+    })
+    .also(const { &[&MANIFEST, &REPLACED_FUNCTION] }),
     case(&PATCH_TABLE, "atomic replace is off", |m| {
         let at = m.patch_offset() + m.expected.layout.patch_replace as usize;
         m.data(".data", |data| data[at] = 0);
+    })
+    .also(const { &[&MANIFEST] }),
+    case(&MANIFEST, "atomic replace is off, and the plan is not known", |m| {
+        let at = m.patch_offset() + m.expected.layout.patch_replace as usize;
+        m.data(".data", |data| data[at] = 0);
+        m.expected.patch = None;
+    }),
+    case(&MANIFEST, "it is for another build of the kernel", |m| {
+        m.expected.build_id = Some("00".repeat(20));
+    }),
+    case(&MANIFEST, "it cannot be read", |m| m.text(".modinfo", "\"functions\"", "\"Functions\"")),
+    case(&REPLACED_FUNCTION, "the object has another function of that name", |m| {
+        m.named(REPLACED, Named::Missing("position 2 was asked for".to_owned()));
+    }),
+    case(&REPLACED_FUNCTION, "it has no ftrace site", |m| {
+        m.found(REPLACED, |found| found.not_replaceable = Some("it is noinstr".to_owned()));
+    }),
+    case(&LASTING_FUNCTION, "it is the main function of a kernel thread", |m| {
+        m.found(REPLACED, |found| found.thread_of.push("init_workers".to_owned()));
+    })
+    .warning(),
+    case(&OTHER_ENTRY, "the compiler made a clone of it, and copies are not known", |m| {
+        m.found(REPLACED, |found| found.siblings.push("version_proc_show.part.0".to_owned()));
+        m.expected.patch.as_mut().unwrap().copies.clear();
+    })
+    .warning(),
+    case(&ASSERTED, "the author wrote the prototype", |m| {
+        let symbol = REPLACED.parse().unwrap();
+        m.expected.patch.as_mut().unwrap().asserted.insert((symbol, "int f(void)".to_owned()));
+    })
+    .warning(),
+    case(&RETPOLINE_TAG, "there is no tag", |m| m.text(".modinfo", "retpoline=Y", "retpolino=Y")),
+    case(&MODULE_STRUCT, "struct module is of another kernel", |m| {
+        m.expected.module_struct = m.expected.module_struct.map(|(size, init)| (size + 64, init));
+    }),
+    case(&MODULE_STRUCT, "it names no init function", |m| {
+        let (_, init) = m.expected.module_struct.unwrap();
+        m.relocations(".rela.gnu.linkonce.this_module", |list| list.retain(|r| r.r_offset != init));
     }),
     case(&PATCH_TABLE, "it replaces, and was to be stacked", |m| {
         m.expected.patch.as_mut().unwrap().replace = false;

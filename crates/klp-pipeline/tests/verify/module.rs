@@ -2,7 +2,7 @@
 //! A module for changes: built by the pipeline from fix `peek`, with functions that change it.
 
 use klp_module::{Module, PatchedFunction};
-use klp_verify::{Expected, ExpectedCopy, PATCH_SYMBOL};
+use klp_verify::{Expected, ExpectedCopy, Named, NamedSymbol, PATCH_SYMBOL};
 use object::build::elf::{Builder, Relocation, Section, SectionData, Symbol};
 use object::elf;
 
@@ -88,6 +88,20 @@ impl Sample {
         let copy =
             ExpectedCopy { caller: caller.to_owned(), file: "fs/proc/x.c".to_owned(), line: 7, is_clone };
         patch.copies.entry(symbol).or_default().push(copy);
+    }
+
+    /// States what is known of a symbol that the module names.
+    pub fn named(&mut self, symbol: &str, named: Named) {
+        let known = self.expected.named.get_mut(&symbol.parse().unwrap());
+        *known.unwrap_or_else(|| panic!("the module does not name {symbol}")) = named;
+    }
+
+    /// Changes what is known of a symbol that the module names.
+    pub fn found(&mut self, symbol: &str, change: impl FnOnce(&mut NamedSymbol)) {
+        match self.expected.named.get_mut(&symbol.parse().unwrap()) {
+            Some(Named::Found(found)) => change(found),
+            other => panic!("{symbol} is {other:?}"),
+        }
     }
 
     /// Makes the relocations against a symbol lead this number of bytes further.

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <linux/blkdev.h>
+#include <linux/namei.h>
 #include "live_patch.h"
 
-static noinline int the_original(const char *s, bool *res)
+static noinline int the_original(const char *s, dev_t *res)
 {
-	int got = kstrtobool(s, res);
+	int got = lookup_bdev(s, res);
 
 	return got ? -EINVAL : 0;
 }
 
-static int show(const char *s, bool *res)
+static int show(const char *s, dev_t *res)
 {
 	int got;
 
@@ -18,4 +20,4 @@ static int show(const char *s, bool *res)
 	return got ? -EINVAL : 0;
 }
 
-LIVE_PATCH("kstrtobool", show);
+LIVE_PATCH("lookup_bdev", show);
