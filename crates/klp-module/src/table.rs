@@ -83,6 +83,8 @@ pub struct PatchedObject {
     pub functions: Vec<PatchedFunction>,
     /// True if the object has a callback.
     pub callbacks: bool,
+    /// Location of the callback that can refuse the patch.
+    pub pre_patch: Option<Place>,
     /// Locations of the callbacks that run when the patch is taken out.
     pub unpatch_places: Vec<Place>,
     /// Locations of the callbacks in this module.
@@ -246,19 +248,22 @@ impl<'m, 'a> Walk<'m, 'a> {
             self.count()?;
             function = function.plus(layout.func_size);
         }
-        let (mut callback_places, mut unpatch_places) = (Vec::new(), Vec::new());
+        let (mut callback_places, mut unpatch_places, mut pre_patch) = (Vec::new(), Vec::new(), None);
         for number in 0..CALLBACKS {
             let callback = at.plus(layout.object_callbacks).plus(number * POINTER_SIZE);
             if self.pointer(callback, "klp_object.callbacks")?.is_some() {
                 let place = self.required_place(callback, "klp_object.callbacks")?;
                 callback_places.push(place);
+                if number == 0 {
+                    pre_patch = Some(place);
+                }
                 if number >= UNPATCH {
                     unpatch_places.push(place);
                 }
             }
         }
         let callbacks = !callback_places.is_empty();
-        Ok(Some(PatchedObject { name, functions, callbacks, callback_places, unpatch_places }))
+        Ok(Some(PatchedObject { name, functions, callbacks, callback_places, pre_patch, unpatch_places }))
     }
 
     /// Reads one function; `None` at the end of the table.

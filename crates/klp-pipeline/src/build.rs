@@ -450,7 +450,7 @@ fn run_verify(work: &Work<'_>, _: &Path) -> Result<(), Error> {
     let Build { project, tree, target, cache, sink, .. } = *work.build;
     let project = project.with_modules_of(target, tree)?;
     let bytes = read(&ko)?;
-    let source = expected::Source { project: &project, tree, cache, sink };
+    let source = expected::Source { project: &project, fixes: &target.fixes, tree, cache, sink };
     let report = klp_verify::verify(&bytes, &expected::of_resolved(&source, work.resolved()?, &bytes)?);
     Ok(klp_verify::refuse_errors(&ko, &report, work.build.sink)?)
 }

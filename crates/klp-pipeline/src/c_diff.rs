@@ -161,6 +161,7 @@ pub(crate) fn resolve(fix: &str, built: &(PathBuf, Report), dir: &Path) -> Resul
             c_declaration: String::new(),
             asserted: false,
             per_cpu: false,
+            room: None,
             linked_as: Some(needed.link_name.clone()),
         })
     });

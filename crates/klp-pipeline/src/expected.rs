@@ -16,9 +16,10 @@ use klp_verify::{Expected, ExpectedCopy, ExpectedParam, ExpectedPatch, Memory, N
 
 use crate::error::Error;
 use crate::objects::Objects;
-use crate::project::Project;
+use crate::project::{Fix, Project};
 use crate::resolve::{klp_layout, module_struct};
 use crate::resolved::{Function, ModuleParam, Resolved};
+use crate::source_lints;
 use crate::stage::Built;
 
 /// Source of facts: the kernel, and the modules that the project and the kernel's packages have.
@@ -26,6 +27,8 @@ use crate::stage::Built;
 pub struct Source<'a> {
     /// The project, with the modules of the patch ([`Project::with_modules_of`]).
     pub project: &'a Project,
+    /// The fixes of the module; none for a file alone.
+    pub fixes: &'a [Fix],
     /// The kernel.
     pub tree: &'a KernelTree,
     /// Cache of the images' tables.
@@ -48,6 +51,7 @@ pub fn of_resolved(source: &Source<'_>, resolved: &Resolved, bytes: &[u8]) -> Re
             states: resolved.states.iter().map(|state| (state.id, state.version)).collect(),
             params: resolved.params.iter().map(param).collect(),
             replace: resolved.replace,
+            source: lints(source.fixes)?,
             needs: resolved.needs.clone(),
             asserted: resolved.asserted().map(|(symbol, text)| (symbol.clone(), text.to_owned())).collect(),
             copies: resolved.functions.iter().filter_map(copies).collect(),
@@ -94,7 +98,7 @@ impl Names {
 
     /// Adds what the images say of them to the expected facts.
     fn look_up(self, source: &Source<'_>, expected: &mut Expected) -> Result<Objects, Error> {
-        let &Source { project, tree, cache, sink } = source;
+        let &Source { project, tree, cache, sink, .. } = source;
         let (objects, missing) = Objects::at_hand(project, tree, &self.objects, cache, sink)?;
         for symbol in self.symbols {
             let named = match objects.find(&symbol) {
@@ -127,6 +131,15 @@ fn memory(area: Area) -> Memory {
         Area::Init => Memory::Init,
         Area::PerCpu => Memory::PerCpu,
     }
+}
+
+/// Patterns in the source of the fixes.
+fn lints(fixes: &[Fix]) -> Result<Vec<(String, String)>, Error> {
+    let mut found = Vec::new();
+    for fix in fixes {
+        found.extend(source_lints::of_fix(fix)?.into_iter().map(|(place, text)| (place, text.to_owned())));
+    }
+    Ok(found)
 }
 
 fn copies(function: &Function) -> Option<(KlpSymbol, Vec<ExpectedCopy>)> {

@@ -128,7 +128,26 @@ fn run(tree: &KernelTree, module: &str, dir: &Path) -> Result<(), klp_kernel::Er
     // object. With IBT, kbuild delays objtool until the link of the module and passes the flags for IBT. This
     // build always delays it.
     let symbols = format!("KBUILD_EXTRA_SYMBOLS={}", dir.join("klp.symvers").display());
-    klp_kernel::kbuild::run(tree, dir, module, &[&symbols, "delay-objtool=y"], &dir.join("log")).map(|_| ())
+    klp_kernel::kbuild::run(tree, dir, module, &[&symbols, "delay-objtool=y"], &dir.join("log"))
+        .map_err(explained)
+}
+
+/// Adds the cause to a message of objtool that does not name it.
+fn explained(error: klp_kernel::Error) -> klp_kernel::Error {
+    /// Words of objtool, and what they mean for a fix.
+    const CAUSES: [(&str, &str); 1] = [(
+        "is missing a __noreturn annotation",
+        "each path through that function ends in a panic or in a loop without end, so that it never returns, and a replacement must: \
+         `unwrap`, `expect`, an index or a borrow there always fails",
+    )];
+    match error {
+        klp_kernel::Error::UnknownOutput { tool, subject, text, log } => {
+            let causes = CAUSES.iter().filter(|(words, _)| text.contains(words));
+            let causes: String = causes.map(|(_, cause)| format!("\n    = {cause}")).collect();
+            klp_kernel::Error::UnknownOutput { tool, subject, text: text + &causes, log }
+        }
+        error => error,
+    }
 }
 
 fn unread(tree: &KernelTree, message: &str) -> klp_kernel::Error {

@@ -25,6 +25,7 @@ pub mod scaffold;
 mod shims;
 pub mod sign;
 pub mod source_edit;
+mod source_lints;
 pub mod stage;
 
 pub use error::Error;

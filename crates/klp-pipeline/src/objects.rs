@@ -11,8 +11,8 @@ use klp_base::files::{io_error, read, write};
 use klp_base::process::Cmd;
 use klp_format::{KlpSymbol, ModuleName, ObjectName};
 use klp_image::{
-    Area, BtfError, Calls, Code, KernelImage, ModuleImage, NotTraceable, Prototype, Reference, Symbols,
-    Traceability, Types,
+    Area, BtfError, Calls, Code, KernelImage, ModuleImage, NotTraceable, Prototype, Reference, Symbol,
+    Symbols, Traceability, Types,
 };
 use klp_kernel::KernelTree;
 use klp_kernel::c_module;
@@ -201,6 +201,22 @@ impl Objects {
             (callee && containing(next.place)? == starter).then_some(starter)
         };
         addresses.iter().filter_map(starts).collect()
+    }
+
+    /// Bytes between a symbol and the next one of its object, or of its section in a module. `None` if there is none.
+    pub fn room(&self, symbol: &KlpSymbol) -> Option<u64> {
+        let is_it = |found: &Symbol<'_>| {
+            found.name == symbol.symbol && (symbol.position.0 == 0 || found.position == symbol.position)
+        };
+        if symbol.object.is_vmlinux() {
+            let named = self.kernel.symbols.named(&symbol.symbol);
+            let own = named.iter().find(|found| is_it(found))?.address;
+            return Some(self.kernel.symbols.next(own)? - own);
+        }
+        let module = self.module(&symbol.object)?;
+        let (own, section) = module.places().find(|(found, _)| is_it(found))?;
+        let others = module.places().filter(|(other, of)| *of == section && other.address > own.address);
+        Some(others.map(|(other, _)| other.address).min()? - own.address)
     }
 
     /// Modules that a module depends on, from its file. They are loaded whenever it is. `None` if the module

@@ -126,6 +126,7 @@ impl Function {
             c_declaration: self.c_prototype.clone(),
             asserted: self.asserted,
             per_cpu: false,
+            room: None,
             linked_as: None,
         })
     }
@@ -212,6 +213,9 @@ pub struct Extern {
     pub asserted: bool,
     /// True for a per-CPU variable, whose address is an offset.
     pub per_cpu: bool,
+    /// Bytes between a variable and the next symbol: it is not larger.
+    #[serde(default)]
+    pub room: Option<u64>,
     /// Link name, if an object file has another one than Rust code would.
     #[serde(default)]
     pub linked_as: Option<String>,

@@ -13,6 +13,7 @@ mod bit_fields;
 mod c_diff;
 mod common;
 mod compile_fail;
+mod faults;
 mod layouts;
 mod look;
 mod out_of_tree;

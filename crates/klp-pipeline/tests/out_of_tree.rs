@@ -84,7 +84,8 @@ fn module_that_a_file_gives_is_typed_by_its_dwarf() {
     let built = build(&fix).unwrap_or_else(|error| panic!("{error}"));
     let patch = fs::read(&built.ko).unwrap();
     let (project, _) = project.with_module(&file).unwrap();
-    let source = expected::Source { project: &project, tree: &tree, cache: &cache, sink: &Silent };
+    let source =
+        expected::Source { project: &project, fixes: &[], tree: &tree, cache: &cache, sink: &Silent };
     assert_eq!(klp_verify::verify(&patch, &expected::of_build(&source, &built).unwrap()).findings, []);
     let manifest = Module::parse(&patch).unwrap().manifest().unwrap().unwrap();
     assert_eq!(manifest.kernel.modules.get("vendor_net"), module.build_id().as_ref());

@@ -28,14 +28,14 @@ use crate::common;
 /// Facts for a built module.
 pub fn expected_of(tree: &KernelTree, built: &Built) -> Expected {
     let (project, cache, _) = common::default_kernel();
-    let source = expected::Source { project: &project, tree, cache: &cache, sink: &Silent };
+    let source = expected::Source { project: &project, fixes: &[], tree, cache: &cache, sink: &Silent };
     expected::of_build(&source, built).unwrap()
 }
 
 /// Facts for a module of which only the file is known.
 pub fn expected_of_file(tree: &KernelTree, bytes: &[u8]) -> Expected {
     let (project, cache, _) = common::default_kernel();
-    let source = expected::Source { project: &project, tree, cache: &cache, sink: &Silent };
+    let source = expected::Source { project: &project, fixes: &[], tree, cache: &cache, sink: &Silent };
     expected::of_file(&source, bytes).unwrap()
 }
 
@@ -329,7 +329,8 @@ fn a_module_compiled_without_branch_targets_is_found_twice() {
     let sites = klp_kernel::sites_of(tree.arch, &tree.config);
     let symbols = postlink::Symbols { of_parts: resolved.externs.iter().collect(), of_shims: &[] };
     let module = postlink::convert(&fs::read(ko).unwrap(), &symbols, sites).unwrap();
-    let source = expected::Source { project: &project, tree: &tree, cache: &cache, sink: &Silent };
+    let source =
+        expected::Source { project: &project, fixes: &[], tree: &tree, cache: &cache, sink: &Silent };
     let report = verify(&module, &expected::of_resolved(&source, &resolved, &module).unwrap());
     assert_eq!(broken(&report), BTreeSet::from([rules::IBT_ENDBR.id]));
     assert_eq!(report.findings.len(), 3, "the replacement, init and exit: {:?}", report.findings);
@@ -394,6 +395,7 @@ fn rules_without_facts_are_not_passed_for_a_single_file() {
         // The rule is for another architecture than this kernel's.
         (rules::BTI_LANDING_PAD.id, Outcome::NotApplied),
         (rules::ASSERTED.id, Outcome::NotApplied),
+        (rules::AUTHOR_SOURCE.id, Outcome::NotApplied),
         (rules::INLINED_COPY.id, Outcome::NotApplied),
         (rules::MODULE_NAME.id, Outcome::Passed),
         (rules::MODULE_PARAMETER.id, Outcome::Passed),
@@ -418,6 +420,7 @@ fn rules_that_need_the_tables_are_not_passed_without_them() {
         rules::IBT_ENDBR.id,
         rules::PATCH_TABLE.id,
         rules::MANIFEST.id,
+        rules::CALLBACK_FAILS.id,
         rules::REPLACED_FUNCTION.id,
         rules::LASTING_FUNCTION.id,
         rules::OTHER_ENTRY.id,

@@ -387,8 +387,9 @@ impl Maker<'_> {
     /// Facts with which a fix is verified.
     fn expected(&self, tree: &KernelTree, fix: &str, built: &Built) -> Result<Expected, Error> {
         let Self { project, cache, sink } = *self;
-        let project = project.with_modules_of(&project.target(fix)?, tree)?;
-        let source = expected::Source { project: &project, tree, cache, sink };
+        let target = project.target(fix)?;
+        let project = project.with_modules_of(&target, tree)?;
+        let source = expected::Source { project: &project, fixes: &target.fixes, tree, cache, sink };
         Ok(expected::of_build(&source, built)?)
     }
 

@@ -12,7 +12,7 @@ use clap::builder::PossibleValuesParser;
 use klp_base::events::{Silent, Sink};
 use klp_kernel::KernelTree;
 use klp_pipeline::expected;
-use klp_pipeline::project::Project;
+use klp_pipeline::project::{Fix, Project};
 use klp_pipeline::stage::{Range, Stage};
 use klp_verify::{Expected, Outcome, rules};
 
@@ -89,7 +89,7 @@ fn check(args: &Args, target: &str) -> Result<ExitCode> {
     let bytes = std::fs::read(&module).with_context(|| format!("could not read {}", module.display()))?;
     let expected = match built {
         Some(expected) => expected,
-        None => expected::of_file(&source(&context, &context.project, &tree), &bytes)?,
+        None => expected::of_file(&source(&context, &context.project, &[], &tree), &bytes)?,
     };
     let report = klp_verify::verify(&bytes, &expected);
     let checked = Checked { module: &module, kernel: &tree.id, report: &report };
@@ -119,10 +119,15 @@ fn built(context: &Context, tree: &KernelTree, target: &str) -> Result<(PathBuf,
     let target = context.project.target(target)?;
     let built = context.build_target(tree, &target, Range { from: None, to: Stage::Postlink })?;
     let project = context.project.with_modules_of(&target, tree)?;
-    let expected = expected::of_build(&source(context, &project, tree), &built)?;
+    let expected = expected::of_build(&source(context, &project, &target.fixes, tree), &built)?;
     Ok((built.ko, expected))
 }
 
-fn source<'a>(context: &'a Context, project: &'a Project, tree: &'a KernelTree) -> expected::Source<'a> {
-    expected::Source { project, tree, cache: &context.cache, sink: &context.terminal }
+fn source<'a>(
+    context: &'a Context,
+    project: &'a Project,
+    fixes: &'a [Fix],
+    tree: &'a KernelTree,
+) -> expected::Source<'a> {
+    expected::Source { project, fixes, tree, cache: &context.cache, sink: &context.terminal }
 }

@@ -178,7 +178,12 @@ fn request(
     asserted: &asserted::Asserted,
 ) -> clang::Request {
     clang::Request {
-        headers: format!("{}{}", header_text(target), asserted.declarations()),
+        headers: format!(
+            "{}{}{}",
+            header_text(target),
+            asserted.declarations(),
+            variables::assertions(target, resolved)
+        ),
         needed: needed.clone(),
         functions: FUNCTIONS.iter().map(|name| (*name).to_owned()).chain(asserted.names()).collect(),
         inlines: all_of(target, |fix| &fix.imports.inlines).into_iter().chain(macro_names(target)).collect(),

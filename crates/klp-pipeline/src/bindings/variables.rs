@@ -57,6 +57,21 @@ pub(super) fn declarations(target: &Target) -> impl Iterator<Item = String> + '_
     })
 }
 
+/// Assertions in C that no variable is declared larger than the kernel has it: reads and writes would reach the next one.
+pub(super) fn assertions(target: &Target, resolved: &Resolved) -> String {
+    let assertion = |variable: &Variable| {
+        // The size of an array without length is not known.
+        let declaration = variable.declaration.as_ref().filter(|text| !text.contains("[]"))?;
+        let room = resolved.externs.iter().find(|item| item.name == variable.name)?.room?;
+        let (name, symbol) = (c_name(target, variable), &variable.symbol);
+        Some(format!(
+            "_Static_assert(sizeof({name}) <= {room}, \"{symbol}: `{declaration}` takes more than the {room} bytes that the kernel has there; \
+             write its type as the source has it\");\n"
+        ))
+    };
+    all(target).filter_map(assertion).collect()
+}
+
 /// Declaration with another variable name: replaces the first word `from` that is not a tag.
 fn renamed(declaration: &str, from: &str, to: &str) -> String {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -10,6 +10,7 @@ use klp_base::cache;
 use klp_base::files::read_text;
 use syn::parse::{Parse, ParseStream};
 use syn::visit::Visit;
+use syn::visit_mut::VisitMut;
 
 use super::{Fix, Target};
 
@@ -157,11 +158,19 @@ impl Parse for Shadow {
 
 /// Text of a type with the last part of each path alone: how a type is imported makes no difference.
 fn last_segments(kind: &syn::Type) -> String {
-    let text = quote::quote!(#kind).to_string();
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let is_path = |at: usize| words.get(at + 1) == Some(&"::") || (words[at] == "::" && at > 0);
-    let kept = words.iter().enumerate().filter(|(at, _)| !is_path(*at) && !(words[*at] == "::"));
-    kept.map(|(_, word)| *word).collect::<Vec<_>>().join(" ")
+    struct Shorten;
+    impl VisitMut for Shorten {
+        fn visit_path_mut(&mut self, path: &mut syn::Path) {
+            syn::visit_mut::visit_path_mut(self, path);
+            if let Some(last) = path.segments.last().cloned() {
+                path.leading_colon = None;
+                path.segments = std::iter::once(last).collect();
+            }
+        }
+    }
+    let mut kind = kind.clone();
+    Shorten.visit_type_mut(&mut kind);
+    quote::quote!(#kind).to_string()
 }
 
 /// Shadow variables that the source files of a fix declare.
@@ -196,6 +205,7 @@ mod tests {
         let kind = |text: &str| last_segments(&syn::parse_str(text).unwrap());
         assert_eq!(kind("core::sync::atomic::AtomicU32"), kind("AtomicU32"));
         assert_eq!(kind("[core::sync::atomic::AtomicU64; 8]"), kind("[AtomicU64; 8]"));
+        assert_eq!(kind("Option<&'static core::cell::Cell<u8>>"), kind("Option<&'static Cell<u8>>"));
         assert_ne!(kind("[AtomicU64; 8]"), kind("[AtomicU64; 4]"));
         let shadow: Shadow = syn::parse_str("pub COUNT: AtomicU32, id = 0x10").unwrap();
         assert_eq!((shadow.id, shadow.kind.as_str()), (16, "AtomicU32"));

@@ -90,6 +90,7 @@ fn function(
         c_declaration: typed.c_text(objects.types()),
         asserted: typed.is_asserted(),
         per_cpu: false,
+        room: None,
         linked_as: None,
         symbol: symbol.clone(),
     })
@@ -132,6 +133,7 @@ fn variable(
         c_declaration: used.declaration.as_ref().unwrap_or(&symbol.symbol).clone(),
         asserted: false,
         per_cpu,
+        room: objects.room(symbol),
         linked_as: None,
         symbol: symbol.clone(),
     })

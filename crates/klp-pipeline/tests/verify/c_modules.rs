@@ -20,6 +20,7 @@ pub const MODULES: &[(&str, Option<(&Rule, Severity)>)] = &[
     ("right_only_bug", None),
     ("right_with_locks", None),
     ("bare_branches", Some((&BRANCH_THUNK, Severity::Error))),
+    ("callback_that_refuses", Some((&CALLBACK_FAILS, Severity::Warning))),
     ("function_misspelt", Some((&REPLACED_FUNCTION, Severity::Error))),
     ("function_of_a_thread", Some((&LASTING_FUNCTION, Severity::Warning))),
     ("function_of_several", Some((&REPLACED_FUNCTION, Severity::Error))),

@@ -341,6 +341,11 @@ pub const CASES: &[Case] = &[
         m.expected.patch.as_mut().unwrap().asserted.insert((symbol, "int f(void)".to_owned()));
     })
     .warning(),
+    case(&AUTHOR_SOURCE, "a text has no zero at its end", |m| {
+        let found = ("x/src/lib.rs:1:1".to_owned(), "it has no zero".to_owned());
+        m.expected.patch.as_mut().unwrap().source.push(found);
+    })
+    .warning(),
     case(&RETPOLINE_TAG, "there is no tag", |m| m.text(".modinfo", "retpoline=Y", "retpolino=Y")),
     case(&MODULE_STRUCT, "struct module is of another kernel", |m| {
         m.expected.module_struct = m.expected.module_struct.map(|(size, init)| (size + 64, init));

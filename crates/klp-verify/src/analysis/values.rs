@@ -85,6 +85,17 @@ pub(crate) struct Followed {
     /// is decided at run time.
     pub(crate) depth: Result<u64, Place>,
     pub(crate) calls: Vec<Call>,
+    /// Value that every return gives back, if it is one number.
+    pub(crate) result: Option<i64>,
+}
+
+/// Number that all returns of a function give back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Results {
+    /// No return was seen.
+    None,
+    One(i64),
+    Many,
 }
 
 /// Follows a function through all its instructions.
@@ -99,6 +110,7 @@ pub(crate) fn follow(program: &Program<'_, '_>, function: usize, never_returns: 
         lowest: 0,
         lost: None,
         calls: BTreeMap::new(),
+        results: BTreeMap::new(),
     };
     walk.enter(program.functions[function].start, walk.entry());
     walk.run();
@@ -115,7 +127,21 @@ pub(crate) fn follow(program: &Program<'_, '_>, function: usize, never_returns: 
     let pushed = program.convention.pushed_by_call;
     Followed {
         depth: walk.lost.map_or(Ok(walk.lowest.unsigned_abs() + pushed), Err),
+        result: match walk.results.into_values().fold(Results::None, Results::with) {
+            Results::One(result) => Some(result),
+            Results::None | Results::Many => None,
+        },
         calls: walk.calls.into_values().collect(),
+    }
+}
+
+impl Results {
+    fn with(self, value: Value) -> Self {
+        match (self, value) {
+            (Self::None, Value::Constant(value)) => Self::One(value),
+            (Self::One(known), Value::Constant(value)) if known == value => self,
+            _ => Self::Many,
+        }
     }
 }
 
@@ -136,6 +162,8 @@ struct Walk<'p, 'm, 'a> {
     lowest: i64,
     lost: Option<Place>,
     calls: BTreeMap<Place, Call>,
+    /// Content of the register with the result, at each return.
+    results: BTreeMap<Place, Value>,
 }
 
 impl Walk<'_, '_, '_> {
@@ -222,7 +250,13 @@ impl Walk<'_, '_, '_> {
             (_, Some(target)) => self.call(step, target, &state),
             _ => {}
         }
-        if let Onward::Inside(places) = self.program.onward(self.function, step) {
+        let onward = self.program.onward(self.function, step);
+        if let Onward::Return | Onward::Leave(_) = onward {
+            let own = matches!(onward, Onward::Return);
+            let value = state.registers[usize::from(self.program.convention.result)];
+            self.results.insert(step.place, if own { value } else { Value::Unknown });
+        }
+        if let Onward::Inside(places) = onward {
             // A loop that touches the pages of a frame ends at the compared value.
             let probing = std::mem::take(&mut state.probing) && step.flow == Flow::Branch;
             for place in places.into_iter().filter(|place| !(probing && *place <= step.place)) {

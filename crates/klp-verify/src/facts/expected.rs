@@ -106,6 +106,8 @@ pub struct ExpectedPatch {
     pub copies: BTreeMap<KlpSymbol, Vec<ExpectedCopy>>,
     /// Replaced functions whose copies are not known, with the reason.
     pub copies_not_known: BTreeMap<KlpSymbol, String>,
+    /// Patterns in the source of the fixes: place and problem.
+    pub source: Vec<(String, String)>,
     /// Declarations that the kernel's types do not have: the author's words.
     pub asserted: BTreeSet<(KlpSymbol, String)>,
     /// Dependencies: for each patched module, the modules that are loaded whenever that one is.

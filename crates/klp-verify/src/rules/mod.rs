@@ -20,6 +20,7 @@ mod pointers;
 mod registers;
 mod relocations;
 mod self_call;
+mod source;
 mod speculation;
 mod symbols;
 mod tables;
@@ -46,9 +47,10 @@ pub use self::pointers::{KEPT_POINTER, READ_ONLY_WRITE};
 pub use self::registers::VECTOR_REGISTER;
 pub use self::relocations::{KLP_RELOCATION, RELOCATION_RANGE, RELOCATION_TYPE};
 pub use self::self_call::SELF_CALL;
+pub use self::source::AUTHOR_SOURCE;
 pub use self::speculation::{BRANCH_THUNK, RETPOLINE_TAG};
 pub use self::symbols::{KLP_SYMBOL, SYMBOL_VERSION, UNDEFINED_SYMBOL, VERSION_ENTRY_SIZE};
-pub use self::tables::{PATCH_TABLE, REPLACEMENT_SYMBOL};
+pub use self::tables::{CALLBACK_FAILS, PATCH_TABLE, REPLACEMENT_SYMBOL};
 pub use self::targets::{ASSERTED, LASTING_FUNCTION, LIVEPATCH_TARGET, OTHER_ENTRY, REPLACED_FUNCTION};
 use crate::analysis::Subject;
 use crate::facts::Expected;
@@ -77,6 +79,7 @@ pub static ALL: &[&Rule] = &[
     &MODULE_STRUCT,
     &PATCH_TABLE,
     &MANIFEST,
+    &CALLBACK_FAILS,
     &REPLACED_FUNCTION,
     &LASTING_FUNCTION,
     &OTHER_ENTRY,
@@ -96,6 +99,7 @@ pub static ALL: &[&Rule] = &[
     &SYMBOL_VERSION,
     &DEBUG_LEFT,
     &PANIC_REACHABLE,
+    &AUTHOR_SOURCE,
 ];
 
 /// One rule.

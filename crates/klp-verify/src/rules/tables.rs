@@ -48,6 +48,21 @@ pub static REPLACEMENT_SYMBOL: Rule = Rule {
     check: Check::Module(replacement_symbol),
 };
 
+/// Callbacks that refuse the patch.
+pub static CALLBACK_FAILS: Rule = Rule {
+    id: "callback-fails",
+    severity: Severity::Warning,
+    source: "`klp_pre_patch_callback()` in `kernel/livepatch/core.h`; `Documentation/livepatch/callbacks.rst`.",
+    summary: "No `pre_patch` callback refuses the patch on every path.",
+    explain: &[
+        "The kernel does not enable a patch whose `pre_patch` returns an error; for a module, it then refuses to load the module. The rule \
+         finds a callback that always returns the same error, without a look at anything.",
+        "**Symptom:** `pre-patch callback failed for object '...'`, and `insmod` fails with that error.",
+        "**Remedy:** return 0 where nothing is wrong; `Ok(())` in Rust.",
+    ],
+    check: Check::Module(callback_fails),
+};
+
 /// Object, function, position.
 type Entry = (String, String, u32);
 
@@ -129,6 +144,25 @@ fn compare_objects(table: &PatchTable, patch: &ExpectedPatch, findings: &mut Fin
             "the object stands in the tables more than once: the kernel would patch it in two parts",
         );
     }
+}
+
+fn callback_fails(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+    let Ok(table) = &subject.table else { return without_tables() };
+    for object in &table.objects {
+        let function = object.pre_patch.and_then(|place| subject.graph.program.function_from(place));
+        let result = function.and_then(|function| subject.graph.followed[function].result);
+        // The result is an `int`, in the lower half of its register.
+        if let Some(error @ 1..) = result.map(|result| result & 0xffff_ffff) {
+            findings.warning(
+                object.name.as_deref().unwrap_or(VMLINUX),
+                format!(
+                    "its `pre_patch` returns {} on each path: the kernel never enables the patch; return 0 where nothing is wrong",
+                    error.cast_unsigned() as u32 as i32
+                ),
+            );
+        }
+    }
+    Scope::All
 }
 
 fn compare_functions(table: &PatchTable, patch: &ExpectedPatch, findings: &mut Findings) {

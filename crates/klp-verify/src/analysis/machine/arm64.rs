@@ -9,6 +9,7 @@ const LENGTH: u64 = 4;
 
 pub(super) const CONVENTION: Convention = Convention {
     stack: SP,
+    result: 0,
     arguments: &[0, 1, 2, 3, 4, 5, 6, 7],
     preserved: &[19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29],
     registers: 32,

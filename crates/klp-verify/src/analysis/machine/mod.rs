@@ -76,6 +76,8 @@ pub(super) struct Instruction {
 pub(super) struct Convention {
     /// Stack pointer.
     pub(super) stack: Register,
+    /// Register of the result.
+    pub(super) result: Register,
     /// Argument registers in order.
     pub(super) arguments: &'static [Register],
     /// Registers that a call preserves.

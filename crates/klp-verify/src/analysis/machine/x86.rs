@@ -22,6 +22,7 @@ pub(super) const NAMES: [&str; 16] = [
 
 pub(super) const CONVENTION: Convention = Convention {
     stack: RSP,
+    result: 0,
     arguments: &[7, 6, 2, 1, 8, 9],
     preserved: &[3, RBP, 12, 13, 14, 15],
     registers: NAMES.len(),

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Fault, on purpose: see fault.toml.
+#![no_std]
+#![allow(unused_imports)]
+
+use core::fmt::Write;
+
+use klp::prelude::*;
+
+/// The replacements of this fix.
+pub struct Patch;
+
+impl replaced::klp_locked for Patch {
+    unsafe extern "C" fn klp_locked_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
+        // SAFETY: none.
+        unsafe { mutex_lock(&raw mut klp_locked_mutex) };
+        // SAFETY: the seq_file core passes a valid `m`.
+        if unsafe { (*m).count } == 0 {
+            return -(EINVAL as c_int);
+        }
+        // SAFETY: it is held.
+        unsafe { mutex_unlock(&raw mut klp_locked_mutex) };
+        // SAFETY: the seq_file core passes a valid `m`.
+        unsafe { SeqFile::from_ptr(m) }.puts(c"patched\n")
+    }
+}
+
+klp::livepatch!(Patch);

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Fault, on purpose: see fault.toml.
+#![no_std]
+#![allow(unused_imports)]
+
+use core::fmt::Write;
+
+use klp::prelude::*;
+
+/// The replacements of this fix.
+pub struct Patch;
+
+impl replaced::vmlinux for Patch {
+    unsafe extern "C" fn klp_ftrace_handler(
+        _ip: usize,
+        _pip: usize,
+        _ops: *mut ftrace_ops,
+        _regs: *mut ftrace_regs,
+    ) {
+    }
+}
+
+klp::livepatch!(Patch);

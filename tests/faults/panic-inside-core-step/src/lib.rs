@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Fault, on purpose: see fault.toml.
+#![no_std]
+#![allow(unused_imports)]
+
+use core::fmt::Write;
+
+use klp::prelude::*;
+
+/// The replacements of this fix.
+pub struct Patch;
+
+impl replaced::vmlinux for Patch {
+    unsafe extern "C" fn version_proc_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
+        // SAFETY: the seq_file core passes a valid `m`.
+        let mut file = unsafe { SeqFile::from_ptr(m) };
+        // SAFETY: the seq_file core passes a valid `m`.
+        let step = unsafe { (*m).count };
+        let mut sum = 0;
+        for number in (0..100).step_by(step) {
+            sum += number;
+        }
+        let _ = writeln!(file, "{sum}");
+        0
+    }
+}
+
+klp::livepatch!(Patch);
