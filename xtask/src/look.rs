@@ -142,7 +142,7 @@ fn print_function(found: &Function) {
 
 fn copies(found: &Function) -> String {
     match &found.copies {
-        Some(Copies::Known { file, copies }) if copies.is_empty() => format!("none ({file})"),
+        Some(Copies::Known { file, copies, .. }) if copies.is_empty() => format!("none ({file})"),
         Some(Copies::Known { copies, .. }) => {
             let one = |copy: &InlinedCopy| match copy.is_clone {
                 true => format!("{}, a clone", copy.caller),

@@ -114,6 +114,46 @@ fn names(text: &[u8]) -> BTreeSet<String> {
     found
 }
 
+/// Parameters of a function that the C file marks as pointers of the user's program (`__user`), from 0.
+pub(crate) fn user_pointers(text: &str, function: &str) -> Vec<usize> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let definition = text.match_indices(function).find_map(|(at, _)| {
+        let list = text.get(at + function.len()..)?.strip_prefix('(')?;
+        let line = text.get(..at)?.rsplit('\n').next()?;
+        // A definition starts at the start of a line, and a body follows its parameters.
+        let starts = line.is_empty() || line.starts_with(is_name);
+        let end = closing(list)?;
+        let body = list.get(end + 1..)?.trim_start().starts_with('{');
+        (starts && !line.ends_with(is_name) && body).then(|| list.get(..end)).flatten()
+    });
+    let mut depth = 0_usize;
+    let parameters = definition.unwrap_or_default().split(|c| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    });
+    let marked =
+        parameters.enumerate().filter(|(_, text)| text.split(|c| !is_name(c)).any(|word| word == "__user"));
+    marked.map(|(number, _)| number).collect()
+}
+
+/// Place of the parenthesis that closes a list.
+fn closing(list: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    list.char_indices().find_map(|(at, c)| {
+        match c {
+            '(' => depth += 1,
+            ')' if depth == 0 => return Some(at),
+            ')' => depth -= 1,
+            _ => {}
+        }
+        None
+    })
+}
+
 /// Adds the names of a definition: the word before the parenthesis, or what the macro of this name makes of its first argument.
 fn add(before: &str, arguments: &str, found: &mut BTreeSet<String>) {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -145,6 +185,17 @@ mod tests {
         let has = |name: &str| names.contains(name);
         assert!(has("split") && has("one") && has("__do_sys_pause_it") && has("____bpf_one"), "{names:?}");
         assert!(!has("declared") && !has("called") && !has("callback") && !has("MACRO"), "{names:?}");
+    }
+
+    #[test]
+    fn pointers_of_programs_are_read_from_the_definition() {
+        let text = "ssize_t write_it(struct file *file, const char __user *buf);\n/* write_it(char __user *) */\n\
+                    static ssize_t write_it(struct file *file,\n\t\tconst char __user *buf, int (*f)(int a, int __user *b),\n\
+                    \t\tlong n)\n{\n\treturn other_write_it(file, buf);\n}\nstatic long\nread_it(void *a, char __user *b)\n{\n}\n";
+        assert_eq!(user_pointers(text, "write_it"), [1, 2]);
+        assert_eq!(user_pointers(text, "read_it"), [1]);
+        assert_eq!(user_pointers(text, "other_write_it"), [0; 0]);
+        assert_eq!(user_pointers(text, "no_such"), [0; 0]);
     }
 
     #[test]

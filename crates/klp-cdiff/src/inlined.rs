@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gimli::{AttributeValue, EndianSlice, LittleEndian, UnitOffset, UnitRef, constants as dw};
 use klp_base::cache::{Cache, Key};
+use klp_base::files;
 use klp_format::{KlpSymbol, ObjectName};
 use klp_image::Memory;
 use klp_kernel::c_source::{CSource, CompileCommand};
@@ -14,7 +15,7 @@ use object::read::elf::ElfFile64;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::{self, Form};
-use crate::definitions::Definitions;
+use crate::definitions::{self, Definitions};
 use crate::error::Error;
 use crate::file::parse;
 use crate::generated;
@@ -54,6 +55,8 @@ pub enum Copies {
         file: String,
         /// The copies.
         copies: Vec<InlinedCopy>,
+        /// Parameters that the source marks as pointers of the user's program (`__user`), from 0.
+        user_pointers: Vec<usize>,
     },
     /// The reason why they are not known.
     NotKnown(String),
@@ -64,7 +67,7 @@ pub enum Copies {
 /// # Errors
 /// The kernel has no source package, or a file cannot be read or written.
 pub fn copies(inputs: &Inputs<'_>, function: &KlpSymbol) -> Result<Copies, Error> {
-    let key = Key::new("copies of a function 1")
+    let key = Key::new("copies of a function 2")
         .with(&inputs.tree.fingerprint)
         .with(inputs.sources)
         .with(function.to_string());
@@ -117,7 +120,9 @@ fn find(inputs: &Inputs<'_>, function: &KlpSymbol) -> Result<Copies, Error> {
         };
         let mut copies = all.remove(name).unwrap_or_default();
         copies.retain(|copy| copy.caller != function.symbol);
-        return Ok(Copies::Known { file: (*file).to_owned(), copies });
+        let text = files::read(&source.root.join(file))?;
+        let user_pointers = definitions::user_pointers(&String::from_utf8_lossy(&text), name);
+        return Ok(Copies::Known { file: (*file).to_owned(), copies, user_pointers });
     }
     Ok(Copies::NotKnown(format!("no compile of {} gives the shipped code of {name}", names.join(", "))))
 }

@@ -52,6 +52,7 @@ pub fn of_resolved(source: &Source<'_>, resolved: &Resolved, bytes: &[u8]) -> Re
             params: resolved.params.iter().map(param).collect(),
             replace: resolved.replace,
             source: lints(source.fixes)?,
+            user_pointers: resolved.functions.iter().filter_map(user_pointers).collect(),
             needs: resolved.needs.clone(),
             asserted: resolved.asserted().map(|(symbol, text)| (symbol.clone(), text.to_owned())).collect(),
             copies: resolved.functions.iter().filter_map(copies).collect(),
@@ -152,6 +153,15 @@ fn copies(function: &Function) -> Option<(KlpSymbol, Vec<ExpectedCopy>)> {
         is_clone: copy.is_clone,
     });
     Some((function.symbol.clone(), expected.collect()))
+}
+
+fn user_pointers(function: &Function) -> Option<(KlpSymbol, Vec<usize>)> {
+    match &function.copies {
+        Some(Copies::Known { user_pointers, .. }) if !user_pointers.is_empty() => {
+            Some((function.symbol.clone(), user_pointers.clone()))
+        }
+        _ => None,
+    }
 }
 
 fn copies_not_known(function: &Function) -> Option<(KlpSymbol, String)> {

@@ -233,7 +233,8 @@ fn a_diff_that_does_not_apply_leaves_nothing() {
 fn a_fix_in_rust_that_leaves_out_a_function_with_a_copy_is_refused() {
     let (project, cache, tree) = common::default_kernel();
     let symbol: KlpSymbol = "vmlinux:find_task_by_pid_ns".parse().unwrap();
-    let Copies::Known { file, copies } = c_diff::inlined(&project, &tree, &symbol, &cache, &Silent).unwrap()
+    let Copies::Known { file, copies, .. } =
+        c_diff::inlined(&project, &tree, &symbol, &cache, &Silent).unwrap()
     else {
         panic!("the copies are not known");
     };

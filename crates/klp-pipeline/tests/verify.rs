@@ -396,6 +396,7 @@ fn rules_without_facts_are_not_passed_for_a_single_file() {
         (rules::BTI_LANDING_PAD.id, Outcome::NotApplied),
         (rules::ASSERTED.id, Outcome::NotApplied),
         (rules::AUTHOR_SOURCE.id, Outcome::NotApplied),
+        (rules::USER_POINTER.id, Outcome::NotApplied),
         (rules::INLINED_COPY.id, Outcome::NotApplied),
         (rules::MODULE_NAME.id, Outcome::Passed),
         (rules::MODULE_PARAMETER.id, Outcome::Passed),
@@ -429,6 +430,7 @@ fn rules_that_need_the_tables_are_not_passed_without_them() {
         rules::SELF_CALL.id,
         rules::LOCK_HELD.id,
         rules::KEPT_POINTER.id,
+        rules::USER_POINTER.id,
         rules::ORIGINAL_SITE.id,
         rules::TRACEABLE_REPLACEMENT.id,
     ];

@@ -85,6 +85,8 @@ pub(crate) struct Followed {
     /// is decided at run time.
     pub(crate) depth: Result<u64, Place>,
     pub(crate) calls: Vec<Call>,
+    /// Arguments that are used as addresses of memory, each with one place.
+    pub(crate) touched: BTreeMap<usize, Place>,
     /// Value that every return gives back, if it is one number.
     pub(crate) result: Option<i64>,
 }
@@ -111,6 +113,7 @@ pub(crate) fn follow(program: &Program<'_, '_>, function: usize, never_returns: 
         lost: None,
         calls: BTreeMap::new(),
         results: BTreeMap::new(),
+        touched: BTreeMap::new(),
     };
     walk.enter(program.functions[function].start, walk.entry());
     walk.run();
@@ -132,6 +135,7 @@ pub(crate) fn follow(program: &Program<'_, '_>, function: usize, never_returns: 
             Results::None | Results::Many => None,
         },
         calls: walk.calls.into_values().collect(),
+        touched: walk.touched,
     }
 }
 
@@ -164,6 +168,7 @@ struct Walk<'p, 'm, 'a> {
     calls: BTreeMap<Place, Call>,
     /// Content of the register with the result, at each return.
     results: BTreeMap<Place, Value>,
+    touched: BTreeMap<usize, Place>,
 }
 
 impl Walk<'_, '_, '_> {
@@ -300,6 +305,11 @@ impl Walk<'_, '_, '_> {
         }
         for effect in &step.effects {
             let of = |register: Register| state.registers[usize::from(register)];
+            if let Effect::Load { base, .. } | Effect::Store { base, .. } | Effect::Touch { base } = *effect
+                && let Value::Argument(number) = of(base)
+            {
+                self.touched.entry(number).or_insert(step.place);
+            }
             let (to, value) = match *effect {
                 Effect::Offset { to, from, by } => (to, plus(of(from), by)),
                 Effect::Constant { to, value } => {
@@ -344,6 +354,7 @@ impl Walk<'_, '_, '_> {
                     value => (to, value),
                 },
                 Effect::Unknown { to } => (to, Value::Unknown),
+                Effect::Touch { .. } => continue,
             };
             state.registers[usize::from(to)] = value;
         }

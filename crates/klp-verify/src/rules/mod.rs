@@ -43,7 +43,7 @@ pub use self::module_struct::MODULE_STRUCT;
 pub use self::original::ORIGINAL_SITE;
 pub use self::panics::PANIC_REACHABLE;
 pub use self::params::MODULE_PARAMETER;
-pub use self::pointers::{KEPT_POINTER, READ_ONLY_WRITE};
+pub use self::pointers::{KEPT_POINTER, READ_ONLY_WRITE, USER_POINTER};
 pub use self::registers::VECTOR_REGISTER;
 pub use self::relocations::{KLP_RELOCATION, RELOCATION_RANGE, RELOCATION_TYPE};
 pub use self::self_call::SELF_CALL;
@@ -92,6 +92,7 @@ pub static ALL: &[&Rule] = &[
     &LOCK_HELD,
     &READ_ONLY_WRITE,
     &KEPT_POINTER,
+    &USER_POINTER,
     &ORIGINAL_SITE,
     &TRACEABLE_REPLACEMENT,
     &INLINED_COPY,

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Rules on addresses: writes to read-only memory, and functions of the module that the kernel keeps.
 
+use std::collections::BTreeSet;
+
 use klp_base::arch::Arch;
 use klp_base::events::Severity;
 use klp_format::KlpSymbol;
+use klp_module::Place;
 
 use super::{Check, Rule, without_tables};
 use crate::analysis::{Passed, Subject, Target};
@@ -40,6 +43,22 @@ pub static KEPT_POINTER: Rule = Rule {
          `cancel_work_sync`, `rcu_barrier`.",
     ],
     check: Check::Module(kept_pointer),
+};
+
+/// Pointers of programs.
+pub static USER_POINTER: Rule = Rule {
+    id: "user-pointer",
+    severity: Severity::Warning,
+    source: "The definition of the function in the kernel's source (`__user`); `Documentation/process/adding-syscalls.rst`.",
+    summary: "No replacement reads or writes memory at an argument that is a pointer of the user's program.",
+    explain: &[
+        "The address is chosen by the program. Read without `copy_from_user`, it faults where the processor protects programs' memory from the \
+         kernel (SMAP, PAN), and elsewhere lets a program name any address of the kernel.",
+        "The marks are read from the source of the very kernel; where its package is not pinned, and for a file alone, they are not known.",
+        "**Symptom:** `BUG: unable to handle page fault`, `supervisor read access in kernel mode` with the address of a program.",
+        "**Remedy:** `copy_from_user`, `strncpy_from_user`, `copy_to_user`.",
+    ],
+    check: Check::Module(user_pointer),
 };
 
 /// Functions that keep the pointer to a function.
@@ -109,7 +128,7 @@ fn kept_pointer(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     let Ok(table) = &subject.table else { return without_tables() };
     let graph = &subject.graph;
     // Callbacks that a fix leaves out are empty functions.
-    let works = |place: &klp_module::Place| {
+    let works = |place: &Place| {
         graph.program.function_from(*place).is_none_or(|at| !graph.followed[at].calls.is_empty())
     };
     if table.objects.iter().flat_map(|object| &object.unpatch_places).any(works) {
@@ -141,4 +160,55 @@ fn kept_pointer(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
         }
     }
     Scope::All
+}
+
+fn user_pointer(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+    let Ok(table) = &subject.table else { return without_tables() };
+    let Some(patch) = &subject.expected.patch else {
+        return Scope::Nothing(
+            "the source of the replaced functions is not known for a file alone".to_owned(),
+        );
+    };
+    for object in &table.objects {
+        let name = object.name.as_deref().unwrap_or(klp_format::VMLINUX);
+        for function in &object.functions {
+            let symbol = format!("{name}:{}", function.old_name);
+            let marked = patch.user_pointers.iter().find(|(known, _)| known.to_string() == symbol);
+            let start = subject.graph.program.function_from(function.new_function);
+            let (Some((_, marked)), Some(start)) = (marked, start) else { continue };
+            for &argument in marked {
+                if let Some(place) = touches(subject, start, argument, &mut BTreeSet::new()) {
+                    findings.warning(
+                        &symbol,
+                        format!(
+                            "its argument {} is a pointer of the user's program, and the code at {} reads or writes there itself: use \
+                             copy_from_user and the like",
+                            argument + 1,
+                            subject.place(place)
+                        ),
+                    );
+                }
+            }
+        }
+    }
+    Scope::All
+}
+
+/// Place where a function, or one that gets the same argument from it, uses an argument as an address.
+fn touches(
+    subject: &Subject<'_>,
+    function: usize,
+    argument: usize,
+    seen: &mut BTreeSet<usize>,
+) -> Option<Place> {
+    if !seen.insert(function) {
+        return None;
+    }
+    let followed = &subject.graph.followed[function];
+    followed.touched.get(&argument).copied().or_else(|| {
+        let passed = followed.calls.iter().filter(|call| call.arguments.get(argument) == Some(&Passed::Same));
+        passed
+            .filter_map(|call| subject.graph.callee(call))
+            .find_map(|to| touches(subject, to, argument, seen))
+    })
 }

@@ -120,7 +120,10 @@ fn memory(word: u32) -> Vec<Effect> {
     let loaded = [Some(register(word, 0)), pair.then(|| register(word, 10))];
     let loaded = loaded.into_iter().flatten().filter(|&to| loads && to != SP);
     let moved = moves_base.then_some(Effect::Offset { to: base, from: base, by });
-    moved.into_iter().chain(loaded.map(|to| Effect::Unknown { to })).collect()
+    // A load from a place near the instruction has no base.
+    let literal = word & 0x3b00_0000 == 0x1800_0000;
+    let touched = (!literal && base != SP).then_some(Effect::Touch { base });
+    touched.into_iter().chain(moved).chain(loaded.map(|to| Effect::Unknown { to })).collect()
 }
 
 fn field(word: u32, low: u32, bits: u32) -> u32 {

@@ -52,6 +52,8 @@ pub(super) enum Effect {
     Entry { to: Register, from: Register, by: i64 },
     /// `to` gets an unknown value.
     Unknown { to: Register },
+    /// A place in memory near `base` is read or written, besides what the other effects say.
+    Touch { base: Register },
 }
 
 /// Decoded instruction.

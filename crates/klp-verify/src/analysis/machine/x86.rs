@@ -94,14 +94,25 @@ fn effects(found: &iced_x86::Instruction) -> Vec<Effect> {
         let written =
             used.iter().filter(|used| !matches!(used.access(), OpAccess::Read | OpAccess::CondRead));
         let registers = written.filter_map(|used| general(used.register()));
+        let touched = touched(found).map(|base| Effect::Touch { base });
         match found.stack_pointer_increment() {
-            0 => registers.map(|to| Effect::Unknown { to }).collect(),
+            0 => touched.into_iter().chain(registers.map(|to| Effect::Unknown { to })).collect(),
             by => {
                 let rest = registers.filter(|&to| to != RSP).map(|to| Effect::Unknown { to });
-                rest.chain([Effect::Offset { to: RSP, from: RSP, by: by.into() }]).collect()
+                let moved = Effect::Offset { to: RSP, from: RSP, by: by.into() };
+                touched.into_iter().chain(rest).chain([moved]).collect()
             }
         }
     })
+}
+
+/// Base register of the place in memory that an instruction reads or writes.
+fn touched(found: &iced_x86::Instruction) -> Option<Register> {
+    let has_place = (0..found.op_count()).any(|operand| found.op_kind(operand) == OpKind::Memory);
+    // `lea` and long nops only name a place.
+    let only_named = matches!(found.mnemonic(), Mnemonic::Lea | Mnemonic::Nop);
+    let base = (has_place && !only_named).then(|| general(found.memory_base())).flatten();
+    base.filter(|base| *base != RSP && found.segment_prefix() == Iced::None)
 }
 
 /// Effects of the instructions with which compilers move stack pointer and arguments.
