@@ -41,6 +41,29 @@ struct Fault {
 /// Kernels on which the faults are looked for; the fast tier has the first one.
 const KERNELS: [&str; 3] = ["debian-6.12", "debian-6.1", "arm64-7.3"];
 
+/// Rules that the faults are to be found by, with the severity.
+pub fn rules() -> Vec<(String, Severity)> {
+    let rule = |fault: Fault| match fault {
+        Fault { error: Some(rule), .. } => Some((rule, Severity::Error)),
+        Fault { warning: Some(rule), .. } => Some((rule, Severity::Warning)),
+        _ => None,
+    };
+    names().iter().filter_map(|name| rule(fault(name))).collect()
+}
+
+fn fault(name: &str) -> Fault {
+    let text = fs::read_to_string(faults().join(name).join("fault.toml")).unwrap();
+    toml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn names() -> Vec<String> {
+    let entries = fs::read_dir(faults()).unwrap().map(|entry| entry.unwrap());
+    let directories = entries.filter(|entry| entry.path().is_dir());
+    let mut names: Vec<String> = directories.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
 /// Directory with the faults.
 fn faults() -> PathBuf {
     common::root().join("tests/faults")
@@ -103,18 +126,12 @@ fn wrong(fault: &Fault, answer: &Result<Report, String>) -> Option<String> {
 
 fn each_is_found_on(kernel: &str) {
     let (_, cache, tree) = common::kernel(kernel);
-    let names = fs::read_dir(faults()).unwrap().map(|entry| entry.unwrap());
-    let mut waiting: Vec<String> = names
-        .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name().into_string().unwrap())
-        .collect();
-    waiting.sort();
+    let waiting = names();
     assert!(waiting.len() > 40);
     let (waiting, missed) = (Mutex::new(waiting), Mutex::new(Vec::new()));
     let work = || {
         while let Some(name) = { waiting.lock().unwrap().pop() } {
-            let text = fs::read_to_string(faults().join(&name).join("fault.toml")).unwrap();
-            let fault: Fault = toml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let fault = fault(&name);
             if fault.kernels.as_ref().is_some_and(|kernels| !kernels.iter().any(|id| id == kernel)) {
                 continue;
             }
