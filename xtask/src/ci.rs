@@ -333,7 +333,7 @@ fn fuzz(context: &Context) -> Result<()> {
 /// Sources outside of the cargo workspace.
 fn kernel_side(root: &Path) -> Result<Vec<PathBuf>> {
     let mut files = vec![root.join("kmod/src/lib.rs")];
-    for dir in ["patches", "tests/fixes", "tests/foreign/fixes"] {
+    for dir in ["patches", "tests/fixes", "tests/faults", "tests/foreign/fixes"] {
         let found = klp_base::cache::walk(&root.join(dir))?;
         files.extend(found.into_iter().filter(|path| path.ends_with("src/lib.rs") && !is_template(path)));
     }

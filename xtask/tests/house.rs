@@ -141,9 +141,10 @@ fn files_stay_readable_and_say_their_licence() {
     for file in files(".rs") {
         let text = read(&file);
         let relative = file.strip_prefix(root()).unwrap();
-        let kernel_side = ["kmod", "patches", "tests/fixes", "tests/foreign/fixes", "tests/compile-fail"]
-            .iter()
-            .any(|dir| relative.starts_with(dir));
+        let kernel_side =
+            ["kmod", "patches", "tests/fixes", "tests/faults", "tests/foreign/fixes", "tests/compile-fail"]
+                .iter()
+                .any(|dir| relative.starts_with(dir));
         let licence = if kernel_side { "GPL-2.0-only" } else { "GPL-2.0-or-later" };
         let first = text.lines().next().unwrap_or_default();
         assert_eq!(first, format!("// SPDX-License-Identifier: {licence}"), "{}", file.display());
@@ -157,10 +158,16 @@ fn files_stay_readable_and_say_their_licence() {
 fn unsafe_code_stays_where_it_belongs() {
     for file in files(".rs") {
         let relative = file.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
-        let kernel_side =
-            ["kmod/", "patches/", "tests/fixes/", "tests/foreign/fixes/", "tests/compile-fail/"]
-                .iter()
-                .any(|dir| relative.starts_with(dir));
+        let kernel_side = [
+            "kmod/",
+            "patches/",
+            "tests/fixes/",
+            "tests/faults/",
+            "tests/foreign/fixes/",
+            "tests/compile-fail/",
+        ]
+        .iter()
+        .any(|dir| relative.starts_with(dir));
         if kernel_side || relative.ends_with("/sys.rs") || relative.starts_with("xtask/tests/") {
             continue;
         }

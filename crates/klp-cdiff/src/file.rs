@@ -18,13 +18,14 @@ use crate::error::Error;
 use crate::extract::{self, Extracted, Facts};
 use crate::generated;
 use crate::instruction;
+use crate::kernel_facts::KernelFacts;
 use crate::makefiles::Built;
 use crate::object::{Item, ItemId, Object};
 use crate::pairs::{Comparison, Compiled, Difference, is_by_content, may_start_anew};
 use crate::placement::{Mismatch, MismatchKind, Placement};
 use crate::refusal::{self, Refusal};
 use crate::report::{Changed, Inputs, Report};
-use crate::shipped::{Found, KernelFacts, Shipped};
+use crate::shipped::{Found, Shipped};
 use crate::source_diff::Files;
 
 /// Directories of the source that are not code of the kernel.

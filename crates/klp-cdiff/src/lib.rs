@@ -16,6 +16,7 @@ pub mod identity;
 mod includers;
 pub mod inlined;
 mod instruction;
+mod kernel_facts;
 mod layout;
 mod line_numbers;
 mod makefiles;
@@ -49,12 +50,12 @@ pub use self::file::is_kernel_code;
 use self::file::{Compiles, Work};
 use self::headers::Included;
 pub use self::identity::{Compared, Draw};
+use self::kernel_facts::KernelFacts;
 use self::makefiles::{Built, Makefiles};
 pub use self::names::klp_symbol;
 pub use self::placement::{Mismatch, MismatchKind};
 pub use self::refusal::{RULES, Refusal, Rule};
 pub use self::report::{Changed, Diffs, FindModule, Inputs, Report};
-use self::shipped::KernelFacts;
 pub use self::source_diff::{ChangedFile, DiffError, Files, apply, unified};
 
 /// Name of the file with the report in a result.

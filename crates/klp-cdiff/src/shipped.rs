@@ -5,14 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use klp_format::{ObjectName, SymbolPosition};
 use klp_image::{KernelImage, Memory, ModuleImage, Symbol};
-use klp_kernel::c_source::CSource;
-use klp_kernel::exports::{self, Exports};
 use klp_module::{Module, SymbolSection};
 
-use crate::error::Error;
-use crate::names;
 use crate::object::Relocation;
-use crate::report::Inputs;
 
 /// Place in shipped code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -177,29 +172,9 @@ fn found(symbol: &Symbol<'_>, section: usize, unique: bool) -> Found {
     }
 }
 
-/// What the work on each file needs of the running kernel, beside its image.
-pub(crate) struct KernelFacts {
-    pub(crate) memory: Memory,
-    pub(crate) exports: Exports,
-    /// Functions whose landing pad the kernel removes when it boots, by address.
-    pub(crate) sealed: BTreeSet<u64>,
-    /// Functions of which objtool knows by name that they do not return.
-    pub(crate) never_returning: BTreeSet<String>,
-}
-
-impl KernelFacts {
-    /// Reads the kernel's image, its list of exports, and objtool's source.
-    pub(crate) fn of(inputs: &Inputs<'_>, source: &CSource<'_>) -> Result<Self, Error> {
-        let memory = Memory::load(inputs.tree.image_file(), inputs.cache, inputs.sink)?;
-        let sealed = sealed(inputs.image, &memory);
-        let exports = exports::of(inputs.tree)?;
-        Ok(Self { memory, exports, sealed, never_returning: names::never_returning(&source.root) })
-    }
-}
-
 /// Functions whose landing pad the kernel removes when it boots, because nothing of the kernel calls them indirectly
 /// (`apply_seal_endbr()` in `arch/x86/kernel/alternative.c`).
-fn sealed(image: &KernelImage, memory: &Memory) -> BTreeSet<u64> {
+pub(crate) fn sealed(image: &KernelImage, memory: &Memory) -> BTreeSet<u64> {
     let mark = |name: &str| image.symbols.named(name).first().map(|symbol| symbol.address);
     let (Some(start), Some(end)) = (mark("__ibt_endbr_seal"), mark("__ibt_endbr_seal_end")) else {
         return BTreeSet::new();

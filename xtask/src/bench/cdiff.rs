@@ -101,7 +101,7 @@ pub(super) fn run(context: &Context, runs: usize) -> Result<()> {
 }
 
 /// A cache in `dir` that is the user's, but for some kinds, which are empty.
-fn without(cache: &Cache, kinds: &[&str], dir: &Path) -> Result<Cache> {
+pub(super) fn without(cache: &Cache, kinds: &[&str], dir: &Path) -> Result<Cache> {
     fs::create_dir_all(dir)?;
     for entry in fs::read_dir(cache.root())? {
         let entry = entry?;

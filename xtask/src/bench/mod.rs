@@ -2,6 +2,7 @@
 //! `bench`: ratios of figures measured in one run, without assertions on times.
 
 mod cdiff;
+mod check;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,13 +22,13 @@ use crate::{qemu_test, system_test};
 
 /// Measure: boot (a case, booted and from a snapshot, compared with a bare boot), build (cold, warm, unchanged), image
 /// (index and look-up, compared with other tools), call (a replaced function, in instructions), system (first command in a full
-/// system from its snapshot), cdiff (a live patch of a C diff, and kpatch-build's).
+/// system from its snapshot), cdiff (a live patch of a C diff, and kpatch-build's), check (of a module's file, without a build).
 ///
 /// Example: cargo xtask bench boot
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Benchmark to run; all of them if none is given
-    #[arg(value_parser = ["boot", "build", "image", "call", "system", "cdiff"])]
+    #[arg(value_parser = ["boot", "build", "image", "call", "system", "cdiff", "check"])]
     name: Option<String>,
     /// Number of measured runs of each benchmark
     #[arg(long, default_value = "5")]
@@ -57,6 +58,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     if wanted("cdiff") {
         cdiff::run(&context, args.runs)?;
+    }
+    if wanted("check") {
+        check::run(&context, args.runs)?;
     }
     if wanted("system") {
         system(&context, args.runs)?;

@@ -208,7 +208,7 @@ pub const CASES: &[Case] = &[
                 (list[0].r_offset, list[0].r_type) = (8, elf::R_X86_64_64);
             });
             m.symbol(KLP_DATA_SYMBOL, |symbol| {
-                symbol.name = b".klp.sym.ext4.saved_command_line,0"[..].into()
+                symbol.name = b".klp.sym.ext4.saved_command_line,0"[..].into();
             });
             m.symbol(KLP_FUNCTION_SYMBOL, |symbol| symbol.name = b".klp.sym.ext4.nr_processes,0"[..].into());
         },
