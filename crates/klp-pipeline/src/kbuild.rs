@@ -134,12 +134,19 @@ fn run(tree: &KernelTree, module: &str, dir: &Path) -> Result<(), klp_kernel::Er
 
 /// Adds the cause to a message of objtool that does not name it.
 fn explained(error: klp_kernel::Error) -> klp_kernel::Error {
-    /// Words of objtool, and what they mean for a fix.
-    const CAUSES: [(&str, &str); 1] = [(
-        "is missing a __noreturn annotation",
-        "each path through that function ends in a panic or in a loop without end, so that it never returns, and a replacement must: \
-         `unwrap`, `expect`, an index or a borrow there always fails",
-    )];
+    /// Words of objtool, and what they mean for a fix. The second ones are those of older kernels.
+    const CAUSES: [(&str, &str); 2] = [
+        (
+            "is missing a __noreturn annotation",
+            "each path through that function ends in a panic or in a loop without end, so that it never returns, and a replacement must: \
+             `unwrap`, `expect`, an index or a borrow there always fails",
+        ),
+        (
+            ": unreachable instruction",
+            "code stands behind a call of a function that never returns: each path through it ends in a panic or in a loop without end; \
+             `unwrap`, `expect`, an index or a borrow there always fails",
+        ),
+    ];
     match error {
         klp_kernel::Error::UnknownOutput { tool, subject, text, log } => {
             let causes = CAUSES.iter().filter(|(words, _)| text.contains(words));

@@ -15,6 +15,8 @@ use super::values::{Call, Passed};
 
 /// Depths that are told apart.
 const DEPTHS: u32 = 6;
+/// End of the name of bindgen's wrapper of an inline function.
+const WRAPPER: &str = "__extern";
 /// `__GFP_DIRECT_RECLAIM` (`include/linux/gfp_types.h`): the allocation may sleep.
 const DIRECT_RECLAIM: i64 = 0x400;
 
@@ -97,9 +99,10 @@ impl State {
     }
 }
 
-/// Wrong uses in the functions that a module has.
-pub(crate) fn misuses(graph: &Graph<'_, '_>) -> BTreeSet<Misuse> {
-    let mut contexts = Contexts { graph, summaries: BTreeMap::new(), found: BTreeSet::new() };
+/// Wrong uses in the functions that a module has. `visible_unlocks`: the unlock of a spinlock is a call, and not inlined.
+pub(crate) fn misuses(graph: &Graph<'_, '_>, visible_unlocks: bool) -> BTreeSet<Misuse> {
+    let mut contexts =
+        Contexts { graph, visible_unlocks, summaries: BTreeMap::new(), found: BTreeSet::new() };
     for function in 0..graph.program.functions.len() {
         contexts.summary(function, &mut Vec::new());
     }
@@ -108,6 +111,7 @@ pub(crate) fn misuses(graph: &Graph<'_, '_>) -> BTreeSet<Misuse> {
 
 struct Contexts<'g, 'm, 'a> {
     graph: &'g Graph<'m, 'a>,
+    visible_unlocks: bool,
     summaries: BTreeMap<usize, Summary>,
     found: BTreeSet<Misuse>,
 }
@@ -192,45 +196,63 @@ impl Contexts<'_, '_, '_> {
         sleeps: &mut Option<String>,
         callers: &mut Vec<usize>,
     ) {
-        let (callee, does) = if let Some(callee) = self.graph.callee(call) {
-            let name = self.graph.program.functions[callee].name.to_owned();
-            let summary = self.summary(callee, callers);
-            state.unsure |= summary.unsure;
-            for (section, depths) in &summary.depths {
-                state.add(*section, *depths);
-            }
-            (name, summary.sleeps)
-        } else {
-            let Some(name) = self.name(call) else {
-                // A function behind a pointer may be one of a lock.
-                state.unsure |= call.target.is_none();
-                return;
-            };
-            let known = effect(&name);
-            // A function that is not exported may release what its caller took.
-            state.unsure |=
-                known.is_none() && self.is_livepatch(call) && state.depths.values().any(|depths| *depths > 1);
-            match known {
-                Some(Effect::Enter(section)) => state.enter(section),
-                Some(Effect::Leave(section)) => state.leave(section),
-                Some(Effect::Try) => state.unsure = true,
-                _ => {}
-            }
-            let may = matches!(effect(&name), Some(Effect::Sleep))
-                || is_sleeping_lock(&name)
-                || allocates(&name, call);
-            (name.clone(), may.then_some(name))
+        let own = self.graph.callee(call);
+        let Some(name) = self.name(call) else {
+            // A function behind a pointer may be one of a lock.
+            state.unsure |= call.target.is_none();
+            return;
         };
-        let Some(sleeper) = does else { return };
+        // The wrapper of an inline function stands for it.
+        let function = name.strip_suffix(WRAPPER).unwrap_or(&name);
+        let sleeper = match (self.effect(function), own) {
+            (None, Some(callee)) => {
+                let summary = self.summary(callee, callers);
+                state.unsure |= summary.unsure;
+                for (section, depths) in &summary.depths {
+                    state.add(*section, *depths);
+                }
+                summary.sleeps
+            }
+            (known, _) => {
+                // A function that is not exported may release what its caller took.
+                let is_in_any = state.depths.values().any(|depths| *depths > 1);
+                state.unsure |= known.is_none() && is_in_any && self.is_livepatch(call);
+                match known {
+                    Some(Effect::Enter(section)) => state.enter(section),
+                    Some(Effect::Leave(section)) => state.leave(section),
+                    Some(Effect::Try) => state.unsure = true,
+                    Some(Effect::Sleep) | None => {}
+                }
+                let may = matches!(known, Some(Effect::Sleep))
+                    || is_sleeping_lock(function)
+                    || allocates(function, call);
+                may.then(|| function.to_owned())
+            }
+        };
+        let Some(sleeper) = sleeper else { return };
         sleeps.get_or_insert_with(|| sleeper.clone());
-        let section = [Section::Spin, Section::Rcu].into_iter().find(|section| {
-            // The call itself may have entered the section.
-            state.is_in(*section)
-        });
+        let section = [Section::Spin, Section::Rcu].into_iter().find(|section| state.is_in(*section));
         if let Some(section) = section.filter(|_| !state.unsure) {
-            let callee = if callee == sleeper { callee } else { format!("{callee}, which calls {sleeper}") };
+            let callee =
+                if function == sleeper { sleeper } else { format!("{function}, which calls {sleeper}") };
             self.found.insert(Misuse::Sleeps { place: call.place, callee, section });
         }
+    }
+
+    /// Effect of a function of the kernel. Where its unlock is inlined, it is not known how long a spinlock is held.
+    fn effect(&self, name: &str) -> Option<Effect> {
+        const INLINED: [&str; 6] = [
+            "_raw_spin_lock",
+            "_raw_spin_lock_irq",
+            "_raw_read_lock",
+            "_raw_read_lock_irq",
+            "_raw_write_lock",
+            "_raw_write_lock_irq",
+        ];
+        if !self.visible_unlocks && INLINED.contains(&name) {
+            return Some(Effect::Try);
+        }
+        effect(name)
     }
 
     fn is_livepatch(&self, call: &Call) -> bool {
@@ -238,8 +260,11 @@ impl Contexts<'_, '_, '_> {
         self.graph.program.module.symbols().get(symbol).is_some_and(|s| s.section == SymbolSection::Livepatch)
     }
 
-    /// Name of the kernel's function that a call leads to.
+    /// Name of the function that a call leads to.
     fn name(&self, call: &Call) -> Option<String> {
+        if let Some(own) = self.graph.callee(call) {
+            return Some(self.graph.program.functions[own].name.to_owned());
+        }
         let Some(Target::Symbol(symbol, 0)) = call.target else { return None };
         let symbol = self.graph.program.module.symbols().get(symbol)?;
         match symbol.section {

@@ -42,8 +42,6 @@ pub static LOCK_HELD: Rule = Rule {
     check: Check::Module(lock_held),
 };
 
-const INLINED: &str = "the unlock of a spinlock is inlined into modules on this kernel (no CONFIG_UNINLINE_SPIN_UNLOCK), and cannot be seen";
-
 fn name(section: Section) -> &'static str {
     match section {
         Section::Spin => "a spinlock is held",
@@ -53,10 +51,7 @@ fn name(section: Section) -> &'static str {
 }
 
 fn atomic_sleep(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
-    if !subject.expected.visible_unlocks {
-        return Scope::Nothing(INLINED.to_owned());
-    }
-    for misuse in misuses(&subject.graph) {
+    for misuse in misuses(&subject.graph, subject.expected.visible_unlocks) {
         if let Misuse::Sleeps { place, callee, section } = misuse {
             findings.error(
                 subject.place(place),
@@ -73,16 +68,13 @@ fn atomic_sleep(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
 
 fn lock_held(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     let Ok(table) = &subject.table else { return without_tables() };
-    if !subject.expected.visible_unlocks {
-        return Scope::Nothing(INLINED.to_owned());
-    }
     let replacements =
         table.objects.iter().flat_map(|object| &object.functions).map(|function| function.new_function);
     let entries: Vec<Place> = replacements
         .chain(table.objects.iter().flat_map(|object| object.callback_places.iter().copied()))
         .collect();
     let program = &subject.graph.program;
-    for misuse in misuses(&subject.graph) {
+    for misuse in misuses(&subject.graph, subject.expected.visible_unlocks) {
         if let Misuse::Leaked { function, section, always } = misuse
             && entries.contains(&program.functions[function].start)
         {

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use klp_base::arch::Arch;
 use klp_base::events::Severity;
 use klp_format::KlpSymbol;
 use klp_module::Place;
@@ -21,7 +20,7 @@ pub static READ_ONLY_WRITE: Rule = Rule {
     summary: "No instruction writes to a constant of the module, or to a variable of the kernel that is read-only.",
     explain: &[
         "A `static` without `mut`, a text and a constant stand in memory that the kernel write-protects when the module is loaded; so do \
-         `const` and `__ro_after_init` variables of the kernel. Writes through an address in a register are not seen, on arm64 none.",
+         `const` and `__ro_after_init` variables of the kernel. Writes through an address in a register are not seen.",
         "**Symptom:** `BUG: unable to handle page fault for address ...`, `#PF: supervisor write access in kernel mode`, at the first write.",
         "**Remedy:** an atomic type or `UnsafeCell` for what changes; no cast of `&raw const` to `*mut`.",
     ],
@@ -88,9 +87,6 @@ const KEEPERS: [&str; 22] = [
 ];
 
 fn read_only_write(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
-    if subject.expected.arch == Arch::Arm64 {
-        return Scope::Nothing("a store of arm64 has its address in a register".to_owned());
-    }
     let (module, program) = (subject.module, &subject.graph.program);
     for (at, function) in program.functions.iter().enumerate() {
         for step in program.steps_of(at).filter(|step| step.writes) {

@@ -14,9 +14,9 @@ impl replaced::vmlinux for Patch {
     unsafe extern "C" fn version_proc_show(m: *mut seq_file, _v: *mut c_void) -> c_int {
         // SAFETY: the seq_file core passes a valid `m`.
         let mut file = unsafe { SeqFile::from_ptr(m) };
-        let _ = &mut file;
         // SAFETY: none.
-        unsafe { __seq_puts(m, "patched".as_ptr().cast()) };
+        let opened = unsafe { filp_open("/etc/passwd".as_ptr().cast(), 0, 0) };
+        let _ = writeln!(file, "{}", opened.is_null());
         0
     }
 }

@@ -19,7 +19,7 @@ impl replaced::vmlinux for Patch {
     ) -> isize {
         // SAFETY: none.
         let first = unsafe { buf.read_volatile() };
-        if first == b'x' { -22 } else { count as isize }
+        if first as u8 == b'x' { -22 } else { count as isize }
     }
 }
 

@@ -24,10 +24,16 @@ pub(super) fn decode(code: &[u8], at: u64) -> Option<Instruction> {
         flow,
         target: distance.map(|distance| at.wrapping_add_signed(distance)),
         effects: if flow == Flow::Next { effects(word) } else { Vec::new() },
-        // The address of a store is in a register.
-        writes: false,
+        writes: is_store(word),
         vector: uses_vector(word),
     })
+}
+
+/// True for stores of one register or of a pair. A relocation of the instruction names the place.
+fn is_store(word: u32) -> bool {
+    let pair = word & 0x3a00_0000 == 0x2800_0000 && field(word, 22, 1) == 0;
+    let one = word & 0x3a00_0000 == 0x3800_0000 && field(word, 22, 2) == 0;
+    pair || one
 }
 
 /// True for the group of scalar floating-point and SIMD instructions, and for loads and stores of their registers.
@@ -75,7 +81,13 @@ fn effects(word: u32) -> Vec<Effect> {
             }
         }
         _ if word & 0xffe0_ffe0 == 0xaa00_03e0 || word & 0xffe0_ffe0 == 0x2a00_03e0 => moved(to, second), // mov
-        // movz, movn, movk: results of the last two are not followed.
+        // movn
+        _ if word & 0x7f80_0000 == 0x1280_0000 => {
+            let value = !(u64::from(field(word, 5, 16)) << (16 * field(word, 21, 2)));
+            let value = if field(word, 31, 1) == 1 { value } else { value & u64::from(u32::MAX) };
+            vec![Effect::Constant { to, value: value.cast_signed() }]
+        }
+        // movz; the result of movk is not followed.
         _ if word & 0x7f80_0000 == 0x5280_0000 => {
             vec![Effect::Constant { to, value: i64::from(field(word, 5, 16)) << (16 * field(word, 21, 2)) }]
         }
