@@ -8,6 +8,7 @@
 //! Sources of the rules: the ELF gABI; `kernel/module/main.c`, `include/linux/module.h` and
 //! `Documentation/livepatch/module-elf-format.rst` of the kernel.
 
+mod digest;
 mod elf;
 mod error;
 mod find;
@@ -18,6 +19,7 @@ pub mod signature;
 mod table;
 mod unpack;
 
+pub use digest::{DIGEST_KEY, DIGEST_LENGTH, Digest, digest, seal};
 pub use elf::{Binding, Machine, Relocation, Section, Symbol, SymbolKind, SymbolSection};
 pub use error::{Error, TableError};
 pub use find::PATCH_SYMBOL;

@@ -37,6 +37,11 @@ impl<'a> Module<'a> {
         Ok(Self { bytes, elf: elf::Tables::parse(bytes)? })
     }
 
+    /// The file.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Processor architecture of the module.
     pub fn machine(&self) -> Machine {
         self.elf.machine

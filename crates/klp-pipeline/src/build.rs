@@ -432,8 +432,11 @@ fn run_postlink(work: &Work<'_>, _: &Path) -> Result<(), Error> {
         of_shims: &kbuild::shim_symbols(&work.dir(Stage::Kbuild))?,
     };
     let finished = postlink::convert(&bytes, &symbols, sites_of(tree.arch, &tree.config));
-    let finished = finished
-        .map_err(|error| Error::Postlink { module: built.unconverted.clone(), message: error.to_string() })?;
+    let failed = |message: String| Error::Postlink { module: built.unconverted.clone(), message };
+    let mut finished = finished.map_err(|error| failed(error.to_string()))?;
+    if !klp_module::seal(&mut finished) {
+        return Err(failed("it has no place for the digest of the file".to_owned()));
+    }
     write(&built.ko, finished)?;
     write(&built.debug, bytes)?;
     Ok(())

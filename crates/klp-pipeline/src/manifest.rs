@@ -4,7 +4,10 @@
 use klp_base::cache::Key;
 use klp_format::SymbolPosition;
 use klp_kernel::KernelTree;
-use klp_module::{Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestFix, Param, State, Tripwire};
+use klp_module::{
+    DIGEST_KEY, DIGEST_LENGTH, Kernel, MANIFEST_KEY, MANIFEST_SCHEMA, Manifest, ManifestFix, Param, State,
+    Tripwire,
+};
 
 use crate::error::Error;
 use crate::part::{self, ModulePart, Replaced};
@@ -92,9 +95,10 @@ fn source_hash(project: &Project, target: &Target) -> Result<String, Error> {
     Ok(key.hex())
 }
 
-/// Rust item that puts the manifest into the module.
+/// Rust item that puts the manifest, and a place for the digest of the file, into the module.
 pub fn source(manifest: &Manifest) -> String {
-    let entry = format!("{MANIFEST_KEY}={}\0", manifest.to_modinfo());
+    let digits = "0".repeat(DIGEST_LENGTH);
+    let entry = format!("{MANIFEST_KEY}={}\0{DIGEST_KEY}={digits}\0", manifest.to_modinfo());
     let literal: String = entry.bytes().flat_map(std::ascii::escape_default).map(char::from).collect();
     format!(
         "\n#[used(compiler)]\n#[unsafe(link_section = \".modinfo\")]\nstatic MANIFEST: [u8; {}] = *b\"{literal}\";\n",

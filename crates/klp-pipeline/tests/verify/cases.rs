@@ -61,6 +61,8 @@ pub const CASES: &[Case] = &[
     case(&ELF, "it is no ELF file", |m| m.bytes[0] = b'#'),
     case(&ELF, "it is empty", |m| m.bytes.clear()),
     case(&ARCHITECTURE, "it is for arm64", |m| m.bytes[18] = 183),
+    case(&FILE_DIGEST, "a byte of a text is another", |m| m.text(".modinfo", "description=", "Description=")),
+    case(&FILE_DIGEST, "there is no digest", |m| m.text(".modinfo", "klp_digest=", "klp_Digest=")),
     case(&RELOCATION_TYPE, "a call goes through the global offset table", |m| {
         // Relocation of LLVM's calls of memcpy and similar functions without -Zplt=yes.
         m.relocations(".rela.text", |list| {

@@ -23,6 +23,23 @@ pub static ELF: Rule = Rule {
     check: Check::File { check: elf, else_unchecked: "the file cannot be read" },
 };
 
+/// Digest of the file.
+pub static FILE_DIGEST: Rule = Rule {
+    id: "file-digest",
+    severity: Severity::Error,
+    source: "`klp_digest` in the module information; `klp_module::digest`.",
+    summary: "The file is the one that was built: its SHA-256 is that in its module information.",
+    explain: &[
+        "Stage postlink writes the digest. A byte that changed on a disk, in a copy, or by a tool (`strip`, `objcopy`) is found, wherever it is; \
+         most other rules look at what a byte means. A signature that is appended later does not count.",
+        "It is no protection against people: whoever changes the file can change the digest. That is what signatures are for. A module that \
+         Ferrograft did not build has none; there the rule does not apply.",
+        "**Symptom:** any, or none.",
+        "**Remedy:** copy the file again from where it was built, or build it again; do not strip it.",
+    ],
+    check: Check::Module(file_digest),
+};
+
 /// Architecture of the file.
 pub static ARCHITECTURE: Rule = Rule {
     id: "architecture",
@@ -91,6 +108,26 @@ fn debug_left(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
         findings.warning(
             ".debug_*",
             format!("{count} sections of debug information, {bytes} bytes, were left in; stage postlink takes them off"),
+        );
+    }
+    Scope::All
+}
+
+fn file_digest(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+    let Some(klp_module::Digest { said, found }) = klp_module::digest(subject.module) else {
+        if let Ok(None) = subject.module.manifest() {
+            return Scope::Nothing("the module has no digest: Ferrograft did not build it".to_owned());
+        }
+        findings.error(
+            ".modinfo",
+            "`klp_digest` is missing, and the module has a manifest: the file was changed since it was built",
+        );
+        return Scope::All;
+    };
+    if said != found {
+        findings.error(
+            "the file",
+            format!("its SHA-256 is {found}, and {said} was written into it when it was built: it was changed since; copy or build it again"),
         );
     }
     Scope::All
