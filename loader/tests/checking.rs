@@ -26,6 +26,26 @@ fn check_accepts_a_module_on_a_quiet_machine() {
     assert!(machine.calls().is_empty());
 }
 
+/// A byte that changed since the module was built.
+#[test]
+fn check_refuses_a_file_that_is_not_the_one_that_was_built() {
+    let (machine, _) = quiet();
+    let mut bytes = module_named("fix", &[&format!("klp_digest={}", "0".repeat(64))]);
+    let path = machine.file("zeros.ko", &bytes);
+    let ran = machine.run(&["check", &path]);
+    assert!(
+        ran.code != 0 && ran.err.contains("its SHA-256 is not the one that was written into it"),
+        "{}",
+        ran.err
+    );
+    assert!(klp_module::seal(&mut bytes));
+    let path = machine.file("sealed.ko", &bytes);
+    assert!(!machine.run(&["check", &path]).err.contains("SHA-256"));
+    bytes[9] ^= 1;
+    let path = machine.file("changed.ko", &bytes);
+    assert!(machine.run(&["check", &path]).err.contains("SHA-256"));
+}
+
 /// A C module has no manifest; functions and states come from its tables.
 #[test]
 fn check_names_checks_that_could_not_be_made_and_exits_8() {

@@ -474,6 +474,7 @@ impl Maker<'_> {
         let (place, addend) = jump_into_original(&bytes).ok_or_else(no_original)?;
         // One instruction of arm64.
         bytes[place..place + 8].copy_from_slice(&(addend + 4).to_le_bytes());
+        klp_module::seal(&mut bytes);
         let report = klp_verify::verify(&bytes, &self.expected(tree, fix, &built)?);
         let findings = || report.findings.iter().filter(|finding| finding.rule == ORIGINAL_SITE.id);
         if findings().next().is_none() {

@@ -28,6 +28,9 @@ fn of_module(system: &System, module: &Module<'_>) -> Result<Vec<Refusal>, Error
     if !module.is_livepatch() {
         found.push(Refusal::NotALivepatch);
     }
+    if klp_module::digest(module).is_some_and(|digest| digest.said != digest.found) {
+        found.push(Refusal::Changed);
+    }
     let running = std::env::consts::ARCH;
     if module.machine().name() != running {
         found.push(Refusal::Machine { module: module.machine().name(), running });

@@ -97,6 +97,11 @@ pub enum Refusal {
         "it is a kernel module but not a live patch: its .modinfo has no livepatch tag; load it with insmod or modprobe if that is meant"
     )]
     NotALivepatch,
+    /// File that is not the one that was built.
+    #[error(
+        "its SHA-256 is not the one that was written into it when it was built: it was changed or damaged since; get it again"
+    )]
+    Changed,
     /// Module for another architecture.
     #[error("it is for {module}, this machine is {running}")]
     Machine {
