@@ -509,9 +509,9 @@ fn damaged_modules_are_refused_and_cause_no_panic() {
             let others = report.rules.iter().filter(|rule| rule.rule != rules::FILE_DIGEST.id);
             by_others += usize::from(others.map(|rule| rule.outcome).max() >= Some(Outcome::Unchecked));
             if report.refusals() > 0 {
-                refused += 1
+                refused += 1;
             } else {
-                passed.push((round, at))
+                passed.push((round, at));
             }
             // Anything anywhere: no panic.
             let mut bytes = whole.clone();
