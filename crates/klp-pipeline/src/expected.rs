@@ -52,6 +52,7 @@ pub fn of_resolved(source: &Source<'_>, resolved: &Resolved, bytes: &[u8]) -> Re
             params: resolved.params.iter().map(param).collect(),
             replace: resolved.replace,
             source: lints(source.fixes)?,
+            deny_panic: source.fixes.iter().any(|fix| fix.deny_panic),
             user_pointers: resolved.functions.iter().filter_map(user_pointers).collect(),
             needs: resolved.needs.clone(),
             asserted: resolved.asserted().map(|(symbol, text)| (symbol.clone(), text.to_owned())).collect(),

@@ -39,6 +39,8 @@ pub struct Fix {
     pub description: String,
     /// True if a module of this fix alone is stacked on the loaded patches instead of replacing them.
     pub stacked: bool,
+    /// True if a line of the fix that can panic is an error instead of a warning.
+    pub deny_panic: bool,
     /// Name of a module of this fix alone; `None`: `kpatch_<fix>`.
     pub module: Option<ModuleName>,
     /// Functions to replace, with the names of the trait's methods.
@@ -246,6 +248,8 @@ pub struct Variable {
 struct FixFile {
     description: String,
     #[serde(default)]
+    deny_panic: bool,
+    #[serde(default)]
     stacked: bool,
     #[serde(default)]
     patch: Vec<Entry<PatchTable>>,
@@ -360,6 +364,7 @@ fn checked(name: &str, dir: &Path, parsed: FixFile) -> Result<Fix, String> {
         dir: dir.to_owned(),
         description: parsed.description,
         stacked: parsed.stacked,
+        deny_panic: parsed.deny_panic,
         module: parsed.module.as_deref().map(module_name).transpose()?,
         params: all(parsed.params, "params", param)?,
         tripwires: all(parsed.tripwires, "tripwires", tripwire)?,

@@ -520,6 +520,10 @@ pub const CASES: &[Case] = &[
     .warning(),
     case(&PANIC_REACHABLE, "code refers to the place of a panic", |m| panic_location(m, b"src/lib.rs", 17))
         .warning(),
+    case(&PANIC_REACHABLE, "code refers to the place of a panic, and the fix denies that", |m| {
+        panic_location(m, b"src/lib.rs", 17);
+        m.expected.patch.as_mut().unwrap().deny_panic = true;
+    }),
 ];
 
 /// A fault that hides the subject of some rules: these rules, the fault, and the change that makes it.

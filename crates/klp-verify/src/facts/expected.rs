@@ -106,6 +106,8 @@ pub struct ExpectedPatch {
     pub copies: BTreeMap<KlpSymbol, Vec<ExpectedCopy>>,
     /// Replaced functions whose copies are not known, with the reason.
     pub copies_not_known: BTreeMap<KlpSymbol, String>,
+    /// True if code that can panic is an error.
+    pub deny_panic: bool,
     /// Parameters of replaced functions that are pointers of the user's program, from 0.
     pub user_pointers: Vec<(KlpSymbol, Vec<usize>)>,
     /// Patterns in the source of the fixes: place and problem.

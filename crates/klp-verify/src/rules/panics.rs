@@ -13,7 +13,7 @@ use crate::report::{Findings, Scope};
 /// Panics of the fixes.
 pub static PANIC_REACHABLE: Rule = Rule {
     id: "panic-reachable",
-    severity: Severity::Warning,
+    severity: Severity::Error,
     source: "`make_task_dead()` in `kernel/exit.c`.",
     summary: "No line of the fixes can panic, and no line of a library that the compiler put into a function of the fixes.",
     explain: &[
@@ -22,6 +22,7 @@ pub static PANIC_REACHABLE: Rule = Rule {
          (`core::panic::Location`) to each panic, and the linker drops the lines that nothing refers to: the rule reports those \
          that are left, as file, line and column. A line of `core`, `alloc` or `kernel` is reported if a function of the fixes uses it: \
          `step_by(0)`, a `Duration` below zero. What panics inside of a function of these libraries is not reported.",
+        "With `deny_panic = true` in patch.toml it is an error.",
         "**Symptom:** when it happens, `klp: panicked at FILE:LINE:COLUMN`, then `Oops: invalid opcode` (arm64: `Internal error: \
          ...`).",
         "**Remedy:** `get`, `checked_div`, `let else`, or an assertion that the compiler can use: \
@@ -58,17 +59,25 @@ fn reachable(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
         });
     let (of_libraries, own): (BTreeMap<Place, String>, BTreeMap<Place, String>) =
         lines.partition(|(_, line)| is_in_library(line));
+    let denied = subject.expected.patch.as_ref().is_some_and(|patch| patch.deny_panic);
+    let mut add = |line: &str, message: String| match denied {
+        true => findings.error(line, message),
+        false => findings.warning(line, message),
+    };
     for line in own.into_values().collect::<BTreeSet<_>>() {
-        findings.warning(
-            line,
+        add(
+            &line,
             "the code there can panic: the task is killed, and the locks that it holds stay held; use `get`, `checked_div`, \
-             `let else` and the like, or see to it that the compiler knows the bounds",
+             `let else` and the like, or see to it that the compiler knows the bounds"
+                .to_owned(),
         );
     }
     for (function, line) in users(subject, &of_libraries) {
-        findings.warning(
+        add(
             line,
-            format!("the code there can panic, and {function} has it: a function of the library that the fix calls checks its arguments"),
+            format!(
+                "the code there can panic, and {function} has it: a function of the library that the fix calls checks its arguments"
+            ),
         );
     }
     Scope::All
