@@ -80,7 +80,10 @@ impl State {
     fn add(&mut self, section: Section, more: u32) {
         let depths = self.depths.entry(section).or_insert(1);
         let sums = (0..DEPTHS).filter(|by| more >> by & 1 != 0).map(|by| *depths << by);
-        *depths = sums.fold(0, |all, sum| all | sum) & ((1 << DEPTHS) - 1);
+        let sum = sums.fold(0, |all, sum| all | sum) & ((1 << DEPTHS) - 1);
+        // A loop that enters a section again and again.
+        self.unsure |= sum == 0;
+        *depths = sum.max(1);
     }
 
     /// True if each path is in a section of the kind.
@@ -282,9 +285,73 @@ enum Effect {
     Sleep,
 }
 
+/// Prefixes of the functions of spinlocks.
+const SPIN: [&str; 3] = ["_raw_spin_", "_raw_read_", "_raw_write_"];
+const ENTER_RCU: [&str; 2] = ["__rcu_read_lock", "rcu_read_lock"];
+const LEAVE_RCU: [&str; 2] = ["__rcu_read_unlock", "rcu_read_unlock"];
+/// Functions that sleep until they have a lock.
+const TAKE: [&str; 7] =
+    ["mutex_lock", "mutex_lock_nested", "mutex_lock_io", "down_read", "down_write", "down", "rt_mutex_lock"];
+const RELEASE: [&str; 5] = ["mutex_unlock", "up_read", "up_write", "up", "rt_mutex_unlock"];
+/// Functions that sleep until they have a lock, or give up.
+const TAKE_OR_GIVE_UP: [&str; 8] = [
+    "mutex_lock_interruptible",
+    "mutex_lock_killable",
+    "down_interruptible",
+    "down_killable",
+    "down_timeout",
+    "down_read_killable",
+    "down_read_interruptible",
+    "down_write_killable",
+];
+/// Functions that take a lock if they can, or change its kind.
+const TRY: [&str; 10] = [
+    "mutex_trylock",
+    "down_read_trylock",
+    "down_write_trylock",
+    "down_trylock",
+    "refcount_dec_and_mutex_lock",
+    "refcount_dec_and_lock",
+    "_atomic_dec_and_lock",
+    "_atomic_dec_and_lock_irqsave",
+    "atomic_dec_and_mutex_lock",
+    "downgrade_write",
+];
+/// Functions that sleep.
+const SLEEP: [&str; 29] = [
+    "msleep",
+    "msleep_interruptible",
+    "usleep_range_state",
+    "schedule",
+    "schedule_timeout",
+    "schedule_timeout_interruptible",
+    "schedule_timeout_killable",
+    "schedule_timeout_uninterruptible",
+    "schedule_hrtimeout",
+    "io_schedule",
+    "wait_for_completion",
+    "wait_for_completion_timeout",
+    "wait_for_completion_interruptible",
+    "wait_for_completion_killable",
+    "synchronize_rcu",
+    "synchronize_net",
+    "synchronize_srcu",
+    "rcu_barrier",
+    "flush_work",
+    "__flush_workqueue",
+    "cancel_work_sync",
+    "cancel_delayed_work_sync",
+    "flush_delayed_work",
+    "kthread_stop",
+    "vmalloc",
+    "vmalloc_noprof",
+    "vzalloc",
+    "vzalloc_noprof",
+    "__request_module",
+];
+
 /// Effect of a function of the kernel, by its name.
 fn effect(name: &str) -> Option<Effect> {
-    const SPIN: [&str; 3] = ["_raw_spin_", "_raw_read_", "_raw_write_"];
     if let Some(rest) = SPIN.iter().find_map(|start| name.strip_prefix(start)) {
         return Some(match rest {
             _ if rest.starts_with("trylock") => Effect::Try,
@@ -292,81 +359,21 @@ fn effect(name: &str) -> Option<Effect> {
             _ => Effect::Enter(Section::Spin),
         });
     }
-    Some(match name {
-        "__rcu_read_lock" | "rcu_read_lock" => Effect::Enter(Section::Rcu),
-        "__rcu_read_unlock" | "rcu_read_unlock" => Effect::Leave(Section::Rcu),
-        "mutex_lock" | "mutex_lock_nested" | "mutex_lock_io" | "down_read" | "down_write" | "down"
-        | "rt_mutex_lock" => Effect::Enter(Section::Sleepable),
-        "mutex_unlock" | "up_read" | "up_write" | "up" | "rt_mutex_unlock" => {
-            Effect::Leave(Section::Sleepable)
-        }
-        "mutex_trylock"
-        | "mutex_lock_interruptible"
-        | "mutex_lock_killable"
-        | "down_read_trylock"
-        | "down_write_trylock"
-        | "down_trylock"
-        | "down_interruptible"
-        | "down_killable"
-        | "down_timeout"
-        | "down_read_killable"
-        | "down_read_interruptible"
-        | "down_write_killable"
-        | "refcount_dec_and_mutex_lock"
-        | "refcount_dec_and_lock"
-        | "_atomic_dec_and_lock"
-        | "_atomic_dec_and_lock_irqsave"
-        | "atomic_dec_and_mutex_lock"
-        | "downgrade_write" => Effect::Try,
-        "msleep"
-        | "msleep_interruptible"
-        | "usleep_range_state"
-        | "schedule"
-        | "schedule_timeout"
-        | "schedule_timeout_interruptible"
-        | "schedule_timeout_killable"
-        | "schedule_timeout_uninterruptible"
-        | "schedule_hrtimeout"
-        | "io_schedule"
-        | "wait_for_completion"
-        | "wait_for_completion_timeout"
-        | "wait_for_completion_interruptible"
-        | "wait_for_completion_killable"
-        | "synchronize_rcu"
-        | "synchronize_net"
-        | "synchronize_srcu"
-        | "rcu_barrier"
-        | "flush_work"
-        | "__flush_workqueue"
-        | "cancel_work_sync"
-        | "cancel_delayed_work_sync"
-        | "flush_delayed_work"
-        | "kthread_stop"
-        | "vmalloc_noprof"
-        | "vmalloc"
-        | "vzalloc"
-        | "vzalloc_noprof"
-        | "unregister_netdevice_queue"
-        | "request_module"
-        | "__request_module"
-        | "call_usermodehelper" => Effect::Sleep,
-        _ => return None,
+    let is_of = |list: &[&str]| list.contains(&name);
+    Some(match () {
+        () if is_of(&ENTER_RCU) => Effect::Enter(Section::Rcu),
+        () if is_of(&LEAVE_RCU) => Effect::Leave(Section::Rcu),
+        () if is_of(&TAKE) => Effect::Enter(Section::Sleepable),
+        () if is_of(&RELEASE) => Effect::Leave(Section::Sleepable),
+        () if is_of(&TAKE_OR_GIVE_UP) || is_of(&TRY) => Effect::Try,
+        () if is_of(&SLEEP) => Effect::Sleep,
+        () => return None,
     })
 }
 
 /// True for functions that sleep until they have a lock.
 fn is_sleeping_lock(name: &str) -> bool {
-    matches!(effect(name), Some(Effect::Enter(Section::Sleepable)))
-        || matches!(
-            name,
-            "mutex_lock_interruptible"
-                | "mutex_lock_killable"
-                | "down_interruptible"
-                | "down_killable"
-                | "down_read_killable"
-                | "down_read_interruptible"
-                | "down_write_killable"
-        )
+    TAKE.contains(&name) || TAKE_OR_GIVE_UP.contains(&name)
 }
 
 /// True for an allocation whose flags are known and let it sleep.
