@@ -2,6 +2,8 @@
 //! Object file with the changed functions and all that only they bring along. What exists in the running kernel is referred to,
 //! never copied; only texts and constants of the compiler are.
 
+mod jump_labels;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -108,6 +110,8 @@ pub(crate) struct Extracted {
     pub(crate) addresses: Vec<String>,
     /// Replaced functions that end in a jump.
     pub(crate) jumps: Vec<String>,
+    /// Descriptors of dynamic debugging, and tracepoints, of a module, which the code passes by.
+    pub(crate) passed_by: Vec<String>,
 }
 
 /// Place of a reference: base and offset.
@@ -132,6 +136,7 @@ struct Extraction<'e> {
     replaced: Vec<Replacement>,
     addresses: BTreeSet<String>,
     jumps: BTreeSet<String>,
+    passed_by: BTreeSet<String>,
     added: Vec<String>,
     pending: Vec<ItemId>,
     refusals: Vec<Refusal>,
@@ -161,6 +166,7 @@ pub(crate) fn extract(
         replaced: Vec::new(),
         addresses: BTreeSet::new(),
         jumps: BTreeSet::new(),
+        passed_by: BTreeSet::new(),
         added: Vec::new(),
         pending: Vec::new(),
         refusals: Vec::new(),
@@ -208,6 +214,7 @@ impl<'e> Extraction<'e> {
             added: self.added,
             addresses: self.addresses.into_iter().collect(),
             jumps: self.jumps.into_iter().collect(),
+            passed_by: self.passed_by.into_iter().collect(),
         })
     }
 
@@ -441,7 +448,10 @@ impl<'e> Extraction<'e> {
                     let slice = self.slice(other, from..from + entry.replacement(object));
                     self.put(relocation, place, (Base::Section(slice.0), slice.1.cast_signed()), 0);
                 }
-                _ => self.refer(relocation, None, None, place),
+                target => match self.switch_of_module(&section.name, &target) {
+                    Some(referred) => self.put(relocation, place, referred, 0),
+                    None => self.refer(relocation, None, None, place),
+                },
             }
         }
     }

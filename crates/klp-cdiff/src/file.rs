@@ -205,6 +205,12 @@ impl Part {
             report.needed.extend(extracted.needed);
             report.replaced.extend(extracted.replaced);
             report.added.extend(extracted.added);
+            if !extracted.passed_by.is_empty() {
+                report.notes.push(format!(
+                    "{} places of the changed functions do not take part in dynamic debugging or tracing: their switches are in a module",
+                    extracted.passed_by.len()
+                ));
+            }
             report.notes.extend(extracted.addresses.iter().map(|name| {
                 format!(
                     "{name} is new, and its address is taken: the kernel may still call it when the patch is unloaded"

@@ -27,6 +27,10 @@ const NO_ANNOTATION: &str = ".discard.addressable";
 /// Bugs and warnings. An entry has the line at offset 8.
 const BUGS: &str = "__bug_table";
 const LINE: Range<usize> = 8..10;
+/// Descriptors of dynamic debugging.
+pub(crate) const DEBUG: &str = "__dyndbg";
+/// Prefix of the names of tracepoints.
+pub(crate) const TRACEPOINT: &str = "__tracepoint_";
 /// Jump labels.
 pub(crate) const JUMPS: &str = "__jump_table";
 /// Alternatives. The last byte of an entry is the length of its replacement.

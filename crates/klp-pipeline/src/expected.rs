@@ -248,6 +248,8 @@ fn of_kernel(tree: &KernelTree, vermagic: &str, layout: KlpLayout) -> Expected {
         modversions: config.is_on("MODVERSIONS"),
         call_padding,
         prefix_symbols: config.is_on("PREFIX_SYMBOLS"),
+        signed_only: config.is_on("MODULE_SIG_FORCE"),
+        orc: config.is_on("UNWINDER_ORC"),
         ibt: config.is_on("X86_KERNEL_IBT"),
         bti: config.is_on("ARM64_BTI_KERNEL"),
         thread_size: thread_size(tree.arch, config),

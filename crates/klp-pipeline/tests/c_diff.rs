@@ -190,6 +190,36 @@ fn a_source_a_configuration_or_a_compiler_that_is_not_the_kernels_is_refused() {
     assert!(error.contains("newque differs from byte"), "{error}");
 }
 
+/// The kernel goes through the jump labels of a live patch before the livepatch core fills in the symbols of modules.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn static_keys_of_modules_are_refused_apart_from_those_of_messages() {
+    let keys = "@@ -255,3 +255,3 @@\n \tconst struct nft_chain *chain = priv, *basechain = chain;\n-\tconst struct net *net = nft_net(pkt);\n\
+                +\tconst struct net *net = READ_ONCE(nft_net(pkt)->ns.inum) ? nft_net(pkt) : NULL;\n \tconst struct nft_expr *expr, *last;\n";
+    let error = result("module-keys", "net/netfilter/nf_tables_core.c", keys).unwrap_err().to_string();
+    assert!(error.contains("[module-special-section]") && error.contains("nft_counters_enabled"), "{error}");
+
+    let messages = "@@ -211,3 +211,3 @@\n \t/* No RST for RST. */\n-\tif (otcph->rst) {\n+\tif (otcph->rst || otcph->fin) {\n \t\tpr_debug(\"RST is set\\n\");\n";
+    let (project, cache, tree) = common::kernel("debian-6.12-old");
+    let file = "net/ipv6/netfilter/nf_reject_ipv6.c";
+    let diff = format!("--- a/{file}\n+++ b/{file}\n{messages}");
+    let (dir, report) = build(&project, &tree, "module-messages", &diff, &cache).unwrap();
+    let says = "places of the changed functions do not take part in dynamic debugging or tracing";
+    assert!(report.notes.iter().any(|note| note.contains(says)), "{:?}", report.notes);
+    let object = std::fs::read(dir.join(&report.objects[0])).unwrap();
+    let module = klp_module::Module::parse(&object).unwrap();
+    let labels = module.section("__jump_table").unwrap().index;
+    let keys = module.relocations_of(labels).filter(|relocation| relocation.offset % 16 == 8);
+    let owners: Vec<&str> = keys
+        .map(|relocation| module.symbols()[relocation.symbol].section)
+        .map(|section| match section {
+            klp_module::SymbolSection::Section(section) => module.sections()[section].name,
+            _ => "another object",
+        })
+        .collect();
+    assert!(!owners.is_empty() && owners.iter().all(|owner| *owner == ".data.klp_static_key"), "{owners:?}");
+}
+
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn a_diff_that_does_not_apply_leaves_nothing() {

@@ -63,6 +63,17 @@ pub const CASES: &[Case] = &[
     case(&ARCHITECTURE, "it is for arm64", |m| m.bytes[18] = 183),
     case(&FILE_DIGEST, "a byte of a text is another", |m| m.text(".modinfo", "description=", "Description=")),
     case(&FILE_DIGEST, "there is no digest", |m| m.text(".modinfo", "klp_digest=", "klp_Digest=")),
+    case(&SIGNATURE, "its trailer has another kind of message", |m| {
+        m.bytes.extend([0_u8; 12]);
+        m.bytes.extend(b"~Module signature appended~\n");
+    }),
+    case(&SIGNATURE, "there is none, and the kernel asks for one", |m| m.expected.signed_only = true),
+    case(&WRITABLE_CODE, "the code can be written", |m| {
+        m.section(".text", |section| section.sh_flags |= elf::SHF_WRITE);
+    }),
+    case(&UNWIND_TABLE, "objtool did not run", |m| {
+        m.section(".orc_unwind", |section| section.name = b".Orc_unwind"[..].into());
+    }),
     case(&RELOCATION_TYPE, "a call goes through the global offset table", |m| {
         // Relocation of LLVM's calls of memcpy and similar functions without -Zplt=yes.
         m.relocations(".rela.text", |list| {
@@ -689,7 +700,7 @@ pub const HARMLESS: &[(&str, Change)] = &[
     ("a panic inside of the library core", |m| panic_location(m, b"core/src/str/mod.rs", 17)),
     ("a panic inside of the kernel's crate", |m| panic_location(m, b"./linux/rust/kernel/str.rs", 17)),
     ("a name that is none of a source file", |m| panic_location(m, b"src/lib.c", 17)),
-    ("a signature is appended", |m| m.bytes.extend_from_slice(b"12345~Module signature appended~\n")),
+    ("a signature is appended", |m| m.bytes = klp_module::signature::append(&m.bytes, b"12345").unwrap()),
 ];
 
 /// Offset of a symbol's entry in section `__versions`.

@@ -37,6 +37,10 @@ pub struct Expected {
     pub call_padding: Result<Option<u64>, String>,
     /// True if `__pfx_` symbols name the padding (`CONFIG_PREFIX_SYMBOLS`).
     pub prefix_symbols: bool,
+    /// True if the kernel takes signed modules alone (`CONFIG_MODULE_SIG_FORCE`).
+    pub signed_only: bool,
+    /// True if the kernel walks stacks by ORC (`CONFIG_UNWINDER_ORC`).
+    pub orc: bool,
     /// True if the kernel supports indirect branch tracking (`CONFIG_X86_KERNEL_IBT`).
     pub ibt: bool,
     /// True if the kernel supports branch target identification (`CONFIG_ARM64_BTI_KERNEL`).

@@ -23,6 +23,50 @@ pub static ELF: Rule = Rule {
     check: Check::File { check: elf, else_unchecked: "the file cannot be read" },
 };
 
+/// Flags of sections.
+pub static WRITABLE_CODE: Rule = Rule {
+    id: "writable-code",
+    severity: Severity::Error,
+    source: "`module_enforce_rwx_sections()` in `kernel/module/strict_rwx.c`.",
+    summary: "No section of the module is writable and executable.",
+    explain: &[
+        "The kernel refuses such a module (`CONFIG_STRICT_MODULE_RWX`).",
+        "**Symptom:** `section ... has invalid WRITE|EXEC flags` (ENOEXEC).",
+        "**Remedy:** code and data in sections of their own; no `link_section` of the author's for code.",
+    ],
+    check: Check::Module(writable_code),
+};
+
+/// Unwind tables.
+pub static UNWIND_TABLE: Rule = Rule {
+    id: "unwind-table",
+    severity: Severity::Error,
+    source: "`unwind_module_init()` in `arch/x86/kernel/unwind_orc.c`; `Documentation/livepatch/reliable-stacktrace.rst`.",
+    summary: "On a kernel with the ORC unwinder, the module has unwind tables for its code.",
+    explain: &[
+        "objtool makes them at the end of the build. Without them no stack with a function of the module can be walked: a task that sleeps in \
+         one never changes over, and the patch can be neither replaced nor taken out.",
+        "**Symptom:** none when the patch is loaded; the next transition does not end.",
+        "**Remedy:** build the module with the kernel's own build system, and see to it that objtool runs (`OBJECT_FILES_NON_STANDARD` is not set).",
+    ],
+    check: Check::Module(unwind_table),
+};
+
+/// Signature.
+pub static SIGNATURE: Rule = Rule {
+    id: "signature",
+    severity: Severity::Error,
+    source: "`mod_check_sig()` in `kernel/module_signature.c`; `module_sig_check()` in `kernel/module/signing.c`; `CONFIG_MODULE_SIG_FORCE`.",
+    summary: "An appended signature has a trailer that the kernel accepts, and a kernel that takes signed modules alone gets one.",
+    explain: &[
+        "The message itself and its key are not judged: which keys a machine trusts, the file does not say. A kernel with lockdown or Secure Boot \
+         may ask for a signature that its configuration does not ask for.",
+        "**Symptom:** `Loading of module with ... is rejected`, `Key was rejected by service`, EKEYREJECTED, EBADMSG.",
+        "**Remedy:** `cargo xtask sign`; copy a damaged file again.",
+    ],
+    check: Check::Module(signature),
+};
+
 /// Digest of the file.
 pub static FILE_DIGEST: Rule = Rule {
     id: "file-digest",
@@ -131,4 +175,52 @@ fn file_digest(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
         );
     }
     Scope::All
+}
+
+fn writable_code(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+    for section in subject.module.sections() {
+        if section.is_alloc() && section.is_writable() && section.is_executable() {
+            findings.error(
+                section.name,
+                "the section is writable and executable: the kernel refuses the module with ENOEXEC (\"invalid WRITE|EXEC flags\")",
+            );
+        }
+    }
+    Scope::All
+}
+
+fn unwind_table(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+    if !subject.expected.orc {
+        return Scope::Nothing("the kernel is built without CONFIG_UNWINDER_ORC".to_owned());
+    }
+    for name in [".orc_unwind", ".orc_unwind_ip"] {
+        if subject.module.section(name).is_none_or(|section| section.size == 0) {
+            findings.error(
+                name,
+                "the section is missing: objtool did not run, and the kernel cannot walk a stack through the module; a task that sleeps in \
+                 a replacement never changes over",
+            );
+        }
+    }
+    Scope::All
+}
+
+fn signature(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+    match klp_module::signature::split(subject.module.bytes()) {
+        Ok(Some(_)) => Scope::But("whether the machine trusts the key: the file does not say".to_owned()),
+        Ok(None) if subject.expected.signed_only => {
+            findings.error(
+                "the file",
+                "it has no signature, and the kernel takes signed modules alone (CONFIG_MODULE_SIG_FORCE): it refuses the module with EKEYREJECTED",
+            );
+            Scope::All
+        }
+        Ok(None) => Scope::Nothing(
+            "the module has no signature, and the kernel's configuration asks for none".to_owned(),
+        ),
+        Err(error) => {
+            findings.error("the file", format!("{error}; the kernel refuses the module"));
+            Scope::All
+        }
+    }
 }

@@ -34,7 +34,7 @@ use klp_module::{Error as ModuleError, Module, Place};
 pub use self::codegen::{BTI_LANDING_PAD, CALL_PADDING, IBT_ENDBR};
 pub use self::context::{ATOMIC_SLEEP, LOCK_HELD};
 pub use self::copies::INLINED_COPY;
-pub use self::file::{ARCHITECTURE, DEBUG_LEFT, ELF, FILE_DIGEST};
+pub use self::file::{ARCHITECTURE, DEBUG_LEFT, ELF, FILE_DIGEST, SIGNATURE, UNWIND_TABLE, WRITABLE_CODE};
 pub use self::frames::{REPLACEMENT_FRAME, STACK_FRAME};
 pub use self::ftrace::TRACEABLE_REPLACEMENT;
 pub use self::manifest::MANIFEST;
@@ -61,6 +61,9 @@ pub static ALL: &[&Rule] = &[
     &ELF,
     &ARCHITECTURE,
     &FILE_DIGEST,
+    &SIGNATURE,
+    &WRITABLE_CODE,
+    &UNWIND_TABLE,
     &RELOCATION_TYPE,
     &RELOCATION_RANGE,
     &CALL_PADDING,
