@@ -119,7 +119,7 @@ fn unchecked_rules_are_listed_and_refuse_the_module() {
     assert_eq!((outcome(&document, "elf"), outcome(&document, "vermagic")), ("broken", "unchecked"));
 }
 
-/// What could not be checked is no error, and not clean either.
+/// A rule that could not be checked is no error, and the module is not clean either.
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]
 fn a_module_that_could_not_be_checked_ends_with_code_4() {

@@ -12,7 +12,7 @@ use crate::names;
 use crate::report::Inputs;
 use crate::shipped::sealed;
 
-/// What the work on each file needs of the running kernel, beside its image.
+/// Facts of the running kernel for the work on each file, beside its image.
 pub(crate) struct KernelFacts {
     pub(crate) memory: Memory,
     pub(crate) exports: Exports,

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use klp_format::SymbolPosition;
+use klp_format::{KlpSymbol, NameError, ObjectName, SymbolPosition, VMLINUX};
 use serde::{Deserialize, Serialize};
 
 use crate::elf::{Relocation, Section, Symbol, SymbolKind, SymbolSection};
@@ -102,6 +102,33 @@ pub struct PatchedFunction {
     pub new_function: Place,
     /// Function symbol that covers the replacement; without one the kernel returns ENOENT.
     pub symbol: Option<String>,
+}
+
+impl PatchTable {
+    /// Replaced functions of all objects, each with its object, in table order.
+    pub fn functions(&self) -> impl Iterator<Item = (&PatchedObject, &PatchedFunction)> {
+        self.objects.iter().flat_map(|object| object.functions.iter().map(move |function| (object, function)))
+    }
+
+    /// Symbols of the replaced functions. Those whose names the livepatch core refuses are left out.
+    pub fn symbols(&self) -> impl Iterator<Item = (KlpSymbol, &PatchedFunction)> {
+        self.functions().filter_map(|(object, function)| Some((object.symbol(function).ok()?, function)))
+    }
+}
+
+impl PatchedObject {
+    /// Name of the object: of a module, or `vmlinux`.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or(VMLINUX)
+    }
+
+    /// Symbol of a replaced function.
+    ///
+    /// # Errors
+    /// A name is not valid for the livepatch core.
+    pub fn symbol(&self, function: &PatchedFunction) -> Result<KlpSymbol, NameError> {
+        KlpSymbol::new(ObjectName::new(self.name())?, &function.old_name, function.position)
+    }
 }
 
 /// Location in the module.

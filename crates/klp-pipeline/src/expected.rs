@@ -8,10 +8,10 @@ use klp_base::cache::Cache;
 use klp_base::events::Sink;
 use klp_base::files::read;
 use klp_cdiff::inlined::{Copies, InlinedCopy};
-use klp_format::{KlpSymbol, ObjectName, VMLINUX};
+use klp_format::{KlpSymbol, ObjectName};
 use klp_image::{Area, KernelImage, Traceability};
 use klp_kernel::{KernelConfig, KernelTree, exports, sites_of};
-use klp_module::{KlpLayout, Module, PatchedFunction};
+use klp_module::{KlpLayout, Module};
 use klp_verify::{Expected, ExpectedCopy, ExpectedParam, ExpectedPatch, Memory, Named, NamedSymbol};
 
 use crate::error::Error;
@@ -86,13 +86,11 @@ impl Names {
         let mut names = Self::default();
         let Ok(module) = Module::parse(bytes) else { return names };
         names.symbols.extend(module.klp_symbols().filter_map(|(_, name)| name.ok()));
-        for object in module.tables(&expected.layout).iter().flat_map(|table| &table.objects) {
-            let Ok(name) = ObjectName::new(object.name.as_deref().unwrap_or(VMLINUX)) else { continue };
-            let symbol = |function: &PatchedFunction| {
-                KlpSymbol::new(name.clone(), &function.old_name, function.position).ok()
-            };
-            names.symbols.extend(object.functions.iter().filter_map(symbol));
-            names.objects.insert(name);
+        if let Ok(table) = module.tables(&expected.layout) {
+            names.symbols.extend(table.symbols().map(|(symbol, _)| symbol));
+            names
+                .objects
+                .extend(table.objects.iter().filter_map(|object| ObjectName::new(object.name()).ok()));
         }
         names.objects.extend(names.symbols.iter().map(|symbol| symbol.object.clone()));
         names

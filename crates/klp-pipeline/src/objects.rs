@@ -188,9 +188,8 @@ impl Objects {
         if !symbol.object.is_vmlinux() {
             return Vec::new();
         }
-        let named = self.kernel.symbols.named(&symbol.symbol);
-        let found = named.iter().find(|found| symbol.position.0 == 0 || found.position == symbol.position);
-        let addresses = found.map_or(&[][..], |found| self.calls.addresses_of(found.address));
+        let addresses =
+            self.of_kernel(symbol).map_or(&[][..], |found| self.calls.addresses_of(found.address));
         let containing =
             |place| self.kernel.symbols.containing(place).map(|(symbol, _)| symbol.name.to_owned());
         let starts = |place: &Reference| {
@@ -205,14 +204,13 @@ impl Objects {
 
     /// Bytes between a symbol and the next one of its object, or of its section in a module. `None` if there is none.
     pub fn room(&self, symbol: &KlpSymbol) -> Option<u64> {
+        if symbol.object.is_vmlinux() {
+            let own = self.of_kernel(symbol)?.address;
+            return Some(self.kernel.symbols.next(own)? - own);
+        }
         let is_it = |found: &Symbol<'_>| {
             found.name == symbol.symbol && (symbol.position.0 == 0 || found.position == symbol.position)
         };
-        if symbol.object.is_vmlinux() {
-            let named = self.kernel.symbols.named(&symbol.symbol);
-            let own = named.iter().find(|found| is_it(found))?.address;
-            return Some(self.kernel.symbols.next(own)? - own);
-        }
         let module = self.module(&symbol.object)?;
         let (own, section) = module.places().find(|(found, _)| is_it(found))?;
         let others = module.places().filter(|(other, of)| *of == section && other.address > own.address);
@@ -262,11 +260,16 @@ impl Objects {
         if !symbol.object.is_vmlinux() {
             return self.module(&symbol.object)?.is_unreached(&symbol.symbol, symbol.position);
         }
-        let named = self.kernel.symbols.named(&symbol.symbol);
-        let found = named.iter().find(|found| symbol.position.0 == 0 || found.position == symbol.position)?;
+        let found = self.of_kernel(symbol)?;
         let unused = self.calls.calls_of(found.address).is_empty()
             && self.calls.addresses_of(found.address).is_empty();
         Some(unused && found.kind == 't')
+    }
+
+    /// A symbol of the kernel itself.
+    fn of_kernel(&self, symbol: &KlpSymbol) -> Option<Symbol<'_>> {
+        let named = self.kernel.symbols.named(&symbol.symbol);
+        named.into_iter().find(|found| symbol.position.0 == 0 || found.position == symbol.position)
     }
 
     fn module(&self, object: &ObjectName) -> Option<&ModuleImage> {

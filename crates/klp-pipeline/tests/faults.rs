@@ -25,7 +25,7 @@ struct Fault {
     /// Reason why it is one.
     #[expect(dead_code, reason = "for readers")]
     why: String,
-    /// What came of it in a guest.
+    /// Consequence in a guest.
     #[expect(dead_code, reason = "for readers")]
     guest: Option<String>,
     /// Text of the error that stops the build.
@@ -110,7 +110,7 @@ fn judged(name: &str, tree: &KernelTree, cache: &Cache) -> Result<Report, String
     Ok(verify(&fs::read(&built.ko).unwrap(), &expected::of_build(&source, &built).map_err(text)?))
 }
 
-/// What is wrong with the answer to a fault.
+/// Difference between the answer to a fault and the right one.
 fn wrong(fault: &Fault, answer: &Result<Report, String>) -> Option<String> {
     let has = |report: &Report, rule: &str, severity| {
         report.findings.iter().any(|found| found.rule == rule && found.severity == severity)

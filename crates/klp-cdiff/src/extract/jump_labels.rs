@@ -45,14 +45,12 @@ impl Extraction<'_> {
         if !exported.unwrap_or(here) {
             return None;
         }
-        if !is_passed_by && !name.starts_with(special::TRACEPOINT) {
-            self.refuse(
-                refusal::MODULE_KEY,
-                &name,
-                "a changed function branches by this static key of a module",
-            );
+        if is_passed_by || name.starts_with(special::TRACEPOINT) {
+            self.passed_by.insert(name);
+        } else {
+            let message = "a changed function branches by this static key of a module";
+            self.refuse(refusal::MODULE_KEY, &name, message);
         }
-        self.passed_by.insert(name);
         let number = self.out.section(SECTION, object::elf::SHT_PROGBITS.0, ALLOC | WRITE, 0);
         let place = self.out.sections[number].push(&[0; SIZE], 8, 0);
         Some((super::Base::Section(number), place.cast_signed() + (offset & BRANCH)))

@@ -48,7 +48,7 @@ pub(crate) enum Misuse {
     Leaked { function: usize, section: Section, always: bool },
 }
 
-/// What a function does, seen by its caller.
+/// Effect of a function, seen by its caller.
 #[derive(Clone, Debug, Default)]
 struct Summary {
     /// Possible depths of each kind at its return, as bits, counted from those at its call.
@@ -268,12 +268,7 @@ impl Contexts<'_, '_, '_> {
         if let Some(own) = self.graph.callee(call) {
             return Some(self.graph.program.functions[own].name.to_owned());
         }
-        let Some(Target::Symbol(symbol, 0)) = call.target else { return None };
-        let symbol = self.graph.program.module.symbols().get(symbol)?;
-        match symbol.section {
-            SymbolSection::Livepatch => Some(klp_format::KlpSymbol::from_elf_name(symbol.name).ok()?.symbol),
-            _ => Some(symbol.name.to_owned()),
-        }
+        self.graph.program.kernel_function(call.target)
     }
 }
 

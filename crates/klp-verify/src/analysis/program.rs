@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use klp_format::KlpSymbol;
 use klp_module::{Machine, Module, Place, Relocation, SymbolKind, SymbolSection};
 
 use super::machine::{self, Convention, Effect, Flow, thunk_register};
@@ -288,6 +289,11 @@ impl<'m, 'a> Program<'m, 'a> {
         }
     }
 
+    /// Name of the kernel's function that a target is the start of.
+    pub(crate) fn kernel_function(&self, target: Option<Target>) -> Option<String> {
+        self.symbol_name(target).map(kernel_name)
+    }
+
     /// True if compilers call this target at the start of a function for tracers.
     pub(crate) fn is_trace_entry(&self, target: Option<Target>) -> bool {
         self.symbol_name(target).is_some_and(|name| TRACE_ENTRIES.contains(&name))
@@ -309,6 +315,11 @@ impl<'m, 'a> Program<'m, 'a> {
             },
         }
     }
+}
+
+/// Name in the kernel of a symbol outside of the module: a livepatch symbol has it in its own name.
+pub(crate) fn kernel_name(name: &str) -> String {
+    KlpSymbol::from_elf_name(name).map_or_else(|_| name.to_owned(), |symbol| symbol.symbol)
 }
 
 /// Functions with a size in ascending order; of several at one place the longest.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Symbols of the kernel and its modules that a live patch names.
 
-/// What the object's image or file says of a symbol.
+/// Answer of the object's image or file for a symbol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Named {
     /// The object has the symbol, at the position that is asked for.

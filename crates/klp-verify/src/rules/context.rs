@@ -5,7 +5,7 @@ use klp_base::events::Severity;
 use klp_module::Place;
 
 use super::{Check, Rule, without_tables};
-use crate::analysis::{Misuse, Section, Subject, misuses};
+use crate::analysis::{Misuse, Section, Subject};
 use crate::report::{Findings, Scope};
 
 /// Calls that sleep.
@@ -51,14 +51,14 @@ fn name(section: Section) -> &'static str {
 }
 
 fn atomic_sleep(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
-    for misuse in misuses(&subject.graph, subject.expected.visible_unlocks) {
+    for misuse in subject.misuses() {
         if let Misuse::Sleeps { place, callee, section } = misuse {
             findings.error(
-                subject.place(place),
+                subject.place(*place),
                 format!(
                     "it calls {callee}, which may sleep, and {} on each path to it: a CPU that wants to go on waits for ever; call it before \
                      or behind the section, or allocate with GFP_ATOMIC",
-                    name(section)
+                    name(*section)
                 ),
             );
         }
@@ -74,8 +74,8 @@ fn lock_held(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
         .chain(table.objects.iter().flat_map(|object| object.callback_places.iter().copied()))
         .collect();
     let program = &subject.graph.program;
-    for misuse in misuses(&subject.graph, subject.expected.visible_unlocks) {
-        if let Misuse::Leaked { function, section, always } = misuse
+    for misuse in subject.misuses() {
+        if let &Misuse::Leaked { function, section, always } = misuse
             && entries.contains(&program.functions[function].start)
         {
             let when = if always { "on each path" } else { "on some path" };

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use klp_base::events::Severity;
-use klp_format::{KlpSymbol, ObjectName, VMLINUX};
 
 use super::{Check, Rule, without_tables};
 use crate::analysis::Subject;
@@ -75,17 +74,7 @@ fn manifest(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
         );
     }
     let said: BTreeSet<String> = manifest.functions.iter().cloned().collect();
-    let found: BTreeSet<String> = table
-        .objects
-        .iter()
-        .flat_map(|object| {
-            let name = object.name.as_deref().unwrap_or(VMLINUX);
-            object.functions.iter().filter_map(move |function| {
-                KlpSymbol::new(ObjectName::new(name).ok()?, &function.old_name, function.position).ok()
-            })
-        })
-        .map(|symbol| symbol.to_string())
-        .collect();
+    let found: BTreeSet<String> = table.symbols().map(|(symbol, _)| symbol.to_string()).collect();
     for function in said.symmetric_difference(&found) {
         let (here, there) = if said.contains(function) {
             ("the manifest", "the tables")

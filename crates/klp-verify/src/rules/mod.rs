@@ -157,7 +157,7 @@ impl Rule {
         self.paragraph("**Symptom:** ")
     }
 
-    /// What to do about a violation.
+    /// Action against a violation.
     pub fn remedy(&self) -> Option<&'static str> {
         self.paragraph("**Remedy:** ")
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use klp_base::events::Severity;
 
 use super::{Check, Rule};
-use crate::analysis::{Subject, Target, place_of};
+use crate::analysis::{Subject, place_of};
 use crate::report::{Findings, Scope};
 
 /// The module's `struct module`.
@@ -66,9 +66,7 @@ fn module_struct(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
         }
         for call in &graph.followed[function].calls {
             match call.target {
-                Some(Target::Symbol(symbol, 0)) if module.symbols()[symbol].name.contains(ENABLE) => {
-                    return Scope::All;
-                }
+                target if graph.program.symbol_name(target) == Some(ENABLE) => return Scope::All,
                 None => unknown = true,
                 _ => waiting.extend(graph.callee(call)),
             }

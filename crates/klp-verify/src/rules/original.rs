@@ -49,7 +49,7 @@ fn original_site(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
                 continue;
             }
             jumps += 1;
-            if !is_replaced(table, &symbol) {
+            if !table.symbols().any(|(replaced, _)| replaced == symbol) {
                 findings.error(place, format!("it leads into {symbol}, which this module does not replace; call the function by its name"));
                 continue;
             }
@@ -79,15 +79,4 @@ fn livepatch_symbol(subject: &Subject<'_>, target: Target) -> Option<(KlpSymbol,
     // Rule klp-symbol has the finding for a malformed name.
     let is_livepatch = symbol.section == SymbolSection::Livepatch;
     Some((KlpSymbol::from_elf_name(symbol.name).ok().filter(|_| is_livepatch)?, offset))
-}
-
-fn is_replaced(table: &klp_module::PatchTable, symbol: &KlpSymbol) -> bool {
-    table.objects.iter().any(|object| {
-        let name = object.name.as_deref().unwrap_or(klp_format::VMLINUX);
-        name == symbol.object.as_str()
-            && object
-                .functions
-                .iter()
-                .any(|function| function.old_name == symbol.symbol && function.position == symbol.position)
-    })
 }

@@ -132,11 +132,8 @@ fn kept_pointer(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
             "whether the callbacks of the patch take back every function that it gave away".to_owned(),
         );
     }
-    let symbols = subject.module.symbols();
     for call in graph.reachable().iter().flat_map(|&at| &graph.followed[at].calls) {
-        let Some(Target::Symbol(index, 0)) = call.target else { continue };
-        let name = KlpSymbol::from_elf_name(symbols[index].name)
-            .map_or_else(|_| symbols[index].name.to_owned(), |s| s.symbol);
+        let Some(name) = graph.program.kernel_function(call.target) else { continue };
         if !KEEPERS.contains(&name.as_str()) {
             continue;
         }
@@ -165,25 +162,21 @@ fn user_pointer(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
             "the source of the replaced functions is not known for a file alone".to_owned(),
         );
     };
-    for object in &table.objects {
-        let name = object.name.as_deref().unwrap_or(klp_format::VMLINUX);
-        for function in &object.functions {
-            let symbol = format!("{name}:{}", function.old_name);
-            let marked = patch.user_pointers.iter().find(|(known, _)| known.to_string() == symbol);
-            let start = subject.graph.program.function_from(function.new_function);
-            let (Some((_, marked)), Some(start)) = (marked, start) else { continue };
-            for &argument in marked {
-                if let Some(place) = touches(subject, start, argument, &mut BTreeSet::new()) {
-                    findings.warning(
-                        &symbol,
-                        format!(
-                            "its argument {} is a pointer of the user's program, and the code at {} reads or writes there itself: use \
-                             copy_from_user and the like",
-                            argument + 1,
-                            subject.place(place)
-                        ),
-                    );
-                }
+    for (symbol, function) in table.symbols() {
+        let marked = patch.user_pointers.iter().find(|(known, _)| *known == symbol);
+        let start = subject.graph.program.function_from(function.new_function);
+        let (Some((_, marked)), Some(start)) = (marked, start) else { continue };
+        for &argument in marked {
+            if let Some(place) = touches(subject, start, argument, &mut BTreeSet::new()) {
+                findings.warning(
+                    symbol.to_string(),
+                    format!(
+                        "its argument {} is a pointer of the user's program, and the code at {} reads or writes there itself: use \
+                         copy_from_user and the like",
+                        argument + 1,
+                        subject.place(place)
+                    ),
+                );
             }
         }
     }

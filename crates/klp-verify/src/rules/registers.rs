@@ -2,9 +2,10 @@
 //! Rule on registers that belong to the user's programs.
 
 use klp_base::events::Severity;
+use klp_module::{Symbol, SymbolSection};
 
 use super::{Check, Rule};
-use crate::analysis::Subject;
+use crate::analysis::{Subject, kernel_name};
 use crate::report::{Findings, Scope};
 
 /// Floating-point and vector registers.
@@ -31,7 +32,11 @@ const SAVES: [&str; 4] =
     ["kernel_fpu_begin", "kernel_fpu_begin_mask", "kernel_neon_begin", "kernel_vector_begin"];
 
 fn vector_register(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
-    if subject.module.symbols().iter().any(|symbol| SAVES.iter().any(|name| symbol.name.contains(name))) {
+    let saves = |symbol: &Symbol<'_>| {
+        let outside = matches!(symbol.section, SymbolSection::Undefined | SymbolSection::Livepatch);
+        outside && SAVES.contains(&kernel_name(symbol.name).as_str())
+    };
+    if subject.module.symbols().iter().any(saves) {
         return Scope::But(
             "whether code with these registers runs between the calls that save and restore them".to_owned(),
         );

@@ -4,7 +4,7 @@
 use klp_base::events::Severity;
 
 use super::{Check, Rule};
-use crate::analysis::{Subject, Target};
+use crate::analysis::{Subject, Target, kernel_name};
 use crate::report::{Findings, Scope};
 
 /// Indirect branches and returns.
@@ -49,7 +49,7 @@ fn branch_thunk(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     }
     let program = &subject.graph.program;
     let is_paravirt = |target: Option<Target>| match target {
-        Some(Target::Symbol(symbol, _)) => subject.module.symbols()[symbol].name.contains(PARAVIRT),
+        Some(Target::Symbol(symbol, _)) => kernel_name(subject.module.symbols()[symbol].name) == PARAVIRT,
         _ => false,
     };
     for (at, function) in program.functions.iter().enumerate() {

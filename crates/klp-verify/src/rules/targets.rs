@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use klp_base::events::Severity;
-use klp_format::{KlpSymbol, ObjectName, SymbolPosition, VMLINUX};
-use klp_module::{PatchTable, SymbolSection};
+use klp_format::{KlpSymbol, VMLINUX};
+use klp_module::{PatchedObject, SymbolSection};
 
 use super::{Check, Rule, without_tables};
 use crate::analysis::{Subject, Target};
@@ -122,14 +122,6 @@ const USED_BY_CORE: [&str; 5] = [
 ];
 const CORE: [&str; 2] = ["klp_", "__klp_"];
 
-/// Functions in the tables: object, name as KLP symbol.
-fn functions(table: &PatchTable) -> impl Iterator<Item = (&str, &str, SymbolPosition)> {
-    table.objects.iter().flat_map(|object| {
-        let name = object.name.as_deref().unwrap_or(VMLINUX);
-        object.functions.iter().map(move |function| (name, function.old_name.as_str(), function.position))
-    })
-}
-
 /// The facts of a symbol; a finding if there is none.
 fn found<'s>(
     subject: &'s Subject<'_>,
@@ -186,13 +178,12 @@ fn replaced_function(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
             );
         }
     }
-    for (object, name, position) in
-        functions(table).filter(|(object, ..)| !subject.expected.missing_objects.contains_key(*object))
-    {
-        let symbol = match ObjectName::new(object).and_then(|object| KlpSymbol::new(object, name, position)) {
+    let is_there = |object: &PatchedObject| !subject.expected.missing_objects.contains_key(object.name());
+    for (object, function) in table.functions().filter(|(object, _)| is_there(object)) {
+        let symbol = match object.symbol(function) {
             Ok(symbol) => symbol,
             Err(error) => {
-                findings.error(format!("{object}:{name}"), error.to_string());
+                findings.error(format!("{}:{}", object.name(), function.old_name), error.to_string());
                 continue;
             }
         };
@@ -217,12 +208,9 @@ fn replaced_function(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
 
 fn lasting_function(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     let Ok(table) = &subject.table else { return without_tables() };
-    for (object, name, position) in functions(table) {
-        let Ok(symbol) = ObjectName::new(object).and_then(|object| KlpSymbol::new(object, name, position))
-        else {
-            continue;
-        };
-        if object == VMLINUX {
+    for (symbol, function) in table.symbols() {
+        let name = function.old_name.as_str();
+        if symbol.object.is_vmlinux() {
             if let Some((_, reason)) = ALWAYS_ON_STACKS.iter().find(|(known, _)| *known == name) {
                 findings.warning(symbol.to_string(), format!("{reason}: the transition would not end"));
             }
@@ -291,13 +279,11 @@ fn called(subject: &Subject<'_>) -> BTreeMap<usize, klp_module::Place> {
 
 fn other_entry(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     let Ok(table) = &subject.table else { return without_tables() };
-    let replaced: BTreeSet<(&str, &str)> = functions(table).map(|(object, name, _)| (object, name)).collect();
+    let replaced: BTreeSet<(&str, &str)> =
+        table.functions().map(|(object, function)| (object.name(), function.old_name.as_str())).collect();
     let known = subject.expected.patch.as_ref().map(|patch| &patch.copies);
-    for (object, name, position) in functions(table) {
-        let Ok(symbol) = ObjectName::new(object).and_then(|object| KlpSymbol::new(object, name, position))
-        else {
-            continue;
-        };
+    for (symbol, _) in table.symbols() {
+        let object = symbol.object.as_str();
         let Some(Named::Found(NamedSymbol { siblings, .. })) = subject.expected.named.get(&symbol) else {
             continue;
         };

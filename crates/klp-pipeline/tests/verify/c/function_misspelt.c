@@ -2,10 +2,6 @@
 #include "live_patch.h"
 
 /* The kernel has no function of that name: EINVAL. */
-static int show(struct seq_file *m, void *v)
-{
-	seq_puts(m, "patched\n");
-	return 0;
-}
+SHOW_PATCHED
 
 LIVE_PATCH("version_proc_shwo", show);

@@ -2,10 +2,6 @@
 #include "live_patch.h"
 
 /* The code is freed after the start of the kernel. */
-static int show(struct seq_file *m, void *v)
-{
-	seq_puts(m, "patched\n");
-	return 0;
-}
+SHOW_PATCHED
 
 LIVE_PATCH("parse_early_param", show);

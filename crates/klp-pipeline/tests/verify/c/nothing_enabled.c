@@ -2,22 +2,9 @@
 #include "live_patch.h"
 
 /* The start of the module forgets the patch. */
-static int show(struct seq_file *m, void *v)
-{
-	seq_puts(m, "patched\n");
-	return 0;
-}
+SHOW_PATCHED
 
 static struct klp_func functions[] = { { .old_name = "version_proc_show", .new_func = show }, { } };
 static struct klp_object objects[] = { { .funcs = functions }, { } };
 static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objects, .replace = true };
-static int __init start(void)
-{
-	USED(&patch);
-	return 0;
-}
-static void __exit end(void) { }
-module_init(start);
-module_exit(end);
-MODULE_LICENSE("GPL");
-MODULE_INFO(livepatch, "Y");
+MODULE_THAT_STARTS({ USED(&patch); return 0; });

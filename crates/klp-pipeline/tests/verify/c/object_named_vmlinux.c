@@ -2,18 +2,8 @@
 #include "live_patch.h"
 
 /* The kernel waits for a module of that name. */
-static int show(struct seq_file *m, void *v)
-{
-	seq_puts(m, "patched\n");
-	return 0;
-}
+SHOW_PATCHED
 
 static struct klp_func functions[] = { { .old_name = "version_proc_show", .new_func = show }, { } };
 static struct klp_object objects[] = { { .name = "vmlinux", .funcs = functions }, { } };
-static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objects, .replace = true };
-static int __init start(void) { return klp_enable_patch(&patch); }
-static void __exit end(void) { }
-module_init(start);
-module_exit(end);
-MODULE_LICENSE("GPL");
-MODULE_INFO(livepatch, "Y");
+LIVE_PATCH_OF(objects);

@@ -27,10 +27,4 @@ static struct klp_func functions[] = {
 	{ .old_name = "kern_path", .new_func = second }, { }
 };
 static struct klp_object objects[] = { { .funcs = functions }, { } };
-static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objects, .replace = true };
-static int __init start(void) { return klp_enable_patch(&patch); }
-static void __exit end(void) { }
-module_init(start);
-module_exit(end);
-MODULE_LICENSE("GPL");
-MODULE_INFO(livepatch, "Y");
+LIVE_PATCH_OF(objects);
