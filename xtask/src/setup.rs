@@ -170,12 +170,12 @@ pub(crate) fn ensure(cache: &Cache, sink: &dyn Sink, needs: &[Need]) -> Result<(
     Ok(())
 }
 
-/// Installs the tools for building one kernel and its modules, in addition to the tools of [`Need::Build`].
+/// Installs the tools for building one kernel, its source and its modules, in addition to the tools of [`Need::Build`].
 pub(crate) fn ensure_for(pin: &Pin, sink: &dyn Sink) -> Result<()> {
     let missing = || {
         let tools = pin.tools().into_iter().map(|tool| (tool.program, tool.package));
         let tools = tools.filter(|(program, _)| find_program(program).is_none());
-        let libraries = Toolchain::LIBRARIES.iter().filter(|_| pin.source.is_some());
+        let libraries = Toolchain::LIBRARIES.iter().filter(|_| pin.has_source());
         let libraries = libraries.filter(|(header, _)| !Path::new(header).is_file());
         tools
             .chain(libraries.map(|(header, package)| ((*header).to_owned(), (*package).to_owned())))

@@ -175,10 +175,19 @@ impl Pin {
         })
     }
 
-    /// Additional programs for building this kernel or modules for it. Programs common to all kernels are not
-    /// included.
+    /// Additional programs for building this kernel or modules for it, and for configuring its source, which shows what the
+    /// compiler inlined. Programs common to all kernels are not included.
     pub fn tools(&self) -> Vec<HostTool> {
-        self.source.as_ref().map(|source| source.toolchain.tools()).unwrap_or_default()
+        match &self.source {
+            Some(source) => source.toolchain.tools(),
+            None if self.has_source() => Toolchain::source_tools(),
+            None => Vec::new(),
+        }
+    }
+
+    /// True if the kernel's source is pinned.
+    pub fn has_source(&self) -> bool {
+        self.packages.contains_key(SOURCE_ROLE)
     }
 
     /// True if the kernel is built with the `kernel` crate for fixes.
@@ -216,6 +225,12 @@ mod tests {
             "[packages.source]\nname = 'linux-source-7.3'\nversion = '1'\nsha256 = '{}'\n",
             "0".repeat(64)
         );
+        let stock =
+            ["image", "headers", "common", "kbuild"].map(|role| package.replace("source", role)).concat();
+        let stock = format!("{HEAD}kind = 'stock'\n{stock}");
+        assert!(load(&stock).unwrap().tools().is_empty());
+        let configured = load(&format!("{stock}{package}")).unwrap().tools();
+        assert!(configured.iter().any(|tool| tool.package == "flex"), "its source is configured");
         let source = format!("{HEAD}kind = 'source'\nfragments = ['boot']\n");
         let pin = load(&format!("{source}toolchain = {{ llvm = 19 }}\n{package}")).unwrap();
         assert!(!pin.has_kernel_crate() && pin.tools().iter().any(|tool| tool.package == "clang-19"));

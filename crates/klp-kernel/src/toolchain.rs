@@ -78,6 +78,9 @@ pub struct HostTool {
     pub why: &'static str,
 }
 
+/// Purpose of the programs with which a kernel's source is built.
+const FOR_SOURCE: &str = "builds kernels from source";
+
 impl HostTool {
     fn new(program: &str, package: &str, why: &'static str) -> Self {
         Self { program: program.to_owned(), package: package.to_owned(), why }
@@ -121,10 +124,9 @@ impl Toolchain {
         }
     }
 
-    /// Additional programs for building such a kernel. Programs common to all kernels are not included.
-    pub(crate) fn tools(&self) -> Vec<HostTool> {
-        let why = "builds kernels from source";
-        let mut tools: Vec<HostTool> = [
+    /// Programs with which a kernel's source is configured and built, besides the compilers.
+    pub(crate) fn source_tools() -> Vec<HostTool> {
+        let tools = [
             ("flex", "flex"),
             ("bison", "bison"),
             ("bc", "bc"),
@@ -134,9 +136,14 @@ impl Toolchain {
             ("xz", "xz-utils"),
             ("zstd", "zstd"),
             ("pahole", "pahole"),
-        ]
-        .map(|(program, package)| HostTool::new(program, package, why))
-        .to_vec();
+        ];
+        tools.map(|(program, package)| HostTool::new(program, package, FOR_SOURCE)).to_vec()
+    }
+
+    /// Additional programs for building such a kernel. Programs common to all kernels are not included.
+    pub(crate) fn tools(&self) -> Vec<HostTool> {
+        let why = FOR_SOURCE;
+        let mut tools = Self::source_tools();
         match &self.c {
             CToolchain::Gcc(command) => tools.push(HostTool::new(command, command, why)),
             CToolchain::Llvm(version) => {
