@@ -18,7 +18,7 @@ use crate::corpus;
 use crate::host_tests::{self, Tests};
 use crate::machine::{captured, shell};
 use crate::setup::Need;
-use crate::{bench, dnf5, draw, foreign, qemu_test, system_test};
+use crate::{bench, crashes, dnf5, draw, foreign, qemu_test, system_test};
 
 /// Run the host tests, then the VM cases on the default kernel.
 ///
@@ -189,6 +189,7 @@ fn parts(context: &Context) -> Vec<Part<'_>> {
                 qemu_test::run(&stress)
             }),
         ),
+        ("crashes", Box::new(crashes::run_all)),
         ("C diffs", Box::new(move || c_diffs(context))),
         ("draws", Box::new(|| draw::run(&draw::Args::full_tier()))),
         ("lints", Box::new(|| lint_all_fixes(context).map(|()| ExitCode::SUCCESS))),

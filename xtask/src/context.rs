@@ -7,6 +7,7 @@ use anyhow::Result;
 use klp_base::arch::Arch;
 use klp_base::cache::Cache;
 use klp_base::events::Terminal;
+use klp_kernel::c_source::CSource;
 use klp_kernel::{KernelTree, Pin};
 use klp_pipeline::build::Build;
 use klp_pipeline::project::{Project, Target};
@@ -57,8 +58,15 @@ impl Context {
         klp_kernel::kbuild::check_path("the project's directory", self.project.root(), move_it)?;
         let set_it = "set FERROGRAFT_CACHE to another directory";
         klp_kernel::kbuild::check_path("the cache", self.cache.root(), set_it)?;
-        setup::ensure_for(&pin, &self.terminal)?;
-        Ok(pin.fetch(&self.cache, &self.terminal)?)
+        if pin.source.is_some() {
+            setup::ensure_for(&pin, &self.terminal)?;
+        }
+        let tree = pin.fetch(&self.cache, &self.terminal)?;
+        // The source of a stock kernel is configured once: then its tools are not needed any more.
+        if pin.source.is_none() && CSource::is_missing(&tree, &self.cache) {
+            setup::ensure_for(&pin, &self.terminal)?;
+        }
+        Ok(tree)
     }
 
     /// Kernel ids from the command line; `all` stands for every pinned kernel.

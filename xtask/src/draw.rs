@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use klp_base::events::Sink;
+use klp_format::KlpSymbol;
+use klp_testkit::draw::copies::Agreement;
 use klp_testkit::draw::record::Record;
-use klp_testkit::draw::{functions, structs};
+use klp_testkit::draw::{copies, functions, structs};
 
 use crate::context::{Context, DEFAULT_KERNEL};
 
@@ -31,6 +33,9 @@ pub(crate) struct Args {
     /// Leave out the structs
     #[arg(long)]
     functions_only: bool,
+    /// Instead of a build, compare the copies that the compiler inlined: by the kernel's source, and by its debug information (1 GB)
+    #[arg(long, conflicts_with_all = ["functions_only", "record"])]
+    copies: bool,
     /// Write the results to docs/draws.md
     #[arg(long)]
     record: bool,
@@ -39,7 +44,14 @@ pub(crate) struct Args {
 impl Args {
     /// The draw of the full tier: 200 functions and all structs on every kernel.
     pub(crate) fn full_tier() -> Self {
-        Self { kernel: vec!["all".to_owned()], seed: None, count: 200, functions_only: false, record: false }
+        Self {
+            kernel: vec!["all".to_owned()],
+            seed: None,
+            count: 200,
+            functions_only: false,
+            copies: false,
+            record: false,
+        }
     }
 }
 
@@ -58,6 +70,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         let tree = context.kernel(&id)?;
         context.terminal.note(format!("draw on {id} with seed {seed}"));
         let (cache, sink) = (&context.cache, &context.terminal);
+        if args.copies {
+            let judged = copies::draw(&context.project, &tree, cache, sink, (seed, args.count))?;
+            print!("{}", copies::summary(&judged));
+            let differs = |(symbol, agreement): &(KlpSymbol, Agreement)| {
+                matches!(agreement, Agreement::Differs { .. }).then(|| {
+                    format!("{id}: {symbol}: the source and the debug information name different copies")
+                })
+            };
+            failures.extend(judged.iter().filter_map(differs));
+            continue;
+        }
         let record = Record {
             kernel: (id.clone(), tree.release.to_string()),
             seed,

@@ -3,10 +3,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Subcommand;
+use klp_base::events::Sink;
+use klp_image::{DebugCopy, DefinedCopies};
 use klp_kernel::c_source::CSource;
 use klp_kernel::{Pin, repin};
+use klp_pipeline::c_diff;
 
 use crate::context::{Context, DEFAULT_KERNEL};
 use crate::setup::Need;
@@ -37,6 +40,17 @@ enum Verb {
         #[arg(default_value = DEFAULT_KERNEL)]
         id: String,
     },
+    /// Fetch a kernel's debug information (1 GB, of which 350 MB are kept), and index the copies of the functions that the compiler
+    /// inlined. Prints the ELF file, for gdb or crash. From then on `look`, `new-patch`, `build` and `check` know the copies of
+    /// functions whose file cannot be compiled alone
+    Debug {
+        /// Id of the kernel
+        #[arg(default_value = DEFAULT_KERNEL)]
+        id: String,
+        /// Print the copies of this function instead of the path
+        #[arg(long)]
+        function: Option<String>,
+    },
     /// Pin the newest packages of a kernel's line: rewrites its kernel.toml
     Repin {
         /// Id of the kernel
@@ -60,10 +74,40 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             let tree = context.kernel(id)?;
             println!("{}", CSource::of(&tree, &context.cache, &context.terminal)?.root.display());
         }
+        Verb::Debug { id, function } => {
+            let tree = context.kernel(id)?;
+            let (vmlinux, copies) = c_diff::debug_copies(&tree, &context.cache, &context.terminal)?;
+            match function {
+                Some(function) => print_copies(id, function, &copies.named(function))?,
+                None => {
+                    let (functions, all) = copies.count();
+                    let note = format!("  copies       {functions} functions have {all} copies in others");
+                    context.terminal.note(note);
+                    println!("{}", vmlinux.display());
+                }
+            }
+        }
         Verb::Repin { id } => {
             let pin = Pin::load(&context.project.kernel_configs(), id)?;
             println!("{}", repin(&pin, &context.cache, &context.terminal)?);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn print_copies(kernel: &str, function: &str, definitions: &[DefinedCopies]) -> Result<()> {
+    ensure!(
+        !definitions.is_empty(),
+        "the debug information of {kernel} has no function {function} of vmlinux"
+    );
+    for DefinedCopies { file, line, copies } in definitions {
+        println!("{function} ({file}:{line}): {} copies in others", copies.len());
+        for DebugCopy { caller, file, line, is_clone, .. } in copies {
+            match is_clone {
+                true => println!("  {caller}, a clone"),
+                false => println!("  {caller} ({file}:{line})"),
+            }
+        }
+    }
+    Ok(())
 }

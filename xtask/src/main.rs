@@ -9,6 +9,7 @@ mod check;
 mod ci;
 mod context;
 mod corpus;
+mod crashes;
 mod demo;
 mod diff;
 mod dnf5;
@@ -64,6 +65,7 @@ enum Verb {
     Repo(package::RepoArgs),
     QemuTest(qemu_test::Args),
     SystemTest(system_test::Args),
+    Crashes(crashes::Args),
     Foreign(foreign::Args),
     Test(ci::TestArgs),
     Ci(ci::CiArgs),
@@ -94,6 +96,7 @@ fn main() -> ExitCode {
         Verb::Repo(args) => package::repo(&args),
         Verb::QemuTest(args) => qemu_test::run(&args),
         Verb::SystemTest(args) => system_test::run(&args),
+        Verb::Crashes(args) => crashes::run(&args),
         Verb::Foreign(args) => foreign::run(&args),
         Verb::Test(args) => ci::test(&args),
         Verb::Ci(args) => ci::ci(&args),

@@ -33,11 +33,21 @@ pub(crate) enum Need {
     Fleet,
     /// Publishing packages, and testing them with the package managers.
     Packages,
+    /// Measuring other programs that answer the same question.
+    Bench,
 }
 
 impl Need {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Build, Self::Sign, Self::Fleet, Self::Guest, Self::Tests, Self::System, Self::Packages];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Build,
+        Self::Sign,
+        Self::Fleet,
+        Self::Guest,
+        Self::Tests,
+        Self::System,
+        Self::Packages,
+        Self::Bench,
+    ];
 }
 
 /// A host tool.
@@ -121,6 +131,9 @@ pub(crate) const TOOLS: &[Tool] = &[
     program!(Packages, "dnf", "dnf", "installs RPM packages in the tests"),
     program!(Packages, "lintian", "lintian", "checks packages of Debian in the tests"),
     program!(Packages, "rpmlint", "rpmlint", "checks RPM packages in the tests"),
+    program!(Bench, "gdb", "gdb", "finds inlined copies, in the benchmarks"),
+    program!(Bench, "llvm-dwarfdump", "llvm", "finds inlined copies, in the benchmarks"),
+    program!(Bench, "pahole", "pahole", "finds layouts, in the benchmarks"),
 ];
 
 /// Path of busybox. A dynamically linked busybox does not work in a guest.

@@ -57,7 +57,7 @@ const PIPELINE: Layers<'_> = &[
 const KERNEL: Layers<'_> = &[
     ("crate", &["lib"]),
     ("fetch", &["fetch"]),
-    ("source for C diffs", &["c_source"]),
+    ("source for C diffs, debug information", &["c_source", "debug"]),
     ("kinds of kernels", &["stock", "source"]),
     ("modules and programs", &["c_module", "exports", "guest_program", "modules"]),
     ("build", &["kbuild", "sites"]),

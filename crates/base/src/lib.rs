@@ -7,7 +7,8 @@
 //! * [`events`]: events of engines, and their renderers;
 //! * [`arch`]: processor architectures;
 //! * [`parallel`]: work on all processors;
-//! * [`lots`]: pseudo-random draws by a seed.
+//! * [`lots`]: pseudo-random draws by a seed;
+//! * [`sorted_lines`]: index files of sorted lines.
 
 pub mod arch;
 pub mod cache;
@@ -16,6 +17,7 @@ pub mod files;
 pub mod lots;
 pub mod parallel;
 pub mod process;
+pub mod sorted_lines;
 mod sys;
 
 // Forces a separate compilation per checkout; `.cargo/config.toml` gives the reason.

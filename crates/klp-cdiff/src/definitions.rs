@@ -11,6 +11,7 @@ use klp_base::cache::{Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
 use klp_base::files::{read, write};
 use klp_base::parallel;
+use klp_base::sorted_lines::SortedLines;
 use klp_kernel::c_source::CSource;
 
 use crate::error::Error;
@@ -30,10 +31,8 @@ const DEFINING: [(&str, &[&str]); 3] = [
     ("BPF_CALL_", &["", "____"]),
 ];
 
-/// The index. Lines `name<tab>path`, sorted.
-pub(crate) struct Definitions {
-    text: Vec<u8>,
-}
+/// The index. Lines `name<tab>path`.
+pub(crate) struct Definitions(SortedLines);
 
 impl Definitions {
     /// Index of a kernel's source. The cache keeps it.
@@ -41,39 +40,20 @@ impl Definitions {
         let key = Key::new("definitions 1").with(&source.fingerprint);
         let entry = cache.entry("c-definitions", &source.tree.id, &key, |dir| {
             stage(sink, "definitions", &source.tree.id, || {
-                let index = scan(source)?;
-                write(&dir.join(INDEX), index)?;
+                write(&dir.join(INDEX), scan(source)?.text())?;
                 Ok::<_, Error>((StageEnd::Done, ()))
             })
         })?;
-        Ok(Self { text: read(&entry.join(INDEX))? })
+        Ok(Self(SortedLines::stored(read(&entry.join(INDEX))?)))
     }
 
     /// Files that may define a function, by their paths from the top.
     pub(crate) fn files(&self, function: &str) -> Vec<String> {
-        let wanted = format!("{function}\t");
-        let wanted = wanted.as_bytes();
-        let start_of_line = |at: usize| {
-            let before = self.text.get(..at).unwrap_or_default();
-            before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
-        };
-        let line_at = |at: usize| {
-            let rest = self.text.get(at..).unwrap_or_default();
-            rest.split(|byte| *byte == b'\n').next().unwrap_or_default()
-        };
-        let (mut low, mut high) = (0, self.text.len());
-        while low < high {
-            let start = start_of_line(low.midpoint(high));
-            let line = line_at(start);
-            if line < wanted { low = start + line.len() + 1 } else { high = start }
-        }
-        let lines = self.text.get(low..).unwrap_or_default().split(|byte| *byte == b'\n');
-        let found = lines.map_while(|line| line.strip_prefix(wanted));
-        found.map(|path| String::from_utf8_lossy(path).into_owned()).collect()
+        self.0.with_key(function).collect()
     }
 }
 
-fn scan(source: &CSource<'_>) -> Result<Vec<u8>, Error> {
+fn scan(source: &CSource<'_>) -> Result<SortedLines, Error> {
     let mut paths = Vec::new();
     includers::collect(&source.root, "", directory_of(source.tree.arch), &mut paths)?;
     paths.retain(|path| is_c(path));
@@ -82,9 +62,7 @@ fn scan(source: &CSource<'_>) -> Result<Vec<u8>, Error> {
         let names = names(&read(&path)?);
         Ok::<_, Error>(names.into_iter().map(|name| format!("{name}\t{}", paths[number])).collect::<Vec<_>>())
     })?;
-    let mut lines: Vec<String> = lines.into_iter().flatten().collect();
-    lines.sort_unstable();
-    Ok(lines.join("\n").into_bytes())
+    Ok(SortedLines::of(lines.into_iter().flatten().collect()))
 }
 
 /// Names that a C file may define functions of.
@@ -196,16 +174,5 @@ mod tests {
         assert_eq!(user_pointers(text, "read_it"), [1]);
         assert_eq!(user_pointers(text, "other_write_it"), [0; 0]);
         assert_eq!(user_pointers(text, "no_such"), [0; 0]);
-    }
-
-    #[test]
-    fn the_index_finds_all_files_of_a_name() {
-        let text = b"a\tx.c\nab\ty.c\nab\tz.c\nabc\tx.c\nb\tq.c".to_vec();
-        let index = Definitions { text };
-        assert_eq!(index.files("ab"), ["y.c", "z.c"]);
-        assert_eq!(index.files("a"), ["x.c"]);
-        assert_eq!(index.files("b"), ["q.c"]);
-        assert!(index.files("c").is_empty() && index.files("aa").is_empty());
-        assert!(Definitions { text: Vec::new() }.files("a").is_empty());
     }
 }

@@ -2,13 +2,14 @@
 //! Data of a kernel, read from its bootable image: types, prototypes, symbols, traceable functions, and the version magic
 //! of modules.
 //!
-//! No other source is used: no debug package, no System.map, no headers. The results are stored in the cache in a form
-//! that loads in a few milliseconds.
+//! No other source is needed: no debug package, no System.map, no headers. The results are stored in the cache in a form
+//! that loads in a few milliseconds. [`DebugCopies`] alone reads debug information, where a user has fetched it.
 
 mod body;
 mod btf;
 mod bzimage;
 mod calls;
+mod debug_copies;
 mod elf;
 mod error;
 mod image;
@@ -25,6 +26,7 @@ mod trace;
 pub use self::btf::{BtfError, Member, Prototype, TypeId, TypeKind, Types};
 pub use self::bzimage::{decompress, decompress_within};
 pub use self::calls::{Calls, Code, Reference};
+pub use self::debug_copies::{DebugCopies, DebugCopy, DefinedCopies};
 pub use self::error::{Error, ImageError};
 pub use self::image::{Area, KernelImage};
 pub use self::index::{ImageFile, read_index, write_index};

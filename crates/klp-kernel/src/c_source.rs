@@ -64,10 +64,17 @@ impl<'a> CSource<'a> {
                 ),
             });
         }
-        let key = Key::new("c source 1").with(&tree.fingerprint).with(&package.sha256);
+        let key = key(tree, package);
         let entry =
             cache.entry("c-source", &tree.id, &key, |dir| prepare(tree, package, dir, cache, sink))?;
         Ok(Self { root: entry.join("linux"), tree, fingerprint: key.hex() })
+    }
+
+    /// True if the kernel has a source package, and [`Self::of`] has to unpack and configure it first.
+    pub fn is_missing(tree: &KernelTree, cache: &Cache) -> bool {
+        tree.source
+            .as_ref()
+            .is_some_and(|package| cache.find("c-source", &tree.id, &key(tree, package)).is_none())
     }
 
     /// Directory with the files of another version of the source that differ from this one's, or that this one lacks.
@@ -245,6 +252,10 @@ fn command_in(line: &str, end: &str) -> Option<Vec<String>> {
     let mut words = vec![compiler.to_owned()];
     words.extend(shlex::split(flags)?);
     Some(words)
+}
+
+fn key(tree: &KernelTree, package: &Package) -> Key {
+    Key::new("c source 1").with(&tree.fingerprint).with(&package.sha256)
 }
 
 /// make in the source tree, with an environment independent of the user.

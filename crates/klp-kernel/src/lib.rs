@@ -7,6 +7,7 @@
 pub mod c_module;
 pub mod c_source;
 mod config;
+mod debug;
 mod error;
 pub mod exports;
 mod fetch;

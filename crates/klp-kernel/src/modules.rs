@@ -2,17 +2,17 @@
 //! Modules of a distribution kernel. Their package has 100 MB and only fixes of modules need it, so it is
 //! fetched on demand.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use klp_base::cache::{self, Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
 use klp_base::files::{io_error, make_dir};
-use klp_base::process::Cmd;
 use klp_format::ObjectName;
 
 use crate::error::Error;
 use crate::host::apt::Apt;
-use crate::package::Package;
+use crate::package::{Package, each_file};
 use crate::tree::{KernelTree, OwnModules};
 
 impl KernelTree {
@@ -52,15 +52,8 @@ impl KernelTree {
 fn unpack(package: &Package, dir: &Path, cache: &Cache, sink: &dyn Sink) -> Result<(), Error> {
     let downloads = dir.join("downloads");
     let deb = Apt::that_has(package, cache, sink)?.download_checked(package, &downloads)?;
-    let mut running =
-        Cmd::new("dpkg-deb").arg("--fsys-tarfile").arg(&deb).hint("install the package dpkg").spawn()?;
-    let damaged =
-        |message: &str| Error::Package { package: package.name.clone(), message: message.to_owned() };
-    let stdout = running.stdout.take().ok_or_else(|| damaged("dpkg-deb gave no output"))?;
     let mut count = 0;
-    for entry in tar::Archive::new(stdout).entries().map_err(io_error("read", &deb))? {
-        let mut entry = entry.map_err(io_error("read", &deb))?;
-        let path = entry.path().map_err(io_error("read", &deb))?.into_owned();
+    each_file(&deb, |path, entry| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if entry.header().entry_type().is_file() && name.contains(".ko") {
             let parent: PathBuf = path.components().skip_while(|part| part.as_os_str() != "kernel").collect();
@@ -69,10 +62,11 @@ fn unpack(package: &Package, dir: &Path, cache: &Cache, sink: &dyn Sink) -> Resu
             entry.unpack(&target).map_err(io_error("unpack", &target))?;
             count += 1;
         }
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     std::fs::remove_dir_all(&downloads).map_err(io_error("remove", &downloads))?;
     if count == 0 {
-        return Err(damaged("holds no modules"));
+        return Err(Error::Package { package: package.name.clone(), message: "holds no modules".to_owned() });
     }
     Ok(())
 }

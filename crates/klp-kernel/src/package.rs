@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Packages of a distribution.
 
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::ChildStdout;
+
+use klp_base::files::io_error;
+use klp_base::process::Cmd;
 use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
 
 /// A pinned package of a distribution.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,4 +40,28 @@ impl Package {
             architecture: None,
         }
     }
+}
+
+/// Entry of a package's archive.
+pub(crate) type ArchiveEntry<'a> = tar::Entry<'a, ChildStdout>;
+
+/// Reads the files of a package's file as a stream, with their paths, until `visit` ends it.
+pub(crate) fn each_file(
+    deb: &Path,
+    mut visit: impl FnMut(&Path, &mut ArchiveEntry<'_>) -> Result<ControlFlow<()>, Error>,
+) -> Result<(), Error> {
+    let mut running =
+        Cmd::new("dpkg-deb").arg("--fsys-tarfile").arg(deb).hint("install the package dpkg").spawn()?;
+    let stdout = running.stdout.take().ok_or_else(|| Error::Package {
+        package: deb.display().to_string(),
+        message: "dpkg-deb gave no output".to_owned(),
+    })?;
+    for entry in tar::Archive::new(stdout).entries().map_err(io_error("read", deb))? {
+        let mut entry = entry.map_err(io_error("read", deb))?;
+        let path = entry.path().map_err(io_error("read", deb))?.into_owned();
+        if visit(&path, &mut entry)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
 }

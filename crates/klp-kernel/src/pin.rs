@@ -51,9 +51,8 @@ pub struct Pin {
     pub release: KernelRelease,
     /// Selection of packages for a new pin.
     pub repin: Repin,
-    /// Packages by role: `image`, `headers`, `common`, `kbuild` and optionally `source` and
-    /// `other-source` for a stock kernel, `source` for a
-    /// kernel built here; for both kinds optionally `busybox`, the guest's userland, if the machine's busybox cannot
+    /// Packages by role: `image`, `headers`, `common`, `kbuild` and optionally `source`, `other-source` and `debug` for a stock
+    /// kernel, `source` for a kernel built here; for both kinds optionally `busybox`, the guest's userland, if the machine's busybox cannot
     /// run there.
     pub packages: BTreeMap<String, Package>,
     /// Build instructions, for kind `source` only.
@@ -94,8 +93,10 @@ const SOURCE_ROLES: [&str; 1] = [SOURCE_ROLE];
 pub(crate) const SOURCE_ROLE: &str = "source";
 /// Role of the package with another version of the source: the corpus of C diffs has the differences.
 pub(crate) const OTHER_SOURCE_ROLE: &str = "other-source";
+/// Role of the package with the kernel's debug information, which a distribution has apart.
+pub(crate) const DEBUG_ROLE: &str = "debug";
 /// Optional package roles.
-const OTHER_ROLES: [&str; 3] = ["busybox", SOURCE_ROLE, OTHER_SOURCE_ROLE];
+const OTHER_ROLES: [&str; 4] = ["busybox", SOURCE_ROLE, OTHER_SOURCE_ROLE, DEBUG_ROLE];
 
 impl Pin {
     /// Another version of the kernel's source.
@@ -252,7 +253,7 @@ mod tests {
                     "{source}toolchain = {{ llvm = 19 }}\n{package}{}",
                     package.replace(".source", ".sauce")
                 ),
-                "`packages.sauce`: unknown role; there are source, busybox, other-source",
+                "`packages.sauce`: unknown role; there are source, busybox, other-source, debug",
             ),
             (format!("{HEAD}kind = 'stock'\nfragments = []\n[packages]"), "is missing"),
             (

@@ -3,6 +3,7 @@
 //! cache's path.
 
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use klp_base::cache::{self, Cache, Key};
@@ -13,8 +14,8 @@ use klp_base::process::Cmd;
 use crate::config::KernelConfig;
 use crate::error::Error;
 use crate::host::apt::Apt;
-use crate::package::Package;
-use crate::pin::{OTHER_SOURCE_ROLE, Pin, Repin, SOURCE_ROLE, STOCK_ROLES};
+use crate::package::{Package, each_file};
+use crate::pin::{DEBUG_ROLE, OTHER_SOURCE_ROLE, Pin, Repin, SOURCE_ROLE, STOCK_ROLES};
 use crate::toolchain::Toolchain;
 use crate::tree::{KernelTree, OwnModules};
 
@@ -30,9 +31,10 @@ pub(super) fn fetch(pin: &Pin, cache: &Cache, sink: &dyn Sink) -> Result<KernelT
     open(pin, &entry)
 }
 
-/// Packages whose content is in the tree. The sources are separate.
+/// Packages whose content is in the tree. The sources and the debug information are separate.
 fn of_the_tree(pin: &Pin) -> impl Iterator<Item = (&String, &Package)> {
-    pin.packages.iter().filter(|(role, _)| ![SOURCE_ROLE, OTHER_SOURCE_ROLE].contains(&role.as_str()))
+    let separate = [SOURCE_ROLE, OTHER_SOURCE_ROLE, DEBUG_ROLE];
+    pin.packages.iter().filter(move |(role, _)| !separate.contains(&role.as_str()))
 }
 
 fn make(pin: &Pin, cache: &Cache, dir: &Path, sink: &dyn Sink) -> Result<(), Error> {
@@ -108,17 +110,10 @@ impl Wanted {
 fn unpack_image(deb: &Path, dir: &Path) -> Result<(), Error> {
     let boot = dir.join(BOOT);
     make_dir(&boot)?;
-    let mut running =
-        Cmd::new("dpkg-deb").arg("--fsys-tarfile").arg(deb).hint("install the package dpkg").spawn()?;
-    let wrong = |message: String| Error::Package { package: deb.display().to_string(), message };
-    let stdout = running.stdout.take().ok_or_else(|| wrong("dpkg-deb gave no output".to_owned()))?;
     let mut missing = vec![Wanted::Boot("vmlinuz"), Wanted::Boot("config")];
-    let mut archive = tar::Archive::new(stdout);
-    for entry in archive.entries().map_err(io_error("read", deb))? {
-        let mut entry = entry.map_err(io_error("read", deb))?;
-        let path = entry.path().map_err(io_error("read", deb))?.into_owned();
-        let found = missing.iter().position(|wanted| wanted.is(&path));
-        let Some(found) = found else { continue };
+    each_file(deb, |path, entry| {
+        let found = missing.iter().position(|wanted| wanted.is(path));
+        let Some(found) = found else { return Ok(ControlFlow::Continue(())) };
         let wanted = missing.remove(found);
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).map_err(io_error("read", deb))?;
@@ -127,12 +122,16 @@ fn unpack_image(deb: &Path, dir: &Path) -> Result<(), Error> {
             missing.extend(guest_modules(&config).map(Wanted::Module));
         }
         write(&boot.join(wanted.name()), bytes)?;
-        if missing.is_empty() {
-            return Ok(());
-        }
+        Ok(if missing.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    if missing.is_empty() {
+        return Ok(());
     }
     let names: Vec<&str> = missing.iter().map(Wanted::name).collect();
-    Err(wrong(format!("holds no {} (modules that are compressed cannot be used here)", names.join(", "))))
+    Err(Error::Package {
+        package: deb.display().to_string(),
+        message: format!("holds no {} (modules that are compressed cannot be used here)", names.join(", ")),
+    })
 }
 
 /// Makes every path between the unpacked packages relative.
@@ -198,6 +197,7 @@ fn open(pin: &Pin, dir: &Path) -> Result<KernelTree, Error> {
         make: Vec::new(),
         signing_key: None,
         source: pin.packages.get(SOURCE_ROLE).cloned(),
+        debug: pin.packages.get(DEBUG_ROLE).cloned(),
         config,
         fingerprint: Key::new("tree")
             .with(of_the_tree(pin).map(|(_, package)| package.sha256.as_str()).collect::<String>())

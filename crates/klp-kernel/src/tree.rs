@@ -52,6 +52,8 @@ pub struct KernelTree {
     pub signing_key: Option<PathBuf>,
     /// Package with the source of the kernel's very version.
     pub source: Option<Package>,
+    /// Package with the debug information of the kernel's very build.
+    pub debug: Option<Package>,
     /// Hash that changes whenever the tree changes.
     pub fingerprint: String,
 }

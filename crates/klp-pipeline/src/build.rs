@@ -9,6 +9,7 @@ use klp_base::cache::{self, Cache, Key};
 use klp_base::events::{Sink, StageEnd, stage};
 use klp_base::files::{io_error, make_dir, read, write};
 use klp_cdiff::{Diffs, Report};
+use klp_image::DebugCopies;
 use klp_kernel::host::rustc::Rustc;
 use klp_kernel::{KernelTree, Pin, kbuild::check_path, sites_of};
 
@@ -323,8 +324,10 @@ impl Work<'_> {
 }
 
 fn resolve_key(work: &Work<'_>) -> Result<Key, Error> {
-    let Build { project, tree, target, .. } = work.build;
+    let Build { project, tree, target, cache, .. } = work.build;
     let mut key = Key::new("resolve").with(&tree.fingerprint).with(format!("{target:?}")).with(CDIFF_SOURCES);
+    // The index of the debug information knows copies that the source does not show.
+    key = key.with([u8::from(DebugCopies::is_at_hand(tree.debug_file(Path::new("")), cache))]);
     for file in target.fixes.iter().flat_map(|fix| &fix.diffs) {
         key = key.with_file(file)?;
     }

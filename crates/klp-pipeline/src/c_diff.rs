@@ -8,10 +8,10 @@ use klp_base::arch::Arch;
 use klp_base::cache::{Cache, Key, sha256_file};
 use klp_base::events::{Sink, StageEnd, stage};
 use klp_base::files::{io_error, read, write};
-use klp_cdiff::inlined::Copies;
+use klp_cdiff::inlined::{Copies, InlinedCopy};
 use klp_cdiff::{Compared, Diffs, Draw, Error as DiffError, Inputs, Report, klp_symbol};
 use klp_format::{KlpSymbol, ObjectName};
-use klp_image::{KernelImage, ModuleImage, unpack_module};
+use klp_image::{DebugCopies, DebugCopy, KernelImage, ModuleImage, Symbol, unpack_module};
 use klp_kernel::{KernelTree, OwnModules};
 
 use crate::error::Error;
@@ -86,12 +86,34 @@ pub fn equality(
     })
 }
 
-/// Copies of a function that the compiler inlined, by the kernel's source. Not known for kernels without a source package, and where
-/// the package cannot be had.
+/// Copies of a function that the compiler inlined, by the kernel's source; where that does not tell, by the index of the kernel's
+/// debug information, if it was made ([`debug_copies`]).
 ///
 /// # Errors
 /// A file cannot be read or written.
 pub fn inlined(
+    project: &Project,
+    tree: &KernelTree,
+    function: &KlpSymbol,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<Copies, Error> {
+    let by_source = inlined_by_source(project, tree, function, cache, sink)?;
+    if let Copies::NotKnown(_) = by_source
+        && let Some(debug) = debug_copies_at_hand(tree, cache)?
+    {
+        let image = KernelImage::load(tree.image_file(), cache, sink)?;
+        return Ok(inlined_by_debug(&debug, &image, function).unwrap_or(by_source));
+    }
+    Ok(by_source)
+}
+
+/// Copies of a function that the compiler inlined, by the kernel's source alone. Not known for kernels without a source package, and
+/// where the package cannot be had.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub fn inlined_by_source(
     project: &Project,
     tree: &KernelTree,
     function: &KlpSymbol,
@@ -111,6 +133,45 @@ pub fn inlined(
         Err(error) if error.is_not_able() => Ok(Copies::NotKnown(klp_base::chain(&error))),
         found => found,
     }
+}
+
+/// Copies of a function of the kernel by the index of its debug information. `None` if the index does not have the function.
+pub fn inlined_by_debug(debug: &DebugCopies, image: &KernelImage, function: &KlpSymbol) -> Option<Copies> {
+    if !function.object.is_vmlinux() {
+        return None;
+    }
+    let named = image.symbols.named(&function.symbol);
+    let is_wanted = |symbol: &&Symbol<'_>| named.len() == 1 || symbol.position == function.position;
+    let address = named.iter().find(is_wanted)?.address;
+    let found = debug.of(&function.symbol, address)?;
+    let copies = found.copies.into_iter().map(|copy| {
+        let DebugCopy { caller, file, line, is_clone, .. } = copy;
+        InlinedCopy { caller, file, line, is_clone }
+    });
+    Some(Copies::Known { file: found.file, copies: copies.collect(), user_pointers: Vec::new() })
+}
+
+/// Fetches the kernel's debug information (1 GB) and makes the index of the copies in it. Returns the ELF file and the index.
+///
+/// # Errors
+/// The kernel pins no debug information, or the file is unavailable or of another kernel.
+pub fn debug_copies(
+    tree: &KernelTree,
+    cache: &Cache,
+    sink: &dyn Sink,
+) -> Result<(PathBuf, DebugCopies), Error> {
+    let vmlinux = tree.debug_vmlinux(cache, sink)?;
+    let image = KernelImage::load(tree.image_file(), cache, sink)?;
+    let copies = DebugCopies::load(tree.debug_file(&vmlinux), &image, cache, sink)?;
+    Ok((vmlinux, copies))
+}
+
+/// Index that [`debug_copies`] has made before.
+///
+/// # Errors
+/// It cannot be read.
+pub fn debug_copies_at_hand(tree: &KernelTree, cache: &Cache) -> Result<Option<DebugCopies>, Error> {
+    Ok(DebugCopies::at_hand(tree.debug_file(Path::new("")), cache)?)
 }
 
 /// Calls a function of crate `klp-cdiff` with the facts of the kernel.

@@ -14,6 +14,7 @@ use klp_kernel::{KernelConfig, KernelTree, exports, sites_of};
 use klp_module::{KlpLayout, Module};
 use klp_verify::{Expected, ExpectedCopy, ExpectedParam, ExpectedPatch, Memory, Named, NamedSymbol};
 
+use crate::c_diff;
 use crate::error::Error;
 use crate::objects::Objects;
 use crate::project::{Fix, Project};
@@ -77,6 +78,7 @@ pub fn of_resolved(source: &Source<'_>, resolved: &Resolved, bytes: &[u8]) -> Re
 #[derive(Default)]
 struct Names {
     symbols: BTreeSet<KlpSymbol>,
+    replaced: BTreeSet<KlpSymbol>,
     objects: BTreeSet<ObjectName>,
 }
 
@@ -87,7 +89,8 @@ impl Names {
         let Ok(module) = Module::parse(bytes) else { return names };
         names.symbols.extend(module.klp_symbols().filter_map(|(_, name)| name.ok()));
         if let Ok(table) = module.tables(&expected.layout) {
-            names.symbols.extend(table.symbols().map(|(symbol, _)| symbol));
+            names.replaced.extend(table.symbols().map(|(symbol, _)| symbol));
+            names.symbols.extend(names.replaced.iter().cloned());
             names
                 .objects
                 .extend(table.objects.iter().filter_map(|object| ObjectName::new(object.name()).ok()));
@@ -145,13 +148,13 @@ fn lints(fixes: &[Fix]) -> Result<Vec<(String, String)>, Error> {
 fn copies(function: &Function) -> Option<(KlpSymbol, Vec<ExpectedCopy>)> {
     let Some(Copies::Known { copies, .. }) = &function.copies else { return None };
     let is_left = |copy: &&InlinedCopy| function.inlined_in.contains(&copy.caller);
-    let expected = copies.iter().filter(|copy| !is_left(copy)).map(|copy| ExpectedCopy {
-        caller: copy.caller.clone(),
-        file: copy.file.clone(),
-        line: copy.line,
-        is_clone: copy.is_clone,
-    });
+    let expected = copies.iter().filter(|copy| !is_left(copy)).map(copy);
     Some((function.symbol.clone(), expected.collect()))
+}
+
+fn copy(copy: &InlinedCopy) -> ExpectedCopy {
+    let InlinedCopy { caller, file, line, is_clone } = copy.clone();
+    ExpectedCopy { caller, file, line, is_clone }
 }
 
 fn user_pointers(function: &Function) -> Option<(KlpSymbol, Vec<usize>)> {
@@ -211,6 +214,15 @@ pub fn of_file(source: &Source<'_>, bytes: &[u8]) -> Result<Expected, Error> {
     let mut expected = of_any(source.tree, &image)?;
     let names = Names::of(&expected, bytes);
     let functions = names.symbols.clone();
+    if let Some(debug) = c_diff::debug_copies_at_hand(source.tree, source.cache)? {
+        let copies = names.replaced.iter().filter_map(|symbol| {
+            match c_diff::inlined_by_debug(&debug, &image, symbol)? {
+                Copies::Known { copies, .. } => Some((symbol.clone(), copies.iter().map(copy).collect())),
+                Copies::NotKnown(_) => None,
+            }
+        });
+        expected.debug_copies = copies.collect();
+    }
     let objects = names.look_up(source, &mut expected)?;
     for symbol in functions {
         expected.bodies.extend(objects.body(&symbol).map(|body| (symbol.clone(), body)));
@@ -257,6 +269,7 @@ fn of_kernel(tree: &KernelTree, vermagic: &str, layout: KlpLayout) -> Expected {
         sites: sites_of(tree.arch, config),
         named: BTreeMap::new(),
         missing_objects: BTreeMap::new(),
+        debug_copies: BTreeMap::new(),
         layout,
         patch: None,
     }

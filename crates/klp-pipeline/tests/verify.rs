@@ -403,6 +403,8 @@ fn rules_without_facts_are_not_passed_for_a_single_file() {
     let (_, _, tree) = common::default_kernel();
     let mut sample = good();
     sample.expected = expected_of_file(&tree, &sample.bytes);
+    // Somebody may have fetched it.
+    sample.expected.debug_copies.clear();
     let left_out = |sample: &Sample| -> BTreeMap<&'static str, Outcome> {
         let report = verify(&sample.bytes, &sample.expected);
         assert_eq!(report.findings, []);

@@ -9,18 +9,19 @@ use klp_base::cache::{self, Cache};
 use klp_base::events::Sink;
 use klp_base::files::{FileError, make_dir, read};
 use klp_base::process;
-use klp_format::{NameError, ObjectName};
+use klp_format::{NameError, ObjectName, SHF_RELA_LIVEPATCH};
 use klp_image::{ImageError, KernelImage, unpack_module};
 use klp_kernel::{KernelTree, c_module};
+use klp_module::KlpLayout;
 use klp_package::{Format, Origin, Patch, PatchModule};
 use klp_pipeline::build::Build;
 use klp_pipeline::expected;
 use klp_pipeline::objects::module_file;
-use klp_pipeline::project::{Project, Target};
+use klp_pipeline::project::{Project, Target, read_fix};
 use klp_pipeline::sign::{self, Signer, SigningKey};
 use klp_pipeline::stage::{Built, Range, Stage};
-use klp_verify::Expected;
-use klp_verify::rules::ORIGINAL_SITE;
+use klp_verify::rules::{FILE_DIGEST, KLP_RELOCATION, ORIGINAL_SITE, Rule};
+use klp_verify::{Expected, Report};
 
 use crate::corpus::Corpus;
 
@@ -63,6 +64,12 @@ pub enum Artifact {
     },
     /// `shifted:<fix>`: a fix that calls an original, whose thunk leads to a wrong place. Stage verify must refuse it.
     Shifted(String),
+    /// `fault:<name>`: one of tests/faults, whose module stage verify must find something in.
+    Fault(String),
+    /// `damaged:<fix>`: a fix with another byte in the code of its first replacement. Stage verify must refuse it.
+    Damaged(String),
+    /// `unflagged:<fix>`: a fix whose livepatch relocations have lost the flag that says so. Stage verify must refuse it.
+    Unflagged(String),
     /// `copies:<files>:<share>:<seed>`: a module that replaces functions of the kernel by extracted copies of themselves: a share,
     /// in percent, of the functions of so many files.
     Copies {
@@ -95,9 +102,14 @@ pub enum Error {
     /// Stage verify accepted a module that it should refuse.
     #[error("{0}: verify should have refused it, and found nothing")]
     NotRefused(Artifact),
-    /// The module of the fix does not call an original.
-    #[error("shifted:{0}: its module has no jump into an original")]
-    NoOriginal(String),
+    /// The module of the fix has nothing that the change is about.
+    #[error("{what}:{fix}: its module has nothing to change so")]
+    NothingToChange {
+        /// Kind of the artifact.
+        what: String,
+        /// Name of the fix.
+        fix: String,
+    },
     /// A build failed.
     #[error(transparent)]
     Build(#[from] klp_pipeline::Error),
@@ -169,6 +181,9 @@ impl FromStr for Artifact {
             Some(("copies", rest)) => copies(text, rest),
             Some(("corpus", rest)) => corpus(text, rest),
             Some(("shifted", fix)) => Ok(Self::Shifted(fix.to_owned())),
+            Some(("fault", name)) => Ok(Self::Fault(name.to_owned())),
+            Some(("damaged", fix)) => Ok(Self::Damaged(fix.to_owned())),
+            Some(("unflagged", fix)) => Ok(Self::Unflagged(fix.to_owned())),
             Some(("without", rest)) => {
                 let (options, fix) = second(text, rest, "without:OPTION,OPTION:fix")?;
                 Ok(Self::Without { options: options.split(',').map(ToOwned::to_owned).collect(), fix })
@@ -181,7 +196,7 @@ impl FromStr for Artifact {
                 Ok(Self::Version { number, stream })
             }
             Some((kind, _)) => Err(Error::Grammar(format!(
-                "{text:?}: there is no kind `{kind}:`; there are module:, out-of-tree:, signed:, shifted:, foreign:, package:, without:, version:, copies:, update:, corpus:"
+                "{text:?}: there is no kind `{kind}:`; there are module:, out-of-tree:, signed:, shifted:, fault:, damaged:, unflagged:, foreign:, package:, without:, version:, copies:, update:, corpus:"
             ))),
             None => match text.split_once('@') {
                 None | Some((_, "verify")) => Ok(Self::Module(text.trim_end_matches("@verify").to_owned())),
@@ -194,16 +209,57 @@ impl FromStr for Artifact {
     }
 }
 
-/// Position of the addend of a livepatch relocation that leads into a function, and the addend. Relocations that lead to the
-/// start of a function have addend 0 or -4.
-fn jump_into_original(module: &[u8]) -> Option<(usize, i64)> {
+/// Moves the jump into an original by one instruction of arm64. Relocations that lead to the start of a function have addend 0
+/// or -4.
+fn shift(module: &mut [u8]) -> Option<()> {
     let parsed = klp_module::Module::parse(module).ok()?;
     let relocation = parsed.relocations().find(|r| r.livepatch && r.addend > 0)?;
     let info = ((relocation.symbol as u64) << 32) | u64::from(relocation.kind);
     let head = [relocation.offset.to_le_bytes(), info.to_le_bytes()].concat();
-    let entry = [&head[..], &relocation.addend.to_le_bytes()].concat();
-    let place = module.windows(entry.len()).position(|window| window == entry)?;
-    Some((place + head.len(), relocation.addend))
+    let addend = relocation.addend;
+    let entry = [&head[..], &addend.to_le_bytes()].concat();
+    let place = module.windows(entry.len()).position(|window| window == entry)? + head.len();
+    module.get_mut(place..place + 8)?.copy_from_slice(&(addend + 4).to_le_bytes());
+    klp_module::seal(module);
+    Some(())
+}
+
+/// Changes a byte in the code of the first replacement, as a damaged disk does it: the digest tells.
+fn damage(module: &mut [u8], layout: &KlpLayout) -> Option<()> {
+    let parsed = klp_module::Module::parse(module).ok()?;
+    let table = parsed.tables(layout).ok()?;
+    let (_, function) = table.functions().next()?;
+    let code = parsed.sections().get(function.new_function.section)?;
+    let whole = code.data.to_vec();
+    // Behind the landing pad and the ftrace site.
+    let at = usize::try_from(function.new_function.offset).ok()? + 9;
+    let start = module.windows(whole.len()).position(|window| window == whole)?;
+    // No instruction in 64-bit mode.
+    *module.get_mut(start + at)? = 0x06;
+    Some(())
+}
+
+/// Takes the flag off the sections of livepatch relocations.
+fn unflag(module: &mut [u8]) -> Option<()> {
+    let number = |module: &[u8], at: usize, size: usize| -> Option<u64> {
+        let mut bytes = [0; 8];
+        bytes.get_mut(..size)?.copy_from_slice(module.get(at..at + size)?);
+        Some(u64::from_le_bytes(bytes))
+    };
+    let place = |number: u64| usize::try_from(number).ok();
+    // Fields of the ELF header: place and number of the section headers, which have 64 bytes each, their flags at byte 8.
+    let (headers, count) = (place(number(module, 0x28, 8)?)?, place(number(module, 0x3c, 2)?)?);
+    let mut changed = None;
+    for header in 0..count {
+        let at = headers + header * 64 + 8;
+        let flags = number(module, at, 8)?;
+        if flags & SHF_RELA_LIVEPATCH != 0 {
+            module.get_mut(at..at + 8)?.copy_from_slice(&(flags & !SHF_RELA_LIVEPATCH).to_le_bytes());
+            changed = Some(());
+        }
+    }
+    klp_module::seal(module);
+    changed
 }
 
 /// The artifact `copies:<files>:<share>:<seed>`.
@@ -247,6 +303,9 @@ impl fmt::Display for Artifact {
             Self::Package { stream, signed: true } => write!(f, "package:{stream}"),
             Self::Package { stream, signed: false } => write!(f, "package:unsigned:{stream}"),
             Self::Shifted(fix) => write!(f, "shifted:{fix}"),
+            Self::Fault(name) => write!(f, "fault:{name}"),
+            Self::Damaged(fix) => write!(f, "damaged:{fix}"),
+            Self::Unflagged(fix) => write!(f, "unflagged:{fix}"),
             Self::Version { number, stream } => write!(f, "version:{number}:{stream}"),
             Self::Without { options, fix } => write!(f, "without:{}:{fix}", options.join(",")),
             Self::Copies { files, share, seed } => write!(f, "copies:{files}:{share}:{seed}"),
@@ -301,6 +360,9 @@ pub fn make_out_of_tree(
     Ok(())
 }
 
+/// A module's file, what the rules say of it, and the rule that must have found something.
+type Judged = (PathBuf, Report, Option<&'static Rule>);
+
 /// Maker of artifacts.
 pub struct Maker<'a> {
     /// The project.
@@ -329,8 +391,11 @@ impl Maker<'_> {
                 Ok(out_of_tree_module(self.project, tree, name, self.cache, self.sink)?)
             }
             Artifact::Version { number, stream } => self.version(tree, *number, stream),
-            Artifact::Without { options, fix } => self.without(tree, options, fix),
-            Artifact::Shifted(fix) => self.shifted(tree, fix),
+            Artifact::Without { .. }
+            | Artifact::Shifted(_)
+            | Artifact::Fault(_)
+            | Artifact::Damaged(_)
+            | Artifact::Unflagged(_) => Ok(self.judged(tree, artifact)?.0),
             Artifact::Copies { files, share, seed } => {
                 let draw = crate::copies::draw(*files, *share, *seed);
                 Ok(crate::copies::build(self.project, tree, &draw, self.cache, self.sink)?.0.ko)
@@ -384,11 +449,10 @@ impl Maker<'_> {
         self.build_target(tree, &self.project.target(name)?, to)
     }
 
-    /// Facts with which a fix is verified.
-    fn expected(&self, tree: &KernelTree, fix: &str, built: &Built) -> Result<Expected, Error> {
+    /// Facts with which a target is verified.
+    fn expected(&self, tree: &KernelTree, target: &Target, built: &Built) -> Result<Expected, Error> {
         let Self { project, cache, sink } = *self;
-        let target = project.target(fix)?;
-        let project = project.with_modules_of(&target, tree)?;
+        let project = project.with_modules_of(target, tree)?;
         let source = expected::Source { project: &project, fixes: &target.fixes, tree, cache, sink };
         Ok(expected::of_build(&source, built)?)
     }
@@ -449,7 +513,43 @@ impl Maker<'_> {
         self.keep(tree, &name, &read(&built.ko)?)
     }
 
-    fn without(&self, tree: &KernelTree, options: &[String], fix: &str) -> Result<PathBuf, Error> {
+    /// Makes a module that stage verify must find something in, and judges it: a module of an author's fault, or one that was made
+    /// wrong. Any other module is judged as a file alone.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub fn judged(&self, tree: &KernelTree, artifact: &Artifact) -> Result<(PathBuf, Report), Error> {
+        let (file, report, rule) = match artifact {
+            Artifact::Without { options, fix } => self.without(tree, options, fix)?,
+            Artifact::Shifted(fix) => {
+                self.changed(tree, fix, ("shifted", &ORIGINAL_SITE), |bytes, _| shift(bytes))?
+            }
+            Artifact::Damaged(fix) => self.changed(tree, fix, ("damaged", &FILE_DIGEST), damage)?,
+            Artifact::Unflagged(fix) => {
+                self.changed(tree, fix, ("unflagged", &KLP_RELOCATION), |bytes, _| unflag(bytes))?
+            }
+            Artifact::Fault(name) => self.fault(tree, name)?,
+            _ => self.file_alone(tree, artifact)?,
+        };
+        let is_meant = |found: &klp_base::events::Finding| rule.is_none_or(|rule| found.rule == rule.id);
+        // Some faults are warnings.
+        let is_refused = report.refusals() > 0 || matches!(artifact, Artifact::Fault(_));
+        if is_refused && report.findings.iter().any(is_meant) {
+            return Ok((file, report));
+        }
+        Err(Error::NotRefused(artifact.clone()))
+    }
+
+    fn file_alone(&self, tree: &KernelTree, artifact: &Artifact) -> Result<Judged, Error> {
+        let file = self.make(tree, artifact)?;
+        let Self { project, cache, sink } = *self;
+        let source = expected::Source { project, fixes: &[], tree, cache, sink };
+        let bytes = read(&file)?;
+        let report = klp_verify::verify(&bytes, &expected::of_file(&source, &bytes)?);
+        Ok((file, report, None))
+    }
+
+    fn without(&self, tree: &KernelTree, options: &[String], fix: &str) -> Result<Judged, Error> {
         let mut without = KernelTree { id: format!("{}-unprotected", tree.id), ..tree.clone() };
         for option in options {
             if !tree.config.is_on(option) {
@@ -458,29 +558,38 @@ impl Maker<'_> {
             }
             without.config = without.config.without(option);
         }
-        let built = self.build(&without, fix, Stage::Postlink)?;
-        let report = klp_verify::verify(&read(&built.ko)?, &self.expected(tree, fix, &built)?);
-        if report.refusals() == 0 {
-            let artifact = Artifact::Without { options: options.to_vec(), fix: fix.to_owned() };
-            return Err(Error::NotRefused(artifact));
-        }
-        Ok(built.ko)
+        let target = self.project.target(fix)?;
+        let built = self.build_target(&without, &target, Stage::Postlink)?;
+        let report = klp_verify::verify(&read(&built.ko)?, &self.expected(tree, &target, &built)?);
+        Ok((built.ko, report, None))
     }
 
-    fn shifted(&self, tree: &KernelTree, fix: &str) -> Result<PathBuf, Error> {
-        let built = self.build(tree, fix, Stage::Verify)?;
+    /// A fix of tests/faults, without stage verify.
+    fn fault(&self, tree: &KernelTree, name: &str) -> Result<Judged, Error> {
+        let fix = read_fix(name, &self.project.root().join("tests/faults").join(name))?;
+        let target = Target::of_fix(fix);
+        let built = self.build_target(tree, &target, Stage::Postlink)?;
+        let report = klp_verify::verify(&read(&built.ko)?, &self.expected(tree, &target, &built)?);
+        Ok((built.ko, report, None))
+    }
+
+    /// The finished module of a fix with a change; `what` is the change, as a part of the file's name, and `rule` must find it.
+    fn changed(
+        &self,
+        tree: &KernelTree,
+        fix: &str,
+        (what, rule): (&str, &'static Rule),
+        change: impl FnOnce(&mut [u8], &KlpLayout) -> Option<()>,
+    ) -> Result<Judged, Error> {
+        let target = self.project.target(fix)?;
+        let built = self.build_target(tree, &target, Stage::Verify)?;
+        let expected = self.expected(tree, &target, &built)?;
         let mut bytes = read(&built.ko)?;
-        let no_original = || Error::NoOriginal(fix.to_owned());
-        let (place, addend) = jump_into_original(&bytes).ok_or_else(no_original)?;
-        // One instruction of arm64.
-        bytes[place..place + 8].copy_from_slice(&(addend + 4).to_le_bytes());
-        klp_module::seal(&mut bytes);
-        let report = klp_verify::verify(&bytes, &self.expected(tree, fix, &built)?);
-        let findings = || report.findings.iter().filter(|finding| finding.rule == ORIGINAL_SITE.id);
-        if findings().next().is_none() {
-            return Err(Error::NotRefused(Artifact::Shifted(fix.to_owned())));
-        }
-        self.keep(tree, Path::new(&format!("{}_shifted.ko", built.module)), &bytes)
+        change(&mut bytes, &expected.layout)
+            .ok_or_else(|| Error::NothingToChange { what: what.to_owned(), fix: fix.to_owned() })?;
+        let report = klp_verify::verify(&bytes, &expected);
+        let file = self.keep(tree, Path::new(&format!("{}_{what}.ko", built.module)), &bytes)?;
+        Ok((file, report, Some(rule)))
     }
 
     /// Makes the predictions with a random seed: FERROGRAFT_SEED, or the time.
@@ -523,6 +632,9 @@ mod tests {
             "version:17:chain",
             "without:X86_KERNEL_IBT,CALL_PADDING:cmdline",
             "shifted:around",
+            "fault:const-write",
+            "damaged:cmdline",
+            "unflagged:peek",
             "copies:80:40:1",
             "update:fs/fcntl.c",
             "traceability",

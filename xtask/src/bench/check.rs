@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use klp_base::cache::Cache;
-use klp_base::process::Cmd;
+use klp_base::process::{Cmd, Output};
 use klp_image::KernelImage;
+use klp_pipeline::c_diff;
 use klp_pipeline::stage::Range;
 
 use super::{cdiff, median};
@@ -46,5 +47,47 @@ pub(super) fn run(context: &Context, runs: usize) -> Result<()> {
         median(&readelf)
     );
     println!("  pahole -C klp_func of the BTF     {:.2} (one of the kernel's layouts)", median(&pahole));
+    inlined(context, runs)
+}
+
+/// Function whose copies are sought.
+const INLINED: &str = "getname_flags";
+
+/// Cost of the index of inlined copies, and of programs that find the copies of one function.
+fn inlined(context: &Context, runs: usize) -> Result<()> {
+    let tree = context.kernel(DEFAULT_KERNEL)?;
+    let (vmlinux, copies) = c_diff::debug_copies(&tree, &context.cache, &context.terminal)?;
+    let (functions, all) = copies.count();
+    let program = std::env::current_exe()?;
+    let index = |cache: &Cache| -> Result<Output> {
+        let cmd = Cmd::new(&program).args(["kernel", "debug", DEFAULT_KERNEL, "--function", INLINED]);
+        Ok(cmd.env("FERROGRAFT_CACHE", cache.root()).run()?)
+    };
+    let (mut cold, mut warm, mut gdb, mut dwarfdump) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..runs {
+        let dir = tempfile::tempdir_in(context.cache.root()).context("no place for an empty cache")?;
+        cold.push(index(&cdiff::without(&context.cache, &["debug-copies"], &dir.path().join("cold"))?)?);
+        warm.push(index(&context.cache)?);
+        let place = format!("break {INLINED}");
+        gdb.push(Cmd::new("gdb").args(["-nx", "-batch", "-ex", &place]).arg(&vmlinux).run()?);
+        dwarfdump.push(Cmd::new("llvm-dwarfdump").arg(format!("--name={INLINED}")).arg(&vmlinux).run()?);
+    }
+    println!(
+        "inlined copies ({DEFAULT_KERNEL}, {all} of {functions} functions; {runs} rounds, CPU seconds and MB, medians):"
+    );
+    let line = |what: &str, outputs: &[Output], target: &str| {
+        let cpu: Vec<Duration> = outputs.iter().map(|output| output.cpu).collect();
+        let mut peak: Vec<u64> = outputs.iter().map(|output| output.peak_kib >> 10).collect();
+        peak.sort_unstable();
+        println!("  {what:<33} {:.2}  {} MB{target}", median(&cpu), peak.get(peak.len() / 2).unwrap_or(&0));
+    };
+    line("index of all, and one function", &cold, " (target: under 5, 500 MB)");
+    line("one function, with the index", &warm, "");
+    line(&format!("gdb: break {INLINED}"), &gdb, "");
+    line(&format!("llvm-dwarfdump --name={INLINED}"), &dwarfdump, "");
+    let said = |outputs: &[Output]| outputs.first().map(Output::stdout_text).unwrap_or_default();
+    let own = said(&cold).lines().filter(|line| line.starts_with("  ")).count();
+    let found = said(&gdb).lines().find(|line| line.starts_with("Breakpoint")).unwrap_or_default().to_owned();
+    println!("  {INLINED}: {own} copies in the index; gdb, with the function and its part: {found}");
     Ok(())
 }

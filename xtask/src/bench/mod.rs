@@ -22,7 +22,7 @@ use crate::{qemu_test, system_test};
 
 /// Measure: boot (a case, booted and from a snapshot, compared with a bare boot), build (cold, warm, unchanged), image
 /// (index and look-up, compared with other tools), call (a replaced function, in instructions), system (first command in a full
-/// system from its snapshot), cdiff (a live patch of a C diff, and kpatch-build's), check (of a module's file, without a build).
+/// system from its snapshot), cdiff (a live patch of a C diff, and kpatch-build's), check (of a module's file, without a build, and the index of inlined copies).
 ///
 /// Example: cargo xtask bench boot
 #[derive(clap::Args)]
@@ -60,6 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         cdiff::run(&context, args.runs)?;
     }
     if wanted("check") {
+        context.ensure(&[Need::Bench])?;
         check::run(&context, args.runs)?;
     }
     if wanted("system") {

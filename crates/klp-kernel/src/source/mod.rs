@@ -121,6 +121,7 @@ fn open(pin: &Pin, source: &SourcePin, entry: &Path, tree: &Path, key: &Key) -> 
         toolchain: source.toolchain.clone(),
         make: source.toolchain.make_words(pin.arch),
         source: pin.packages.get("source").cloned(),
+        debug: None,
         signing_key: signing_key.is_file().then_some(signing_key),
         fingerprint: key.hex(),
     })

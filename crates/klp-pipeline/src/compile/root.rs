@@ -154,6 +154,7 @@ mod tests {
             make: Vec::new(),
             signing_key: None,
             source: None,
+            debug: None,
             fingerprint: String::new(),
         }
     }

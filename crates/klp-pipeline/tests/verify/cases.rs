@@ -436,6 +436,11 @@ pub const CASES: &[Case] = &[
         patch.unreached = patch.functions.clone();
     })
     .warning(),
+    case(&INLINED_COPY, "the debug information has a copy, and only the file is known", |m| {
+        m.copy_in("statm_show", false);
+        m.expected.debug_copies = m.expected.patch.take().unwrap().copies;
+    })
+    .warning(),
     case(&INLINED_COPY, "nothing in the module calls the replaced function", |m| {
         m.expected.patch.as_mut().unwrap().unreached = vec!["klp_inlined:klp_inlined_kept".parse().unwrap()];
     })

@@ -5,6 +5,7 @@
 //! function is rejected for a reason that an independent source confirms (`witness`). Structs have one good
 //! outcome: they compile with assertions of their sizes and offsets.
 
+pub mod copies;
 pub mod functions;
 mod kallsyms;
 pub mod record;

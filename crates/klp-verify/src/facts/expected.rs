@@ -59,6 +59,8 @@ pub struct Expected {
     pub named: BTreeMap<KlpSymbol, Named>,
     /// Modules that are objects of the patch and are not at hand, with the reason.
     pub missing_objects: BTreeMap<String, String>,
+    /// Copies of the functions that a file alone replaces, by the kernel's debug information. Empty if that is not at hand.
+    pub debug_copies: BTreeMap<KlpSymbol, Vec<ExpectedCopy>>,
     /// Layout of the livepatch tables' structs.
     pub layout: KlpLayout,
     /// The planned patch; `None` if only the module's file is at hand.

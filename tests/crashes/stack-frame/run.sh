@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# insmod, past kpatch: it would refuse the module.
+. /lib/case.sh
+
+check "the kernel takes the module" insmod "$KO_fault_stack_16k" || exit
+cat /proc/version >/tmp/seen
+echo "the reader ended with $?"
