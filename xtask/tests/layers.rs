@@ -41,7 +41,7 @@ const PIPELINE: Layers<'_> = &[
     ("uses of a build", &["author_tools", "editor", "look", "scaffold", "source_edit"]),
     ("build", &["build"]),
     ("facts for verify", &["expected"]),
-    ("patterns in the source of a fix", &["source_lints"]),
+    ("patterns in the source of a fix, types of a module", &["source_lints", "type_facts"]),
     ("stages compile to sign", &["compile", "kbuild", "postlink", "sign"]),
     ("C diffs", &["c_diff"]),
     ("parts of a module", &["manifest", "part", "shims"]),

@@ -4,14 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gimli::{AttributeValue, EndianSlice, LittleEndian, UnitOffset, UnitRef, constants as dw};
+use gimli::{AttributeValue, UnitOffset, UnitRef, constants as dw};
 use klp_base::cache::{Cache, Key};
 use klp_base::files;
 use klp_format::{KlpSymbol, ObjectName};
 use klp_image::Memory;
 use klp_kernel::c_source::{CSource, CompileCommand};
 use klp_module::Module;
-use object::read::elf::ElfFile64;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::{self, Form};
@@ -206,19 +205,11 @@ fn same_code(a: &Compiled, b: &Compiled) -> bool {
 
 /// Reads the copies in an object file with debug information.
 fn read(bytes: &[u8], compiled: &Compiled) -> Result<BTreeMap<String, Vec<InlinedCopy>>, Damaged> {
-    let file = ElfFile64::<object::LittleEndian>::parse(bytes).map_err(|error| Damaged(error.to_string()))?;
-    let sections = gimli::DwarfSections::load(|id| layout::section(&file, id.name()))?;
-    let dwarf = sections.borrow(|section| EndianSlice::new(section, LittleEndian));
-    let damaged = |error: gimli::Error| Damaged(format!("its debug information: {error}"));
     let mut copies = BTreeMap::new();
-    let mut headers = dwarf.units();
-    while let Some(header) = headers.next().map_err(damaged)? {
-        let unit = dwarf.unit(header).map_err(damaged)?;
-        let unit = unit.unit_ref(&dwarf);
-        let mut tree = unit.entries_tree(None).map_err(damaged)?;
-        let root = tree.root().map_err(damaged)?;
-        collect(unit, compiled, root, None, &mut copies).map_err(damaged)?;
-    }
+    layout::each_unit(bytes, |unit| {
+        let mut tree = unit.entries_tree(None)?;
+        collect(unit, compiled, tree.root()?, None, &mut copies)
+    })?;
     for list in copies.values_mut() {
         list.sort();
         list.dedup();

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! Layouts of structs and unions in two compiles of a file, from their debug information. A live patch cannot change the layout of
-//! objects that exist.
+//! Layouts of structs and unions in an object file, from its debug information. A live patch cannot change the layout of
+//! objects that exist: two compiles of a file are compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use gimli::{AttributeValue, DwAt, EndianSlice, LittleEndian, UnitOffset, UnitRef, constants as dw};
 use object::read::elf::ElfFile64;
-use object::{Object as _, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, elf};
+use object::{
+    Architecture, Object as _, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, elf,
+};
 
 use crate::object::Damaged;
 use crate::refusal::{self, Refusal};
@@ -19,23 +21,24 @@ type Entry<'d> = gimli::DebuggingInformationEntry<Reader<'d>>;
 /// Deepest nesting of anonymous structs and of types.
 const DEEPEST: usize = 32;
 
-/// Structs and unions of one compile that have a name and are not local to a function: `struct file`.
+/// Structs and unions of one compile that have a name and are not local to a function: `struct file`; of Rust code with the modules
+/// around it, `struct bindings::file`.
 pub(crate) type Layouts = BTreeMap<String, Layout>;
 
 /// Layout of a struct or union.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// File of the definition.
-    file: String,
+    pub(crate) file: String,
     /// Size in bytes.
-    size: u64,
+    pub(crate) size: u64,
     /// Members by their names, with those of anonymous structs: place and size in bits.
-    members: BTreeMap<String, Place>,
+    pub(crate) members: BTreeMap<String, Place>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    at: u64,
+pub(crate) struct Place {
+    pub(crate) at: u64,
     size: u64,
 }
 
@@ -99,17 +102,29 @@ fn bytes(bits: u64) -> String {
 
 /// Reads the layouts of an object file with debug information.
 pub(crate) fn read(bytes: &[u8]) -> Result<Layouts, Damaged> {
+    let mut layouts = Layouts::new();
+    each_unit(bytes, |unit| {
+        let mut tree = unit.entries_tree(None)?;
+        collect(unit, tree.root()?, "", &mut layouts)
+    })?;
+    Ok(layouts)
+}
+
+/// Reads the units of an object file's debug information.
+pub(crate) fn each_unit(
+    bytes: &[u8],
+    mut visit: impl FnMut(UnitRef<'_, Reader<'_>>) -> Result<(), gimli::Error>,
+) -> Result<(), Damaged> {
     let file = ElfFile64::<object::LittleEndian>::parse(bytes).map_err(|error| Damaged(error.to_string()))?;
     let sections = gimli::DwarfSections::load(|id| section(&file, id.name()))?;
     let dwarf = sections.borrow(|section| EndianSlice::new(section, LittleEndian));
     let damaged = |error: gimli::Error| Damaged(format!("its debug information: {error}"));
-    let mut layouts = Layouts::new();
     let mut headers = dwarf.units();
     while let Some(header) = headers.next().map_err(damaged)? {
         let unit = dwarf.unit(header).map_err(damaged)?;
-        collect(unit.unit_ref(&dwarf), &mut layouts).map_err(damaged)?;
+        visit(unit.unit_ref(&dwarf)).map_err(damaged)?;
     }
-    Ok(layouts)
+    Ok(())
 }
 
 /// Content of a section, relocated. An address has the number of its section in the upper 32 bits, the offset in the lower ones.
@@ -119,7 +134,10 @@ pub(crate) fn section(file: &ElfFile64<'_, object::LittleEndian>, name: &str) ->
     for (offset, relocation) in section.relocations() {
         let RelocationTarget::Symbol(symbol) = relocation.target() else { continue };
         let RelocationFlags::Elf { r_type } = relocation.flags() else { continue };
-        let is_address = r_type == elf::R_X86_64_64;
+        let is_address = match file.architecture() {
+            Architecture::Aarch64 => r_type == elf::R_AARCH64_ABS64,
+            _ => r_type == elf::R_X86_64_64,
+        };
         let size = if is_address { 8 } else { 4 };
         let symbol = file.symbol_by_index(symbol).ok();
         let start = symbol.as_ref().map_or(0, |symbol| symbol.address());
@@ -135,15 +153,24 @@ pub(crate) fn section(file: &ElfFile64<'_, object::LittleEndian>, name: &str) ->
     Ok(data)
 }
 
-/// Collects the structs and unions of a unit that are not local to a function.
-fn collect(unit: UnitRef<'_, Reader<'_>>, layouts: &mut Layouts) -> Result<(), gimli::Error> {
-    let mut tree = unit.entries_tree(None)?;
-    let mut children = tree.root()?.children();
+/// Collects the structs and unions below an entry that are not local to a function. `path` is the entry's module, with `::`.
+fn collect<'d>(
+    unit: UnitRef<'_, Reader<'d>>,
+    node: Tree<'_, '_, 'd>,
+    path: &str,
+    layouts: &mut Layouts,
+) -> Result<(), gimli::Error> {
+    let mut children = node.children();
     while let Some(child) = children.next()? {
         let entry = child.entry();
         let (named, offset) = match entry.tag() {
             dw::DW_TAG_structure_type | dw::DW_TAG_union_type => (entry, Some(entry.offset())),
             dw::DW_TAG_typedef => (entry, reference(entry)),
+            dw::DW_TAG_namespace => {
+                let name = text(unit, entry, dw::DW_AT_name).unwrap_or_default();
+                collect(unit, child, &format!("{path}{name}::"), layouts)?;
+                continue;
+            }
             _ => continue,
         };
         let (Some(name), Some(offset)) = (text(unit, named, dw::DW_AT_name), offset) else { continue };
@@ -162,7 +189,7 @@ fn collect(unit: UnitRef<'_, Reader<'_>>, layouts: &mut Layouts) -> Result<(), g
         let mut members = BTreeMap::new();
         add_members(unit, offset, ("", 0), 0, &mut members)?;
         let file = file_of(unit, &definition).unwrap_or_default();
-        layouts.insert(format!("{kind} {name}"), Layout { file, size, members });
+        layouts.insert(format!("{kind} {path}{name}"), Layout { file, size, members });
     }
     Ok(())
 }
@@ -183,8 +210,11 @@ fn add_members(
             continue;
         }
         let bits = number(entry, dw::DW_AT_data_bit_offset);
-        let at = bits.unwrap_or_else(|| number(entry, dw::DW_AT_data_member_location).unwrap_or(0) * 8);
-        let at = start + at;
+        let at = bits.unwrap_or_else(|| {
+            let bytes = number(entry, dw::DW_AT_data_member_location).unwrap_or(0);
+            bytes.saturating_mul(8).saturating_add(bit_in_unit(entry).unwrap_or(0))
+        });
+        let at = start.saturating_add(at);
         let kind = reference(entry);
         let name = text(unit, entry, dw::DW_AT_name);
         let whole = match (&name, prefix) {
@@ -208,6 +238,13 @@ fn add_members(
         }
     }
     Ok(())
+}
+
+/// Place of a bit field in its storage unit, as DWARF 4 has it: counted from the most significant bit.
+fn bit_in_unit(entry: &Entry<'_>) -> Option<u64> {
+    let from_top = number(entry, dw::DW_AT_bit_offset)?;
+    let (unit, size) = (number(entry, dw::DW_AT_byte_size)?, number(entry, dw::DW_AT_bit_size)?);
+    unit.checked_mul(8)?.checked_sub(from_top.checked_add(size)?)
 }
 
 fn is_anonymous(entry: &Entry<'_>) -> bool {
@@ -246,7 +283,7 @@ pub(crate) fn number(entry: &Entry<'_>, attribute: DwAt) -> Option<u64> {
     entry.attr_value(attribute)?.udata_value()
 }
 
-fn reference(entry: &Entry<'_>) -> Option<UnitOffset> {
+pub(crate) fn reference(entry: &Entry<'_>) -> Option<UnitOffset> {
     match entry.attr_value(dw::DW_AT_type)? {
         AttributeValue::UnitRef(offset) => Some(offset),
         _ => None,
@@ -277,7 +314,9 @@ pub(crate) fn file_in<'d>(
     let file = header.file(number)?;
     let part = |value| Some(unit.attr_string(value).ok()?.to_string_lossy().into_owned());
     let (name, dir) = (part(file.path_name())?, file.directory(header).and_then(part));
-    let path = match dir.filter(|dir| !dir.starts_with('/')) {
+    // Directory 0 is that of the compile. Headers of a module of another tree have absolute directories.
+    let is_of_compile = file.directory_index() == 0;
+    let path = match dir.filter(|dir| !(is_of_compile && dir.starts_with('/'))) {
         Some(dir) if !name.starts_with('/') => format!("{dir}/{name}"),
         _ => name,
     };

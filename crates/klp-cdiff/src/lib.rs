@@ -20,6 +20,7 @@ mod kernel_facts;
 mod layout;
 mod line_numbers;
 mod makefiles;
+pub mod module_types;
 mod names;
 mod object;
 mod overlay;

@@ -452,12 +452,13 @@ fn verify_key(work: &Work<'_>) -> Result<Key, Error> {
 }
 
 fn run_verify(work: &Work<'_>, _: &Path) -> Result<(), Error> {
-    let ko = work.built()?.ko;
+    let Built { ko, debug, .. } = work.built()?;
     let Build { project, tree, target, cache, sink, .. } = *work.build;
     let project = project.with_modules_of(target, tree)?;
     let bytes = read(&ko)?;
     let source = expected::Source { project: &project, fixes: &target.fixes, tree, cache, sink };
-    let report = klp_verify::verify(&bytes, &expected::of_resolved(&source, work.resolved()?, &bytes)?);
+    let expected = expected::of_resolved(&source, work.resolved()?, &bytes, &read(&debug)?)?;
+    let report = klp_verify::verify(&bytes, &expected);
     Ok(klp_verify::refuse_errors(&ko, &report, work.build.sink)?)
 }
 

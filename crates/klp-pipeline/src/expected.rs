@@ -20,8 +20,8 @@ use crate::objects::Objects;
 use crate::project::{Fix, Project};
 use crate::resolve::{klp_layout, module_struct};
 use crate::resolved::{Function, ModuleParam, Resolved};
-use crate::source_lints;
 use crate::stage::Built;
+use crate::{source_lints, type_facts};
 
 /// Source of facts: the kernel, and the modules that the project and the kernel's packages have.
 #[derive(Clone, Copy)]
@@ -38,11 +38,16 @@ pub struct Source<'a> {
     pub sink: &'a dyn Sink,
 }
 
-/// Expected facts for a module that stage 1 resolved. `bytes`: the module.
+/// Expected facts for a module that stage 1 resolved. `bytes`: the module; `debug`: the file with its debug information.
 ///
 /// # Errors
 /// The kernel's image cannot be read.
-pub fn of_resolved(source: &Source<'_>, resolved: &Resolved, bytes: &[u8]) -> Result<Expected, Error> {
+pub fn of_resolved(
+    source: &Source<'_>,
+    resolved: &Resolved,
+    bytes: &[u8],
+    debug: &[u8],
+) -> Result<Expected, Error> {
     let tree = source.tree;
     let mut expected = Expected {
         patch: Some(ExpectedPatch {
@@ -70,7 +75,8 @@ pub fn of_resolved(source: &Source<'_>, resolved: &Resolved, bytes: &[u8]) -> Re
         ..of_kernel(tree, &resolved.vermagic, resolved.layout)
     };
     let named = Names::of(&expected, bytes);
-    named.look_up(source, &mut expected)?;
+    let objects = named.look_up(source, &mut expected)?;
+    expected.types = type_facts::of(debug, bytes, &expected.layout, &objects);
     Ok(expected)
 }
 
@@ -192,7 +198,7 @@ fn callbacks(resolved: &Resolved) -> Vec<String> {
 /// Stage 1's result, the module or the kernel's image cannot be read.
 pub fn of_build(source: &Source<'_>, built: &Built) -> Result<Expected, Error> {
     let resolved = Resolved::read(&built.dir)?;
-    of_resolved(source, &resolved, &read(&built.ko)?)
+    of_resolved(source, &resolved, &read(&built.ko)?, &read(&built.debug)?)
 }
 
 /// Expected facts for any live patch of a kernel, if only its file is known.
@@ -205,11 +211,12 @@ pub fn of_any(tree: &KernelTree, image: &KernelImage) -> Result<Expected, Error>
     Ok(of_kernel(tree, &image.facts.vermagic, layout))
 }
 
-/// Expected facts for the file of a live patch: the facts of [`of_any`], and those of the symbols that it names.
+/// Expected facts for the file of a live patch: the facts of [`of_any`], and those of the symbols that it names. `debug`: the file with
+/// its debug information, which may be itself.
 ///
 /// # Errors
 /// The kernel's image cannot be read, or its types contain no livepatch structs.
-pub fn of_file(source: &Source<'_>, bytes: &[u8]) -> Result<Expected, Error> {
+pub fn of_file(source: &Source<'_>, bytes: &[u8], debug: &[u8]) -> Result<Expected, Error> {
     let image = KernelImage::load(source.tree.image_file(), source.cache, source.sink)?;
     let mut expected = of_any(source.tree, &image)?;
     let names = Names::of(&expected, bytes);
@@ -224,6 +231,7 @@ pub fn of_file(source: &Source<'_>, bytes: &[u8]) -> Result<Expected, Error> {
         expected.debug_copies = copies.collect();
     }
     let objects = names.look_up(source, &mut expected)?;
+    expected.types = type_facts::of(debug, bytes, &expected.layout, &objects);
     for symbol in functions {
         expected.bodies.extend(objects.body(&symbol).map(|body| (symbol.clone(), body)));
         // Functions of modules, and functions with several prototypes, are checked by their code alone.
@@ -270,6 +278,7 @@ fn of_kernel(tree: &KernelTree, vermagic: &str, layout: KlpLayout) -> Expected {
         named: BTreeMap::new(),
         missing_objects: BTreeMap::new(),
         debug_copies: BTreeMap::new(),
+        types: Err("nobody looked for them".to_owned()),
         layout,
         patch: None,
     }

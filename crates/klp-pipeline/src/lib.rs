@@ -27,5 +27,6 @@ pub mod sign;
 pub mod source_edit;
 mod source_lints;
 pub mod stage;
+mod type_facts;
 
 pub use error::Error;

@@ -48,7 +48,7 @@ pub fn expected_of(tree: &KernelTree, built: &Built) -> Expected {
 pub fn expected_of_file(tree: &KernelTree, bytes: &[u8]) -> Expected {
     let (project, cache, _) = common::default_kernel();
     let source = expected::Source { project: &project, fixes: &[], tree, cache: &cache, sink: &Silent };
-    expected::of_file(&source, bytes).unwrap()
+    expected::of_file(&source, bytes, bytes).unwrap()
 }
 
 /// Builds fix `peek` under another name for a kernel, up to stage postlink.
@@ -119,8 +119,8 @@ fn a_good_module_passes_every_rule() {
     let sample = good();
     let report = verify(&sample.bytes, &sample.expected);
     assert_eq!(report.findings, []);
-    // The kernel is for another architecture, and asks for no signature.
-    let others = [rules::BTI_LANDING_PAD.id, rules::SIGNATURE.id];
+    // The kernel is for another architecture, and asks for no signature; the replacement is in Rust.
+    let others = [rules::BTI_LANDING_PAD.id, rules::SIGNATURE.id, rules::REPLACEMENT_PROTOTYPE.id];
     for rule in report.rules.iter().filter(|rule| !others.contains(&rule.rule)) {
         assert_eq!((rule.outcome, &rule.left_out), (Outcome::Passed, &None), "{}", rule.rule);
     }
@@ -349,7 +349,7 @@ fn a_module_compiled_without_branch_targets_is_found_twice() {
     let module = postlink::convert(&fs::read(ko).unwrap(), &symbols, sites).unwrap();
     let source =
         expected::Source { project: &project, fixes: &[], tree: &tree, cache: &cache, sink: &Silent };
-    let report = verify(&module, &expected::of_resolved(&source, &resolved, &module).unwrap());
+    let report = verify(&module, &expected::of_resolved(&source, &resolved, &module, &module).unwrap());
     assert_eq!(broken(&report), BTreeSet::from([rules::IBT_ENDBR.id]));
     assert_eq!(report.findings.len(), 3, "the replacement, init and exit: {:?}", report.findings);
 }
@@ -419,6 +419,8 @@ fn rules_without_facts_are_not_passed_for_a_single_file() {
         (rules::AUTHOR_SOURCE.id, Outcome::NotApplied),
         (rules::USER_POINTER.id, Outcome::NotApplied),
         (rules::INLINED_COPY.id, Outcome::NotApplied),
+        (rules::TYPE_LAYOUT.id, Outcome::NotApplied),
+        (rules::REPLACEMENT_PROTOTYPE.id, Outcome::NotApplied),
         (rules::MODULE_NAME.id, Outcome::Passed),
         (rules::MODULE_PARAMETER.id, Outcome::Passed),
         (rules::PATCH_TABLE.id, Outcome::Passed),
@@ -561,6 +563,7 @@ fn rules_of_features_that_the_kernel_does_not_have_are_not_applied() {
         rules::CALL_PADDING.id,
         rules::IBT_ENDBR.id,
         rules::BTI_LANDING_PAD.id,
+        rules::REPLACEMENT_PROTOTYPE.id,
         rules::SYMBOL_VERSION.id,
     ];
     assert_eq!(without, expected);

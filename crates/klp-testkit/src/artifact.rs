@@ -545,7 +545,7 @@ impl Maker<'_> {
         let Self { project, cache, sink } = *self;
         let source = expected::Source { project, fixes: &[], tree, cache, sink };
         let bytes = read(&file)?;
-        let report = klp_verify::verify(&bytes, &expected::of_file(&source, &bytes)?);
+        let report = klp_verify::verify(&bytes, &expected::of_file(&source, &bytes, &bytes)?);
         Ok((file, report, None))
     }
 

@@ -89,7 +89,12 @@ fn check(args: &Args, target: &str) -> Result<ExitCode> {
     let bytes = std::fs::read(&module).with_context(|| format!("could not read {}", module.display()))?;
     let expected = match built {
         Some(expected) => expected,
-        None => expected::of_file(&source(&context, &context.project, &[], &tree), &bytes)?,
+        None => {
+            // As the build leaves it beside the module.
+            let debug = module.with_extension("ko.debug");
+            let debug = if debug.is_file() { klp_base::files::read(&debug)? } else { bytes.clone() };
+            expected::of_file(&source(&context, &context.project, &[], &tree), &bytes, &debug)?
+        }
     };
     let report = klp_verify::verify(&bytes, &expected);
     let checked = Checked { module: &module, kernel: &tree.id, report: &report };

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //! Changes that break a module, by rule.
 
+use std::collections::BTreeMap;
+
 use klp_base::events::Severity;
 use klp_module::Module;
 use klp_verify::rules::*;
-use klp_verify::{ExpectedParam, Memory, Named};
+use klp_verify::{ExpectedParam, LayoutFact, Memory, Named, PrototypeFact, TypeFacts, TypeLayout};
 use object::build::elf::{Relocation, SectionData, Symbol};
 use object::elf;
 
@@ -420,6 +422,21 @@ pub const CASES: &[Case] = &[
     case(&SELF_CALL, "the replacement calls what it replaces", |m| {
         let name = b".klp.sym.vmlinux.version_proc_show,0";
         m.symbol(KLP_FUNCTION_SYMBOL, |symbol| symbol.name = name[..].into());
+    }),
+    case(&TYPE_LAYOUT, "a struct of the module is smaller than the kernel's", |m| {
+        let layout = |size| TypeLayout { size, members: BTreeMap::new() };
+        let fact = LayoutFact { name: "struct file".to_owned(), module: layout(8), kernel: vec![layout(16)] };
+        m.expected.types = Ok(TypeFacts { layouts: vec![fact], ..TypeFacts::default() });
+    }),
+    case(&REPLACEMENT_PROTOTYPE, "a replacement has fewer parameters", |m| {
+        let fact = PrototypeFact {
+            symbol: m.expected.patch.as_ref().unwrap().functions[0].clone(),
+            replacement: "show".to_owned(),
+            text: "int f(int a)".to_owned(),
+            module: vec!["int4".to_owned()],
+            kernel: vec!["int4".to_owned(), "int4".to_owned()],
+        };
+        m.expected.types = Ok(TypeFacts { prototypes: vec![fact], ..TypeFacts::default() });
     }),
     case(&INLINED_COPY, "nothing calls the replaced function", |m| {
         let patch = m.expected.patch.as_mut().unwrap();

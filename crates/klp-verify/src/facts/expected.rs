@@ -61,10 +61,56 @@ pub struct Expected {
     pub missing_objects: BTreeMap<String, String>,
     /// Copies of the functions that a file alone replaces, by the kernel's debug information. Empty if that is not at hand.
     pub debug_copies: BTreeMap<KlpSymbol, Vec<ExpectedCopy>>,
+    /// Types in the module's debug information, beside the kernel's. `Err`: the reason why they are not known.
+    pub types: Result<TypeFacts, String>,
     /// Layout of the livepatch tables' structs.
     pub layout: KlpLayout,
     /// The planned patch; `None` if only the module's file is at hand.
     pub patch: Option<ExpectedPatch>,
+}
+
+/// Types in a module's debug information, beside the kernel's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TypeFacts {
+    /// Structs and unions that the kernel has, too.
+    pub layouts: Vec<LayoutFact>,
+    /// Replacements in C.
+    pub prototypes: Vec<PrototypeFact>,
+}
+
+/// A struct or union in the module and in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayoutFact {
+    /// Its name: `struct file`.
+    pub name: String,
+    /// Its layout in the module.
+    pub module: TypeLayout,
+    /// The layouts of this name in the kernel; at least one.
+    pub kernel: Vec<TypeLayout>,
+}
+
+/// Layout of a struct or union.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TypeLayout {
+    /// Size, in bytes.
+    pub size: u64,
+    /// Offsets of the members, in bits.
+    pub members: BTreeMap<String, u64>,
+}
+
+/// A replacement in C, and the function that it replaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrototypeFact {
+    /// The replaced function.
+    pub symbol: KlpSymbol,
+    /// Name of the replacement.
+    pub replacement: String,
+    /// The kernel's prototype, in C.
+    pub text: String,
+    /// Shapes of the replacement's return value and parameters: `int4`, `*struct file`, `*`.
+    pub module: Vec<String>,
+    /// Those of the replaced function.
+    pub kernel: Vec<String>,
 }
 
 /// A planned module parameter.

@@ -6,5 +6,7 @@ mod expected;
 mod named;
 
 pub(crate) use self::arch::ArchTable;
-pub use self::expected::{Expected, ExpectedCopy, ExpectedParam, ExpectedPatch};
+pub use self::expected::{
+    Expected, ExpectedCopy, ExpectedParam, ExpectedPatch, LayoutFact, PrototypeFact, TypeFacts, TypeLayout,
+};
 pub use self::named::{Memory, Named, NamedSymbol};

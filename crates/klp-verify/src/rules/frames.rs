@@ -7,7 +7,7 @@ use klp_base::events::Severity;
 use klp_module::Place;
 
 use super::{Check, Rule, no_function, without_tables};
-use crate::analysis::{Call, Graph, Subject};
+use crate::analysis::{Call, Graph, Subject, Target};
 use crate::report::{Findings, Scope};
 
 /// Stack frame of replacements.
@@ -22,6 +22,8 @@ pub static REPLACEMENT_FRAME: Rule = Rule {
          the replacement jumped has none: the transition completes, and the module's memory is freed while the task still returns \
          into it. Compilers turn a call in the last place into such a jump (sibling call) at every optimisation level that \
          kernels use. A replacement with bytes that are no instruction is *not checked*.",
+        "A jump into the kernel is a warning: the task does not return into the module, which has only to keep what it passed: \
+         texts, callbacks. The kernel's sample `livepatch-shadow-fix2` has such a jump, to `kfree()`.",
         "**Symptom:** none, then `BUG: unable to handle page fault` in freed memory.",
         "**Remedy:** in C a call instead of the jump: `ccflags-y += -fno-optimize-sibling-calls`. In Rust build the module again: its \
          tables then name the generated entry function, which calls the replacement.",
@@ -83,17 +85,31 @@ fn replacement(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
             let leaving =
                 program.steps_of(part).filter_map(|step| Some((step, program.leaves(function, step)?)));
             for (step, target) in leaving {
-                findings.error(
-                    old_name,
-                    format!(
-                        "its replacement {} ends in a jump to {} (at {}): a task that sleeps there has nothing of the \
-                         replacement on its stack, and the kernel takes the patch out from under it; make it a call (C: \
-                         `ccflags-y += -fno-optimize-sibling-calls`; Rust: the table names the generated entry function, build it again)",
-                        program.functions[function].name,
-                        program.describe(target),
-                        subject.place(step.place),
-                    ),
+                let jump = format!(
+                    "its replacement {} ends in a jump to {} (at {})",
+                    program.functions[function].name,
+                    program.describe(target),
+                    subject.place(step.place),
                 );
+                let remedy = "make it a call (C: `ccflags-y += -fno-optimize-sibling-calls`; Rust: the table names the generated entry \
+                              function, build it again)";
+                if let Some(Target::Symbol(..)) = target {
+                    findings.warning(
+                        old_name,
+                        format!(
+                            "{jump}, a function of the kernel: if a task sleeps there, nothing of the replacement is on its stack, and \
+                             nothing of the module may be among its arguments; {remedy}"
+                        ),
+                    );
+                } else {
+                    findings.error(
+                        old_name,
+                        format!(
+                            "{jump}: a task that sleeps there has nothing of the replacement on its stack, and the kernel takes the \
+                             patch out from under it; {remedy}"
+                        ),
+                    );
+                }
             }
         }
     }

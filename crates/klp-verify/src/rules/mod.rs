@@ -25,6 +25,7 @@ mod speculation;
 mod symbols;
 mod tables;
 mod targets;
+mod types;
 
 use std::fmt;
 
@@ -52,6 +53,7 @@ pub use self::speculation::{BRANCH_THUNK, RETPOLINE_TAG};
 pub use self::symbols::{KLP_SYMBOL, SYMBOL_VERSION, UNDEFINED_SYMBOL, VERSION_ENTRY_SIZE};
 pub use self::tables::{CALLBACK_FAILS, PATCH_TABLE, REPLACEMENT_SYMBOL};
 pub use self::targets::{ASSERTED, LASTING_FUNCTION, LIVEPATCH_TARGET, OTHER_ENTRY, REPLACED_FUNCTION};
+pub use self::types::{REPLACEMENT_PROTOTYPE, TYPE_LAYOUT};
 use crate::analysis::Subject;
 use crate::facts::Expected;
 use crate::report::{Findings, Scope};
@@ -88,6 +90,8 @@ pub static ALL: &[&Rule] = &[
     &LASTING_FUNCTION,
     &OTHER_ENTRY,
     &ASSERTED,
+    &TYPE_LAYOUT,
+    &REPLACEMENT_PROTOTYPE,
     &REPLACEMENT_SYMBOL,
     &REPLACEMENT_FRAME,
     &STACK_FRAME,
