@@ -137,6 +137,16 @@ fn print_function(found: &Function) {
     {
         print_line(what, &uses.as_deref().map_or("not looked for in modules".to_owned(), names));
     }
+    if let Some(sleeps_in) = found.sleeps_in.as_ref().filter(|list| !list.is_empty()) {
+        print_line("sleeps in", &format!("{}; who sleeps there holds a transition up", sleeps_in.join(", ")));
+    }
+    if !found.thread_of.is_empty() {
+        let starters = found.thread_of.join(", ");
+        print_line(
+            "thread of",
+            &format!("{starters}; the thread stays in it, and a transition would not end"),
+        );
+    }
     print_line("inlined copies", &copies(found));
 }
 

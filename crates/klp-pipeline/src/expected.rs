@@ -12,7 +12,9 @@ use klp_format::{KlpSymbol, ObjectName};
 use klp_image::{Area, KernelImage, Traceability};
 use klp_kernel::{KernelConfig, KernelTree, exports, sites_of};
 use klp_module::{KlpLayout, Module};
-use klp_verify::{Expected, ExpectedCopy, ExpectedParam, ExpectedPatch, Memory, Named, NamedSymbol};
+use klp_verify::{
+    Expected, ExpectedCopy, ExpectedParam, ExpectedPatch, LoadedPatch, Memory, Named, NamedSymbol,
+};
 
 use crate::c_diff;
 use crate::error::Error;
@@ -242,6 +244,23 @@ pub fn of_file(source: &Source<'_>, bytes: &[u8], debug: &[u8]) -> Result<Expect
     Ok(expected)
 }
 
+/// Facts about a live patch that is loaded before the module, from its file.
+///
+/// # Errors
+/// It is no live patch that can be read; the text says why.
+pub fn loaded_patch(bytes: &[u8], layout: &KlpLayout) -> Result<LoadedPatch, String> {
+    let module = Module::parse(bytes).map_err(|error| error.to_string())?;
+    let table = module.tables(layout).map_err(|error| error.to_string())?;
+    let manifest = module.manifest().map_err(|error| error.to_string())?;
+    let cves = manifest.as_ref().map(|manifest| manifest.cves().into_iter().map(str::to_owned).collect());
+    Ok(LoadedPatch {
+        name: module.name().map_err(|error| error.to_string())?.to_string(),
+        functions: table.symbols().map(|(symbol, _)| symbol).collect(),
+        states: table.states,
+        cves: cves.unwrap_or_default(),
+    })
+}
+
 fn of_kernel(tree: &KernelTree, vermagic: &str, layout: KlpLayout) -> Expected {
     let config = &tree.config;
     let call_padding = match (config.is_on("CALL_PADDING"), config.call_padding()) {
@@ -278,6 +297,7 @@ fn of_kernel(tree: &KernelTree, vermagic: &str, layout: KlpLayout) -> Expected {
         named: BTreeMap::new(),
         missing_objects: BTreeMap::new(),
         debug_copies: BTreeMap::new(),
+        loaded: Vec::new(),
         types: Err("nobody looked for them".to_owned()),
         layout,
         patch: None,

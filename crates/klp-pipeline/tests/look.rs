@@ -32,6 +32,10 @@ fn facts_of_functions_are_those_of_the_kernel() {
     let [print] = look("vmlinux:_printk").unwrap().try_into().unwrap();
     assert!(print.export.is_some() && print.callers.unwrap().len() > 1000);
     assert!(look("vmlinux:show").unwrap().len() > 1);
+    let [worker] = look("vmlinux:worker_thread").unwrap().try_into().unwrap();
+    assert!(worker.thread_of.iter().any(|name| name == "create_worker"), "{worker:?}");
+    assert!(worker.sleeps_in.unwrap().contains(&"schedule".to_owned()));
+    assert!(request.thread_of.is_empty() && request.sleeps_in.unwrap().is_empty());
     let [open] = look("ext4:ext4_file_open").unwrap().try_into().unwrap();
     assert!(open.callers.is_none() && open.not_replaceable.is_none() && open.prototype.is_some());
     for (symbol, message) in [

@@ -119,8 +119,13 @@ fn a_good_module_passes_every_rule() {
     let sample = good();
     let report = verify(&sample.bytes, &sample.expected);
     assert_eq!(report.findings, []);
-    // The kernel is for another architecture, and asks for no signature; the replacement is in Rust.
-    let others = [rules::BTI_LANDING_PAD.id, rules::SIGNATURE.id, rules::REPLACEMENT_PROTOTYPE.id];
+    // The kernel is for another architecture, and asks for no signature; the replacement is in Rust; no other patch is named.
+    let others = [
+        rules::BTI_LANDING_PAD.id,
+        rules::SIGNATURE.id,
+        rules::REPLACEMENT_PROTOTYPE.id,
+        rules::PATCH_SET.id,
+    ];
     for rule in report.rules.iter().filter(|rule| !others.contains(&rule.rule)) {
         assert_eq!((rule.outcome, &rule.left_out), (Outcome::Passed, &None), "{}", rule.rule);
     }
@@ -421,6 +426,7 @@ fn rules_without_facts_are_not_passed_for_a_single_file() {
         (rules::INLINED_COPY.id, Outcome::NotApplied),
         (rules::TYPE_LAYOUT.id, Outcome::NotApplied),
         (rules::REPLACEMENT_PROTOTYPE.id, Outcome::NotApplied),
+        (rules::PATCH_SET.id, Outcome::NotApplied),
         (rules::MODULE_NAME.id, Outcome::Passed),
         (rules::MODULE_PARAMETER.id, Outcome::Passed),
         (rules::PATCH_TABLE.id, Outcome::Passed),
@@ -565,6 +571,7 @@ fn rules_of_features_that_the_kernel_does_not_have_are_not_applied() {
         rules::BTI_LANDING_PAD.id,
         rules::REPLACEMENT_PROTOTYPE.id,
         rules::SYMBOL_VERSION.id,
+        rules::PATCH_SET.id,
     ];
     assert_eq!(without, expected);
 }

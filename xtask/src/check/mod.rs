@@ -6,7 +6,7 @@ mod formats;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use klp_base::events::{Silent, Sink};
@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// Id of the kernel (a directory of kernel-configs)
     #[arg(long, default_value = DEFAULT_KERNEL)]
     kernel: String,
+    /// Module of a live patch that is loaded before this one; may be given several times
+    #[arg(long, value_name = "FILE")]
+    loaded: Vec<PathBuf>,
     /// For people; one JSON object (docs/schemas/check.2.json); SARIF 2.1.0; annotations of a CI run
     #[arg(long, default_value = "human")]
     format: Format,
@@ -87,7 +90,7 @@ fn check(args: &Args, target: &str) -> Result<ExitCode> {
         false => built(&context, &tree, target).map(|(module, expected)| (module, Some(expected)))?,
     };
     let bytes = std::fs::read(&module).with_context(|| format!("could not read {}", module.display()))?;
-    let expected = match built {
+    let mut expected = match built {
         Some(expected) => expected,
         None => {
             // As the build leaves it beside the module.
@@ -96,6 +99,13 @@ fn check(args: &Args, target: &str) -> Result<ExitCode> {
             expected::of_file(&source(&context, &context.project, &[], &tree), &bytes, &debug)?
         }
     };
+    for file in &args.loaded {
+        let before = klp_base::files::read(file)?;
+        let before = expected::loaded_patch(&before, &expected.layout);
+        expected
+            .loaded
+            .push(before.map_err(|error| anyhow!("{} is no live patch: {error}", file.display()))?);
+    }
     let report = klp_verify::verify(&bytes, &expected);
     let checked = Checked { module: &module, kernel: &tree.id, report: &report };
     match args.format {

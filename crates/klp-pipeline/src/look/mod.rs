@@ -43,6 +43,10 @@ pub struct Function {
     pub callers: Option<Vec<Use>>,
     /// Functions that it calls or jumps to.
     pub callees: Option<Vec<Use>>,
+    /// Functions of `callees` in which tasks sleep. A task that sleeps under the function holds the transition of a patch up.
+    pub sleeps_in: Option<Vec<String>>,
+    /// Functions that start a kernel thread with it: the thread stays in it, and the transition of a patch would not end.
+    pub thread_of: Vec<String>,
     /// Functions and data that hold its address.
     pub pointers: Option<Vec<Use>>,
     /// True if it is static and nothing reaches it: it was inlined into all its callers. `None` if that is not known.
@@ -128,6 +132,10 @@ fn facts(
     let variants = symbols.starting_with(&start);
     let end = if symbol.object.is_vmlinux() { symbols.next(found.address) } else { None };
     let range = found.address..end.unwrap_or(found.address);
+    let callees = calls.map(|calls| by_name(symbols, calls.calls_from(range), |call| call.target));
+    let sleeps = |list: &Vec<Use>| -> Vec<String> {
+        list.iter().map(|callee| &callee.name).filter(|name| klp_verify::sleeps(name)).cloned().collect()
+    };
     Function {
         symbol: symbol.to_string(),
         address: found.address,
@@ -139,7 +147,9 @@ fn facts(
         export: export.map(|export| Export { namespace: export.namespace.clone() }),
         variants: variants.map(|variant| variant.name.to_owned()).collect(),
         callers: calls.map(|calls| by_name(symbols, calls.calls_of(found.address), |call| call.place)),
-        callees: calls.map(|calls| by_name(symbols, calls.calls_from(range), |call| call.target)),
+        sleeps_in: callees.as_ref().map(sleeps),
+        callees,
+        thread_of: objects.starters(symbol),
         pointers: calls.map(|calls| by_name(symbols, calls.addresses_of(found.address), |word| word.place)),
         unreached: objects.is_unreached(symbol),
         copies: None,

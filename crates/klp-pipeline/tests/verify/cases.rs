@@ -438,6 +438,21 @@ pub const CASES: &[Case] = &[
         };
         m.expected.types = Ok(TypeFacts { prototypes: vec![fact], ..TypeFacts::default() });
     }),
+    case(&PATCH_SET, "a module of the name is loaded", |m| {
+        let own = m.expected.patch.as_ref().unwrap().module.clone();
+        m.loaded(|other| other.name = own);
+    }),
+    case(&PATCH_SET, "a state of a loaded patch is not supported", |m| {
+        m.loaded(|other| other.states.push((77, 1)));
+    }),
+    case(&PATCH_SET, "a function of a loaded patch is lost", |m| {
+        m.loaded(|other| other.functions.extend(["vmlinux:f".parse().unwrap()]));
+    })
+    .warning(),
+    case(&PATCH_SET, "a CVE of a loaded patch is lost", |m| {
+        m.loaded(|other| other.cves.push("CVE-2026-1".to_owned()));
+    })
+    .warning(),
     case(&INLINED_COPY, "nothing calls the replaced function", |m| {
         let patch = m.expected.patch.as_mut().unwrap();
         patch.unreached = patch.functions.clone();

@@ -2,7 +2,7 @@
 //! A module for changes: built by the pipeline from fix `peek`, with functions that change it.
 
 use klp_module::{Module, PatchedFunction};
-use klp_verify::{Expected, ExpectedCopy, Named, NamedSymbol, PATCH_SYMBOL};
+use klp_verify::{Expected, ExpectedCopy, LoadedPatch, Named, NamedSymbol, PATCH_SYMBOL};
 use object::build::elf::{Builder, Relocation, Section, SectionData, Symbol};
 use object::elf;
 
@@ -88,6 +88,13 @@ impl Sample {
         let copy =
             ExpectedCopy { caller: caller.to_owned(), file: "fs/proc/x.c".to_owned(), line: 7, is_clone };
         patch.copies.entry(symbol).or_default().push(copy);
+    }
+
+    /// States that a live patch is loaded before the module.
+    pub fn loaded(&mut self, change: impl FnOnce(&mut LoadedPatch)) {
+        let mut other = LoadedPatch { name: "other".to_owned(), ..LoadedPatch::default() };
+        change(&mut other);
+        self.expected.loaded.push(other);
     }
 
     /// States what is known of a symbol that the module names.

@@ -366,6 +366,11 @@ fn effect(name: &str) -> Option<Effect> {
     })
 }
 
+/// True for a function of the kernel in which tasks sleep, by its name. Allocations are left out: their flags decide.
+pub fn sleeps(name: &str) -> bool {
+    SLEEP.contains(&name) || is_sleeping_lock(name)
+}
+
 /// True for functions that sleep until they have a lock.
 fn is_sleeping_lock(name: &str) -> bool {
     TAKE.contains(&name) || TAKE_OR_GIVE_UP.contains(&name)

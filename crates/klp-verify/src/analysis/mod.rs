@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use klp_module::{Module, PatchTable, Place, TableError};
 
 use self::context::misuses;
+pub use self::context::sleeps;
 pub(crate) use self::context::{Misuse, Section};
 pub(crate) use self::graph::Graph;
 pub(crate) use self::places::{describe_place, place_of, range, section_of};

@@ -63,10 +63,25 @@ pub struct Expected {
     pub debug_copies: BTreeMap<KlpSymbol, Vec<ExpectedCopy>>,
     /// Types in the module's debug information, beside the kernel's. `Err`: the reason why they are not known.
     pub types: Result<TypeFacts, String>,
+    /// Live patches that are loaded before the module.
+    pub loaded: Vec<LoadedPatch>,
     /// Layout of the livepatch tables' structs.
     pub layout: KlpLayout,
     /// The planned patch; `None` if only the module's file is at hand.
     pub patch: Option<ExpectedPatch>,
+}
+
+/// A live patch that is loaded before the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadedPatch {
+    /// Name of its module.
+    pub name: String,
+    /// Functions that it replaces.
+    pub functions: BTreeSet<KlpSymbol>,
+    /// States that it supports: id and version.
+    pub states: Vec<(u64, u32)>,
+    /// CVEs that its manifest names.
+    pub cves: Vec<String>,
 }
 
 /// Types in a module's debug information, beside the kernel's.

@@ -20,6 +20,7 @@ mod pointers;
 mod registers;
 mod relocations;
 mod self_call;
+mod set;
 mod source;
 mod speculation;
 mod symbols;
@@ -48,6 +49,7 @@ pub use self::pointers::{KEPT_POINTER, READ_ONLY_WRITE, USER_POINTER};
 pub use self::registers::VECTOR_REGISTER;
 pub use self::relocations::{KLP_RELOCATION, RELOCATION_RANGE, RELOCATION_TYPE};
 pub use self::self_call::SELF_CALL;
+pub use self::set::PATCH_SET;
 pub use self::source::AUTHOR_SOURCE;
 pub use self::speculation::{BRANCH_THUNK, RETPOLINE_TAG};
 pub use self::symbols::{KLP_SYMBOL, SYMBOL_VERSION, UNDEFINED_SYMBOL, VERSION_ENTRY_SIZE};
@@ -108,6 +110,7 @@ pub static ALL: &[&Rule] = &[
     &SYMBOL_VERSION,
     &DEBUG_LEFT,
     &PANIC_REACHABLE,
+    &PATCH_SET,
     &AUTHOR_SOURCE,
 ];
 
