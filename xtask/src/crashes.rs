@@ -101,7 +101,7 @@ fn section(root: &Path, kernel: &str, case: &Case, finding: &Finding) -> Result<
         Severity::Unchecked => "not checked",
     };
     let mut text = format!(
-        "\n## {}\n\n{}: `{}` on {kernel}.\n\n`check` says, {}:\n\n> {}: {}\n\nThe kernel without it:\n\n```text\n",
+        "\n## {}\n\n{}: `{}` on {kernel}.\n\n`check` says, {}:\n\n```text\n{}: {}\n```\n\nThe kernel without it:\n\n```text\n",
         finding.rule,
         case.description,
         case.artifacts.join("`, `"),
@@ -120,17 +120,8 @@ fn section(root: &Path, kernel: &str, case: &Case, finding: &Finding) -> Result<
 /// Lines of the kernel's complaint, without times, registers and what the document does not need.
 fn last_words<'a>(log: &'a str, wanted: &str) -> Vec<&'a str> {
     /// Starts of the lines of an oops that say what went wrong and where.
-    const TELLING: [&str; 9] = [
-        "BUG: ",
-        "#PF: ",
-        "Oops",
-        "RIP: ",
-        "Kernel panic",
-        "klp: ",
-        "pc : ",
-        "Internal error",
-        "Call Trace:",
-    ];
+    const TELLING: [&str; 9] =
+        ["BUG: ", "#PF: ", "Oops", "RIP: 0010:", "Kernel panic", "klp: ", "pc : ", "Internal error", "Call "];
     let lines: Vec<&str> = log.lines().map(without_time).collect();
     let is_telling =
         |line: &str| TELLING.iter().any(|start| line.starts_with(start)) || line.contains(wanted);

@@ -208,7 +208,7 @@ fn read(bytes: &[u8], compiled: &Compiled) -> Result<BTreeMap<String, Vec<Inline
     let mut copies = BTreeMap::new();
     layout::each_unit(bytes, |unit| {
         let mut tree = unit.entries_tree(None)?;
-        collect(unit, compiled, tree.root()?, None, &mut copies)
+        Ok(collect(unit, compiled, tree.root()?, None, &mut copies)?)
     })?;
     for list in copies.values_mut() {
         list.sort();

@@ -2,6 +2,7 @@
 //! Layouts of structs and unions in an object file, from its debug information. A live patch cannot change the layout of
 //! objects that exist: two compiles of a file are compared.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use gimli::{AttributeValue, DwAt, EndianSlice, LittleEndian, UnitOffset, UnitRef, constants as dw};
@@ -18,8 +19,10 @@ pub(crate) type Reader<'d> = EndianSlice<'d, LittleEndian>;
 pub(crate) type Tree<'a, 't, 'd> = gimli::EntriesTreeNode<'a, 't, Reader<'d>>;
 type Entry<'d> = gimli::DebuggingInformationEntry<Reader<'d>>;
 
-/// Deepest nesting of anonymous structs and of types.
+/// Deepest nesting of anonymous structs, of types and of modules.
 const DEEPEST: usize = 32;
+/// Most members of all types of a file. A module with all headers of a kernel has fewer than a tenth.
+const MOST_MEMBERS: usize = 4_000_000;
 
 /// Structs and unions of one compile that have a name and are not local to a function: `struct file`; of Rust code with the modules
 /// around it, `struct bindings::file`.
@@ -103,9 +106,10 @@ fn bytes(bits: u64) -> String {
 /// Reads the layouts of an object file with debug information.
 pub(crate) fn read(bytes: &[u8]) -> Result<Layouts, Damaged> {
     let mut layouts = Layouts::new();
+    let budget = Cell::new(MOST_MEMBERS);
     each_unit(bytes, |unit| {
         let mut tree = unit.entries_tree(None)?;
-        collect(unit, tree.root()?, "", &mut layouts)
+        collect(unit, tree.root()?, &Within { path: String::new(), depth: 0, budget: &budget }, &mut layouts)
     })?;
     Ok(layouts)
 }
@@ -113,16 +117,15 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Layouts, Damaged> {
 /// Reads the units of an object file's debug information.
 pub(crate) fn each_unit(
     bytes: &[u8],
-    mut visit: impl FnMut(UnitRef<'_, Reader<'_>>) -> Result<(), gimli::Error>,
+    mut visit: impl FnMut(UnitRef<'_, Reader<'_>>) -> Result<(), Damaged>,
 ) -> Result<(), Damaged> {
     let file = ElfFile64::<object::LittleEndian>::parse(bytes).map_err(|error| Damaged(error.to_string()))?;
     let sections = gimli::DwarfSections::load(|id| section(&file, id.name()))?;
     let dwarf = sections.borrow(|section| EndianSlice::new(section, LittleEndian));
-    let damaged = |error: gimli::Error| Damaged(format!("its debug information: {error}"));
     let mut headers = dwarf.units();
-    while let Some(header) = headers.next().map_err(damaged)? {
-        let unit = dwarf.unit(header).map_err(damaged)?;
-        visit(unit.unit_ref(&dwarf)).map_err(damaged)?;
+    while let Some(header) = headers.next()? {
+        let unit = dwarf.unit(header)?;
+        visit(unit.unit_ref(&dwarf))?;
     }
     Ok(())
 }
@@ -153,22 +156,34 @@ pub(crate) fn section(file: &ElfFile64<'_, object::LittleEndian>, name: &str) ->
     Ok(data)
 }
 
-/// Collects the structs and unions below an entry that are not local to a function. `path` is the entry's module, with `::`.
+/// Place of entries, and what may still be read of a file that may be anyone's.
+struct Within<'b> {
+    /// The module around the entries, with `::`.
+    path: String,
+    /// Depth of that module.
+    depth: usize,
+    /// Number of members that may still be read.
+    budget: &'b Cell<usize>,
+}
+
+/// Collects the structs and unions below an entry that are not local to a function.
 fn collect<'d>(
     unit: UnitRef<'_, Reader<'d>>,
     node: Tree<'_, '_, 'd>,
-    path: &str,
+    within: &Within<'_>,
     layouts: &mut Layouts,
-) -> Result<(), gimli::Error> {
+) -> Result<(), Damaged> {
+    let &Within { ref path, depth, budget } = within;
     let mut children = node.children();
     while let Some(child) = children.next()? {
         let entry = child.entry();
         let (named, offset) = match entry.tag() {
             dw::DW_TAG_structure_type | dw::DW_TAG_union_type => (entry, Some(entry.offset())),
             dw::DW_TAG_typedef => (entry, reference(entry)),
-            dw::DW_TAG_namespace => {
+            dw::DW_TAG_namespace if depth < DEEPEST => {
                 let name = text(unit, entry, dw::DW_AT_name).unwrap_or_default();
-                collect(unit, child, &format!("{path}{name}::"), layouts)?;
+                let inner = Within { path: format!("{path}{name}::"), depth: depth + 1, budget };
+                collect(unit, child, &inner, layouts)?;
                 continue;
             }
             _ => continue,
@@ -187,7 +202,7 @@ fn collect<'d>(
         // A declaration has no size.
         let Some(size) = number(&definition, dw::DW_AT_byte_size) else { continue };
         let mut members = BTreeMap::new();
-        add_members(unit, offset, ("", 0), 0, &mut members)?;
+        add_members(unit, offset, ("", 0), 0, budget, &mut members)?;
         let file = file_of(unit, &definition).unwrap_or_default();
         layouts.insert(format!("{kind} {path}{name}"), Layout { file, size, members });
     }
@@ -200,8 +215,9 @@ fn add_members(
     offset: UnitOffset,
     (prefix, start): (&str, u64),
     depth: usize,
+    budget: &Cell<usize>,
     members: &mut BTreeMap<String, Place>,
-) -> Result<(), gimli::Error> {
+) -> Result<(), Damaged> {
     let mut tree = unit.entries_tree(Some(offset))?;
     let mut children = tree.root()?.children();
     while let Some(child) = children.next()? {
@@ -209,6 +225,8 @@ fn add_members(
         if entry.tag() != dw::DW_TAG_member {
             continue;
         }
+        let left = budget.get().checked_sub(1);
+        budget.set(left.ok_or_else(|| Damaged(format!("its types have more than {MOST_MEMBERS} members")))?);
         let bits = number(entry, dw::DW_AT_data_bit_offset);
         let at = bits.unwrap_or_else(|| {
             let bytes = number(entry, dw::DW_AT_data_member_location).unwrap_or(0);
@@ -226,11 +244,11 @@ fn add_members(
             && depth < DEEPEST
             && is_anonymous(&unit.entry(kind)?)
         {
-            add_members(unit, kind, (&whole, at), depth + 1, members)?;
+            add_members(unit, kind, (&whole, at), depth + 1, budget, members)?;
         }
         let size = match (number(entry, dw::DW_AT_bit_size), kind) {
             (Some(bits), _) => bits,
-            (None, Some(kind)) => size_of(unit, kind, 0)?.unwrap_or(0) * 8,
+            (None, Some(kind)) => size_of(unit, kind, 0)?.unwrap_or(0).saturating_mul(8),
             (None, None) => 0,
         };
         if name.is_some() {
@@ -321,6 +339,12 @@ pub(crate) fn file_in<'d>(
         _ => name,
     };
     Some(path.trim_start_matches("./").to_owned())
+}
+
+impl From<gimli::Error> for Damaged {
+    fn from(error: gimli::Error) -> Self {
+        Self(format!("its debug information: {error}"))
+    }
 }
 
 impl From<object::Error> for Damaged {

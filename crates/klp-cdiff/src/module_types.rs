@@ -139,11 +139,12 @@ pub fn pointer_to(shape: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use klp_base::lots::Lots;
     use klp_base::process::Cmd;
 
     use super::*;
 
-    fn types(source: &str, flags: &[&str]) -> Option<ModuleTypes> {
+    fn object(source: &str, flags: &[&str]) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("include")).unwrap();
         std::fs::write(
@@ -163,7 +164,11 @@ mod tests {
             .cwd(dir.path())
             .run()
             .unwrap();
-        read(&std::fs::read(dir.path().join("x.o")).unwrap()).unwrap()
+        std::fs::read(dir.path().join("x.o")).unwrap()
+    }
+
+    fn types(source: &str, flags: &[&str]) -> Option<ModuleTypes> {
+        read(&object(source, flags)).unwrap()
     }
 
     #[test]
@@ -193,5 +198,32 @@ mod tests {
     fn a_file_without_debug_information_has_no_types() {
         assert_eq!(types("int f(void) { return 1; }\n", &["-g0"]), None);
         assert!(read(b"\x7fELF").is_err());
+    }
+
+    /// Anyone's file may be checked.
+    #[test]
+    fn damaged_debug_information_is_an_error_or_other_types() {
+        let source = "typedef struct { struct { struct k k; int a; } x, y; union { struct { long b; } z; }; } t;\nint f(t *t, struct k **k) { return t->x.a; }\n";
+        let good = object(source, &["-gdwarf-5"]);
+        let file = object::File::parse(good.as_slice()).unwrap();
+        let places = [".debug_info", ".debug_abbrev", ".debug_str", ".debug_line"].map(|name| {
+            let section = object::Object::section_by_name(&file, name).unwrap();
+            object::ObjectSection::file_range(&section).unwrap()
+        });
+        let mut lots = Lots::new(5);
+        let (mut errors, mut others) = (0, 0);
+        for _ in 0..3000 {
+            let mut bytes = good.clone();
+            for _ in 0..=lots.below(3) {
+                let (start, size) = places[lots.below(places.len())];
+                let at = usize::try_from(start).unwrap() + lots.below(usize::try_from(size).unwrap());
+                bytes[at] = u8::try_from(lots.below(256)).unwrap();
+            }
+            match read(&bytes) {
+                Err(_) => errors += 1,
+                Ok(_) => others += 1,
+            }
+        }
+        assert!(errors > 100 && others > 100, "{errors} {others}");
     }
 }

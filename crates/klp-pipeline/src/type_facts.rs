@@ -13,17 +13,15 @@ use crate::objects::Objects;
 /// Deepest nesting of types without a name, and longest chain of types.
 const DEEPEST: usize = 16;
 
-/// Facts about the types of a module. `debug` is the file with its debug information, which may be the module itself. `Err` has the
-/// reason why they are not known.
+/// Facts about the types of a module; `None` if it has no debug information. `debug` is the file with that, which may be the module
+/// itself. `Err` has the reason why it cannot be read.
 pub(crate) fn of(
     debug: &[u8],
     module: &[u8],
     layout: &KlpLayout,
     objects: &Objects,
-) -> Result<TypeFacts, String> {
-    let Some(found) = module_types::read(debug)? else {
-        return Err("the module has no debug information".to_owned());
-    };
+) -> Result<Option<TypeFacts>, String> {
+    let Some(found) = module_types::read(debug)? else { return Ok(None) };
     let types = objects.types();
     let unread = |error: BtfError| error.to_string();
     let mut facts = TypeFacts::default();
@@ -34,7 +32,7 @@ pub(crate) fn of(
         }
     }
     facts.prototypes = prototypes(&found, module, layout, objects).map_err(unread)?;
-    Ok(facts)
+    Ok(Some(facts))
 }
 
 fn fact(layout: &StructLayout) -> TypeLayout {

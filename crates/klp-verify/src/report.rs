@@ -111,7 +111,7 @@ impl Findings {
     }
 
     fn add(&mut self, severity: Severity, subject: impl Into<String>, message: impl Into<String>) {
-        let (subject, message) = (subject.into(), message.into());
+        let (subject, message) = (readable(&subject.into()), readable(&message.into()));
         self.list.push(Finding { rule: self.rule, severity, subject, message });
     }
 
@@ -126,6 +126,27 @@ impl Findings {
     pub(crate) fn warning(&mut self, subject: impl Into<String>, message: impl Into<String>) {
         self.add(Severity::Warning, subject, message);
     }
+}
+
+/// Text with the names of Rust functions as in their source.
+fn readable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$');
+    let mut rest = text;
+    while let Some(start) = rest.find("_R") {
+        let (before, from) = rest.split_at(start);
+        out.push_str(before);
+        let end = from.find(|c| !is_word(c)).unwrap_or(from.len());
+        let (word, after) = from.split_at(end);
+        let is_start = !before.ends_with(is_word);
+        match rustc_demangle::try_demangle(word).ok().filter(|_| is_start) {
+            Some(name) => out.push_str(&format!("{name:#}")),
+            None => out.push_str(word),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
 }
 
 /// Error for a module that must not be loaded.
@@ -149,5 +170,21 @@ pub fn refuse_errors(ko: &Path, report: &Report, sink: &dyn Sink) -> Result<(), 
     match report.refusals() {
         0 => Ok(()),
         rules => Err(Refused { module: ko.to_owned(), rules }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_rust_functions_are_those_of_the_source() {
+        let text =
+            "its replacement _RNvNtCs1234_4fixx4work3run (at .text+0x5) calls MY_RULE and x_RNvCs1_1a1b";
+        assert_eq!(
+            readable(text),
+            "its replacement fixx::work::run (at .text+0x5) calls MY_RULE and x_RNvCs1_1a1b"
+        );
+        assert_eq!(readable("_R"), "_R");
     }
 }

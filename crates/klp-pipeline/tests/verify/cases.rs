@@ -426,8 +426,13 @@ pub const CASES: &[Case] = &[
     case(&TYPE_LAYOUT, "a struct of the module is smaller than the kernel's", |m| {
         let layout = |size| TypeLayout { size, members: BTreeMap::new() };
         let fact = LayoutFact { name: "struct file".to_owned(), module: layout(8), kernel: vec![layout(16)] };
-        m.expected.types = Ok(TypeFacts { layouts: vec![fact], ..TypeFacts::default() });
+        m.expected.types = Ok(Some(TypeFacts { layouts: vec![fact], ..TypeFacts::default() }));
     }),
+    case(&TYPE_LAYOUT, "the debug information cannot be read", |m| {
+        m.expected.types = Err("it is cut".to_owned());
+    })
+    .unchecked()
+    .also(const { &[&REPLACEMENT_PROTOTYPE] }),
     case(&REPLACEMENT_PROTOTYPE, "a replacement has fewer parameters", |m| {
         let fact = PrototypeFact {
             symbol: m.expected.patch.as_ref().unwrap().functions[0].clone(),
@@ -436,7 +441,7 @@ pub const CASES: &[Case] = &[
             module: vec!["int4".to_owned()],
             kernel: vec!["int4".to_owned(), "int4".to_owned()],
         };
-        m.expected.types = Ok(TypeFacts { prototypes: vec![fact], ..TypeFacts::default() });
+        m.expected.types = Ok(Some(TypeFacts { prototypes: vec![fact], ..TypeFacts::default() }));
     }),
     case(&PATCH_SET, "a module of the name is loaded", |m| {
         let own = m.expected.patch.as_ref().unwrap().module.clone();

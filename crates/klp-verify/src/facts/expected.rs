@@ -61,8 +61,8 @@ pub struct Expected {
     pub missing_objects: BTreeMap<String, String>,
     /// Copies of the functions that a file alone replaces, by the kernel's debug information. Empty if that is not at hand.
     pub debug_copies: BTreeMap<KlpSymbol, Vec<ExpectedCopy>>,
-    /// Types in the module's debug information, beside the kernel's. `Err`: the reason why they are not known.
-    pub types: Result<TypeFacts, String>,
+    /// Types in the module's debug information, beside the kernel's; `None` if it has none. `Err`: the reason why they cannot be read.
+    pub types: Result<Option<TypeFacts>, String>,
     /// Live patches that are loaded before the module.
     pub loaded: Vec<LoadedPatch>,
     /// Layout of the livepatch tables' structs.

@@ -42,12 +42,21 @@ pub static REPLACEMENT_PROTOTYPE: Rule = Rule {
     check: Check::Module(replacement_prototype),
 };
 
-fn facts<'s>(subject: &'s Subject<'_>) -> Result<&'s TypeFacts, Scope> {
-    subject.expected.types.as_ref().map_err(|reason| Scope::Nothing(reason.clone()))
+fn facts<'s>(subject: &'s Subject<'_>, findings: &mut Findings) -> Result<&'s TypeFacts, Scope> {
+    match &subject.expected.types {
+        Ok(Some(facts)) => Ok(facts),
+        Ok(None) => {
+            Err(Scope::Nothing("the module has no debug information, and none is beside it".to_owned()))
+        }
+        Err(reason) => {
+            findings.unchecked("the debug information", format!("it cannot be read: {reason}"));
+            Err(Scope::All)
+        }
+    }
 }
 
 fn type_layout(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
-    let facts = match facts(subject) {
+    let facts = match facts(subject, findings) {
         Ok(facts) => facts,
         Err(scope) => return scope,
     };
@@ -102,7 +111,7 @@ fn bytes(bits: u64) -> String {
 }
 
 fn replacement_prototype(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
-    let facts = match facts(subject) {
+    let facts = match facts(subject, findings) {
         Ok(facts) => facts,
         Err(scope) => return scope,
     };
