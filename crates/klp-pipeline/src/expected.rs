@@ -10,10 +10,12 @@ use klp_base::files::read;
 use klp_cdiff::inlined::{Copies, InlinedCopy};
 use klp_format::{KlpSymbol, ObjectName};
 use klp_image::{Area, KernelImage, Traceability};
-use klp_kernel::{KernelConfig, KernelTree, exports, sites_of};
+use klp_kernel::exports::{self, Export};
+use klp_kernel::{KernelConfig, KernelTree, sites_of};
 use klp_module::{KlpLayout, Module};
 use klp_verify::{
-    Expected, ExpectedCopy, ExpectedParam, ExpectedPatch, LoadedPatch, Memory, Named, NamedSymbol,
+    Expected, ExpectedCopy, ExpectedExport, ExpectedParam, ExpectedPatch, LoadedPatch, Memory, Named,
+    NamedSymbol,
 };
 
 use crate::c_diff;
@@ -271,12 +273,13 @@ fn of_kernel(tree: &KernelTree, vermagic: &str, layout: KlpLayout) -> Expected {
     };
     let exports = exports::of(tree)
         .map_err(|error| error.to_string())
-        .map(|exports| exports.into_iter().map(|(name, export)| (name, export.checksum)).collect());
+        .map(|exports| exports.into_iter().map(|(name, export)| (name, expected_export(export))).collect());
     Expected {
         kernel: tree.id.clone(),
         arch: tree.arch,
         vermagic: vermagic.to_owned(),
         exports,
+        namespaces_enforced: !config.is_on("MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS"),
         build_id: None,
         module_struct: None,
         retpolines: ["MITIGATION_RETPOLINE", "RETPOLINE"].iter().any(|option| config.is_on(option)),
@@ -302,6 +305,11 @@ fn of_kernel(tree: &KernelTree, vermagic: &str, layout: KlpLayout) -> Expected {
         layout,
         patch: None,
     }
+}
+
+fn expected_export(export: Export) -> ExpectedExport {
+    let object = export.object_name();
+    ExpectedExport { checksum: export.checksum, object, namespace: export.namespace }
 }
 
 /// `THREAD_SIZE`: `arch/x86/include/asm/page_64_types.h`, `arch/arm64/include/asm/memory.h`.

@@ -119,11 +119,12 @@ fn a_good_module_passes_every_rule() {
     let sample = good();
     let report = verify(&sample.bytes, &sample.expected);
     assert_eq!(report.findings, []);
-    // The kernel is for another architecture, and asks for no signature; the replacement is in Rust; no other patch is named.
+    // The kernel is for another architecture, and asks for no signature; the replacement is in Rust; no symbol has a namespace; no other patch is named.
     let others = [
         rules::BTI_LANDING_PAD.id,
         rules::SIGNATURE.id,
         rules::REPLACEMENT_PROTOTYPE.id,
+        rules::SYMBOL_NAMESPACE.id,
         rules::PATCH_SET.id,
     ];
     for rule in report.rules.iter().filter(|rule| !others.contains(&rule.rule)) {
@@ -427,6 +428,7 @@ fn rules_without_facts_are_not_passed_for_a_single_file() {
         (rules::TYPE_LAYOUT.id, Outcome::NotApplied),
         (rules::REPLACEMENT_PROTOTYPE.id, Outcome::NotApplied),
         (rules::PATCH_SET.id, Outcome::NotApplied),
+        (rules::SYMBOL_NAMESPACE.id, Outcome::NotApplied),
         (rules::MODULE_NAME.id, Outcome::Passed),
         (rules::MODULE_PARAMETER.id, Outcome::Passed),
         (rules::PATCH_TABLE.id, Outcome::Passed),
@@ -435,6 +437,23 @@ fn rules_without_facts_are_not_passed_for_a_single_file() {
     // Tables with another name are found through the argument of klp_enable_patch().
     sample.symbol("__klp_patch", |symbol| symbol.name = b"patch"[..].into());
     assert_eq!(left_out(&sample), expected);
+}
+
+/// An ordinary import binds the live patch to a module that may come and go.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn an_import_of_a_patched_module_is_refused() {
+    let mut sample = sample("binfmt", "verify-binfmt");
+    let rule = rules::UNDEFINED_SYMBOL.id;
+    let found = |sample: &Sample| {
+        let findings = verify(&sample.bytes, &sample.expected).findings;
+        findings.into_iter().filter(|found| found.rule == rule).map(|found| found.message).collect::<Vec<_>>()
+    };
+    sample.export("klp_enable_patch", |export| export.object = "other".to_owned());
+    assert!(found(&sample).is_empty());
+    sample.export("klp_enable_patch", |export| export.object = "binfmt_misc".to_owned());
+    let [message] = found(&sample).try_into().unwrap();
+    assert!(message.starts_with("it is of module binfmt_misc, which the live patch changes"), "{message}");
 }
 
 /// Without a reference to the tables, the result of rules that read the tables is not "passed".
@@ -570,6 +589,7 @@ fn rules_of_features_that_the_kernel_does_not_have_are_not_applied() {
         rules::IBT_ENDBR.id,
         rules::BTI_LANDING_PAD.id,
         rules::REPLACEMENT_PROTOTYPE.id,
+        rules::SYMBOL_NAMESPACE.id,
         rules::SYMBOL_VERSION.id,
         rules::PATCH_SET.id,
     ];

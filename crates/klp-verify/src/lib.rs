@@ -16,8 +16,8 @@ pub use klp_module::PATCH_SYMBOL;
 use self::analysis::Subject;
 pub use self::analysis::sleeps;
 pub use self::facts::{
-    Expected, ExpectedCopy, ExpectedParam, ExpectedPatch, LayoutFact, LoadedPatch, Memory, Named,
-    NamedSymbol, PrototypeFact, TypeFacts, TypeLayout,
+    Expected, ExpectedCopy, ExpectedExport, ExpectedParam, ExpectedPatch, LayoutFact, LoadedPatch, Memory,
+    Named, NamedSymbol, PrototypeFact, TypeFacts, TypeLayout,
 };
 use self::report::{Findings, Scope};
 pub use self::report::{Outcome, Refused, Report, RuleOutcome, refuse_errors};

@@ -529,16 +529,27 @@ pub const CASES: &[Case] = &[
     case(&UNDEFINED_SYMBOL, "nobody exports a symbol that it needs", |m| {
         m.add_symbol("saved_command_line", |_| ());
     }),
+    case(&SYMBOL_NAMESPACE, "the namespace of a symbol is not imported", |m| {
+        m.export("seq_write", |export| export.namespace = Some("SEQ".to_owned()));
+    }),
+    case(&SYMBOL_NAMESPACE, "a symbol is exported to other modules alone", |m| {
+        m.export("seq_write", |export| export.namespace = Some("module:kvm,other".to_owned()));
+    }),
+    case(&SYMBOL_NAMESPACE, "the kernel says that a namespace is not imported", |m| {
+        m.export("seq_write", |export| export.namespace = Some("SEQ".to_owned()));
+        m.expected.namespaces_enforced = false;
+    })
+    .warning(),
     case(&UNDEFINED_SYMBOL, "the kernel's exports are not known", |m| {
         m.expected.exports = Err("no such file".to_owned());
     })
     .unchecked()
-    .also(const { &[&SYMBOL_VERSION] }),
+    .also(const { &[&SYMBOL_NAMESPACE, &SYMBOL_VERSION] }),
     case(&SYMBOL_VERSION, "the kernel's exports are not known", |m| {
         m.expected.exports = Err("no such file".to_owned());
     })
     .unchecked()
-    .also(const { &[&UNDEFINED_SYMBOL] }),
+    .also(const { &[&SYMBOL_NAMESPACE, &UNDEFINED_SYMBOL] }),
     case(&SYMBOL_VERSION, "a checksum is another", |m| {
         let at = version_entry(m, b"seq_write");
         m.data("__versions", |data| data[at] ^= 1);

@@ -2,7 +2,7 @@
 //! A module for changes: built by the pipeline from fix `peek`, with functions that change it.
 
 use klp_module::{Module, PatchedFunction};
-use klp_verify::{Expected, ExpectedCopy, LoadedPatch, Named, NamedSymbol, PATCH_SYMBOL};
+use klp_verify::{Expected, ExpectedCopy, ExpectedExport, LoadedPatch, Named, NamedSymbol, PATCH_SYMBOL};
 use object::build::elf::{Builder, Relocation, Section, SectionData, Symbol};
 use object::elf;
 
@@ -88,6 +88,11 @@ impl Sample {
         let copy =
             ExpectedCopy { caller: caller.to_owned(), file: "fs/proc/x.c".to_owned(), line: 7, is_clone };
         patch.copies.entry(symbol).or_default().push(copy);
+    }
+
+    /// Changes what is known of an exported symbol.
+    pub fn export(&mut self, name: &str, change: impl FnOnce(&mut ExpectedExport)) {
+        change(self.expected.exports.as_mut().unwrap().get_mut(name).unwrap());
     }
 
     /// States that a live patch is loaded before the module.

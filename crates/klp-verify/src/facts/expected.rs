@@ -30,7 +30,9 @@ pub struct Expected {
     /// True if the unlock of a spinlock is a call (`CONFIG_UNINLINE_SPIN_UNLOCK`).
     pub visible_unlocks: bool,
     /// Symbols that the kernel and its modules export, with their checksums (`Module.symvers`).
-    pub exports: Result<BTreeMap<String, u32>, String>,
+    pub exports: Result<BTreeMap<String, ExpectedExport>, String>,
+    /// True if the kernel refuses a module that does not import the namespace of a symbol.
+    pub namespaces_enforced: bool,
     /// True if modules carry checksums of their imports (`CONFIG_MODVERSIONS`).
     pub modversions: bool,
     /// Bytes of padding before each function; `None` for a kernel without call padding.
@@ -126,6 +128,17 @@ pub struct PrototypeFact {
     pub module: Vec<String>,
     /// Those of the replaced function.
     pub kernel: Vec<String>,
+}
+
+/// A symbol that the kernel or one of its modules exports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpectedExport {
+    /// Checksum of its type.
+    pub checksum: u32,
+    /// `vmlinux`, or the module that has it.
+    pub object: String,
+    /// Namespace that a module must import.
+    pub namespace: Option<String>,
 }
 
 /// A planned module parameter.

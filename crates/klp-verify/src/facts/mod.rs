@@ -7,7 +7,7 @@ mod named;
 
 pub(crate) use self::arch::ArchTable;
 pub use self::expected::{
-    Expected, ExpectedCopy, ExpectedParam, ExpectedPatch, LayoutFact, LoadedPatch, PrototypeFact, TypeFacts,
-    TypeLayout,
+    Expected, ExpectedCopy, ExpectedExport, ExpectedParam, ExpectedPatch, LayoutFact, LoadedPatch,
+    PrototypeFact, TypeFacts, TypeLayout,
 };
 pub use self::named::{Memory, Named, NamedSymbol};

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use klp_base::events::Severity;
-use klp_format::{ALIAS_PREFIX, KlpSymbol, RELA_PREFIX, SYMBOL_PREFIX};
-use klp_module::{Binding, Module, Symbol, SymbolSection};
+use klp_format::{ALIAS_PREFIX, KlpSymbol, RELA_PREFIX, SYMBOL_PREFIX, VMLINUX};
+use klp_module::{Binding, Module, PatchTable, Symbol, SymbolSection};
 
 use super::{Check, Rule};
 use crate::analysis::Subject;
+use crate::facts::ExpectedExport;
 use crate::report::{Findings, Scope};
 
 /// Livepatch symbols.
@@ -32,13 +33,29 @@ pub static UNDEFINED_SYMBOL: Rule = Rule {
     id: "undefined-symbol",
     severity: Severity::Error,
     source: "`simplify_symbols()` in `kernel/module/main.c`; `Module.symvers`.",
-    summary: "Every undefined symbol is exported by this kernel.",
+    summary: "Every undefined symbol is exported by this kernel, and none by a module that the live patch changes.",
     explain: &[
         "The kernel refuses the module. Weak symbols are left out: the kernel leaves them at address 0.",
+        "A symbol of a module that the live patch changes must be a livepatch symbol: an ordinary import binds the two together.",
         "**Symptom:** `Unknown symbol ... (err -2)` (ENOENT).",
         "**Remedy:** name the symbol in patch.toml, so that the livepatch core resolves it.",
     ],
     check: Check::Module(undefined),
+};
+
+/// Namespaces of imports.
+pub static SYMBOL_NAMESPACE: Rule = Rule {
+    id: "symbol-namespace",
+    severity: Severity::Error,
+    source: "`verify_namespace_is_imported()` in `kernel/module/main.c`; `Documentation/core-api/symbol-namespaces.rst`; `Module.symvers`.",
+    summary: "The module imports the namespace of each exported symbol that it uses.",
+    explain: &[
+        "A fix imports them by itself. The namespace `module:a,b` exports a symbol to these modules alone. With \
+         `CONFIG_MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS` the kernel only says what is missing: a warning.",
+        "**Symptom:** `module uses symbol ... from namespace ..., but does not import it.` (EINVAL).",
+        "**Remedy:** `MODULE_IMPORT_NS()` in C; for a symbol of some modules alone, the livepatch core: name it in patch.toml.",
+    ],
+    check: Check::Module(namespaces),
 };
 
 /// Checksums of imports.
@@ -61,6 +78,8 @@ pub const VERSION_ENTRY_SIZE: usize = 64;
 /// Symbol whose checksum covers the layout of `struct module` and related types; every module records it.
 const MODULE_LAYOUT: &str = "module_layout";
 const VERSIONS: &str = "__versions";
+/// Start of a namespace that lists the modules which may use a symbol.
+const FOR_MODULES: &str = "module:";
 
 fn livepatch(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     let module = &subject.module;
@@ -125,7 +144,7 @@ fn undefined(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
     let Some(exports) = exports(subject, findings) else { return Scope::All };
     // The kernel leaves weak ones at address 0.
     for symbol in imports(subject.module).filter(|symbol| symbol.binding != Binding::Weak) {
-        if !exports.contains_key(symbol.name) {
+        let Some(export) = exports.get(symbol.name) else {
             findings.error(
                 symbol.name,
                 format!(
@@ -134,9 +153,61 @@ fn undefined(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
                     subject.expected.kernel
                 ),
             );
+            continue;
+        };
+        // Rule replaced-function has the finding for an object with the kernel's name.
+        let is_patched = |table: &PatchTable| {
+            export.object != VMLINUX
+                && table.objects.iter().any(|object| object.name.as_ref() == Some(&export.object))
+        };
+        if subject.table.as_ref().is_ok_and(is_patched) {
+            findings.error(
+                symbol.name,
+                format!(
+                    "it is of module {}, which the live patch changes: the kernel loads the patch only while that module is there \
+                     (ENOENT), and the patch holds it; name the symbol in patch.toml, so that the livepatch core resolves it",
+                    export.object
+                ),
+            );
         }
     }
     Scope::All
+}
+
+fn namespaces(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
+    let Some(exports) = exports(subject, findings) else { return Scope::All };
+    let imported: BTreeSet<String> = subject
+        .module
+        .modinfo()
+        .filter(|(key, _)| key == "import_ns")
+        .map(|(_, value)| value.into_owned())
+        .collect();
+    let name = subject.module.name().map(|name| name.to_string()).unwrap_or_default();
+    let mut any = false;
+    for symbol in imports(subject.module) {
+        let Some(namespace) = exports.get(symbol.name).and_then(|export| export.namespace.as_ref()) else {
+            continue;
+        };
+        any = true;
+        if let Some(modules) = namespace.strip_prefix(FOR_MODULES) {
+            if !modules.split(',').any(|module| module == name) {
+                let text = format!(
+                    "it is exported to the modules {modules} alone: the kernel refuses the module with EINVAL"
+                );
+                findings.error(symbol.name, text);
+            }
+            continue;
+        }
+        if !imported.contains(namespace) {
+            let text = format!("its namespace is {namespace}, which the module does not import");
+            if subject.expected.namespaces_enforced {
+                findings.error(symbol.name, format!("{text}: EINVAL; C: `MODULE_IMPORT_NS`"));
+            } else {
+                findings.warning(symbol.name, format!("{text}: the kernel says so in its log"));
+            }
+        }
+    }
+    if any { Scope::All } else { Scope::Nothing("the module uses no symbol of a namespace".to_owned()) }
 }
 
 fn versions(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
@@ -167,14 +238,14 @@ fn versions(subject: &Subject<'_>, findings: &mut Findings) -> Scope {
 
 fn compare_versions(
     subject: &Subject<'_>,
-    exports: &BTreeMap<String, u32>,
+    exports: &BTreeMap<String, ExpectedExport>,
     recorded: &BTreeMap<&[u8], u64>,
     findings: &mut Findings,
 ) {
     let imported = imports(subject.module).map(|symbol| symbol.name);
     let names: BTreeSet<&str> = imported.chain([MODULE_LAYOUT]).collect();
     // Rule undefined-symbol has the finding for a symbol that is not exported.
-    for (name, wanted) in names.iter().filter_map(|name| Some((*name, *exports.get(*name)?))) {
+    for (name, wanted) in names.iter().filter_map(|name| Some((*name, exports.get(*name)?.checksum))) {
         match recorded.get(name.as_bytes()) {
             Some(&found) if found == u64::from(wanted) => {}
             Some(found) => findings.error(
@@ -194,7 +265,10 @@ fn compare_versions(
     }
 }
 
-fn exports<'s>(subject: &'s Subject<'_>, findings: &mut Findings) -> Option<&'s BTreeMap<String, u32>> {
+fn exports<'s>(
+    subject: &'s Subject<'_>,
+    findings: &mut Findings,
+) -> Option<&'s BTreeMap<String, ExpectedExport>> {
     match &subject.expected.exports {
         Ok(exports) => Some(exports),
         Err(reason) => {
