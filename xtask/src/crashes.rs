@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-//! `crashes`: what becomes of a machine without a rule of verify, beside what the rule says.
+//! `crashes`: machines without a rule of verify, beside the finding of the rule.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(worst)
 }
 
-/// What the rule with the case's name says of its module.
+/// Finding of the rule with the case's name in its module.
 fn finding(context: &Context, kernel: &str, case: &Case) -> Result<Finding> {
     let tree = context.kernel(kernel)?;
     let maker = Maker { project: &context.project, cache: &context.cache, sink: &context.terminal };

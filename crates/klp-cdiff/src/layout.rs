@@ -328,17 +328,7 @@ pub(crate) fn file_in<'d>(
         AttributeValue::FileIndex(number) => number,
         value => value.udata_value()?,
     };
-    let header = unit.line_program.as_ref()?.header();
-    let file = header.file(number)?;
-    let part = |value| Some(unit.attr_string(value).ok()?.to_string_lossy().into_owned());
-    let (name, dir) = (part(file.path_name())?, file.directory(header).and_then(part));
-    // Directory 0 is that of the compile. Headers of a module of another tree have absolute directories.
-    let is_of_compile = file.directory_index() == 0;
-    let path = match dir.filter(|dir| !(is_of_compile && dir.starts_with('/'))) {
-        Some(dir) if !name.starts_with('/') => format!("{dir}/{name}"),
-        _ => name,
-    };
-    Some(path.trim_start_matches("./").to_owned())
+    klp_image::source_path(unit, number)
 }
 
 impl From<gimli::Error> for Damaged {

@@ -115,8 +115,7 @@ fn shape(
     let name = || text(unit, &entry, dw::DW_AT_name);
     let inner = |depth: usize| shape(unit, reference(&entry), depth + 1);
     Ok(match entry.tag() {
-        dw::DW_TAG_pointer_type => pointer_to(&inner(depth)?),
-        dw::DW_TAG_array_type => pointer_to(&inner(depth)?),
+        dw::DW_TAG_pointer_type | dw::DW_TAG_array_type => pointer_to(&inner(depth)?),
         dw::DW_TAG_base_type | dw::DW_TAG_enumeration_type => {
             format!("int{}", number(&entry, dw::DW_AT_byte_size).unwrap_or(4))
         }

@@ -170,7 +170,7 @@ impl DebugCopies {
 }
 
 fn key(fingerprint: &str) -> Key {
-    Key::new("debug copies 2").with(fingerprint)
+    Key::new("debug copies 3").with(fingerprint)
 }
 
 /// File and line of a definition.
@@ -319,7 +319,9 @@ fn of_unit<'d>(
         None
     };
     let mut paths: HashMap<u64, String> = HashMap::new();
-    let mut path = |number: u64| paths.entry(number).or_insert_with(|| path_of(unit, number)).clone();
+    let mut path = |number: u64| {
+        paths.entry(number).or_insert_with(|| source_path(unit, number).unwrap_or_default()).clone()
+    };
     let mut lines = Vec::new();
     for entry in &entries {
         let Some(address) = entry.address else { continue };
@@ -480,20 +482,19 @@ fn number(value: &AttributeValue<Reader<'_>>) -> u64 {
     }
 }
 
-/// Path of a file by its number, from the top of the source.
-fn path_of(unit: UnitRef<'_, Reader<'_>>, number: u64) -> String {
-    let path = || {
-        let header = unit.line_program.as_ref()?.header();
-        let file = header.file(number)?;
-        let part = |value| Some(unit.attr_string(value).ok()?.to_string_lossy().into_owned());
-        let (name, dir) = (part(file.path_name())?, file.directory(header).and_then(part));
-        let path = match dir.filter(|dir| !dir.starts_with('/')) {
-            Some(dir) if !name.starts_with('/') => format!("{dir}/{name}"),
-            _ => name,
-        };
-        Some(path.trim_start_matches("./").to_owned())
+/// Path of a file by its number in a unit, from the top of the source. Headers of a module of another tree have absolute paths.
+pub fn source_path(unit: UnitRef<'_, EndianSlice<'_, LittleEndian>>, number: u64) -> Option<String> {
+    let header = unit.line_program.as_ref()?.header();
+    let file = header.file(number)?;
+    let part = |value| Some(unit.attr_string(value).ok()?.to_string_lossy().into_owned());
+    let (name, dir) = (part(file.path_name())?, file.directory(header).and_then(part));
+    // Directory 0 is that of the compile.
+    let is_of_compile = file.directory_index() == 0;
+    let path = match dir.filter(|dir| !(is_of_compile && dir.starts_with('/'))) {
+        Some(dir) if !name.starts_with('/') => format!("{dir}/{name}"),
+        _ => name,
     };
-    path().unwrap_or_default()
+    Some(path.trim_start_matches("./").to_owned())
 }
 
 #[cfg(test)]

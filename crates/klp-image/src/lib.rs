@@ -26,7 +26,7 @@ mod trace;
 pub use self::btf::{BtfError, Member, Prototype, TypeId, TypeKind, Types};
 pub use self::bzimage::{decompress, decompress_within};
 pub use self::calls::{Calls, Code, Reference};
-pub use self::debug_copies::{DebugCopies, DebugCopy, DefinedCopies};
+pub use self::debug_copies::{DebugCopies, DebugCopy, DefinedCopies, source_path};
 pub use self::error::{Error, ImageError};
 pub use self::image::{Area, KernelImage};
 pub use self::index::{ImageFile, read_index, write_index};
