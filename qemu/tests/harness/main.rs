@@ -387,13 +387,17 @@ fn a_guest_that_the_host_starves_is_slow_and_one_that_hangs_is_found() {
     // Eight times the CPU time of the same case on this host: the guest's timer ticks by the wall clock, and the ticks
     // take most of the CPU time of a guest with an eleventh of a CPU. In wall time the case takes far longer than the
     // timeout.
-    let (measured, ..) = run(&["works"], |_| {});
-    assert_eq!(measured.verdict(), Verdict::Passed, "{measured:#?}");
-    let timeout = measured.cases[0].cpu * 8;
-    let works = case::Case { timeout, ..harness_case("works") };
-    let works = run_and(works, &format!("works{}", std::process::id()), starve);
-    assert_eq!(works.verdict(), Verdict::Passed, "{timeout:?}: {works:#?}");
-    assert!(works.cases[0].end.wall > timeout, "it was not starved: {works:#?}");
+    let starved = (0..5).any(|attempt| {
+        let (measured, ..) = run(&["works"], |_| {});
+        assert_eq!(measured.verdict(), Verdict::Passed, "{measured:#?}");
+        let timeout = measured.cases[0].cpu * 8;
+        let works = case::Case { timeout, ..harness_case("works") };
+        let works = run_and(works, &format!("works{}-{attempt}", std::process::id()), starve);
+        assert_eq!(works.verdict(), Verdict::Passed, "{timeout:?}: {works:#?}");
+        // On a busy host the measured time may be too long for what the load leaves of a CPU.
+        works.cases[0].end.wall > timeout
+    });
+    assert!(starved, "no run took longer than its timeout");
     // The same load on the host, and a guest that spins.
     let spins = case::Case { timeout: Duration::from_secs(1), ..harness_case("spins") };
     let spins = run_and(spins, &format!("spins{}", std::process::id()), starve);
