@@ -192,6 +192,7 @@ fn parts(context: &Context) -> Vec<Part<'_>> {
         ("crashes", Box::new(crashes::run_all)),
         ("C diffs", Box::new(move || c_diffs(context))),
         ("draws", Box::new(|| draw::run(&draw::Args::full_tier()))),
+        ("inlined copies", Box::new(|| draw::run(&draw::Args::copies_of_full_tier()))),
         ("lints", Box::new(|| lint_all_fixes(context).map(|()| ExitCode::SUCCESS))),
         ("fuzzing", Box::new(|| fuzz(context).map(|()| ExitCode::SUCCESS))),
         ("dnf5", Box::new(|| dnf5::check(context).map(|()| ExitCode::SUCCESS))),

@@ -50,8 +50,19 @@ impl Context {
         setup::ensure(&self.cache, &self.terminal, needs)
     }
 
-    /// The pinned kernel, built or found in the cache. Missing tools for its build are installed first.
+    /// The pinned kernel, built or found in the cache, for fixes. Missing tools for its build, and for the source of a stock kernel,
+    /// are installed.
     pub(crate) fn kernel(&self, id: &str) -> Result<KernelTree> {
+        let tree = self.kernel_alone(id)?;
+        // The source of a stock kernel is configured once: then its tools are not needed any more.
+        if CSource::is_missing(&tree, &self.cache) {
+            setup::ensure_for(&Pin::load(&self.project.kernel_configs(), id)?, &self.terminal)?;
+        }
+        Ok(tree)
+    }
+
+    /// As [`Self::kernel`], without the tools for the source of a stock kernel: for work that compiles nothing.
+    pub(crate) fn kernel_alone(&self, id: &str) -> Result<KernelTree> {
         let pin = Pin::load(&self.project.kernel_configs(), id)?;
         // Check the path before anything is fetched or generated.
         let move_it = "move the checkout to another path";
@@ -61,12 +72,7 @@ impl Context {
         if pin.source.is_some() {
             setup::ensure_for(&pin, &self.terminal)?;
         }
-        let tree = pin.fetch(&self.cache, &self.terminal)?;
-        // The source of a stock kernel is configured once: then its tools are not needed any more.
-        if pin.source.is_none() && CSource::is_missing(&tree, &self.cache) {
-            setup::ensure_for(&pin, &self.terminal)?;
-        }
-        Ok(tree)
+        Ok(pin.fetch(&self.cache, &self.terminal)?)
     }
 
     /// Kernel ids from the command line; `all` stands for every pinned kernel.

@@ -53,6 +53,11 @@ impl Args {
             record: false,
         }
     }
+
+    /// The comparison of inlined copies in the full tier: 1000 functions of the default kernel.
+    pub(crate) fn copies_of_full_tier() -> Self {
+        Self { kernel: vec![DEFAULT_KERNEL.to_owned()], count: 1000, copies: true, ..Self::full_tier() }
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {

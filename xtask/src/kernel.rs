@@ -68,14 +68,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 println!("{id:<16} {:<8} {:<26} {}", pin.arch.name(), pin.release.as_str(), pin.description);
             }
         }
-        Verb::Fetch { id } => println!("{}", context.kernel(id)?.root.display()),
+        Verb::Fetch { id } => println!("{}", context.kernel_alone(id)?.root.display()),
         Verb::Source { id } => {
             context.ensure(&[Need::Build])?;
             let tree = context.kernel(id)?;
             println!("{}", CSource::of(&tree, &context.cache, &context.terminal)?.root.display());
         }
         Verb::Debug { id, function } => {
-            let tree = context.kernel(id)?;
+            let tree = context.kernel_alone(id)?;
             let (vmlinux, copies) = c_diff::debug_copies(&tree, &context.cache, &context.terminal)?;
             match function {
                 Some(function) => print_copies(id, function, &copies.named(function))?,

@@ -170,7 +170,7 @@ impl DebugCopies {
 }
 
 fn key(fingerprint: &str) -> Key {
-    Key::new("debug copies 3").with(fingerprint)
+    Key::new("debug copies 4").with(fingerprint)
 }
 
 /// File and line of a definition.
@@ -243,8 +243,7 @@ fn scan(
         &|done| progress(done as u64, all),
         &|number| of_unit(&dwarf, headers[number], &functions),
     );
-    let lines = lines.map_err(|error| damaged(&error))?;
-    Ok(SortedLines::of(lines.into_iter().flatten().collect()))
+    Ok(SortedLines::of(lines?.into_iter().flatten().collect()))
 }
 
 fn functions<'f>(
@@ -264,6 +263,12 @@ fn functions<'f>(
     }
     functions.values_mut().for_each(|names| names.sort_unstable());
     Ok(functions)
+}
+
+impl From<gimli::Error> for ImageError {
+    fn from(error: gimli::Error) -> Self {
+        Self::Damaged(format!("its debug information: {error}"))
+    }
 }
 
 fn headers<'d>(dwarf: &Dwarf<Reader<'d>>) -> Result<Vec<UnitHeader<Reader<'d>>>, gimli::Error> {
@@ -302,7 +307,7 @@ fn of_unit<'d>(
     dwarf: &Dwarf<Reader<'d>>,
     header: UnitHeader<Reader<'d>>,
     functions: &Functions<'_>,
-) -> Result<Vec<String>, gimli::Error> {
+) -> Result<Vec<String>, ImageError> {
     let unit = dwarf.unit(header)?;
     let unit = unit.unit_ref(dwarf);
     let (entries, calls) = walk(unit, functions)?;
@@ -339,10 +344,13 @@ fn of_unit<'d>(
     let own_names: HashMap<u64, String> =
         entries.iter().filter_map(|entry| Some((entry.address?, named(entry.offset)?.0))).collect();
     for call in calls {
-        let (Some(symbols), Some((name, definition))) = (functions.get(&call.caller), named(call.origin))
-        else {
-            continue;
-        };
+        let Some(symbols) = functions.get(&call.caller) else { continue };
+        let (name, definition) = named(call.origin).ok_or_else(|| {
+            ImageError::Damaged(format!(
+                "its debug information has no name of a function that is inlined into {}",
+                symbols.join(", ")
+            ))
+        })?;
         // A copy of the function in itself goes with it.
         if symbols.contains(&name.as_str()) {
             continue;
@@ -377,7 +385,7 @@ fn is_type(tag: DwTag) -> bool {
 fn walk<'d>(
     unit: UnitRef<'_, Reader<'d>>,
     functions: &Functions<'_>,
-) -> Result<(Vec<Entry<'d>>, Vec<Call>), gimli::Error> {
+) -> Result<(Vec<Entry<'d>>, Vec<Call>), ImageError> {
     let mut entries = unit.entries_raw(None)?;
     // Depth of the entry that `entries` began at.
     let mut start = 0;
@@ -404,7 +412,7 @@ fn walk<'d>(
                 for attribute in abbreviation.attributes() {
                     let attribute = entries.read_attribute(*attribute)?;
                     match attribute.name() {
-                        dw::DW_AT_abstract_origin => call.origin = place(&attribute.value()).unwrap_or(0),
+                        dw::DW_AT_abstract_origin => call.origin = origin(&attribute.value())?,
                         dw::DW_AT_call_file => call.file = number(&attribute.value()),
                         dw::DW_AT_call_line => call.line = number(&attribute.value()),
                         _ => {}
@@ -439,7 +447,7 @@ fn function<'d>(
     abbreviation: &Abbreviation,
     offset: usize,
     functions: &Functions<'_>,
-) -> Result<Entry<'d>, gimli::Error> {
+) -> Result<Entry<'d>, ImageError> {
     let mut entry = Entry { offset, ..Entry::default() };
     let (mut start, mut ranges) = (None, None);
     for attribute in abbreviation.attributes() {
@@ -449,7 +457,7 @@ fn function<'d>(
             dw::DW_AT_name => entry.name = Some(unit.attr_string(value)?.slice()),
             dw::DW_AT_decl_file => entry.file = number(&value),
             dw::DW_AT_decl_line => entry.line = number(&value),
-            dw::DW_AT_abstract_origin | dw::DW_AT_specification => entry.origin = place(&value),
+            dw::DW_AT_abstract_origin | dw::DW_AT_specification => entry.origin = Some(origin(&value)?),
             dw::DW_AT_low_pc => start = unit.attr_address(value)?,
             dw::DW_AT_ranges => ranges = unit.attr_ranges(value)?,
             _ => {}
@@ -466,6 +474,17 @@ fn function<'d>(
         }
     }
     Ok(entry)
+}
+
+/// Entry of the same unit that has the rest of an entry's attributes. Nothing is left out: a copy that is not in the index reads as none.
+fn origin(value: &AttributeValue<Reader<'_>>) -> Result<usize, ImageError> {
+    place(value).ok_or_else(|| {
+        ImageError::Damaged(
+            "its debug information refers from one unit to another, as after dwz or link time optimisation, which the index does not \
+             follow"
+                .to_owned(),
+        )
+    })
 }
 
 fn place(value: &AttributeValue<Reader<'_>>) -> Option<usize> {
@@ -522,7 +541,7 @@ mod tests {
             "-nostdlib",
             "-static",
             "-Wl,--build-id",
-            "-Wl,-emain=one",
+            "-Wl,-eone,-uone,-utwo,-uthree",
         ]);
         cc.args(flags).args(["-o", "vmlinux", "x.c", "lib/y.c"]).cwd(dir).run().unwrap();
         dir.join("vmlinux")
@@ -565,6 +584,14 @@ mod tests {
         let clone = index.named("big").remove(0).copies.remove(0).address;
         assert_eq!(index.of("big.constprop.0", clone).unwrap().copies, [], "a clone is no copy of itself");
         assert_eq!(index.count().0, 4);
+    }
+
+    #[test]
+    fn references_to_other_units_are_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = linked(dir.path(), &["-g", "-gdwarf-5", "-gz=none", "-flto"]);
+        let error = scan(&file, Some(&build_id(&file)), &|_, _| {}).unwrap_err().to_string();
+        assert!(error.contains("from one unit to another"), "{error}");
     }
 
     #[test]

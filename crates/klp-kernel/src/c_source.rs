@@ -70,11 +70,10 @@ impl<'a> CSource<'a> {
         Ok(Self { root: entry.join("linux"), tree, fingerprint: key.hex() })
     }
 
-    /// True if the kernel has a source package, and [`Self::of`] has to unpack and configure it first.
+    /// True if the kernel is a distribution's with a source package, and [`Self::of`] has to unpack and configure it first.
     pub fn is_missing(tree: &KernelTree, cache: &Cache) -> bool {
-        tree.source
-            .as_ref()
-            .is_some_and(|package| cache.find("c-source", &tree.id, &key(tree, package)).is_none())
+        let is_missing = |package: &Package| cache.find("c-source", &tree.id, &key(tree, package)).is_none();
+        matches!(tree.modules, OwnModules::Package(_)) && tree.source.as_ref().is_some_and(is_missing)
     }
 
     /// Directory with the files of another version of the source that differ from this one's, or that this one lacks.

@@ -456,6 +456,34 @@ fn an_import_of_a_patched_module_is_refused() {
     assert!(message.starts_with("it is of module binfmt_misc, which the live patch changes"), "{message}");
 }
 
+/// The facts about a loaded patch come from its file.
+#[test]
+#[ignore = "needs the pinned kernel; run by cargo xtask test"]
+fn a_module_is_compared_with_the_patches_that_are_loaded_before_it() {
+    let said = |new: &str, old: &str| {
+        let (mut new, old) = (sample(new, &format!("verify-{new}")), sample(old, &format!("verify-{old}")));
+        let before = expected::loaded_patch(&old.bytes, &new.expected.layout).unwrap();
+        new.expected.loaded = vec![before];
+        let findings = verify(&new.bytes, &new.expected).findings.into_iter();
+        let of_set = findings.filter(|found| found.rule == rules::PATCH_SET.id);
+        of_set.map(|found| (found.subject, found.severity, found.message)).collect::<Vec<_>>()
+    };
+    let [(subject, severity, message)] = said("peek", "cmdline").try_into().unwrap();
+    assert_eq!((subject.as_str(), severity), ("vmlinux:cmdline_proc_show", Severity::Warning));
+    assert!(message.contains("the old code runs again"), "{message}");
+    let [(_, severity, message)] = said("peek", "peek").try_into().unwrap();
+    assert!(severity == Severity::Error && message.contains("no second module of a name"), "{message}");
+    let [(subject, severity, message)] = said("selftest-state1", "selftest-state2").try_into().unwrap();
+    assert!(subject.starts_with("state ") && severity == Severity::Error, "{subject}: {message}");
+    assert!(message.contains("in version 2, and this module supports only 1"), "{message}");
+    assert_eq!(said("selftest-state2", "selftest-state1"), []);
+    let [(subject, severity, message)] = said("around-above", "cmdline").try_into().unwrap();
+    assert_eq!((subject.as_str(), severity), ("vmlinux:cmdline_proc_show", Severity::Warning));
+    assert!(message.contains("the one that was loaded last runs"), "{message}");
+    let cut = &sample("peek", "verify-good").bytes[..100];
+    assert!(expected::loaded_patch(cut, &sample("peek", "verify-good").expected.layout).is_err());
+}
+
 /// Without a reference to the tables, the result of rules that read the tables is not "passed".
 #[test]
 #[ignore = "needs the pinned kernel; run by cargo xtask test"]

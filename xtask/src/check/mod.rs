@@ -82,9 +82,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 fn check(args: &Args, target: &str) -> Result<ExitCode> {
     let context = Context::new()?;
-    let tree = context.kernel(&args.kernel)?;
     let file = Path::new(target);
     let is_module = file.extension().is_some_and(|extension| extension == "ko");
+    let tree = if is_module { context.kernel_alone(&args.kernel)? } else { context.kernel(&args.kernel)? };
     let (module, built) = match is_module {
         true => (file.to_owned(), None),
         false => built(&context, &tree, target).map(|(module, expected)| (module, Some(expected)))?,
